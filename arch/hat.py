@@ -1,0 +1,470 @@
+"""HAT: hybrid attention transformer, the highest fidelity of the three families.
+
+Chen et al., "Activating More Pixels in Image Super-Resolution Transformer", CVPR 2023, and "HAT: Hybrid Attention
+Transformer for Image Restoration", arXiv:2309.05239.
+
+A hybrid attention block (HAB) adds window self-attention and channel attention of one normalised input,
+y = x + W-MSA(n) + α CAB(n) with n = LN(x), then an MLP; every second block shifts its windows by half. A group (RHAG)
+of such blocks ends with overlapping cross-attention (OCAB): queries from a window, keys and values from a larger
+window around it. CAB scales the channels of two 3x3 convolutions by a gate computed from their mean over the picture.
+
+Not to be seen in the weights: α (`conv_scale`), `qk_scale`, `img_range` and `mean`. Everything else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import (
+    Constants,
+    Upsample,
+    conv2d,
+    default_mean,
+    grid_from_windows,
+    grid_of_windows,
+    layer_norm,
+    linear,
+    reflect_to,
+    round_up,
+    to_features,
+    to_image,
+    windows_of,
+)
+
+
+@dataclass(frozen=True)
+class HATConfig:
+    """Hyper-parameters; the defaults are the published HAT x4.
+
+    Widths stand here as they stand in the weights (`compress_dim` instead of a compress ratio), because a ratio cannot
+    be computed back from a rounded width. `mean=None` means the family's own: DIV2K's for RGB, else 0.
+    """
+
+    scale: int = 4
+    in_channels: int = 3
+    embed_dim: int = 180
+    depths: tuple[int, ...] = (6,) * 6
+    num_heads: tuple[int, ...] = (6,) * 6
+    window_size: int = 16
+    overlap_window: int = 24
+    compress_dim: int = 60
+    squeeze_dim: int = 6
+    mlp_dim: int = 360
+    oca_mlp_dim: int = 360
+    num_feat: int = 64
+    qkv_bias: bool = True
+    patch_norm: bool = True
+    resi_connection: str = "1conv"
+    conv_scale: float = 0.01
+    qk_scale: float | None = None
+    img_range: float = 1.0
+    mean: tuple[float, ...] | None = None
+    shifted: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.overlap_window - self.window_size) % 2:
+            raise ValueError(
+                f"an overlapping window of {self.overlap_window} around a window of {self.window_size} cannot be "
+                "centred; their difference must be even"
+            )
+        if self.resi_connection not in ("1conv", "identity"):
+            raise ValueError(f"HAT knows the residual connections 1conv and identity, not {self.resi_connection!r}")
+
+    @property
+    def shift(self) -> int:
+        return self.window_size // 2 if self.shifted else 0
+
+
+# --- attention ---------------------------------------------------------------------------------------------------
+
+
+def window_bias_index(window: int) -> Tensor:
+    """Row of the bias table for each query and key of a window; (L, L) with L = window²."""
+    at = torch.arange(window)
+    d = at[:, None] - at[None, :] + window - 1  # per axis: query - key, from 0
+    return _pair_index(d, 2 * window - 1)
+
+
+def overlap_bias_index(window: int, overlap_window: int) -> Tensor:
+    """Row of the bias table for each query of a window and key of the window around it; (window², overlap_window²).
+
+    The official index runs below zero and wraps around the table, hence the remainder.
+    """
+    d = torch.arange(overlap_window)[None, :] - torch.arange(window)[:, None] + window - overlap_window + 1
+    side = window + overlap_window - 1
+    return _pair_index(d, side) % side**2
+
+
+def _pair_index(d: Tensor, side: int) -> Tensor:
+    """Two-dimensional table rows from the one-dimensional distances d (queries, keys) of one axis."""
+    rows = d[:, None, :, None] * side + d[None, :, None, :]
+    return rows.reshape(d.shape[0] ** 2, d.shape[1] ** 2)
+
+
+def position_bias(table: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
+    """(1, heads, L, L') from a (rows, heads) table."""
+    bias = table.to(dtype)[index.to(table.device).reshape(-1)]
+    return bias.T.reshape(1, table.shape[1], *index.shape).contiguous()
+
+
+def shift_mask(window: int, shift: int, across_rows: bool, across_columns: bool) -> Tensor:
+    """What a window at the border of a shifted grid adds to its logits: -100 between pixels that are not neighbours.
+
+    Such a window holds the last `window - shift` and, wrapped around, the first `shift` rows (or columns) of the
+    picture. (L, L), 0 or -100 as in Swin.
+    """
+    part = (torch.arange(window) >= window - shift).int()
+    region = part[:, None] * 2 * int(across_rows) + part[None, :] * int(across_columns)
+    region = region.reshape(-1)
+    return (region[:, None] != region[None, :]) * -100.0
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """softmax(scale q kᵀ + bias) v in a fused kernel; q (B, heads, L, D), k and v (B, heads, L', D) -> (B, L, heads D)."""
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return out.transpose(1, 2).flatten(2)
+
+
+def kernel_head_dim(head_dim: int, device: torch.device) -> int:
+    """The head dimension that fused kernels take: a multiple of 8 on an accelerator (HAT's 30 becomes 32)."""
+    return head_dim if device.type == "cpu" else round_up(head_dim, 8)
+
+
+def pad_heads(weight: Tensor, heads: int, padded_dim: int) -> Tensor:
+    """Append zeros to every head of a projection's output; (n heads d, ...) -> (n heads padded_dim, ...)."""
+    by_head = weight.unflatten(0, (-1, heads, weight.shape[0] // (3 * heads)))
+    padding = [0, 0] * (by_head.dim() - 3) + [0, padded_dim - by_head.shape[2]]
+    return F.pad(by_head, padding).flatten(0, 2)
+
+
+class Heads(nn.Module):
+    """What window attention and overlapping cross-attention share: projections into heads and out of them."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.scale = qk_scale or (dim // num_heads) ** -0.5
+        self.constants = Constants()
+
+    def _padded_projections(self, dim: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Weights for `dim` channels a head: zeros where the checkpoint has fewer, so that results do not change."""
+        qkv = pad_heads(self.qkv.weight, self.num_heads, dim)
+        bias = None if self.qkv.bias is None else pad_heads(self.qkv.bias, self.num_heads, dim)
+        by_head = self.proj.weight.unflatten(1, (self.num_heads, -1))
+        proj = F.pad(by_head, [0, dim - by_head.shape[2]]).flatten(1)
+        return qkv, bias, proj
+
+    def projections(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The weight and bias of q, k, v and the weight of the output projection, for the kernel's head dimension."""
+        head_dim = self.proj.weight.shape[1] // self.num_heads
+        dim = kernel_head_dim(head_dim, self.qkv.weight.device)
+        if dim == head_dim:
+            return self.qkv.weight, self.qkv.bias, self.proj.weight
+        sources = (self.qkv.weight, self.proj.weight)
+        return self.constants.get(("projections", dim), sources, lambda: self._padded_projections(dim))
+
+
+class WindowAttention(Heads):
+    """Window self-attention (W-MSA) over plain or shifted windows, added to a residual."""
+
+    def __init__(self, c: HATConfig, num_heads: int) -> None:
+        super().__init__(c.embed_dim, num_heads, c.qkv_bias, c.qk_scale)
+        self.window_size = c.window_size
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * c.window_size - 1) ** 2, num_heads))
+
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        table = self.relative_position_bias_table
+        return self.constants.get(
+            ("bias", dtype), (table,), lambda: position_bias(table, window_bias_index(self.window_size), dtype)
+        )
+
+    def mask(self, shift: int, across: tuple[bool, bool], like: Tensor) -> Tensor:
+        return self.constants.get(
+            ("mask", shift, across, like.dtype, like.device),
+            (),
+            lambda: shift_mask(self.window_size, shift, *across).to(like),
+        )
+
+    def add_to(self, residual: Tensor, n: Tensor, shift: int) -> Tensor:
+        """residual + W-MSA(n), both (B, H, W, C) with sides that are multiples of the window; writes to `residual`.
+
+        A shifted grid is not rolled: its inner windows are a slice of `n`, and only those that wrap around the lower
+        or right border (four kinds of window in all) are put together from parts and masked.
+        """
+        bias = self.bias(self.qkv.weight.dtype)
+        for rows, columns in shifted_regions(n.shape[1], n.shape[2], self.window_size, shift):
+            across = (len(rows) > 1, len(columns) > 1)
+            region_bias = bias + self.mask(shift, across, bias) if any(across) else bias
+            update = self._attend(take_region(n, rows, columns), region_bias)
+            put_region(residual, rows, columns, update)
+        return residual
+
+    def _attend(self, region: Tensor, bias: Tensor) -> Tensor:
+        """(B, H', W', C) of whole windows -> the same, attended."""
+        w, h = self.window_size, self.num_heads
+        qkv_weight, qkv_bias, proj_weight = self.projections()
+        x = windows_of(region, (w, w))
+        out = torch.empty(x.shape, dtype=proj_weight.dtype, device=x.device)
+        for i in chunks(len(x), x.device):
+            q, k, v = linear(x[i], qkv_weight, qkv_bias).unflatten(-1, (3, h, -1)).permute(2, 0, 3, 1, 4)
+            out[i] = linear(attention(q, k, v, bias, self.scale), proj_weight, self.proj.bias)
+        return grid_from_windows(out, grid_of_windows(region, (w, w))).flatten(3, 4).flatten(1, 2)
+
+
+Span = tuple[tuple[int, int], ...]
+"""Where a run of rows or columns of a shifted grid lies in the picture: one (start, length), or two when it wraps."""
+
+
+def shifted_regions(height: int, width: int, window: int, shift: int) -> Iterator[tuple[Span, Span]]:
+    """The regions of a shifted window grid whose windows share a mask: inner, right border, lower border, corner."""
+
+    def spans(size: int) -> list[Span]:
+        if shift == 0:
+            return [((0, size),)]
+        inner: list[Span] = [((shift, size - window),)] if size > window else []
+        return [*inner, ((size - window + shift, window - shift), (0, shift))]
+
+    for rows in spans(height):
+        for columns in spans(width):
+            yield rows, columns
+
+
+def take_region(x: Tensor, rows: Span, columns: Span) -> Tensor:
+    """The region (B, H', W', C) of (B, H, W, C); a view where it does not wrap."""
+    parts = [x.narrow(1, *span) for span in rows]
+    x = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    parts = [x.narrow(2, *span) for span in columns]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def put_region(x: Tensor, rows: Span, columns: Span, update: Tensor) -> None:
+    """Add `update` (B, H', W', C) to the region of `x` it was taken from."""
+    at_row = 0
+    for row, height in rows:
+        at_column = 0
+        for column, width in columns:
+            part = update[:, at_row : at_row + height, at_column : at_column + width]
+            x[:, row : row + height, column : column + width] += part
+            at_column += width
+        at_row += height
+
+
+def chunks(windows: int, device: torch.device) -> Iterator[slice]:
+    """Slices of a batch of windows. On a CPU few enough that what attention leaves behind stays in cache."""
+    step = 32 if device.type == "cpu" else max(windows, 1)
+    for start in range(0, windows, step):
+        yield slice(start, min(start + step, windows))
+
+
+# --- blocks ------------------------------------------------------------------------------------------------------
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, n: Tensor) -> Tensor:
+        return linear(F.gelu(linear(n, self.fc1.weight, self.fc1.bias)), self.fc2.weight, self.fc2.bias)
+
+
+class ChannelGate(nn.Module):
+    """sigmoid(W₂ ReLU(W₁ mean)), a factor for each channel."""
+
+    def __init__(self, dim: int, squeeze_dim: int) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, squeeze_dim, 1), nn.ReLU(), nn.Conv2d(squeeze_dim, dim, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((1, 2), keepdim=True, dtype=torch.float32)  # (B, 1, 1, C)
+        _, squeeze, _, excite = self.attention
+        assert isinstance(squeeze, nn.Conv2d)
+        assert isinstance(excite, nn.Conv2d)
+        return torch.sigmoid(conv2d(F.relu(conv2d(mean, squeeze)), excite).float())
+
+
+class ChannelAttention(nn.Module):
+    """CAB without its last product: the convolved features and the gate to scale them with."""
+
+    def __init__(self, dim: int, compress_dim: int, squeeze_dim: int) -> None:
+        super().__init__()
+        self.cab = nn.Sequential(
+            nn.Conv2d(dim, compress_dim, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(compress_dim, dim, 3, padding=1),
+            ChannelGate(dim, squeeze_dim),
+        )
+
+    def forward(self, n: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C) -> features (B, H, W, C) and gate (B, 1, 1, C)."""
+        narrow, _, wide, gate = self.cab
+        assert isinstance(narrow, nn.Conv2d)
+        assert isinstance(wide, nn.Conv2d)
+        features = conv2d(F.gelu(conv2d(n, narrow)), wide)
+        return features, gate(features)
+
+
+class HAB(nn.Module):
+    """Hybrid attention block; (B, H, W, C) -> (B, H, W, C), the trunk in fp32."""
+
+    def __init__(self, c: HATConfig, num_heads: int, shift: int) -> None:
+        super().__init__()
+        self.shift = shift
+        self.conv_scale = c.conv_scale
+        self.norm1 = nn.LayerNorm(c.embed_dim)
+        self.attn = WindowAttention(c, num_heads)
+        self.conv_block = ChannelAttention(c.embed_dim, c.compress_dim, c.squeeze_dim)
+        self.norm2 = nn.LayerNorm(c.embed_dim)
+        self.mlp = Mlp(c.embed_dim, c.mlp_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = layer_norm(x, self.norm1).to(self.attn.qkv.weight.dtype)
+        features, gate = self.conv_block(n)
+        y = torch.addcmul(x, features.float(), gate, value=self.conv_scale)
+        y = self.attn.add_to(y, n, self.shift)
+        return y + self.mlp(layer_norm(y, self.norm2))
+
+
+class OCAB(Heads):
+    """Overlapping cross-attention block: a window asks, a larger window around it answers.
+
+    Beyond the picture keys and values are zero, and take part in the softmax: the zeros are put in after the
+    projection, as the authors do, so that such a key's logit is its position bias alone.
+    """
+
+    def __init__(self, c: HATConfig, num_heads: int) -> None:
+        super().__init__(c.embed_dim, num_heads, c.qkv_bias, c.qk_scale)
+        self.window_size, self.overlap_window = c.window_size, c.overlap_window
+        rows = (c.window_size + c.overlap_window - 1) ** 2
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
+        self.norm1 = nn.LayerNorm(c.embed_dim)
+        self.norm2 = nn.LayerNorm(c.embed_dim)
+        self.mlp = Mlp(c.embed_dim, c.oca_mlp_dim)
+
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        table, index = self.relative_position_bias_table, (self.window_size, self.overlap_window)
+        return self.constants.get(
+            ("bias", dtype), (table,), lambda: position_bias(table, overlap_bias_index(*index), dtype)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        w, o = self.window_size, self.overlap_window
+        halo = (o - w) // 2
+        qkv_weight, qkv_bias, proj_weight = self.projections()
+        bias = self.bias(qkv_weight.dtype)
+        q, kv = linear(layer_norm(x, self.norm1), qkv_weight, qkv_bias).split(
+            (qkv_weight.shape[0] // 3, 2 * qkv_weight.shape[0] // 3), dim=-1
+        )
+        kv = F.pad(kv, (0, 0, halo, halo, halo, halo))
+        y = x.clone()
+        rows = x.shape[1] // w
+        step = 1 if x.device.type == "cpu" else rows  # one row of windows at a time stays in cache
+        for row in range(0, rows, step):
+            strip = y[:, row * w : (row + step) * w]
+            queries = windows_of(q[:, row * w : (row + step) * w], (w, w)).unflatten(-1, (self.num_heads, -1))
+            around = kv[:, row * w : (row + step) * w + 2 * halo].unfold(1, o, w).unfold(2, o, w)  # (B,nh,nw,2C,o,o)
+            around = around.permute(0, 1, 2, 4, 5, 3).reshape(-1, o * o, kv.shape[-1])
+            keys, values = around.unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+            out = attention(queries.transpose(1, 2), keys, values, bias, self.scale)
+            out = linear(out, proj_weight, self.proj.bias)
+            grid = grid_of_windows(strip, (w, w))
+            grid += grid_from_windows(out, grid)
+        return y + self.mlp(layer_norm(y, self.norm2))
+
+
+class ResidualGroup(nn.Module):
+    """The blocks of a group, then its overlapping cross-attention."""
+
+    def __init__(self, c: HATConfig, depth: int, num_heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(HAB(c, num_heads, c.shift if i % 2 else 0) for i in range(depth))
+        self.overlap_attn = OCAB(c, num_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.overlap_attn(x)
+
+
+class RHAG(nn.Module):
+    """Residual hybrid attention group: x + conv(group(x))."""
+
+    def __init__(self, c: HATConfig, depth: int, num_heads: int) -> None:
+        super().__init__()
+        self.residual_group = ResidualGroup(c, depth, num_heads)
+        self.conv = residual_conv(c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + apply_conv(self.residual_group(x), self.conv)
+
+
+def residual_conv(c: HATConfig) -> nn.Conv2d | nn.Identity:
+    return nn.Conv2d(c.embed_dim, c.embed_dim, 3, padding=1) if c.resi_connection == "1conv" else nn.Identity()
+
+
+def apply_conv(x: Tensor, conv: nn.Conv2d | nn.Identity) -> Tensor:
+    return conv2d(x, conv) if isinstance(conv, nn.Conv2d) else x
+
+
+class PatchEmbed(nn.Module):
+    """Only the optional normalisation of what was once a patch embedding."""
+
+    def __init__(self, c: HATConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(c.embed_dim) if c.patch_norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else layer_norm(x, self.norm)
+
+
+class HAT(nn.Module):
+    """The whole network.
+
+    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1, mirrors it at its lower and right edge up
+    to whole windows, and returns (B, in_channels, sH, sW) in the dtype of its input, unclamped.
+    """
+
+    def __init__(self, config: HATConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.conv_first = nn.Conv2d(c.in_channels, c.embed_dim, 3, padding=1)
+        self.patch_embed = PatchEmbed(c)
+        self.layers = nn.ModuleList(RHAG(c, *group) for group in zip(c.depths, c.num_heads, strict=True))
+        self.norm = nn.LayerNorm(c.embed_dim)
+        self.conv_after_body = residual_conv(c)
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(c.embed_dim, c.num_feat, 3, padding=1), nn.LeakyReLU())
+        self.upsample = Upsample(c.scale, c.num_feat)
+        self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
+        self.mean = c.mean or default_mean(c.in_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        c = self.config
+        height, width = image.shape[-2:]
+        mean = torch.tensor(self.mean, device=image.device)
+        x = (to_features(image) - mean) * c.img_range
+        x = reflect_to(x, round_up(height, c.window_size), round_up(width, c.window_size))
+        x = self.reconstruct(self.trunk(conv2d(x, self.conv_first).float()))
+        x = x[:, : height * c.scale, : width * c.scale] / c.img_range + mean
+        return to_image(x, image.dtype)
+
+    def trunk(self, shallow: Tensor) -> Tensor:
+        """The deep features, (B, H, W, C) with sides that are multiples of the window."""
+        x = self.patch_embed(shallow)
+        for group in self.layers:
+            x = group(x)
+        return shallow + apply_conv(layer_norm(x, self.norm), self.conv_after_body)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, sH, sW, in_channels)."""
+        x = F.leaky_relu(conv2d(x, self.conv_before_upsample[0]), 0.01)
+        return conv2d(self.upsample(x), self.conv_last).float()

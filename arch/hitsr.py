@@ -1,0 +1,491 @@
+"""HiT-SR: hierarchical transformers with growing windows and spatial-channel correlation of linear cost.
+
+Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024. Three networks came
+of it: HiT-SIR (of SwinIR-light), HiT-SNG (of SwinIR-NG, windows know their neighbours by n-grams) and HiT-SRF (of
+SRFormer-light, a depthwise convolution in the MLP).
+
+A block correlates instead of attending; there is no softmax. With queries q and values v of a window of L pixels, and
+v' the values of its L' patches of r x r pixels (L' is the base window, whatever the window):
+
+    spatial, per head:  x_s = (q v'ᵀ / d + P) v'        channel, all heads at once:  x_c = v (vᵀ q / L)
+
+P, the position bias, comes from a small MLP over relative positions, averaged over each patch. It does not depend on
+the picture: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid. And since nothing
+lies between the products, q (v'ᵀ v') needs d x d numbers where q v'ᵀ would need a map of L x L'. What is left of both
+correlations and the projection behind them is one small matrix for each window.
+
+Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF, the base window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import (
+    Constants,
+    Upsample,
+    conv2d,
+    default_mean,
+    grid_from_windows,
+    grid_of_windows,
+    layer_norm,
+    linear,
+    pixel_shuffle,
+    reflect_to,
+    round_up,
+    to_features,
+    to_image,
+    windows_of,
+)
+
+LARGEST_KEPT_BIAS = 16 * 2**20
+"""Bytes of a position bias that is kept between calls. Every published network stays below; neosr's larger ones,
+with windows of 128 and 192, would keep gigabytes, and lay theirs out anew from the small filtered table each time."""
+
+
+@dataclass(frozen=True)
+class HiTSRConfig:
+    """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
+
+    `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
+    "pixelshuffledirect", "pixelshuffle", "nearest+conv" (x4) or "" (x1, a residual on the picture).
+    `mean=None` means the family's own: DIV2K's for RGB, else 0.
+    """
+
+    variant: str = "SRF"
+    scale: int = 4
+    in_channels: int = 3
+    embed_dim: int = 60
+    depths: tuple[int, ...] = (6,) * 4
+    num_heads: tuple[int, ...] = (6,) * 4
+    base_window: tuple[int, int] = (8, 8)
+    window_ratios: tuple[float, ...] = (0.5, 1, 2, 4, 6, 8)
+    mlp_dim: int = 120
+    num_feat: int = 64
+    patch_norm: bool = True
+    upsampler: str = "pixelshuffledirect"
+    resi_connection: str = "1conv"
+    img_range: float = 1.0
+    mean: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("SIR", "SNG", "SRF"):
+            raise ValueError(f"HiT-SR has the variants SIR, SNG and SRF, not {self.variant!r}")
+        if self.upsampler not in ("pixelshuffledirect", "pixelshuffle", "nearest+conv", ""):
+            raise ValueError(f"HiT-SR has no head called {self.upsampler!r}")
+        if self.upsampler == "nearest+conv" and self.scale != 4:
+            raise ValueError(f"the head nearest+conv enlarges by 4, not by {self.scale}")
+        if self.resi_connection not in ("1conv", "3conv"):
+            raise ValueError(f"HiT-SR knows the residual connections 1conv and 3conv, not {self.resi_connection!r}")
+        if max(self.depths) > len(self.window_ratios):
+            raise ValueError(f"{max(self.depths)} blocks in a layer need as many window ratios: {self.window_ratios}")
+        for heads in self.num_heads:
+            if self.embed_dim % (2 * heads):
+                raise ValueError(f"{self.embed_dim} channels cannot be shared by queries and values of {heads} heads")
+        for block in range(max(self.depths)):
+            window, base = self.window(block), self.base_window
+            if any(w < 1 or (w > b and w % b) for w, b in zip(window, base, strict=True)):
+                raise ValueError(f"a window of {window} is neither smaller than nor divisible by the base {base}")
+
+    def window(self, block: int) -> tuple[int, int]:
+        """Height and width of the window of the given block of a layer."""
+        ratio = self.window_ratios[block]
+        return int(self.base_window[0] * ratio), int(self.base_window[1] * ratio)
+
+    def patch(self, block: int) -> tuple[int, int]:
+        """Height and width of the patches that the spatial correlation sums up."""
+        (h, w), (bh, bw) = self.window(block), self.base_window
+        return h // min(h, bh), w // min(w, bw)
+
+
+# --- correlation -------------------------------------------------------------------------------------------------
+
+
+class DualFeatureExtraction(nn.Module):
+    """Queries and values: a small convolutional branch times a linear one."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = dim // 5
+        self.conv = nn.Sequential(
+            nn.Conv2d(dim, hidden, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(hidden, dim, 1),
+        )
+        self.linear = nn.Conv2d(dim, dim, 1)
+        self.constants = Constants()
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """(B, H, W, C) -> (B, height, width, C), as of the picture's features mirrored to that size.
+
+        What happens pixel by pixel happens before the mirroring, on fewer pixels.
+        """
+        first, _, middle, _, last = self.conv
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(middle, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        weight, bias = self.constants.get(
+            "both branches",
+            (self.linear.weight, first.weight),
+            lambda: (
+                torch.cat([self.linear.weight, first.weight])[:, :, 0, 0],
+                torch.cat([self.linear.bias, first.bias]),  # type: ignore[list-item]
+            ),
+        )
+        x = reflect_to(linear(x, weight, bias), height, width)
+        factor, t = x.split((self.linear.out_channels, first.out_channels), dim=-1)
+        t = F.leaky_relu(conv2d(F.leaky_relu(t, 0.2), middle), 0.2)
+        return linear(t, last.weight[:, :, 0, 0], last.bias) * factor
+
+
+class PositionMLP(nn.Module):
+    """The position bias of each head as a function of a relative position (rows, columns) in pixels."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.pos_proj = nn.Linear(2, dim)
+        for name, out in (("pos1", dim), ("pos2", dim), ("pos3", num_heads)):
+            setattr(self, name, nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, out)))
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """(n, 2) -> (n, heads), in fp32 whatever the precision: offsets reach 63, and the norm is over few channels."""
+        x = _fp32_linear(positions, self.pos_proj)
+        for norm, _, project in (self.pos1, self.pos2, self.pos3):
+            x = _fp32_linear(F.relu(layer_norm(x, norm)), project)
+        return x
+
+
+def _fp32_linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    return F.linear(x, layer.weight.float(), layer.bias.float())
+
+
+class Correlation(nn.Module):
+    """Spatial-channel correlation (SCC) over one size of window; (B, H, W, C) -> (B, H, W, C).
+
+    fp16 overflows in these sums over up to 4096 pixels (the authors' network turns black), so everything between the
+    projections is computed in fp32.
+    """
+
+    def __init__(self, c: HiTSRConfig, num_heads: int, block: int) -> None:
+        super().__init__()
+        self.window, self.patch, self.num_heads = c.window(block), c.patch(block), num_heads
+        self.qv = DualFeatureExtraction(c.embed_dim)
+        self.proj = nn.Linear(c.embed_dim, c.embed_dim)
+        self.spatial_linear = nn.Linear(self.patch[0] * self.patch[1], 1)
+        self.pos = PositionMLP(c.embed_dim // 4 // 4, num_heads)
+        self.ngram_window_partition = NGramWindows(c, num_heads, self.window) if c.variant == "SNG" else None
+        self.constants = Constants()
+
+    @property
+    def padding_multiple(self) -> tuple[int, int]:
+        """What the sides of the feature map are padded to a multiple of: pairs of windows where n-grams need them."""
+        pair = 1 if self.ngram_window_partition is None else 2
+        return self.window[0] * pair, self.window[1] * pair
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, height, width, dim = x.shape
+        padded = (round_up(height, self.padding_multiple[0]), round_up(width, self.padding_multiple[1]))
+        qv = self.qv(x, *padded).float()
+        grid = grid_of_windows(qv, self.window)
+        windows = windows_of(qv, self.window)  # (N, L, C)
+        if self.ngram_window_partition is not None:
+            context = self.ngram_window_partition.ngram_context(windows, grid.shape[1], grid.shape[3])
+            windows = windows + context[:, None]
+        patches = self.sum_patches(windows)  # v', (N, L', C/2)
+        proj = self.proj.weight.float()
+        y = torch.matmul(self.position_term(patches).transpose(1, 2), proj[:, : dim // 2].T)
+        y = torch.baddbmm(y, windows, self.window_matrices(windows, patches, proj))
+        y = grid_from_windows(y, grid).reshape(b, *padded, dim)[:, :height, :width]
+        return y + self.proj.bias.float()
+
+    def window_matrices(self, windows: Tensor, patches: Tensor, proj: Tensor) -> Tensor:
+        """For each window the C x C matrix that takes [q, v] through both correlations and the projection; (N, C, C)."""
+        n, length, dim = windows.shape
+        heads, half = self.num_heads, dim // 2
+        q, v = windows.split(half, dim=-1)
+        by_head = patches.unflatten(-1, (heads, -1)).transpose(1, 2)  # (N, heads, L', d)
+        gram = torch.matmul(by_head.transpose(2, 3), by_head) / by_head.shape[-1]  # v'ᵀ v' / d
+        spatial = torch.matmul(gram, proj[:, :half].T.reshape(heads, -1, dim)).reshape(n, half, dim)
+        channel = torch.matmul(torch.bmm(v.transpose(1, 2), q / length), proj[:, half:].T)
+        return torch.cat([spatial, channel], dim=1)
+
+    def sum_patches(self, windows: Tensor) -> Tensor:
+        """v', each patch of r x r pixels of the values as one weighted sum; (N, L, C) -> (N, L', C/2)."""
+        (h, w), (rh, rw) = self.window, self.patch
+        v = windows[..., windows.shape[-1] // 2 :]
+        weight, bias = self.spatial_linear.weight.float(), self.spatial_linear.bias.float()
+        if rh * rw == 1:
+            return v * weight + bias
+        kernel = weight.reshape(1, 1, rh, rw).expand(v.shape[-1], 1, rh, rw)
+        rows = v.unflatten(1, (h, w)).permute(0, 3, 1, 2)
+        out = F.conv2d(rows, kernel, bias.expand(v.shape[-1]), stride=(rh, rw), groups=v.shape[-1])
+        return out.permute(0, 2, 3, 1).flatten(1, 2)
+
+    def position_term(self, patches: Tensor) -> Tensor:
+        """P v' for every window; (N, L', C/2) -> (N, C/2, L)."""
+        n, _, half = patches.shape
+        v = patches.unflatten(-1, (self.num_heads, -1)).permute(2, 0, 3, 1)  # (heads, N, d, L')
+        out = torch.bmm(v.reshape(self.num_heads, -1, v.shape[-1]), self.position_bias())  # (heads, N d, L)
+        return out.unflatten(1, (n, -1)).transpose(0, 1).reshape(n, half, -1)
+
+    def position_bias(self) -> Tensor:
+        """P transposed: (heads, L', L) fp32."""
+        (h, w), (rh, rw) = self.window, self.patch
+        sources = tuple(self.pos.parameters())
+        table = self.constants.get("table", sources, self._filtered_table)
+        if self.num_heads * (h * w) ** 2 // (rh * rw) * 4 > LARGEST_KEPT_BIAS:
+            return self._lay_out(table)
+        return self.constants.get("bias", sources, lambda: self._lay_out(table))
+
+    def _filtered_table(self) -> Tensor:
+        """The position MLP on the grid of relative positions, averaged over a patch; (heads, 2h - rh, 2w - rw)."""
+        (h, w), device = self.window, self.proj.weight.device
+        rows = torch.arange(1 - h, h, device=device, dtype=torch.float32)
+        columns = torch.arange(1 - w, w, device=device, dtype=torch.float32)
+        positions = torch.cartesian_prod(rows, columns)
+        table = self.pos(positions).T.reshape(1, self.num_heads, 2 * h - 1, 2 * w - 1)
+        return F.avg_pool2d(table, self.patch, stride=1)[0]
+
+    def _lay_out(self, table: Tensor) -> Tensor:
+        """Bias of query pixel i and key patch j is table[i - r j + h - r]: a strided view, patches counted backwards."""
+        (h, w), (rh, rw) = self.window, self.patch
+        table = table.contiguous()
+        head, row, column = table.stride()
+        view = table.as_strided(
+            (table.shape[0], h // rh, w // rw, h, w), (head, rh * row, rw * column, row, column)
+        )
+        return view.flip(1, 2).reshape(table.shape[0], -1, h * w)
+
+
+# --- n-grams of windows (HiT-SNG) --------------------------------------------------------------------------------
+
+
+class NGramAttention(nn.Module):
+    """Attention among the four windows of a bigram, and their mean."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(9, num_heads))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4, D) -> (n, D)."""
+        at = torch.arange(2, device=x.device)
+        d = at[:, None] - at[None, :] + 1
+        index = (d[:, None, :, None] * 3 + d[None, :, None, :]).reshape(4, 4)
+        bias = self.relative_position_bias_table.float()[index].permute(2, 0, 1)[None]
+        q, k, v = _fp32_linear(x, self.qkv).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return _fp32_linear(out.mean(2).flatten(1), self.proj)
+
+
+class NGramContext(nn.Module):
+    """What each window hears from its neighbours: windows as single features, bigrams in both directions."""
+
+    def __init__(self, dim: int, num_heads: int, window: tuple[int, int]) -> None:
+        super().__init__()
+        self.unigram_embed = nn.Conv2d(2, 1, window)
+        self.ngram_attn = NGramAttention(dim // 2, num_heads)
+        self.merge = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, windows: Tensor, rows: int, columns: int) -> Tensor:
+        """(B rows columns, L, C) -> (B rows columns, C)."""
+        kernel = self.unigram_embed.weight.float().reshape(2, -1)
+        assert self.unigram_embed.bias is not None
+        pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
+        unigram = pairs[:, 0, :, 0] + pairs[:, 1, :, 1] + self.unigram_embed.bias.float()
+        unigram = unigram.unflatten(0, (-1, rows, columns)).permute(0, 3, 1, 2)
+        forward = self._bigrams(F.pad(unigram, (0, 1, 0, 1), mode="reflect"))
+        backward = self._bigrams(F.pad(unigram, (1, 0, 1, 0), mode="reflect"))
+        merge = self.merge.weight.float()[:, :, 0, 0]
+        assert self.merge.bias is not None
+        return F.linear(torch.cat([forward, backward], dim=-1), merge, self.merge.bias.float())
+
+    def _bigrams(self, unigram: Tensor) -> Tensor:
+        """(B, D, rows + 1, columns + 1) -> (B rows columns, D)."""
+        x = unigram.permute(0, 2, 3, 1)
+        four = torch.stack([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], dim=3)
+        return self.ngram_attn(four.flatten(0, 2))
+
+
+class NGramWindows(nn.Module):
+    """Holds the n-gram context under the name it has in checkpoints."""
+
+    def __init__(self, c: HiTSRConfig, num_heads: int, window: tuple[int, int]) -> None:
+        super().__init__()
+        self.ngram_context = NGramContext(c.embed_dim, num_heads, window)
+
+
+# --- blocks ------------------------------------------------------------------------------------------------------
+
+
+class DepthwiseConv(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.depthwise_conv = nn.Sequential(nn.Conv2d(dim, dim, 5, padding=2, groups=dim), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.depthwise_conv[0]
+        assert isinstance(conv, nn.Conv2d)
+        return F.gelu(conv2d(x, conv))
+
+
+class Mlp(nn.Module):
+    """MLP; in HiT-SRF with a depthwise convolution of the hidden features added to them."""
+
+    def __init__(self, dim: int, hidden: int, depthwise: bool) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = DepthwiseConv(hidden) if depthwise else None
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.gelu(linear(x, self.fc1.weight, self.fc1.bias))
+        if self.dwconv is not None:
+            h = h + self.dwconv(h)
+        return linear(h, self.fc2.weight, self.fc2.bias)
+
+
+class HierarchicalBlock(nn.Module):
+    """x + LN(SCC(x)), then x + LN(MLP(x)): the norms come after the branches. (B, H, W, C), the trunk in fp32."""
+
+    def __init__(self, c: HiTSRConfig, num_heads: int, block: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(c.embed_dim)
+        self.correlation = Correlation(c, num_heads, block)
+        self.norm2 = nn.LayerNorm(c.embed_dim)
+        self.mlp = Mlp(c.embed_dim, c.mlp_dim, depthwise=c.variant == "SRF")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + layer_norm(self.correlation(x), self.norm1)
+        return x + layer_norm(self.mlp(x), self.norm2)
+
+
+class BasicLayer(nn.Module):
+    def __init__(self, c: HiTSRConfig, depth: int, num_heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(HierarchicalBlock(c, num_heads, block) for block in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class RHTB(nn.Module):
+    """Residual hierarchical transformer block: x + conv(blocks(x))."""
+
+    def __init__(self, c: HiTSRConfig, depth: int, num_heads: int) -> None:
+        super().__init__()
+        self.residual_group = BasicLayer(c, depth, num_heads)
+        self.conv = residual_conv(c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + apply_conv(self.residual_group(x), self.conv)
+
+
+def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
+    if c.resi_connection == "1conv":
+        return nn.Conv2d(c.embed_dim, c.embed_dim, 3, padding=1)
+    narrow = c.embed_dim // 4
+    return nn.Sequential(
+        nn.Conv2d(c.embed_dim, narrow, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(narrow, narrow, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(narrow, c.embed_dim, 3, padding=1),
+    )
+
+
+def apply_conv(x: Tensor, conv: nn.Conv2d | nn.Sequential) -> Tensor:
+    if isinstance(conv, nn.Conv2d):
+        return conv2d(x, conv)
+    first, _, middle, _, last = conv
+    x = F.leaky_relu(conv2d(x, first), 0.2)
+    return conv2d(F.leaky_relu(conv2d(x, middle), 0.2), last)
+
+
+class PatchEmbed(nn.Module):
+    """Only the optional normalisation of what was once a patch embedding."""
+
+    def __init__(self, c: HiTSRConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(c.embed_dim) if c.patch_norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else layer_norm(x, self.norm)
+
+
+class HiTSR(nn.Module):
+    """The whole network, of any of the three variants.
+
+    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1 and returns (B, in_channels, sH, sW) in the
+    dtype of its input, unclamped. Each block mirrors its own features up to whole windows.
+    """
+
+    def __init__(self, config: HiTSRConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.conv_first = nn.Conv2d(c.in_channels, c.embed_dim, 3, padding=1)
+        self.patch_embed = PatchEmbed(c)
+        self.layers = nn.ModuleList(RHTB(c, *layer) for layer in zip(c.depths, c.num_heads, strict=True))
+        self.norm = nn.LayerNorm(c.embed_dim)
+        self.conv_after_body = residual_conv(c)
+        if c.upsampler == "pixelshuffledirect":
+            self.upsample = nn.Sequential(
+                nn.Conv2d(c.embed_dim, c.in_channels * c.scale**2, 3, padding=1), nn.PixelShuffle(c.scale)
+            )
+        elif c.upsampler == "":
+            self.conv_last = nn.Conv2d(c.embed_dim, c.in_channels, 3, padding=1)
+        else:
+            self.conv_before_upsample = nn.Sequential(
+                nn.Conv2d(c.embed_dim, c.num_feat, 3, padding=1), nn.LeakyReLU()
+            )
+            if c.upsampler == "pixelshuffle":
+                self.upsample = Upsample(c.scale, c.num_feat)
+            else:
+                self.conv_up1 = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
+                self.conv_up2 = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
+                self.conv_hr = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
+            self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
+        self.mean = c.mean or default_mean(c.in_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        c = self.config
+        mean = torch.tensor(self.mean, device=image.device)
+        x = (to_features(image) - mean) * c.img_range
+        y = self.reconstruct(self.trunk(conv2d(x, self.conv_first).float()))
+        if c.upsampler == "":
+            y = x + y
+        return to_image(y / c.img_range + mean, image.dtype)
+
+    def trunk(self, shallow: Tensor) -> Tensor:
+        """The deep features, (B, H, W, C)."""
+        x = self.patch_embed(shallow)
+        for layer in self.layers:
+            x = layer(x)
+        return shallow + apply_conv(layer_norm(x, self.norm), self.conv_after_body)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, sH, sW, in_channels)."""
+        c = self.config
+        if c.upsampler == "pixelshuffledirect":
+            return pixel_shuffle(conv2d(x, self.upsample[0]), c.scale).float()
+        if c.upsampler == "":
+            return conv2d(x, self.conv_last).float()
+        x = F.leaky_relu(conv2d(x, self.conv_before_upsample[0]), 0.01)
+        if c.upsampler == "pixelshuffle":
+            x = self.upsample(x)
+        else:
+            for conv in (self.conv_up1, self.conv_up2):
+                x = F.leaky_relu(conv2d(x.repeat_interleave(2, 1).repeat_interleave(2, 2), conv), 0.2)
+            x = F.leaky_relu(conv2d(x, self.conv_hr), 0.2)
+        return conv2d(x, self.conv_last).float()

@@ -1,0 +1,126 @@
+"""VapSR: pixel attention with a vast receptive field, from depthwise convolutions.
+
+Zhou et al., "Efficient Image Super-Resolution using Vast-Receptive-Field Attention", ECCV Workshops 2022.
+
+A block lifts the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise convolution
+(together 17x17), g = DWD(DW(W t)), gates with it, and normalises each pixel over its channels after the residual sum:
+x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are exact.
+
+All hyper-parameters show in the shapes of the weights. There is no mean, no range and no padding of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import conv2d, layer_norm, linear, pixel_shuffle, to_features, to_image
+
+
+@dataclass(frozen=True)
+class VapSRConfig:
+    """Hyper-parameters; the defaults are the published VapSR x4."""
+
+    scale: int = 4
+    in_channels: int = 3
+    out_channels: int = 3
+    num_feat: int = 48
+    num_blocks: int = 21
+    attention_dim: int = 64
+    conv_groups: int = 1
+
+
+class PixelAttention(nn.Module):
+    """The attention branch: pointwise, 5x5 depthwise, 5x5 depthwise with dilation 3."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.pointwise = nn.Conv2d(dim, dim, 1)
+        self.depthwise = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
+        self.depthwise_dilated = nn.Conv2d(dim, dim, 5, padding=6, dilation=3, groups=dim)
+
+    def forward(self, t: Tensor) -> Tensor:
+        gate = conv2d(conv2d(pointwise(t, self.pointwise), self.depthwise), self.depthwise_dilated)
+        return gate * t if torch.is_grad_enabled() else gate.mul_(t)
+
+
+class VAB(nn.Module):
+    """One block of vast-receptive-field attention; (B, H, W, C) -> (B, H, W, C)."""
+
+    def __init__(self, num_feat: int, attention_dim: int) -> None:
+        super().__init__()
+        self.proj_1 = nn.Conv2d(num_feat, attention_dim, 1)
+        self.atten_branch = PixelAttention(attention_dim)
+        self.proj_2 = nn.Conv2d(attention_dim, num_feat, 1)
+        self.pixel_norm = nn.LayerNorm(num_feat)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = F.gelu(pointwise(x, self.proj_1))
+        y = pointwise(self.atten_branch(t), self.proj_2)
+        return layer_norm(x + y, self.pixel_norm)
+
+
+class VapSR(nn.Module):
+    """The whole network.
+
+    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1 and returns (B, out_channels, sH, sW) in the
+    dtype of its input, unclamped.
+    """
+
+    def __init__(self, config: VapSRConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.conv_first = nn.Conv2d(c.in_channels, c.num_feat, 3, padding=1)
+        self.body = nn.ModuleList(VAB(c.num_feat, c.attention_dim) for _ in range(c.num_blocks))
+        self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
+        self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
+        for block in self.body:
+            nn.init.constant_(block.pixel_norm.weight, 0.1)  # as the authors train it
+
+    def forward(self, image: Tensor) -> Tensor:
+        shallow = conv2d(to_features(image), self.conv_first)
+        x = shallow
+        for block in self.body:
+            x = block(x)
+        x = shallow + conv2d(x, self.conv_body)
+        return to_image(self.upsampler(x), image.dtype)
+
+
+class SingleStepHead(nn.Sequential):
+    """convolution to 56 channels, LeakyReLU, convolution, one pixel shuffle: every scale but 4."""
+
+    def __init__(self, c: VapSRConfig) -> None:
+        super().__init__(
+            nn.Conv2d(c.num_feat, 56, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(56, c.out_channels * c.scale**2, 3, padding=1),
+        )
+        self.scale = c.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(conv2d(x, self[0]), 0.1)
+        return pixel_shuffle(conv2d(x, self[2]), self.scale)
+
+
+class TwoStepHead(nn.Sequential):
+    """convolution, pixel shuffle by 2, LeakyReLU, and once more without the activation: scale 4."""
+
+    def __init__(self, c: VapSRConfig) -> None:
+        super().__init__(
+            nn.Conv2d(c.num_feat, 64, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(16, c.out_channels * 4, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(pixel_shuffle(conv2d(x, self[0]), 2), 0.1)
+        return pixel_shuffle(conv2d(x, self[3]), 2)
+
+
+def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution as the linear map it is; (B, H, W, in) -> (B, H, W, out)."""
+    return linear(x, conv.weight[:, :, 0, 0], conv.bias)
