@@ -257,9 +257,7 @@ class Correlation(nn.Module):
         (h, w), (rh, rw) = self.window, self.patch
         table = table.contiguous()
         head, row, column = table.stride()
-        view = table.as_strided(
-            (table.shape[0], h // rh, w // rw, h, w), (head, rh * row, rw * column, row, column)
-        )
+        view = table.as_strided((table.shape[0], h // rh, w // rw, h, w), (head, rh * row, rw * column, row, column))
         return view.flip(1, 2).reshape(table.shape[0], -1, h * w)
 
 
@@ -446,9 +444,7 @@ class HiTSR(nn.Module):
         elif c.upsampler == "":
             self.conv_last = nn.Conv2d(c.embed_dim, c.in_channels, 3, padding=1)
         else:
-            self.conv_before_upsample = nn.Sequential(
-                nn.Conv2d(c.embed_dim, c.num_feat, 3, padding=1), nn.LeakyReLU()
-            )
+            self.conv_before_upsample = nn.Sequential(nn.Conv2d(c.embed_dim, c.num_feat, 3, padding=1), nn.LeakyReLU())
             if c.upsampler == "pixelshuffle":
                 self.upsample = Upsample(c.scale, c.num_feat)
             else:

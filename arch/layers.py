@@ -140,7 +140,9 @@ class Constants:
         state = tuple((s.data_ptr(), s.device, s.dtype, 0 if s.is_inference() else s._version) for s in sources)
         kept = self._entries.get(name)
         if kept is None or kept[0] != state:
-            kept = (state, compute())
+            # Not as inference tensors: gradients may be asked for later (training, attribution).
+            with torch.inference_mode(False), torch.no_grad():
+                kept = (state, compute())
             self._entries[name] = kept
         return kept[1]
 

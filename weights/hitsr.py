@@ -1,0 +1,130 @@
+"""Recognise HiT-SR and read its hyper-parameters from shapes; see `arch.hitsr` for what they mean.
+
+The one thing that shapes hide is the window: the position bias comes from an MLP and the spatial correlation always
+ends in the base window, so only the ratio of window to base shows (as the size of the patches). HiT-SNG's n-grams have
+a kernel of the window's size; for the others the base window comes from a header, a config.json, the user, or the rule
+that every known network follows: 8, but 16 and 24 in neosr's networks of 180 channels.
+"""
+
+from __future__ import annotations
+
+from ..arch.hitsr import HiTSR, HiTSRConfig
+from .errors import WrongTensorsError
+from .shapes import Hints, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
+
+NAME = "HiT-SR"
+MARKS = (".correlation.qv.", ".correlation.spatial_linear.", ".correlation.pos.", ".correlation.proj.")
+
+_NGRAM = "correlation.ngram_window_partition.ngram_context.unigram_embed.weight"
+
+
+def detect(shapes: ShapeMap) -> bool:
+    return any(".correlation.spatial_linear." in name or ".correlation.qv." in name for name in shapes)
+
+
+def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
+    """Raises WrongTensorsError (incomplete, inconsistent, or a base window that does not fit)."""
+    embed_dim, in_channels, _, _ = shape(shapes, "conv_first.weight", 4)
+    layers = [f"layers.{i}.residual_group.blocks" for i in range(length(shapes, "layers"))]
+    depths = tuple(length(shapes, layer) for layer in layers)
+    if not depths or min(depths) == 0:
+        raise WrongTensorsError(None, "the tensors of its first layer are missing; download it again")
+    deepest = layers[depths.index(max(depths))]
+    block = f"{layers[0]}.0"
+    upsampler, scale, num_feat = _head(shapes, embed_dim, in_channels)
+    ngrams = f"{block}.{_NGRAM}" in shapes
+    base, ratios = _windows(shapes, deepest, max(depths), ngrams, hints, _usual_base(embed_dim, upsampler, len(depths)))
+    try:
+        return HiTSRConfig(
+            variant="SNG" if ngrams else "SRF" if f"{block}.mlp.dwconv.depthwise_conv.0.weight" in shapes else "SIR",
+            scale=scale,
+            in_channels=in_channels,
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=tuple(shape(shapes, f"{layer}.0.correlation.pos.pos3.2.weight", 2)[0] for layer in layers),
+            base_window=base,
+            window_ratios=ratios,
+            mlp_dim=shape(shapes, f"{block}.mlp.fc1.weight", 2)[0],
+            num_feat=num_feat,
+            patch_norm="patch_embed.norm.weight" in shapes,
+            upsampler=upsampler,
+            resi_connection="3conv" if "conv_after_body.0.weight" in shapes else "1conv",
+            img_range=hints.number("img_range", 1.0),
+            mean=hints.mean or hints.numbers("mean"),
+        )
+    except ValueError as error:
+        raise WrongTensorsError(None, str(error)) from error
+
+
+def _head(shapes: ShapeMap, embed_dim: int, in_channels: int) -> tuple[str, int, int]:
+    """The kind of head, its scale and the width of its features (64 where it has none)."""
+    if "conv_up1.weight" in shapes:
+        return "nearest+conv", 4, shape(shapes, "conv_last.weight", 4)[1]
+    if "conv_before_upsample.0.weight" in shapes:
+        return "pixelshuffle", pixel_shuffle_scale(shapes, "upsample"), shape(shapes, "conv_last.weight", 4)[1]
+    if "upsample.0.weight" in shapes:
+        channels = shape(shapes, "upsample.0.weight", 4)[0]
+        return "pixelshuffledirect", exact_root(channels // in_channels, "times as many channels before its end"), 64
+    shape(shapes, "conv_last.weight", 4)
+    return "", 1, 64
+
+
+def _usual_base(embed_dim: int, upsampler: str, layers: int) -> int:
+    """neosr's medium and large networks have larger windows than the published ones."""
+    if embed_dim == 180 and upsampler == "pixelshuffle":
+        return 24 if layers >= 12 else 16
+    return 8
+
+
+def _windows(
+    shapes: ShapeMap, layer: str, depth: int, ngrams: bool, hints: Hints, usual_base: int
+) -> tuple[tuple[int, int], tuple[float, ...]]:
+    """The base window and its ratios, block by block."""
+    patches = [
+        exact_root(shape(shapes, f"{layer}.{j}.correlation.spatial_linear.weight", 2)[1], "weights of a patch")
+        for j in range(depth)
+    ]
+    if ngrams:
+        windows = [shape(shapes, f"{layer}.{j}.{_NGRAM}", 4)[2:] for j in range(depth)]
+        large = [(w[0] // r, w[1] // r) for w, r in zip(windows, patches, strict=True) if r > 1]
+        base = large[0] if large else (max(w[0] for w in windows), max(w[1] for w in windows))
+        if hints.base_window not in (None, base):
+            raise WrongTensorsError(
+                None, f"its base window is {base[0]}x{base[1]}, as its weights tell; leave the base window out"
+            )
+        return base, tuple(w[0] / base[0] for w in windows)
+
+    told = hints.numbers("base_win_size") or hints.numbers("base_window")
+    base = hints.base_window or ((int(told[0]), int(told[-1])) if told else (usual_base, usual_base))
+    if not (1 <= min(base) and max(base) <= 256):
+        raise WrongTensorsError(None, f"a base window of {base[0]}x{base[1]} is not possible; it is 8 in most networks")
+    ratios = hints.numbers("hier_win_ratios") or hints.numbers("window_ratios")
+    if ratios is None or [max(int(r), 1) for r in ratios[:depth]] != patches:
+        # A patch of one pixel is a window of the base or half of it; every known network begins with half.
+        ratios = tuple(0.5 if j == 0 and patches[:2] == [1, 1] else float(r) for j, r in enumerate(patches))
+    return base, ratios[:depth]
+
+
+def not_inferable(config: HiTSRConfig) -> tuple[str, ...]:
+    return ("mean", "img_range") if config.variant == "SNG" else ("mean", "img_range", "base_window")
+
+
+def build(config: HiTSRConfig) -> HiTSR:
+    return HiTSR(config)
+
+
+def variant(config: HiTSRConfig) -> str:
+    """The published name of these hyper-parameters, or the name with a description."""
+    name = f"HiT-{config.variant}"
+    published = (config.embed_dim, config.depths, config.base_window) == (60, (6,) * 4, (8, 8))
+    return name if published else f"{name} ({config.embed_dim} channels, {sum(config.depths)} blocks)"
+
+
+def told(config: HiTSRConfig) -> dict[str, object]:
+    """What has to be written beside the weights, because shapes do not tell it."""
+    return {
+        "img_range": config.img_range,
+        "mean": config.mean,
+        "base_window": config.base_window,
+        "window_ratios": config.window_ratios,
+    }
