@@ -1,0 +1,125 @@
+"""Which dtype on which device, and what stays in fp32.
+
+Half precision means: the weights of most convolutions and linear maps, and so their arithmetic, are half. The trunk
+between the blocks, layer norms, position biases, the convolutions that read the trunk unnormalised and the last
+convolution stay in fp32; without that a HAT overflows in fp16 and bands in bf16.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import weakref
+
+import torch
+from spandrel import ImageModelDescriptor
+from torch import Tensor, nn
+
+from ..arch import HAT, HiTSR, VapSR
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+LEAST_AGREEMENT = 65.0
+"""dB between half precision and fp32 on the probe for `auto` to take it. At 60 dB the error would cost 0.007 dB on a
+picture that a network restores to 32 dB, but 0.03 dB on one that it restores to 38 dB (x2 on Set5); at 65 dB, 0.009."""
+
+_FP32_MODULES: tuple[tuple[type[nn.Module], str], ...] = (
+    (HAT, r"conv_first|conv_last|conv_after_body|layers\.\d+\.conv|.*\.conv_block\.cab\.3\..*"),
+    (HiTSR, r"conv_first|conv_last|conv_after_body.*|layers\.\d+\.conv.*|upsample\.0|.*\.pos\..*|.*\.ngram_context\..*"
+            r"|.*\.correlation\.(proj|spatial_linear)"),
+    (VapSR, r"conv_first|upsampler\.[23]"),
+)  # fmt: skip
+
+
+def is_ours(model: nn.Module) -> bool:
+    return isinstance(model, (HAT, HiTSR, VapSR))
+
+
+def cast(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.device) -> ImageModelDescriptor:
+    """A copy of the model on the device, its arithmetic in `dtype`; the caller's model stays as it is."""
+    copied = copy.deepcopy(descriptor, {id(descriptor.architecture): descriptor.architecture})
+    model = copied.model
+    if not is_ours(model):
+        model.to(device=device, dtype=dtype)
+        return copied
+    keep = next(pattern for kind, pattern in _FP32_MODULES if isinstance(model, kind))
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and not re.fullmatch(keep, name):
+            module.to(dtype)
+    model.to(device)
+    return copied
+
+
+def candidates(descriptor: ImageModelDescriptor, device: torch.device) -> list[torch.dtype]:
+    """Half precisions that are faster than fp32 on this device, the most exact first."""
+    if device.type == "cuda":
+        half = [torch.float16] if is_ours(descriptor.model) or descriptor.supports_half else []
+        bfloat = descriptor.supports_bfloat16 and torch.cuda.is_bf16_supported(including_emulation=False)
+        return half + ([torch.bfloat16] if bfloat else [])
+    if device.type == "cpu" and is_ours(descriptor.model) and _cpu_has_bf16():
+        return [torch.bfloat16]
+    return []
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; emulated, it would be slower than fp32."""
+    checks = (getattr(torch.cpu, "_is_avx512_bf16_supported", None), getattr(torch.cpu, "_is_amx_tile_supported", None))
+    return any(check() for check in checks if check is not None)
+
+
+_chosen: weakref.WeakKeyDictionary[nn.Module, dict[str, torch.dtype]] = weakref.WeakKeyDictionary()
+
+
+def choose(descriptor: ImageModelDescriptor, device: torch.device) -> torch.dtype:
+    """The fastest precision that agrees with fp32 to `LEAST_AGREEMENT` on a small picture, measured once per model.
+
+    Weights differ more than architectures do, so it is measured on the very weights that will be used.
+    """
+    known = _chosen.setdefault(descriptor.model, {})
+    key = str(device)
+    if key not in known:
+        known[key] = torch.float32
+        options = candidates(descriptor, device)
+        if options:
+            probe = probe_picture(descriptor.input_channels).to(device)
+            exact = run(cast(descriptor, torch.float32, device), probe)
+            for dtype in options:
+                agreement = psnr(run(cast(descriptor, dtype, device), probe), exact)
+                log.debug("%s agrees with fp32 to %.1f dB", dtype, agreement)
+                if agreement >= LEAST_AGREEMENT:
+                    known[key] = dtype
+                    break
+    return known[key]
+
+
+@torch.inference_mode()
+def run(descriptor: ImageModelDescriptor, batch: Tensor) -> Tensor:
+    """The network's output for (N, C, H, W) fp32, as fp32. Ours take any size and dtype; spandrel pads and casts."""
+    if is_ours(descriptor.model):
+        return descriptor.model(batch)
+    return descriptor(batch.to(descriptor.dtype)).float()
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two pictures with a peak of 1; -inf where one is not finite."""
+    error = (a.double().clamp(0, 1) - b.double().clamp(0, 1)).square().mean()
+    if not torch.isfinite(a).all() or not torch.isfinite(error):
+        return float("-inf")
+    return float("inf") if error == 0 else float(-10 * torch.log10(error))
+
+
+def probe_picture(channels: int) -> Tensor:
+    """(1, channels, 48, 48) in [0, 1]: a gradient, edges at many angles, fine texture and flat areas."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
+    angle, radius = torch.atan2(y, x), torch.hypot(x, y)
+    star = 0.5 + 0.5 * torch.sign(torch.sin(7 * angle)) * (radius < 0.8)
+    rings = 0.5 + 0.5 * torch.cos(40 * radius**2)
+    noise = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
+    planes = torch.stack([0.5 + 0.4 * x, star, rings, 0.6 * star + 0.2 * (1 + y) * noise])
+    mixed = torch.stack(
+        [planes.roll(i, 0).mul(torch.tensor([0.5, 0.3, 0.1, 0.1])[:, None, None]).sum(0) for i in range(4)]
+    )
+    return mixed[torch.arange(channels) % 4][None].clamp(0, 1)

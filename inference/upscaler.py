@@ -1,0 +1,412 @@
+"""Upscaler: pictures -> larger pictures, in batches of tiles that may belong to several pictures.
+
+The one inference core. It decides device, precision, tile and batch; it knows nothing of files, videos or hosts, and
+asks its host only for `progress` and `cancelled`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from spandrel import ImageModelDescriptor, ModelTiling
+from torch import Tensor
+
+from ..arch.layers import reflected_index
+from . import memory
+from . import precision as precisions
+from .allocator import keep_freed_memory
+from .errors import Cancelled, OutOfMemoryError, UpscaleError, is_out_of_memory
+from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
+
+log = logging.getLogger(__name__)
+
+SEAMLESS = ("none", "x", "y", "both")
+
+
+@dataclass
+class Stats:
+    """What an Upscaler has done so far, in tiles."""
+
+    tiles_computed: int = 0
+    tiles_reused: int = 0
+
+
+@dataclass(eq=False)
+class _Picture:
+    """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills."""
+
+    source: Tensor
+    padded: Tensor
+    plan: TilePlan
+    result: Tensor
+    missing: int
+
+
+@dataclass(eq=False)
+class _Tile:
+    """One tile's work, and, where static tiles are reused, those that wait for the same result."""
+
+    picture: _Picture
+    at: tuple[int, int]
+    input: Tensor
+    output: Tensor | None = None
+    followers: list[_Tile] = field(default_factory=list)
+
+
+class Upscaler:
+    """A model ready to upscale pictures of any size.
+
+    Args:
+        model: an image model as `load_model` or spandrel gives it. In fp32 it is moved to the device; in half
+            precision a copy is made and it is left alone.
+        device: "auto" (CUDA, else Apple's MPS, else CPU), or any name that torch knows.
+        precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small picture,
+            measured on this model. Layers that would break in half precision stay in fp32 in any case.
+        tile: longest side of a tile in input pixels; "auto" from the family and the memory; None for whole pictures.
+        overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value.
+        batch: tiles that go through the network at once; "auto" from the memory.
+        seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
+        self_ensemble: average over the eight flips and turns: eight times the work for about 0.1 dB.
+        progress: called with the tiles done and the tiles known so far, after every batch.
+        cancelled: asked before every batch; when it returns True, `Cancelled` is raised. What it raises goes through.
+
+    Attributes:
+        scale, input_channels, output_channels: of the model.
+        device, dtype: where and in which precision the network computes.
+        stats: tiles computed and reused so far.
+
+    Raises:
+        ValueError: an argument outside of what is listed here.
+        UpscaleError: the device cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: ImageModelDescriptor,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        tile: int | str | None = "auto",
+        overlap: int | str = "auto",
+        batch: int | str = "auto",
+        seamless: str = "none",
+        self_ensemble: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        _check_choice("seamless", seamless, SEAMLESS)
+        _check_size("tile", tile, 1, also=("auto", None))
+        _check_size("overlap", overlap, 0, also=("auto",))
+        _check_size("batch", batch, 1, also=("auto",))
+        self.scale, self.input_channels = model.scale, model.input_channels
+        self.output_channels = model.output_channels
+        self.device = choose_device(device)
+        self.stats = Stats()
+        self.progress, self.cancelled = progress, cancelled
+        self._original = model
+        self._whole_only = model.tiling == ModelTiling.INTERNAL
+        self._geometry = _with_overlap(memory.geometry(model), overlap)
+        self._seamless_x, self._seamless_y = seamless in ("x", "both"), seamless in ("y", "both")
+        self._self_ensemble = self_ensemble
+        self._done = self._known = 0
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.dtype = self._resolve_precision(precision)
+        if self.dtype == torch.float32:
+            self._network = model.to(self.device)
+        else:
+            self._network = precisions.cast(model, self.dtype, self.device)
+        self._exact: ImageModelDescriptor | None = None
+        self._tile = memory.auto_tile(model, self.device, self.dtype) if tile == "auto" else tile
+        self._batch = batch
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Upscale a batch of equally large pictures.
+
+        Args:
+            images: (N, C, H, W) float in [0, 1], C as the model's input.
+        Returns:
+            (N, C', sH, sW) float32 in [0, 1] on the CPU, with C' and s of the model.
+        Raises:
+            UpscaleError: wrong channels or shape, or not enough memory for the smallest tile.
+            Cancelled: `cancelled` said so.
+        """
+        if images.dim() != 4:
+            raise UpscaleError(f"a batch of pictures has the shape (N, C, H, W), not {tuple(images.shape)}")
+        n, _, height, width = images.shape
+        with torch.inference_mode(False):
+            result = torch.empty(n, self.output_channels, height * self.scale, width * self.scale)
+        for upscaled, place in zip(self.stream(images), result, strict=True):
+            place.copy_(upscaled)
+        return result
+
+    def stream(
+        self, images: Iterable[Tensor], *, keep_on_device: bool = False, reuse_static: bool = False
+    ) -> Iterator[Tensor]:
+        """Upscale pictures one after the other, with tiles of several in one batch.
+
+        Args:
+            images: (C, H, W) float in [0, 1] each, on any device, of any sizes. Asked for as late as possible: no
+                further ahead than one batch of tiles.
+            keep_on_device: leave the results on `device` instead of the CPU.
+            reuse_static: a tile whose input equals the same tile of the previous picture to the bit is not computed
+                again; its result is the previous one's. Keeps the outputs of one picture.
+        Yields:
+            (C', sH, sW) float32 in [0, 1], in order, one for each picture.
+        Raises:
+            As `__call__`.
+        """
+        return _Stream(self, keep_on_device, reuse_static).run(images)
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """The tiles in which a picture of this size is computed (without what `seamless` adds)."""
+        return plan_tiles(height, width, None if self._whole_only else self._tile, self._geometry)  # type: ignore[arg-type]
+
+    # --- below: for _Stream ---
+
+    def _resolve_precision(self, name: str) -> torch.dtype:
+        _check_choice("precision", name, ("auto", *precisions.PRECISIONS))
+        if name == "auto":
+            return precisions.choose(self._original, self.device)
+        return precisions.PRECISIONS[name]
+
+    def _open(self, image: Tensor, result_device: torch.device) -> _Picture:
+        """Check a picture and bring it to the device."""
+        if image.dim() != 3 or image.shape[0] != self.input_channels or min(image.shape) < 1:
+            raise UpscaleError(
+                f"this model takes pictures of the shape ({self.input_channels}, H, W), not {tuple(image.shape)}"
+            )
+        if not image.is_floating_point():
+            raise UpscaleError(f"pictures are floating point numbers in [0, 1], not {image.dtype}")
+        source = image.to(self.device, torch.float32, non_blocking=True)
+        margin_y, margin_x = self._margins()
+        if margin_y:
+            source = source.index_select(1, _wrapped_index(source.shape[1], margin_y, self.device))
+        if margin_x:
+            source = source.index_select(2, _wrapped_index(source.shape[2], margin_x, self.device))
+        return self._lay_out(source, result_device)
+
+    def _lay_out(self, source: Tensor, result_device: torch.device) -> _Picture:
+        plan = self.plan(source.shape[1], source.shape[2])
+        padded = source
+        if plan.padded != tuple(source.shape[1:]):
+            rows, columns = (
+                reflected_index(size, to, self.device) for size, to in zip(source.shape[1:], plan.padded, strict=True)
+            )
+            padded = source.index_select(1, rows).index_select(2, columns)
+        with torch.inference_mode(False):  # a result is the user's: an ordinary tensor, to be changed in place
+            result = torch.zeros(
+                self.output_channels, source.shape[1] * self.scale, source.shape[2] * self.scale, device=result_device
+            )
+        return _Picture(source, padded, plan, result, len(plan))
+
+    def _close(self, picture: _Picture) -> Tensor:
+        """The finished picture, without what `seamless` added around it."""
+        margin_y, margin_x = (margin * self.scale for margin in self._margins())
+        result = picture.result.clamp_(0, 1)
+        height, width = result.shape[1:]
+        return result[:, margin_y : height - margin_y, margin_x : width - margin_x]
+
+    def _margins(self) -> tuple[int, int]:
+        """How far the picture is continued at each side where it is seamless: the overlap, in whole windows."""
+        grid = self._geometry.grid
+        margin = -(-max(self._geometry.overlap, 1) // grid) * grid
+        return margin * self._seamless_y, margin * self._seamless_x
+
+    def _batch_size(self, tile: tuple[int, int]) -> int:
+        if isinstance(self._batch, int):
+            return self._batch
+        return memory.auto_batch(self._original, self.device, self.dtype, tile)
+
+    def _compute(self, batch: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', sh, sw) fp32; in fp32 where half precision gave something that is no number."""
+        output = self._run(self._network, batch)
+        if self.dtype == torch.float32 or torch.isfinite(output).all():
+            return output
+        if self._exact is None:
+            name = str(self.dtype).removeprefix("torch.")
+            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
+            self._exact = precisions.cast(self._original, torch.float32, self.device)
+        return self._run(self._exact, batch)
+
+    def _run(self, network: ImageModelDescriptor, batch: Tensor) -> Tensor:
+        if not self._self_ensemble:
+            return precisions.run(network, batch)
+        total: Tensor | None = None
+        for transpose in (False, True):
+            for flips in ((), (2,), (3,), (2, 3)):
+                turned = (batch.transpose(2, 3) if transpose else batch).flip(flips)
+                output = precisions.run(network, turned).flip(flips)
+                output = output.transpose(2, 3) if transpose else output
+                total = output.clone() if total is None else total.add_(output)
+        assert total is not None
+        return total.div_(8)
+
+    def _shrink(self, batch: int, tile: tuple[int, int], error: BaseException) -> None:
+        """After an out-of-memory error: halve the batch, then the tile. Raises when nothing is left to halve."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if batch > 1:
+            self._batch = batch // 2
+            log.warning("Out of memory with %d tiles at once; going on with %d.", batch, self._batch)
+            return
+        least = smallest_tile(self._geometry)
+        side = max(tile)
+        if side <= least or self._whole_only:
+            raise OutOfMemoryError(
+                f"there is not enough memory on {self.device} for a tile of {tile[1]}x{tile[0]} pixels; close other "
+                "programs, use another device, or choose a smaller model"
+            ) from error
+        self._tile, self._batch = max(side // 2, least), 1
+        log.warning("Out of memory with a tile of %d pixels; going on with %d.", side, self._tile)
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled("the upscaling was cancelled")
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            self.progress(self._done, self._known)
+
+
+class _Stream:
+    """One run of `Upscaler.stream`: pictures under way in order, and their tiles that are still to be computed."""
+
+    def __init__(self, upscaler: Upscaler, keep_on_device: bool, reuse_static: bool) -> None:
+        self.upscaler = upscaler
+        self.result_device = upscaler.device if keep_on_device else torch.device("cpu")
+        self.reuse_static = reuse_static
+        self.pictures: deque[_Picture] = deque()
+        self.waiting: deque[_Tile] = deque()  # all of one shape
+        self.previous: dict[tuple[int, int], _Tile] = {}
+        self.previous_plan: TilePlan | None = None
+        upscaler._done = upscaler._known = 0
+
+    def run(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
+        for image in images:
+            with torch.inference_mode():
+                picture = self.upscaler._open(image, self.result_device)
+                if self.waiting and self.waiting[0].picture.plan.tile != picture.plan.tile:
+                    while self.waiting:
+                        self._compute_batch()
+                self.pictures.append(picture)
+                self._add_tiles(picture)
+                while self.waiting and len(self.waiting) >= self._batch_size():
+                    self._compute_batch()
+            yield from self._finished()
+        with torch.inference_mode():
+            while self.waiting:
+                self._compute_batch()
+        yield from self._finished()
+
+    def _batch_size(self) -> int:
+        return self.upscaler._batch_size(self.waiting[0].picture.plan.tile)
+
+    def _finished(self) -> Iterator[Tensor]:
+        while self.pictures and self.pictures[0].missing == 0:
+            yield self.upscaler._close(self.pictures.popleft())
+
+    def _add_tiles(self, picture: _Picture) -> None:
+        if picture.plan != self.previous_plan:
+            self.previous, self.previous_plan = {}, picture.plan
+        self.upscaler._known += len(picture.plan)
+        for at in picture.plan:
+            tile = _Tile(picture, at, picture.plan.cut(picture.padded, *at))
+            before = self.previous.get(at)
+            if self.reuse_static:
+                if before is not None and torch.equal(before.input, tile.input):
+                    self.upscaler.stats.tiles_reused += 1
+                    if before.output is None:
+                        before.followers.append(tile)
+                    else:
+                        self._deliver(tile, before.output)
+                    continue
+                self.previous[at] = tile
+            self.waiting.append(tile)
+
+    def _compute_batch(self) -> None:
+        upscaler = self.upscaler
+        upscaler._check_cancelled()
+        size = min(self._batch_size(), len(self.waiting))
+        tiles = [self.waiting[i] for i in range(size)]
+        try:
+            batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
+            outputs = upscaler._compute(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            before = upscaler._tile
+            upscaler._shrink(size, tiles[0].picture.plan.tile, error)
+            if upscaler._tile != before:
+                self._start_again()
+            return
+        for tile, output in zip(tiles, outputs, strict=True):
+            self.waiting.popleft()
+            upscaler.stats.tiles_computed += 1
+            if self.reuse_static:
+                tile.output = output
+            for each in (tile, *tile.followers):
+                self._deliver(each, output)
+            tile.followers.clear()
+        upscaler._report()
+
+    def _deliver(self, tile: _Tile, output: Tensor) -> None:
+        tile.picture.plan.join(tile.picture.result, output, *tile.at, self.upscaler.scale)
+        tile.picture.missing -= 1
+        self.upscaler._done += 1
+
+    def _start_again(self) -> None:
+        """Lay out every picture that is not finished anew, with the smaller tile."""
+        self.waiting.clear()
+        self.previous, self.previous_plan = {}, None
+        for i, picture in enumerate(self.pictures):
+            if picture.missing:
+                self.upscaler._known -= len(picture.plan)
+                self.upscaler._done -= len(picture.plan) - picture.missing
+                self.pictures[i] = self.upscaler._lay_out(picture.source, self.result_device)
+                self._add_tiles(self.pictures[i])
+
+
+# --- arguments ---------------------------------------------------------------------------------------------------
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name, "auto" for the fastest there is. Raises UpscaleError where it cannot be had."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        mps = getattr(torch.backends, "mps", None)
+        return torch.device("mps" if mps is not None and mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type != "cpu":
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UpscaleError(f"the device {str(name)!r} cannot be used ({reason})") from error
+    return device
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_size(name: str, value: object, least: int, also: tuple[object, ...]) -> None:
+    if value in also and not isinstance(value, bool):
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        others = " or ".join(str(v) for v in also)
+        raise ValueError(f"{name} is {others} or a whole number of at least {least}, not {value!r}")
+
+
+def _with_overlap(geometry: Geometry, overlap: int | str) -> Geometry:
+    return geometry if isinstance(overlap, str) else Geometry(geometry.grid, geometry.multiple, overlap)
+
+
+def _wrapped_index(size: int, margin: int, device: torch.device) -> Tensor:
+    return torch.arange(-margin, size + margin, device=device) % size
