@@ -125,7 +125,7 @@ def shift_mask(window: int, shift: int, across_rows: bool, across_columns: bool)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """softmax(scale q kᵀ + bias) v in a fused kernel; q (B, heads, L, D), k and v (B, heads, L', D) -> (B, L, heads D)."""
+    """softmax(scale q kᵀ + bias) v, fused; q (B, heads, L, D), k and v (B, heads, L', D) -> (B, L, heads D)."""
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return out.transpose(1, 2).flatten(2)
 

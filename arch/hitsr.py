@@ -205,7 +205,7 @@ class Correlation(nn.Module):
         return y + self.proj.bias.float()
 
     def window_matrices(self, windows: Tensor, patches: Tensor, proj: Tensor) -> Tensor:
-        """For each window the C x C matrix that takes [q, v] through both correlations and the projection; (N, C, C)."""
+        """Each window's matrix that takes [q, v] through both correlations and the projection; (N, C, C)."""
         n, length, dim = windows.shape
         heads, half = self.num_heads, dim // 2
         q, v = windows.split(half, dim=-1)
@@ -253,7 +253,7 @@ class Correlation(nn.Module):
         return F.avg_pool2d(table, self.patch, stride=1)[0]
 
     def _lay_out(self, table: Tensor) -> Tensor:
-        """Bias of query pixel i and key patch j is table[i - r j + h - r]: a strided view, patches counted backwards."""
+        """Bias of query pixel i and key patch j is table[i - r j + h - r]: a strided view, patches backwards."""
         (h, w), (rh, rw) = self.window, self.patch
         table = table.contiguous()
         head, row, column = table.stride()

@@ -96,7 +96,7 @@ def _windows(
 
     told = hints.numbers("base_win_size") or hints.numbers("base_window")
     base = hints.base_window or ((int(told[0]), int(told[-1])) if told else (usual_base, usual_base))
-    if not (1 <= min(base) and max(base) <= 256):
+    if min(base) < 1 or max(base) > 256:
         raise WrongTensorsError(None, f"a base window of {base[0]}x{base[1]} is not possible; it is 8 in most networks")
     ratios = hints.numbers("hier_win_ratios") or hints.numbers("window_ratios")
     if ratios is None or [max(int(r), 1) for r in ratios[:depth]] != patches:

@@ -68,7 +68,7 @@ OWN_METADATA_KEY = "supertile"
 
 
 def shape(shapes: ShapeMap, name: str, dims: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there with so many dimensions, each of at least 1. Raises WrongTensorsError."""
+    """The shape of a tensor that must be there, of so many dimensions, none empty. Raises WrongTensorsError."""
     found = shapes.get(name)
     if found is None:
         raise WrongTensorsError(None, f"the tensor {name} is missing, so the file is incomplete; download it again")

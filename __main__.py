@@ -1,0 +1,21 @@
+"""`supertile` and `python -m supertile`: the command line, or one sentence when what it needs is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line. Exits with 0 (done), 1 (something failed), 2 (wrong usage) or 130 (interrupted)."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError:
+        sys.exit("The supertile command needs typer and rich: pip install supertile[cli]")
+    from .cli import app
+
+    app(prog_name="supertile")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Transparency through a network that knows only colour.
+
+A network looks tens of pixels around, so what lies under transparent pixels (often black, or anything) would bleed
+into the edge of what is seen. And a network is never exact, so opaque parts would come back as 254 of 255.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
+    """Give fully transparent pixels the colour of the visible ones around them; visible pixels stay as they are.
+
+    color (C, H, W), alpha (1, H, W) -> (C, H, W). Near an edge the colour is that of the nearest visible pixels; far
+    from it a smooth blend: the push-pull pyramid of Gortler et al., "The Lumigraph", 1996, section 3.4. A picture of
+    which nothing is visible is returned unchanged.
+    """
+    weight = (alpha > 0).to(color.dtype)[None] * alpha.clamp_min(1 / 255)  # (1, 1, H, W): opaque pixels know best
+    if not bool(weight.any()):
+        return color
+    filled = _push_pull(color[None] * weight, weight)[0]
+    return torch.where(alpha > 0, color, filled)
+
+
+def _push_pull(weighted: Tensor, weight: Tensor) -> Tensor:
+    """Colours (1, C, H, W) where the weight (1, 1, H, W) is positive, those of coarser levels where it is zero."""
+    known = weight > 0
+    own = weighted / weight.clamp_min(1e-12)
+    if bool(known.all()):
+        return own
+    # 3x3 before halving: pixels on both sides of a block's border see each other.
+    coarse_weighted = F.avg_pool2d(_blur(weighted), 2, ceil_mode=True, count_include_pad=False)
+    coarse_weight = F.avg_pool2d(_blur(weight), 2, ceil_mode=True, count_include_pad=False)
+    # Weights fall by the share of a block that is known; without this, one known pixel would count for little later.
+    share = coarse_weight.clamp_min(1 / 16) / coarse_weight.clamp_min(1e-12)
+    coarse = _push_pull(coarse_weighted * share, coarse_weight * share)
+    coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., : weight.shape[-2], : weight.shape[-1]]
+    return torch.where(known, own, coarse)
+
+
+def _blur(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, 1, 1)
+
+
+def keep_in_local_range(enlarged: Tensor, source: Tensor, *, seamless: str = "none") -> Tensor:
+    """Hold enlarged alpha between the smallest and the largest of the 3x3 source pixels around it.
+
+    enlarged (1, s*H, s*W), source (1, H, W). So what is opaque stays exactly opaque, what is empty stays exactly
+    empty, and an edge can move by less than a source pixel; inside that, the network decides.
+    """
+    padded = source[None]
+    for axis, pad in (("x", (1, 1, 0, 0)), ("y", (0, 0, 1, 1))):
+        wraps = seamless in (axis, "both")
+        padded = F.pad(padded, pad, mode="circular" if wraps else "replicate")
+    size = enlarged.shape[-2:]
+    upper = F.interpolate(F.max_pool2d(padded, 3, 1), size=size, mode="nearest")[0]
+    lower = F.interpolate(-F.max_pool2d(-padded, 3, 1), size=size, mode="nearest")[0]
+    return enlarged.clamp(lower, upper)

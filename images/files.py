@@ -1,0 +1,267 @@
+"""Picture files: read into a Picture, write from one. Which formats, which pixel layouts, and what is kept.
+
+Pixels are exact: 16 bits stay 16 bits, rounding is to nearest, the EXIF orientation is applied once and for all.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .atomic import atomic_file, check_target
+from .metadata import EXIF_PREFIX, icc_describes, normalize_exif, read_exif, to_srgb
+from .picture import ImageFileError, ImageFileWarning, Picture
+from .png_writer import write_png16
+from .sixteen_bit import is_sixteen_bit_color, raw_mode, read_sixteen_bit
+from .tiff_writer import write_tiff
+
+# What Pillow may try. Not all it can: EPS starts Ghostscript, and the scientific formats hold no pictures.
+_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS")
+_MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second frame is a preview
+
+READABLE_SUFFIXES = frozenset({
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".dib",
+    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".jp2", ".dds",
+})  # fmt: skip
+WRITABLE_SUFFIXES = {
+    ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
+}  # fmt: skip
+_LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65500, "webp": 16383, "tiff": 2**31 - 1}
+_JPEG_SEGMENT = 65533
+
+# EXIF orientation -> (exchange x and y, then flip y, then flip x) that makes the pixels upright.
+_UPRIGHT = {
+    2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
+    6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+}  # fmt: skip
+
+# Damaged files make Pillow's parsers fail in any of these ways.
+_DECODING_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AssertionError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a picture file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, JPEG 2000 or DDS.
+
+    Gray stays one channel; palettes become RGB; transparency of any kind becomes straight alpha; CMYK and Lab become
+    sRGB through their profile. Of an animation the first frame is read, with an ImageFileWarning.
+    Raises ImageFileError, whose message is one sentence naming the file, for what is missing, damaged, too large for
+    Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), or holds floating-point pixels.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return _read(image, path)
+    except ImageFileError:
+        raise
+    except FileNotFoundError:
+        raise ImageFileError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise ImageFileError(f"{path} is a folder, not a picture file.") from None
+    except PermissionError:
+        raise ImageFileError(f"{path} may not be read: permission denied.") from None
+    except UnidentifiedImageError:
+        raise ImageFileError(
+            f"{path} is not a picture that can be read: no PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
+            "JPEG 2000 or DDS was recognised in it."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ImageFileError(f"{path} has more pixels than the safety limit of Pillow allows: {error}") from None
+    except _DECODING_ERRORS as error:
+        raise ImageFileError(f"{path} is damaged or incomplete: {error}.") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of our formats that this Pillow was built with and has come to know."""
+    Image.init()
+    return tuple(name for name in _PILLOW_FORMATS if name in Image.OPEN)
+
+
+def _read(image: Image.Image, path: Path) -> Picture:
+    if image.format in _MAY_BE_ANIMATED and (frames := getattr(image, "n_frames", 1)) > 1:
+        warnings.warn(f"{path} holds {frames} frames; only the first is read.", ImageFileWarning, stacklevel=3)
+
+    if image.format == "TIFF" and image.mode not in ("F", "I"):
+        _refuse_cut_tiff(image, path)
+    icc = image.info.get("icc_profile")
+    if image.mode in ("CMYK", "LAB"):
+        icc = None  # the pixels become sRGB, which needs no profile
+    if is_sixteen_bit_color(image):
+        codes = _with_color_key(read_sixteen_bit(image, path, _formats()), image, 1)
+    else:
+        codes = _read_codes(image, path)
+
+    dpi = image.info.get("dpi")
+    orientation = image.getexif().get(0x0112, 1)  # asked after loading: Pillow turns TIFF and AVIF itself
+    if orientation in _UPRIGHT:
+        exchange, flip_y, flip_x = _UPRIGHT[orientation]
+        if exchange:
+            codes = codes.swapaxes(0, 1)
+            dpi = dpi and (dpi[1], dpi[0])
+        codes = codes[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+
+    channels = codes.shape[2]
+    planes = Picture.planes(codes)
+    exif = read_exif(image)
+    if dpi is not None and not all(0 < value < float("inf") for value in dpi):
+        dpi = None
+    return Picture(
+        color=planes[: channels - 1] if channels in (2, 4) else planes,
+        alpha=planes[-1:] if channels in (2, 4) else None,
+        bit_depth=8 if codes.dtype == np.uint8 else 16,
+        icc=icc or None,
+        exif=normalize_exif(exif, codes.shape[1], codes.shape[0]) if exif else None,
+        dpi=dpi and (float(dpi[0]), float(dpi[1])),
+    )
+
+
+def _refuse_cut_tiff(image: Image.Image, path: Path) -> None:
+    """Pillow opens colour TIFFs of 16 bits in separate planes, but as 8 bits and wrongly."""
+    bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+    if max(bits) > 8 and len(bits) > 1 and not is_sixteen_bit_color(image) and image.mode != "CMYK":
+        raise ImageFileError(f"{path} stores {max(bits)}-bit channels in a layout that cannot be read.")
+
+
+def _read_codes(image: Image.Image, path: Path) -> np.ndarray:
+    """Any other layout -> (H, W, channels) uint8, or uint16 for gray of 16 bits; alpha last."""
+    layout = raw_mode(image)
+    if image.mode in ("CMYK", "LAB"):
+        image = to_srgb(image)
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in ("YCbCr", "RGBX"):
+        image = image.convert("RGB")
+    elif image.mode == "RGBa":
+        image = image.convert("RGBA")
+    elif image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("1", "L"):
+        # The key of a PNG of 1, 2 or 4 bits counts in the file's own steps, the pixels are spread to 0..255.
+        steps = {"1": 1, "L;2": 3, "L;4": 15}.get(layout, 255)
+        codes = np.asarray(image.convert("L") if image.mode == "1" else image)
+        return _with_color_key(codes[..., None], image, 255 // steps)
+    if image.mode in ("LA", "RGBA"):
+        return np.asarray(image)
+    if image.mode == "RGB":
+        return _with_color_key(np.asarray(image), image, 1)
+    if image.mode.startswith("I;16"):
+        return _with_color_key(np.asarray(image).astype(np.uint16)[..., None], image, 1)
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, in Pillow's 32-bit mode
+        return np.asarray(image).astype(np.uint16)[..., None]
+    kind = {"F": "floating-point pixels", "I": "32-bit integer pixels"}.get(image.mode, f"pixels of kind {image.mode}")
+    raise ImageFileError(f"{path} holds {kind}; pictures of 8 and 16 bits per channel can be read.")
+
+
+def _with_color_key(codes: np.ndarray, image: Image.Image, step: int) -> np.ndarray:
+    """Append the alpha that PNG's tRNS chunk means: one colour is fully transparent, all others are opaque."""
+    key = image.info.get("transparency")
+    channels = codes.shape[2]
+    if image.format != "PNG" or key is None or channels not in (1, 3) or isinstance(key, bytes):
+        return codes
+    opaque = (codes != np.asarray(key) * step).any(axis=2, keepdims=True)
+    return np.concatenate([codes, opaque * codes.dtype.type(np.iinfo(codes.dtype).max)], axis=2)
+
+
+def format_of(path: str | Path, format: str | None = None) -> str:
+    """The name of the format to write, "png", "jpeg", "webp" or "tiff": as asked, else by the suffix of the path."""
+    if format is not None:
+        if (known := WRITABLE_SUFFIXES.get(f".{format.lower()}")) is None:
+            raise ImageFileError(f"Format {format!r} cannot be written; png, jpg, webp and tiff can.")
+        return known
+    suffix = Path(path).suffix
+    if (known := WRITABLE_SUFFIXES.get(suffix.lower())) is None:
+        what = f"the suffix {suffix!r}" if suffix else "no suffix"
+        raise ImageFileError(f"{path} has {what}, which names no format that can be written: png, jpg, webp or tiff.")
+    return known
+
+
+def check_size(path: str | Path, format: str, width: int, height: int) -> None:
+    """Raise ImageFileError when a format cannot hold so large a picture; `format` as `format_of` returns it."""
+    limit = _LARGEST_SIDE[format]
+    if max(width, height) > limit:
+        raise ImageFileError(f"{path}: {format.upper()} holds at most {limit} pixels a side, not {width}x{height}.")
+
+
+def write_image(
+    path: str | Path,
+    picture: Picture,
+    *,
+    format: str | None = None,
+    quality: int = 95,
+    overwrite: bool = False,
+    sources: Sequence[str | Path] = (),
+) -> None:
+    """Write a picture as PNG, JPEG, WebP or TIFF; the file appears whole or not at all.
+
+    format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `path`.
+    quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
+    overwrite: whether a file that is there may be replaced. Files in `sources` never are.
+    A picture of 16 bits is written with 16 bits to PNG and TIFF, with 8 elsewhere. JPEG has no transparency: it is
+    laid on white, with an ImageFileWarning. Raises ImageFileError with one sentence naming the file.
+    """
+    path = Path(path)
+    format = format_of(path, format)
+    check_target(path, overwrite=overwrite, sources=[Path(source) for source in sources])
+    check_size(path, format, picture.width, picture.height)
+    try:
+        with atomic_file(path, overwrite=overwrite) as file:
+            _encode(file, path, picture, format, quality)
+    except FileNotFoundError:
+        raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.") from None
+    except (OSError, struct.error) as error:
+        raise ImageFileError(f"{path} cannot be written: {error}.") from error
+
+
+def _encode(file: BinaryIO, path: Path, picture: Picture, format: str, quality: int) -> None:
+    if format == "jpeg" and picture.alpha is not None:
+        warnings.warn("JPEG holds no transparency: it is laid on white.", ImageFileWarning, stacklevel=4)
+        picture = Picture(
+            picture.color * picture.alpha + (1 - picture.alpha), None, 8, picture.icc, picture.exif, picture.dpi
+        )
+    depth = picture.bit_depth if format in ("png", "tiff") else 8
+    codes = picture.codes(depth)
+    if format == "tiff" and codes.shape[2] == 2 and depth == 16:  # Pillow and what is built on it opens no such file
+        codes = codes[..., [0, 0, 0, 1]]
+
+    is_gray = codes.shape[2] < 3 and format != "webp"  # WebP knows no gray
+    icc = picture.icc
+    if icc and not icc_describes(icc, is_gray):
+        warnings.warn(
+            f"{path}: the colour profile is not for {'gray' if is_gray else 'RGB'} pixels and is left out.",
+            ImageFileWarning,
+            stacklevel=4,
+        )
+        icc = None
+    exif = normalize_exif(picture.exif, picture.width, picture.height) if picture.exif else None
+    if exif and format == "jpeg" and len(exif) > _JPEG_SEGMENT:
+        warnings.warn(f"{path}: the EXIF data is too long for a JPEG and is left out.", ImageFileWarning, stacklevel=4)
+        exif = None
+
+    bare_exif = exif.removeprefix(EXIF_PREFIX) if exif else None
+    if format == "tiff":
+        write_tiff(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi)
+    elif depth == 16:
+        write_png16(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi)
+    else:
+        options: dict[str, object] = {"icc_profile": icc, "exif": exif or b""}
+        if picture.dpi and format != "webp":
+            options["dpi"] = picture.dpi
+        if format == "jpeg":
+            options |= {"quality": quality, "subsampling": 0}  # 4:4:4: chroma at full resolution
+        elif format == "webp":
+            options |= {"quality": quality, "lossless": quality == 100, "exact": quality == 100}
+        encoded = io.BytesIO()  # given a real file, Pillow's encoders do not notice when a disk is full
+        Image.fromarray(codes[..., 0] if codes.shape[2] == 1 else codes).save(encoded, format, **options)
+        file.write(encoded.getbuffer())

@@ -1,0 +1,146 @@
+"""One picture through an Upscaler, to any size: gray, colour and transparency in whatever channels the model has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..inference.errors import UpscaleError
+from .alpha import fill_transparent, keep_in_local_range
+from .atomic import check_target
+from .files import check_size, format_of, read_image, write_image
+from .picture import ImageFileError, Picture
+from .resize import resize, resize_with_alpha
+from .size import parse_size
+
+if TYPE_CHECKING:
+    from ..inference.upscaler import Upscaler
+
+
+def target_size(picture: Picture, upscaler: Upscaler, size: str | None) -> tuple[int, int]:
+    """(width, height) of the result; SizeError as `parse_size`."""
+    return parse_size(size, picture.width, picture.height, upscaler.scale)
+
+
+def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = None) -> Picture:
+    """Enlarge a picture; profile, EXIF, resolution and bit depth are those of the source.
+
+    size: as in `parse_size`; None is the model's scale. The model is run again on its own result while that is
+    smaller than `size` in either direction, then one antialiased resampling in linear light gives the exact size.
+    Gray goes through a model of three channels three times over and comes back as the mean. Transparency that varies
+    is enlarged by the model too, beside the colour: edges of alpha and colour then agree. Constant transparency stays
+    exactly what it is.
+
+    Raises SizeError, UpscaleError for a model of other than 1, 3 or 4 channels, and what the upscaler raises.
+    """
+    width, height = target_size(picture, upscaler, size)
+    seamless = getattr(upscaler, "seamless", "none")
+    color, alpha = picture.color, picture.alpha
+    alpha_level = None if alpha is None else alpha.flatten()[0]
+    alpha_varies = alpha is not None and bool(alpha.min() < alpha.max())
+    if alpha is not None and alpha_varies:
+        color = fill_transparent(color, alpha)
+
+    batch = _to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
+    while True:
+        batch = upscaler(batch)
+        big_enough = batch.shape[-1] >= width and batch.shape[-2] >= height
+        if big_enough or upscaler.scale == 1:
+            break
+    color, new_alpha = _from_batch(batch, picture.color.shape[0], alpha_varies)
+    del batch
+    if alpha is not None and new_alpha is not None:
+        new_alpha = keep_in_local_range(new_alpha, alpha, seamless=seamless)
+
+    if color.shape[-2:] != (height, width):
+        if new_alpha is None:
+            color = resize(color[None], (width, height), seamless=seamless)[0]
+        else:
+            pair = resize_with_alpha(color[None], new_alpha[None], (width, height), seamless=seamless)
+            color, new_alpha = pair[0][0], pair[1][0]
+    if alpha_level is not None and new_alpha is None:
+        new_alpha = alpha_level.expand(1, height, width).clone()
+    return replace(picture, color=color, alpha=new_alpha)
+
+
+def _to_batch(color: Tensor, alpha: Tensor | None, channels: int) -> Tensor:
+    """Colour (1 or 3, H, W) and alpha (1, H, W) -> pictures (N, channels, H, W) of the kind the model takes."""
+    if channels == 1:  # each plane is a picture of its own
+        planes = color if alpha is None else torch.cat([color, alpha])
+        return planes[:, None]
+    color = color.expand(3, -1, -1)
+    if channels == 3:
+        pictures = [color] if alpha is None else [color, alpha.expand(3, -1, -1)]
+        return torch.stack(pictures)
+    if channels == 4:
+        return torch.cat([color, torch.ones_like(color[:1]) if alpha is None else alpha])[None]
+    raise UpscaleError(f"The model takes {channels} channels; pictures can go through models of 1, 3 or 4.")
+
+
+def _from_batch(batch: Tensor, channels: int, has_alpha: bool) -> tuple[Tensor, Tensor | None]:
+    """The inverse of `_to_batch`: `channels` (1 or 3) of colour and, if it was given, alpha."""
+    alpha = None
+    if batch.shape[1] == 1:
+        planes = batch[:, 0]
+        return planes[:channels], planes[channels:] if has_alpha else None
+    if batch.shape[1] == 4:
+        color, alpha = batch[0, :3], batch[0, 3:] if has_alpha else None
+    else:
+        color = batch[0]
+        if has_alpha:
+            alpha = batch[1].mean(0, keepdim=True)
+    return color.mean(0, keepdim=True) if channels == 1 else color, alpha
+
+
+def upscale_image_file(
+    source: str | Path,
+    target: str | Path,
+    upscaler: Upscaler,
+    *,
+    size: str | None = None,
+    format: str | None = None,
+    quality: int = 95,
+    overwrite: bool = False,
+) -> Picture:
+    """Read, enlarge and write one file; the folder of `target` is made if it is missing. Returns what was written.
+
+    Everything that can be refused is refused before the model runs. Raises ImageFileError, SizeError, and what
+    the upscaler raises.
+    """
+    source, target = Path(source), Path(target)
+    check_before_reading(source, target, format=format, overwrite=overwrite)
+    picture = read_image(source)
+    check_before_upscaling(picture, target, upscaler, size=size, format=format)
+    larger = upscale_picture(picture, upscaler, size=size)
+    write_into_folder(target, larger, format=format, quality=quality, overwrite=overwrite, sources=[source])
+    return larger
+
+
+def check_before_reading(source: Path, target: Path, *, format: str | None, overwrite: bool) -> None:
+    """Raise ImageFileError for a target that may not or cannot be written."""
+    format_of(target, format)
+    check_target(target, overwrite=overwrite, sources=[source])
+
+
+def check_before_upscaling(
+    picture: Picture, target: Path, upscaler: Upscaler, *, size: str | None, format: str | None
+) -> None:
+    """Raise SizeError or ImageFileError for a result too large, for anyone or for the file format."""
+    width, height = target_size(picture, upscaler, size)
+    check_size(target, format_of(target, format), width, height)
+
+
+def write_into_folder(
+    target: Path, picture: Picture, *, format: str | None, quality: int, overwrite: bool, sources: Sequence[Path]
+) -> None:
+    """`write_image`, making the folder first."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(f"{target} cannot be written: the folder cannot be made: {error}.") from error
+    write_image(target, picture, format=format, quality=quality, overwrite=overwrite, sources=sources)

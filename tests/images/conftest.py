@@ -1,0 +1,47 @@
+"""A small real network behind a real Upscaler, and an enlarger whose result is known beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from supertile.arch.vapsr import VapSR, VapSRConfig
+from torch import Tensor
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VapSR x2 that has learned nothing: its pictures are noise, but of the right size."""
+    torch.manual_seed(0)
+    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_file(net.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def upscaler(model_file: Path):
+    from supertile.inference.upscaler import Upscaler
+    from supertile.weights.loader import load_model
+
+    return Upscaler(load_model(model_file), device="cpu")
+
+
+class Bicubic:
+    """What `upscale_picture` needs of an Upscaler, with a plain enlargement in the network's place."""
+
+    def __init__(self, scale: int, channels: int = 3, seamless: str = "none") -> None:
+        self.scale, self.input_channels, self.seamless = scale, channels, seamless
+        self.calls: list[tuple[int, ...]] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        assert images.shape[1] == self.input_channels
+        self.calls.append(tuple(images.shape))
+        return torch.nn.functional.interpolate(images, scale_factor=self.scale, mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture
+def bicubic():
+    return Bicubic

@@ -1,0 +1,82 @@
+"""parse_size: what the words mean, and which words mean nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from supertile.images.size import SizeError, check_size_words, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        (None, (10, 7), (40, 28)),
+        ("2x", (10, 7), (20, 14)),
+        ("1.5x", (10, 7), (15, 11)),
+        (".5X", (10, 8), (5, 4)),
+        ("0.01x", (10, 8), (1, 1)),
+        ("1920x1080", (10, 7), (1920, 1080)),
+        (" 1920 × 1080 ", (10, 7), (1920, 1080)),
+        ("1920x", (400, 300), (1920, 1440)),
+        ("x1080", (400, 300), (1440, 1080)),
+        ("17x", (34, 10), (17, 5)),
+        ("4k", (1920, 1080), (3840, 2160)),
+        ("4K", (1080, 1920), (2160, 3840)),
+        ("4k", (400, 300), (2880, 2160)),
+        ("4k", (1000, 100), (3840, 384)),
+        ("8k", (5000, 5000), (4320, 4320)),
+        ("1080p", (400, 300), (1440, 1080)),
+        ("720p", (300, 400), (720, 960)),
+        ("12mp", (4000, 3000), (4000, 3000)),
+        ("1mp", (2000, 2000), (1000, 1000)),
+        ("0.25mp", (100, 100), (500, 500)),
+    ],
+)
+def test_sizes(text, source, expected):
+    assert parse_size(text, *source, 4) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "4", "big", "-2x", "2x2x", "1e3x", "mp", "4kk", "nanx", "9" * 400 + "mp"),
+        *("0x", "0x0", "0x100", "x0", "0mp"),
+        *("100001x1", "40000x40000", "999999x", "1001mp"),
+    ],
+)
+def test_nonsense_zero_and_the_monstrous_are_refused_in_one_sentence(text):
+    with pytest.raises(SizeError, match=r"^Size .*\.$") as refused:
+        parse_size(text, 1000, 1000, 4)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(SizeError, match=r"^Size "):
+        check_size_words(text)
+
+
+def test_a_size_possible_only_for_some_pictures_passes_the_check_before_reading():
+    check_size_words("x90000")
+    assert parse_size("x90000", 10, 1000, 4) == (900, 90000)
+    with pytest.raises(SizeError, match="megapixels"):
+        parse_size("x90000", 1000, 1000, 4)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_a_size_error(text):
+    try:
+        width, height = parse_size(text, 300, 200, 2)
+    except SizeError:
+        return
+    assert 1 <= width <= 100_000
+    assert 1 <= height <= 100_000
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from(["2k", "4k", "8k", "1080p"]))
+def test_named_sizes_fill_their_box_and_keep_the_aspect_ratio(width, height, name):
+    box = {"2k": (2560, 1440), "4k": (3840, 2160), "8k": (7680, 4320), "1080p": (1920, 1080)}[name]
+    if height > width:
+        box = box[::-1]
+    new = parse_size(name, width, height, 4)
+    assert new[0] <= box[0]
+    assert new[1] <= box[1]
+    assert new[0] == box[0] or new[1] == box[1]
+    assert abs(new[0] / width - new[1] / height) <= max(1 / width, 1 / height)
