@@ -1,3 +1,65 @@
-"""Supertile: upscale pictures and videos with HAT, VapSR and HiT-SR."""
+"""Supertile: upscale pictures and videos with HAT, VapSR and HiT-SR.
+
+    from supertile import Upscaler, load_model
+
+    upscaler = Upscaler(load_model("model.safetensors"))
+    larger = upscaler(pictures)  # (N, C, H, W) in [0, 1] -> (N, C, sH, sW)
+
+The names below are imported when they are first used, so that `import supertile` costs nothing. What does happen on
+import: VapSR and HiT-SR join spandrel's registry, at once or as soon as spandrel is imported, so that every program
+that loads models through spandrel opens them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .weights.registration import register_with_spandrel
+
+if TYPE_CHECKING:
+    from .images.upscale import upscale_image_file, upscale_picture
+    from .inference.errors import Cancelled, UpscaleError
+    from .inference.upscaler import Upscaler
+    from .weights.errors import CheckpointError
+    from .weights.loader import CheckpointInfo, convert_checkpoint, inspect_checkpoint, load_model
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Cancelled": "inference.errors",
+    "CheckpointError": "weights.errors",
+    "CheckpointInfo": "weights.loader",
+    "UpscaleError": "inference.errors",
+    "Upscaler": "inference.upscaler",
+    "convert_checkpoint": "weights.loader",
+    "inspect_checkpoint": "weights.loader",
+    "load_model": "weights.loader",
+    "upscale_image_file": "images.upscale",
+    "upscale_picture": "images.upscale",
+}
+
+__all__ = [
+    "Cancelled",
+    "CheckpointError",
+    "CheckpointInfo",
+    "UpscaleError",
+    "Upscaler",
+    "convert_checkpoint",
+    "inspect_checkpoint",
+    "load_model",
+    "upscale_image_file",
+    "upscale_picture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+register_with_spandrel()

@@ -194,7 +194,12 @@ def upscale(
             )
             failed = 0
             for outcome in upscale_image_files(
-                jobs, upscaler, size=size, format=written_as, quality=quality, overwrite=overwrite
+                jobs,
+                upscaler,
+                size=size,
+                format=written_as,
+                quality=quality,
+                overwrite=overwrite,
             ):
                 progress.advance(pictures)
                 failed += outcome.error is not None

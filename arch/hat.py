@@ -67,11 +67,14 @@ class HATConfig:
     shifted: bool = True
 
     def __post_init__(self) -> None:
-        if (self.overlap_window - self.window_size) % 2:
+        if self.overlap_window < self.window_size or (self.overlap_window - self.window_size) % 2:
             raise ValueError(
                 f"an overlapping window of {self.overlap_window} around a window of {self.window_size} cannot be "
-                "centred; their difference must be even"
+                "centred; it must be larger by an even number"
             )
+        for heads in self.num_heads:
+            if self.embed_dim % heads:
+                raise ValueError(f"{self.embed_dim} channels cannot be shared by {heads} heads")
         if self.resi_connection not in ("1conv", "identity"):
             raise ValueError(f"HAT knows the residual connections 1conv and identity, not {self.resi_connection!r}")
 
@@ -167,7 +170,7 @@ class Heads(nn.Module):
         dim = kernel_head_dim(head_dim, self.qkv.weight.device)
         if dim == head_dim:
             return self.qkv.weight, self.qkv.bias, self.proj.weight
-        sources = (self.qkv.weight, self.proj.weight)
+        sources = tuple(p for p in (self.qkv.weight, self.qkv.bias, self.proj.weight) if p is not None)
         return self.constants.get(("projections", dim), sources, lambda: self._padded_projections(dim))
 
 
@@ -288,8 +291,6 @@ class ChannelGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((1, 2), keepdim=True, dtype=torch.float32)  # (B, 1, 1, C)
         _, squeeze, _, excite = self.attention
-        assert isinstance(squeeze, nn.Conv2d)
-        assert isinstance(excite, nn.Conv2d)
         return torch.sigmoid(conv2d(F.relu(conv2d(mean, squeeze)), excite).float())
 
 
@@ -308,8 +309,6 @@ class ChannelAttention(nn.Module):
     def forward(self, n: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, C) -> features (B, H, W, C) and gate (B, 1, 1, C)."""
         narrow, _, wide, gate = self.cab
-        assert isinstance(narrow, nn.Conv2d)
-        assert isinstance(wide, nn.Conv2d)
         features = conv2d(F.gelu(conv2d(n, narrow)), wide)
         return features, gate(features)
 

@@ -132,7 +132,7 @@ class DualFeatureExtraction(nn.Module):
         assert isinstance(last, nn.Conv2d)
         weight, bias = self.constants.get(
             "both branches",
-            (self.linear.weight, first.weight),
+            (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
             lambda: (
                 torch.cat([self.linear.weight, first.weight])[:, :, 0, 0],
                 torch.cat([self.linear.bias, first.bias]),  # type: ignore[list-item]
@@ -150,13 +150,16 @@ class PositionMLP(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.pos_proj = nn.Linear(2, dim)
-        for name, out in (("pos1", dim), ("pos2", dim), ("pos3", num_heads)):
-            setattr(self, name, nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, out)))
+        self.pos1 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.pos2 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.pos3 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, num_heads))
 
     def forward(self, positions: Tensor) -> Tensor:
         """(n, 2) -> (n, heads), in fp32 whatever the precision: offsets reach 63, and the norm is over few channels."""
         x = _fp32_linear(positions, self.pos_proj)
         for norm, _, project in (self.pos1, self.pos2, self.pos3):
+            assert isinstance(norm, nn.LayerNorm)
+            assert isinstance(project, nn.Linear)
             x = _fp32_linear(F.relu(layer_norm(x, norm)), project)
         return x
 
@@ -331,9 +334,7 @@ class DepthwiseConv(nn.Module):
         self.depthwise_conv = nn.Sequential(nn.Conv2d(dim, dim, 5, padding=2, groups=dim), nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.depthwise_conv[0]
-        assert isinstance(conv, nn.Conv2d)
-        return F.gelu(conv2d(x, conv))
+        return F.gelu(conv2d(x, self.depthwise_conv[0]))
 
 
 class Mlp(nn.Module):

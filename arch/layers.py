@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 T = TypeVar("T")
 
@@ -35,14 +36,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
 
 
-def conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A convolution over features with channels last; (B, H, W, in) -> (B, H, W, out), in the dtype of its weights."""
+def conv2d(x: Tensor, conv: nn.Module) -> Tensor:
+    """An nn.Conv2d over features with channels last; (B, H, W, in) -> (B, H, W, out), in the dtype of its weights."""
+    assert isinstance(conv, nn.Conv2d)
     y = F.conv2d(
         x.to(conv.weight.dtype).permute(0, 3, 1, 2),
         conv.weight,
         conv.bias,
         conv.stride,
-        conv.padding,  # type: ignore[arg-type]
+        conv.padding,
         conv.dilation,
         conv.groups,
     )
@@ -137,7 +139,7 @@ class Constants:
     def get(self, name: Hashable, sources: tuple[Tensor, ...], compute: Callable[[], T]) -> T:
         if torch.is_grad_enabled() and any(s.requires_grad for s in sources):
             return compute()
-        state = tuple((s.data_ptr(), s.device, s.dtype, 0 if s.is_inference() else s._version) for s in sources)
+        state = tuple(_identity(s) for s in sources)
         kept = self._entries.get(name)
         if kept is None or kept[0] != state:
             # Not as inference tensors: gradients may be asked for later (training, attribution).
@@ -151,6 +153,15 @@ class Constants:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_entries": {}}
+
+
+def _identity(tensor: Tensor) -> Hashable:
+    """What changes when a tensor's values are replaced or, where the framework counts it, written to.
+
+    The weak reference takes no memory of the tensor's, but keeps its storage's address from being given to another.
+    """
+    version = 0 if tensor.is_inference() else tensor._version
+    return StorageWeakRef(tensor.untyped_storage()), tensor.data_ptr(), tensor.device, tensor.dtype, version
 
 
 # --- heads -------------------------------------------------------------------------------------------------------
@@ -172,7 +183,6 @@ class Upsample(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, step in zip(list(self)[::2], self.steps, strict=True):
-            assert isinstance(conv, nn.Conv2d)
             x = pixel_shuffle(conv2d(x, conv), step)
         return x
 

@@ -56,6 +56,7 @@ class VAB(nn.Module):
         self.atten_branch = PixelAttention(attention_dim)
         self.proj_2 = nn.Conv2d(attention_dim, num_feat, 1)
         self.pixel_norm = nn.LayerNorm(num_feat)
+        nn.init.constant_(self.pixel_norm.weight, 0.1)  # as the authors train it
 
     def forward(self, x: Tensor) -> Tensor:
         t = F.gelu(pointwise(x, self.proj_1))
@@ -77,8 +78,6 @@ class VapSR(nn.Module):
         self.body = nn.ModuleList(VAB(c.num_feat, c.attention_dim) for _ in range(c.num_blocks))
         self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
-        for block in self.body:
-            nn.init.constant_(block.pixel_norm.weight, 0.1)  # as the authors train it
 
     def forward(self, image: Tensor) -> Tensor:
         shallow = conv2d(to_features(image), self.conv_first)

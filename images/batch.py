@@ -138,7 +138,7 @@ def upscale_image_files(
     quality: int = 95,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Do the jobs in their order, yielding an Outcome for each as soon as its file is written or has failed.
+    """Do the jobs, yielding an Outcome for each in their order; a file is whole on disk when its Outcome comes.
 
     ImageFileError, SizeError and UpscaleError become outcomes; anything else (Cancelled, programming
     errors) is raised, after the file being written is finished.

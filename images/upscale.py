@@ -32,6 +32,7 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
 
     size: as in `parse_size`; None is the model's scale. The model is run again on its own result while that is
     smaller than `size` in either direction, then one antialiased resampling in linear light gives the exact size.
+    Where the upscaler is seamless, the resampling and the transparency wrap around as well.
     Gray goes through a model of three channels three times over and comes back as the mean. Transparency that varies
     is enlarged by the model too, beside the colour: edges of alpha and colour then agree. Constant transparency stays
     exactly what it is.
@@ -39,7 +40,7 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
     Raises SizeError, UpscaleError for a model of other than 1, 3 or 4 channels, and what the upscaler raises.
     """
     width, height = target_size(picture, upscaler, size)
-    seamless = getattr(upscaler, "seamless", "none")
+    seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
     alpha_level = None if alpha is None else alpha.flatten()[0]
     alpha_varies = alpha is not None and bool(alpha.min() < alpha.max())

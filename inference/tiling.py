@@ -46,11 +46,11 @@ class Axis:
     @cached_property
     def ramps(self) -> tuple[tuple[float, float], ...]:
         """Between tile i and i + 1 the result goes over from one to the other in [start, stop), in the middle of what
-        they share and over a quarter of it."""
+        they share, over a quarter of it but no farther than where the ramps beside it begin."""
         ramps = []
         for left, right in pairwise(self.origins):
             shared = left + self.tile - right
-            middle, half = right + shared / 2, max(shared // 8, 0)
+            middle, half = right + shared / 2, max(min(shared // 8, (right - left) / 2), 0)
             ramps.append((middle - half, middle + half))
         return tuple(ramps)
 
@@ -109,8 +109,8 @@ def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
 
 
 def smallest_tile(geometry: Geometry) -> int:
-    """The smallest tile that advances by at least one step of the grid."""
-    return _up(2 * geometry.overlap + geometry.grid, geometry.multiple)
+    """The smallest tile that is laid: it advances by its overlap at least, and by one step of the grid."""
+    return _up(2 * geometry.overlap + max(geometry.grid, geometry.overlap), geometry.multiple)
 
 
 def _up(size: int, multiple: int) -> int:

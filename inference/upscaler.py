@@ -67,6 +67,7 @@ class Upscaler:
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small picture,
             measured on this model. Layers that would break in half precision stay in fp32 in any case.
         tile: longest side of a tile in input pixels; "auto" from the family and the memory; None for whole pictures.
+            Less than three overlaps is taken as three: below, nearly all work would be context.
         overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value.
         batch: tiles that go through the network at once; "auto" from the memory.
         seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
@@ -76,6 +77,7 @@ class Upscaler:
 
     Attributes:
         scale, input_channels, output_channels: of the model.
+        seamless: as given.
         device, dtype: where and in which precision the network computes.
         stats: tiles computed and reused so far.
 
@@ -110,6 +112,7 @@ class Upscaler:
         self._original = model
         self._whole_only = model.tiling == ModelTiling.INTERNAL
         self._geometry = _with_overlap(memory.geometry(model), overlap)
+        self.seamless = seamless
         self._seamless_x, self._seamless_y = seamless in ("x", "both"), seamless in ("y", "both")
         self._self_ensemble = self_ensemble
         self._done = self._known = 0
@@ -182,7 +185,9 @@ class Upscaler:
             )
         if not image.is_floating_point():
             raise UpscaleError(f"pictures are floating point numbers in [0, 1], not {image.dtype}")
-        source = image.to(self.device, torch.float32, non_blocking=True)
+        # A copy, because the caller may fill the same memory with the next picture while tiles of this one wait; and
+        # from an accelerator to the CPU not an asynchronous one, which would be read before it has arrived.
+        source = image.to(self.device, torch.float32, non_blocking=self.device.type != "cpu", copy=True)
         margin_y, margin_x = self._margins()
         if margin_y:
             source = source.index_select(1, _wrapped_index(source.shape[1], margin_y, self.device))
@@ -293,6 +298,8 @@ class _Stream:
                 if self.waiting and self.waiting[0].picture.plan.tile != picture.plan.tile:
                     while self.waiting:
                         self._compute_batch()
+                    if picture.plan.tile != self.upscaler.plan(*picture.source.shape[1:]).tile:  # memory ran out
+                        picture = self.upscaler._lay_out(picture.source, self.result_device)
                 self.pictures.append(picture)
                 self._add_tiles(picture)
                 while self.waiting and len(self.waiting) >= self._batch_size():

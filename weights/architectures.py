@@ -45,7 +45,7 @@ class SupertileArchitecture(Architecture[nn.Module]):
         self.family = family
         super().__init__(id=family.NAME, detect=lambda state: family.detect(shapes_of(clean_names(state))))
 
-    def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:  # type: ignore[override]
+    def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
         return build_descriptor(self.family, clean_names(state_dict), Hints())
 
 
@@ -70,9 +70,7 @@ def build_descriptor(family: ModuleType, state: Mapping[str, Tensor], hints: Hin
     state = drop_strays(state)
     config = family.read_config(shapes_of(state), hints)
     _check_mean(config)
-    with torch.device("meta"):
-        model = family.build(config)
-    check_tensors(family.NAME, {n: tuple(t.shape) for n, t in model.state_dict().items()}, shapes_of(state))
+    model = build_skeleton(family, config, shapes_of(state))
     with torch.inference_mode(False):  # parameters made in inference mode could never be used outside of it
         model = model.to_empty(device="cpu").eval().requires_grad_(False)
         # The layout that convolutions over (B, H, W, C) features want; nothing else about the weights changes.
@@ -93,6 +91,17 @@ def build_descriptor(family: ModuleType, state: Mapping[str, Tensor], hints: Hin
             output_channels=getattr(config, "out_channels", channels),
             size_requirements=SizeRequirements(),
         )
+
+
+def build_skeleton(family: ModuleType, config: Any, found: ShapeMap) -> nn.Module:
+    """The network without memory for its weights, after a check that the tensors found are its own."""
+    try:
+        with torch.device("meta"):
+            model: nn.Module = family.build(config)
+    except ValueError as error:
+        raise WrongTensorsError(None, f"its tensors do not fit each other ({error})") from error
+    check_tensors(family.NAME, {n: tuple(t.shape) for n, t in model.state_dict().items()}, found)
+    return model
 
 
 def check_tensors(name: str, expected: ShapeMap, found: ShapeMap) -> None:
@@ -123,3 +132,6 @@ def _check_mean(config: Any) -> None:
     mean = getattr(config, "mean", None)
     if mean is not None and len(mean) not in (1, config.in_channels):
         raise WrongTensorsError(None, f"a mean of {len(mean)} values does not fit {config.in_channels} channels")
+
+
+register()

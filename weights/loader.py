@@ -17,7 +17,7 @@ import torch
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor, nn
 
-from .architectures import build_descriptor, check_tensors, family_of, nearest_family, register, shapes_of
+from .architectures import build_descriptor, build_skeleton, family_of, nearest_family, shapes_of
 from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError
 from .files import CheckpointHeader, drop_strays, read_checkpoint, read_header
 from .shapes import OWN_METADATA_KEY, Hints
@@ -73,6 +73,7 @@ def load_model(
     hints = Hints.of(header.metadata, header.config, mean, base_window)
     family = family_of(shapes_of(state))
     with _naming(header.path):
+        _check_options(family, mean, base_window)
         if family is None:
             return _load_with_spandrel(header, state)
         return build_descriptor(family, state, hints)
@@ -88,15 +89,14 @@ def inspect_checkpoint(
     header = read_header(path)
     shapes = shapes_of(header.tensors)
     family = family_of(shapes)
-    if family is None:
-        return _inspect_with_spandrel(header)
     with _naming(header.path):
+        _check_options(family, mean, base_window)
+        if family is None:
+            return _inspect_with_spandrel(header)
         hints = Hints.of(header.metadata, header.config, mean, base_window)
         shapes = drop_strays(shapes)
         config = family.read_config(shapes, hints)
-        with torch.device("meta"):
-            model = family.build(config)
-        check_tensors(family.NAME, {n: tuple(t.shape) for n, t in model.state_dict().items()}, shapes)
+        model = build_skeleton(family, config, shapes)
     return CheckpointInfo(
         path=header.path,
         family=family.NAME,
@@ -162,6 +162,15 @@ def convert_checkpoint(
     return inspect_checkpoint(target)
 
 
+def _check_options(family: ModuleType | None, mean: object, base_window: object) -> None:
+    """An option that changes nothing was meant for another model."""
+    name = "this architecture" if family is None else family.NAME
+    if mean is not None and name not in ("HAT", "HiT-SR"):
+        raise CheckpointError(None, f"a mean was given, but {name} subtracts none; leave it out")
+    if base_window is not None and name != "HiT-SR":
+        raise CheckpointError(None, f"a base window was given, but {name} has none; leave it out")
+
+
 def _untold(family: ModuleType, config: object, hints: Hints) -> tuple[str, ...]:
     """What stands in the hyper-parameters only because it is the family's default."""
     told = set(hints.arguments)
@@ -208,7 +217,6 @@ def _umask() -> int:
 
 def _load_with_spandrel(header: CheckpointHeader, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
     _install_extra_architectures()
-    register()
     try:
         loaded = ModelLoader().load_from_state_dict(dict(state))
     except UnsupportedModelError as error:

@@ -32,8 +32,10 @@ def upscaler(model_file: Path):
 class Bicubic:
     """What `upscale_picture` needs of an Upscaler, with a plain enlargement in the network's place."""
 
-    def __init__(self, scale: int, channels: int = 3, seamless: str = "none") -> None:
-        self.scale, self.input_channels, self.seamless = scale, channels, seamless
+    seamless = "none"
+
+    def __init__(self, scale: int, channels: int = 3) -> None:
+        self.scale, self.input_channels = scale, channels
         self.calls: list[tuple[int, ...]] = []
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, u
     calls = []
 
     class Broken:
-        scale, input_channels = upscaler.scale, upscaler.input_channels
+        scale, input_channels, seamless = upscaler.scale, upscaler.input_channels, upscaler.seamless
 
         def __call__(self, images):
             calls.append(1)

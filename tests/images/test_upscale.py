@@ -74,6 +74,20 @@ def test_another_size_is_one_resampling_in_linear_light(bicubic):
     torch.testing.assert_close(result.color, resize(bicubic(4)(smooth(3)[None]), (48, 36))[0])
 
 
+def test_a_seamless_picture_stays_seamless_through_model_alpha_and_resampling(model_file):
+    from supertile.inference.upscaler import Upscaler
+    from supertile.weights.loader import load_model
+
+    model = Upscaler(load_model(model_file), device="cpu", precision="fp32", seamless="x")
+    planes = torch.rand(4, 16, 24, generator=torch.Generator().manual_seed(0))
+
+    def enlarged(planes: Tensor) -> Tensor:
+        result = upscale_picture(Picture(planes[:3], planes[3:]), model, size="1.5x")
+        return torch.cat([result.color, result.alpha])
+
+    torch.testing.assert_close(enlarged(planes.roll(8, -1)), enlarged(planes).roll(12, -1), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("size", [None, "1.5x", "3x"])
 def test_no_colour_of_invisible_pixels_enters_the_edge(bicubic, size):
     result = upscale_picture(disc(), bicubic(2), size=size)
