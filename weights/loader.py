@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor, nn
 
+from ..arch.layers import default_mean
 from .architectures import build_descriptor, build_skeleton, family_of, nearest_family, shapes_of
 from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError
 from .files import CheckpointHeader, drop_strays, read_checkpoint, read_header
@@ -105,7 +107,7 @@ def inspect_checkpoint(
         input_channels=config.in_channels,
         output_channels=getattr(config, "out_channels", config.in_channels),
         parameters=sum(p.numel() for p in model.parameters()),
-        hyperparameters=asdict(config),
+        hyperparameters=_hyperparameters(config),
         dtype=_dtype_name(header.dtype),
         container=header.container,
         file_bytes=header.path.stat().st_size,
@@ -160,6 +162,14 @@ def convert_checkpoint(
     metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps({"family": info.family, "scale": info.scale, **told})}
     _write(target, state, metadata)
     return inspect_checkpoint(target)
+
+
+def _hyperparameters(config: Any) -> dict[str, object]:
+    """All of them by name, with the mean that will be used where none was given."""
+    values = asdict(config)
+    if "mean" in values:
+        values["mean"] = values["mean"] or default_mean(config.in_channels)
+    return values
 
 
 def _check_options(family: ModuleType | None, mean: object, base_window: object) -> None:
