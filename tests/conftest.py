@@ -1,0 +1,140 @@
+"""What the tests share: the golden cases and official files outside the repository, and networks of random weights.
+
+The shared data lies in the folder that SUPERTILE_SHARED names, else in `shared` beside the repository. Tests that need
+it are skipped, with the reason, where it is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+SHARED = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+GOLDEN = SHARED / "checkpoints" / "golden"
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A checkpoint in the official key layout, and what the official code makes of an input with it, unclamped."""
+
+    name: str
+    facts: dict
+
+    @property
+    def path(self) -> Path:
+        return GOLDEN / f"{self.name}.sd.safetensors"
+
+    @cached_property
+    def io(self) -> dict[str, Tensor]:
+        return load_file(GOLDEN / f"{self.name}.io.safetensors")
+
+    @property
+    def limit(self) -> float:
+        """How far fp32 may be off; the one network with outputs up to 6 may be farther off."""
+        return 2e-4 if self.name == "hit_sir_small_3conv_ps_x2" else 5e-5
+
+    @property
+    def options(self) -> dict:
+        """What has to be told to `load_model`, because weights do not tell it."""
+        told, options = self.facts["not_inferable"], {}
+        if "mean" in told:
+            options["mean"] = tuple(told["mean"])
+        if "base_win_size" in told:
+            options["base_window"] = tuple(told["base_win_size"])
+        return options
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `golden` runs once for each golden case."""
+    if "golden" not in metafunc.fixturenames:
+        return
+    if not GOLDEN.is_dir():
+        reason = pytest.mark.skip(reason=f"there are no golden files in {GOLDEN}")
+        metafunc.parametrize("golden", [pytest.param(None, marks=reason, id="absent")])
+        return
+    facts = json.loads((GOLDEN / "index.json").read_text())
+    metafunc.parametrize("golden", [GoldenCase(name, each) for name, each in facts.items()], ids=list(facts))
+
+
+@pytest.fixture(scope="session")
+def golden_case() -> Callable[[str], GoldenCase]:
+    """One golden case by its name."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"there are no golden files in {GOLDEN}")
+    facts = json.loads((GOLDEN / "index.json").read_text())
+    return lambda name: GoldenCase(name, facts[name])
+
+
+@pytest.fixture(scope="session")
+def official_vapsr() -> Callable[[str], Path]:
+    """Path of an official VapSR file, which is test data only and never part of the repository."""
+
+    def path(name: str) -> Path:
+        file = SHARED / "checkpoints" / "vapsr" / name
+        if not file.is_file():
+            pytest.skip(f"there is no {file}")
+        return file
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture_pairs() -> Callable[[str, int], list[tuple[Path, Path]]]:
+    """The small and the large picture of every pair of Set5 or Set14."""
+
+    def pairs(name: str, scale: int) -> list[tuple[Path, Path]]:
+        folder = SHARED / "images" / name / f"x{scale}"
+        if not folder.is_dir():
+            pytest.skip(f"there is no {folder}")
+        return [(p, p.with_name(p.name.replace("_LR", "_HR"))) for p in sorted(folder.glob("*_LR.png"))]
+
+    return pairs
+
+
+@pytest.fixture(scope="session")
+def read_rgb() -> Callable[[Path], Tensor]:
+    """(3, H, W) in [0, 1] of an 8-bit file."""
+    return lambda path: torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
+
+
+@pytest.fixture(scope="session")
+def randomised() -> Callable[..., nn.Module]:
+    """Gives a network weights in which every tensor matters, and makes it ready to use."""
+
+    def fill(net: nn.Module, seed: int = 0) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                noise = torch.randn(parameter.shape, generator=generator)
+                if parameter.dim() > 1 and "bias_table" not in name:
+                    parameter.copy_(noise * 0.7 / math.sqrt(parameter[0].numel()))
+                else:
+                    is_gain = parameter.dim() == 1 and name.endswith("weight")
+                    parameter.copy_(0.2 * noise + is_gain)
+        return net.eval().requires_grad_(False)
+
+    return fill
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a network's state dict as safetensors and gives the path."""
+
+    def save(net: nn.Module, name: str = "network.safetensors", **metadata: str) -> Path:
+        path = tmp_path / name
+        save_file({n: t.contiguous() for n, t in net.state_dict().items()}, path, metadata or None)
+        return path
+
+    return save
