@@ -1,0 +1,162 @@
+"""HAT's attention against the authors' way: rolled windows, gathered biases, unfolded keys, written out plainly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from supertile.arch import hat
+from supertile.arch.hat import OCAB, HATConfig, WindowAttention
+from torch import Tensor
+
+
+def config(window: int, overlap_window: int, **others) -> HATConfig:
+    small = {"embed_dim": 12, "depths": (2,), "num_heads": (2,), "compress_dim": 4, "squeeze_dim": 3, "num_feat": 8}
+    return HATConfig(
+        window_size=window, overlap_window=overlap_window, mlp_dim=16, oca_mlp_dim=20, **{**small, **others}
+    )
+
+
+def windows(x: Tensor, w: int) -> Tensor:
+    b, h, width, c = x.shape
+    return x.view(b, h // w, w, width // w, w, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, w * w, c)
+
+
+def picture(parts: Tensor, w: int, b: int, h: int, width: int) -> Tensor:
+    return parts.view(b, h // w, width // w, w, w, -1).permute(0, 1, 3, 2, 4, 5).reshape(b, h, width, -1)
+
+
+def official_index(w: int) -> Tensor:
+    coords = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(w), indexing="ij")).flatten(1)
+    relative = (coords[:, :, None] - coords[:, None, :]).permute(1, 2, 0) + w - 1
+    return relative[..., 0] * (2 * w - 1) + relative[..., 1]
+
+
+def official_overlap_index(w: int, o: int) -> Tensor:
+    inner = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(w), indexing="ij")).flatten(1)
+    outer = torch.stack(torch.meshgrid(torch.arange(o), torch.arange(o), indexing="ij")).flatten(1)
+    relative = (outer[:, None, :] - inner[:, :, None]).permute(1, 2, 0) + w - o + 1
+    return relative[..., 0] * (w + o - 1) + relative[..., 1]
+
+
+def official_mask(h: int, width: int, w: int, shift: int) -> Tensor:
+    """(windows, L, L): regions are numbered by the slices, pixels of different regions do not see each other."""
+    regions = torch.zeros(1, h, width, 1)
+    slices = (slice(0, -w), slice(-w, -shift), slice(-shift, None))
+    for i, rows in enumerate(slices):
+        for j, columns in enumerate(slices):
+            regions[:, rows, columns] = 3 * i + j
+    flat = windows(regions, w).squeeze(-1)
+    return torch.where(flat[:, None, :] != flat[:, :, None], -100.0, 0.0)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (n, heads, L, d)
+
+
+def reference_window_attention(attn: WindowAttention, n: Tensor, shift: int) -> Tensor:
+    b, h, width, c = n.shape
+    w, heads = attn.window_size, attn.num_heads
+    rolled = n.roll((-shift, -shift), (1, 2))
+    qkv = F.linear(windows(rolled, w), attn.qkv.weight, attn.qkv.bias)
+    q, k, v = (split_heads(part, heads) for part in qkv.split(c, -1))
+    logits = q * attn.scale @ k.transpose(-2, -1)
+    logits = logits + attn.relative_position_bias_table[official_index(w)].permute(2, 0, 1)
+    if shift:
+        logits = logits + official_mask(h, width, w, shift).repeat(b, 1, 1)[:, None]
+    out = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    out = F.linear(out, attn.proj.weight, attn.proj.bias)
+    return picture(out, w, b, h, width).roll((shift, shift), (1, 2))
+
+
+def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
+    b, h, width, c = x.shape
+    w, o, heads = block.window_size, block.overlap_window, block.num_heads
+    qkv = F.linear(block.norm1(x), block.qkv.weight, block.qkv.bias)
+    q, kv = qkv[..., :c], qkv[..., c:].permute(0, 3, 1, 2)
+    around = F.unfold(kv, o, stride=w, padding=(o - w) // 2)  # (B, 2C o², windows)
+    around = around.view(b, 2, c, o * o, -1).permute(1, 0, 4, 3, 2).reshape(2, -1, o * o, c)
+    q, k, v = (split_heads(part, heads) for part in (windows(q, w), *around))
+    bias = block.relative_position_bias_table[official_overlap_index(w, o)].permute(2, 0, 1)
+    logits = q * block.scale @ k.transpose(-2, -1) + bias
+    out = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    y = picture(F.linear(out, block.proj.weight, block.proj.bias), w, b, h, width) + x
+    hidden = F.gelu(F.linear(block.norm2(y), block.mlp.fc1.weight, block.mlp.fc1.bias))
+    return y + F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize(
+    ("window", "sides"),
+    [(4, (12, 8)), (4, (4, 12)), (4, (4, 4)), (7, (14, 21)), (5, (5, 15)), (1, (3, 2)), (2, (6, 4))],
+)
+def test_window_attention_is_the_authors(randomised, window, sides, shifted):
+    attn = randomised(WindowAttention(config(window, window + 2), 2))
+    n = torch.randn(2, *sides, 12)
+    shift = window // 2 if shifted else 0
+    residual = torch.randn_like(n)
+    expected = residual + reference_window_attention(attn, n, shift)
+    torch.testing.assert_close(attn.add_to(residual.clone(), n, shift), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_qk_scale_and_absent_qkv_bias_are_respected(randomised):
+    attn = randomised(WindowAttention(config(4, 6, qkv_bias=False, qk_scale=0.9), 2))
+    assert attn.scale == 0.9
+    assert "qkv.bias" not in attn.state_dict()
+    n = torch.randn(1, 8, 8, 12)
+    expected = reference_window_attention(attn, n, 2)
+    torch.testing.assert_close(attn.add_to(torch.zeros_like(n), n, 2), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "overlap_window", "sides"),
+    [(4, 6, (8, 12)), (4, 4, (4, 8)), (7, 9, (14, 7)), (8, 14, (8, 8)), (4, 10, (4, 4))],
+)
+def test_overlapping_cross_attention_is_the_authors(randomised, window, overlap_window, sides):
+    block = randomised(OCAB(config(window, overlap_window), 3))
+    x = torch.randn(2, *sides, 12)
+    torch.testing.assert_close(block(x), reference_overlap_block(block, x), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("window", "overlap_window"), [(16, 24), (7, 9), (8, 14)])
+def test_negative_official_indices_name_the_same_rows(window, overlap_window):
+    official = official_overlap_index(window, overlap_window)
+    rows = (window + overlap_window - 1) ** 2
+    assert official.min() < 0
+    ours = hat.overlap_bias_index(window, overlap_window)
+    assert torch.equal(torch.arange(rows)[official], ours)
+    assert torch.equal(official_index(window), hat.window_bias_index(window))
+
+
+@pytest.mark.parametrize(
+    ("window", "shift", "sides"), [(16, 8, (48, 32)), (7, 3, (21, 14)), (4, 2, (4, 8)), (4, 2, (4, 4))]
+)
+def test_border_windows_have_the_masks_of_the_authors_slices(window, shift, sides):
+    rows, columns = sides[0] // window, sides[1] // window
+    official = official_mask(*sides, window, shift).view(rows, columns, window**2, window**2)
+    for i in range(rows):
+        for j in range(columns):
+            ours = hat.shift_mask(window, shift, i == rows - 1, j == columns - 1)
+            assert torch.equal(official[i, j], ours), (i, j)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_padded_heads_change_nothing(randomised, monkeypatch, bias):
+    attn, block = (randomised(kind(config(4, 6, qkv_bias=bias), 2)) for kind in (WindowAttention, OCAB))
+    n = torch.randn(1, 8, 12, 12)
+    plain = attn.add_to(torch.zeros_like(n), n, 2), block(n)
+    monkeypatch.setattr(hat, "kernel_head_dim", lambda head_dim, device: 8)
+    assert attn.projections()[0].shape == (3 * 2 * 8, 12), "heads of 6 channels are padded to 8"
+    torch.testing.assert_close(attn.add_to(torch.zeros_like(n), n, 2), plain[0], atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(block(n), plain[1], atol=2e-6, rtol=1e-5)
+
+
+def test_impossible_shapes_are_refused():
+    with pytest.raises(ValueError, match="larger by an even number"):
+        config(4, 7)
+    with pytest.raises(ValueError, match="larger by an even number"):
+        config(4, 2)
+    with pytest.raises(ValueError, match="12 channels cannot be shared by 5 heads"):
+        config(4, 6, num_heads=(5,))
+    with pytest.raises(ValueError, match="3conv"):
+        config(4, 6, resi_connection="3conv")
