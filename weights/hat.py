@@ -69,7 +69,7 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HATConfig:
             shifted=hints.number("img_size", 64) > window,
         )
     except ValueError as error:
-        raise WrongTensorsError(None, str(error)) from error
+        raise WrongTensorsError(None, f"it is a HAT network, but its parts do not fit each other ({error})") from error
 
 
 def not_inferable(config: HATConfig) -> tuple[str, ...]:

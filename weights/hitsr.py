@@ -53,7 +53,9 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
             mean=hints.mean or hints.numbers("mean"),
         )
     except ValueError as error:
-        raise WrongTensorsError(None, str(error)) from error
+        raise WrongTensorsError(
+            None, f"it is a HiT-SR network, but its parts do not fit each other ({error})"
+        ) from error
 
 
 def _head(shapes: ShapeMap, embed_dim: int, in_channels: int) -> tuple[str, int, int]:
