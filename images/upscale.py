@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ..inference.errors import UpscaleError
 from .alpha import fill_transparent, keep_in_local_range
 from .atomic import check_target
+from .channels import from_batch, to_batch
 from .files import check_size, format_of, read_image, write_image
 from .picture import ImageFileError, Picture
 from .resize import resize, resize_with_alpha
@@ -47,13 +44,13 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
     if alpha is not None and alpha_varies:
         color = fill_transparent(color, alpha)
 
-    batch = _to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
+    batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
     while True:
         batch = upscaler(batch)
         big_enough = batch.shape[-1] >= width and batch.shape[-2] >= height
         if big_enough or upscaler.scale == 1:
             break
-    color, new_alpha = _from_batch(batch, picture.color.shape[0], alpha_varies)
+    color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
     if alpha is not None and new_alpha is not None:
         new_alpha = keep_in_local_range(new_alpha, alpha, seamless=seamless)
@@ -67,35 +64,6 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
     return replace(picture, color=color, alpha=new_alpha)
-
-
-def _to_batch(color: Tensor, alpha: Tensor | None, channels: int) -> Tensor:
-    """Colour (1 or 3, H, W) and alpha (1, H, W) -> pictures (N, channels, H, W) of the kind the model takes."""
-    if channels == 1:  # each plane is a picture of its own
-        planes = color if alpha is None else torch.cat([color, alpha])
-        return planes[:, None]
-    color = color.expand(3, -1, -1)
-    if channels == 3:
-        pictures = [color] if alpha is None else [color, alpha.expand(3, -1, -1)]
-        return torch.stack(pictures)
-    if channels == 4:
-        return torch.cat([color, torch.ones_like(color[:1]) if alpha is None else alpha])[None]
-    raise UpscaleError(f"The model takes {channels} channels; pictures can go through models of 1, 3 or 4.")
-
-
-def _from_batch(batch: Tensor, channels: int, has_alpha: bool) -> tuple[Tensor, Tensor | None]:
-    """The inverse of `_to_batch`: `channels` (1 or 3) of colour and, if it was given, alpha."""
-    alpha = None
-    if batch.shape[1] == 1:
-        planes = batch[:, 0]
-        return planes[:channels], planes[channels:] if has_alpha else None
-    if batch.shape[1] == 4:
-        color, alpha = batch[0, :3], batch[0, 3:] if has_alpha else None
-    else:
-        color = batch[0]
-        if has_alpha:
-            alpha = batch[1].mean(0, keepdim=True)
-    return color.mean(0, keepdim=True) if channels == 1 else color, alpha
 
 
 def upscale_image_file(
