@@ -75,6 +75,7 @@ class Encoding:
     colour: Colour
     options: dict[str, str] = field(default_factory=dict)
     threads: int = 1
+    container_hdr: StaticHdr | None = None  # for the muxer to write, where the encoder does not
     codec_tag: str | None = None
 
 
@@ -101,7 +102,7 @@ def choose_encoder(
     preset: one of PRESETS, from the fastest to the one of the smallest files; None is "medium". ProRes and FFV1
         have none.
     pixel_format: "auto", or FFmpeg's name of one the encoder takes.
-    hdr: static metadata to be written; `warn` hears of it where the encoder cannot.
+    hdr: static metadata, written by the encoder into its stream, or by the muxer.
     warn: called with one sentence for each thing that cannot be kept.
     Raises VideoError for what does not go together, naming what does.
     """
@@ -138,9 +139,6 @@ def choose_encoder(
     if wanted.model == "gray" and layout.model == "yuv":
         layout = Layout("gray", layout.depth, alpha=layout.alpha)
     colour = _colour_in(format.layout, layout, wanted, colour, encoder, base)
-    if (hdr.mastering or hdr.content_light) and not holds_static_hdr(encoder):
-        warn(f"The HDR mastering metadata is not written: {encoder} takes none. The transfer function is tagged.")
-        hdr = StaticHdr()
     return Encoding(
         codec=base,
         encoder=encoder,
@@ -152,6 +150,7 @@ def choose_encoder(
             encoder, format.layout, colour, hdr, width, height, quality or DEFAULT_QUALITY, preset or "medium"
         ),
         threads=thread_count(),
+        container_hdr=None if holds_static_hdr(encoder) or hdr == StaticHdr() else hdr,
         codec_tag="hvc1" if base == "hevc" and container in ("mp4", "mov") else None,  # Apple plays no hev1
     )
 

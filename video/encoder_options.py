@@ -69,7 +69,7 @@ def thread_count() -> int:
 
 
 def holds_static_hdr(encoder: str) -> bool:
-    """Whether static HDR metadata can be given to the encoder."""
+    """Whether the encoder writes static HDR metadata into its stream; for the others the container holds it."""
     return encoder in ("libx264", "libx265", "libsvtav1")
 
 

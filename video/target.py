@@ -13,6 +13,8 @@ from ..images.atomic import check_target
 from .codecs import SUFFIXES, choose_encoder
 from .errors import VideoError
 from .frames import Colour, FrameSink, Layout, VideoInfo
+from .pictures_out import ImageSequenceWriter, existing_of, is_pattern
+from .streams import StreamCopier
 from .writer import VideoWriter
 
 _log = logging.getLogger(__name__)
@@ -61,8 +63,15 @@ def open_target(
     Raises VideoError.
     """
     target = Path(target)
+    sources = [Path(copy_from)] if isinstance(copy_from, (str, Path)) else [Path(info.name)]
+    if is_pattern(target):
+        if codec not in ("auto", "png") or pixel_format != "auto":
+            raise VideoError(f"{target} are PNG pictures: codec and pixel format are not to be chosen.")
+        return ImageSequenceWriter(
+            target, info, layout, colour, width=width, height=height, overwrite=overwrite,
+            sources=_pictures_among(sources), warn=warn,
+        )  # fmt: skip
     container = container_of(target)
-    sources = [Path(copy_from)] if isinstance(copy_from, (str, Path)) else []
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:
         encoding = choose_encoder(
@@ -71,19 +80,28 @@ def open_target(
         )  # fmt: skip
     except VideoError as error:
         raise VideoError(f"{target}: {error}") from None
+    shift = math.floor(start / info.time_base) if start is not None else 0
+    copied = None
+    if copy_from is not None:
+        copied = StreamCopier(
+            copy_from, info.stream_index, container,
+            start=start, end=end, shift=shift * Fraction(info.time_base), warn=warn,
+        )  # fmt: skip
     return VideoWriter(
-        target,
-        info,
-        encoding,
-        encoding.colour,
+        target, info, encoding, encoding.colour,
         width=width,
         height=height,
         sample_aspect_ratio=scaled_aspect_ratio(info, width, height),
         overwrite=overwrite,
+        copied=copied,
         metadata=metadata,
-        shift=math.floor(start / info.time_base) if start is not None else 0,
-        warn=warn,
-    )
+        shift=shift,
+    )  # fmt: skip
+
+
+def _pictures_among(sources: list[Path]) -> list[Path]:
+    """Sources as files: a pattern stands for all that it names."""
+    return [file for source in sources for file in (existing_of(source) if is_pattern(source) else [source])]
 
 
 def scaled_aspect_ratio(info: VideoInfo, width: int, height: int) -> Fraction:

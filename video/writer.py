@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from ..images.atomic import check_target, part_of, publish
 from .codecs import Encoding
 from .errors import VideoError
-from .frames import Colour, Frame, VideoInfo
+from .frames import Colour, Frame, StaticHdr, VideoInfo
+from .matroska_header import hdr_video
 from .planes_out import fill_frame
 
 if TYPE_CHECKING:
     from .streams import StreamCopier
 
-_log = logging.getLogger(__name__)
 _FASTEST = {"libsvtav1": 240}  # frames a second; its rate control takes no more. Time itself is always pts.
 _LARGEST_TIMESCALE = 2**31 - 1
 
@@ -50,7 +50,6 @@ class VideoWriter:
         copied: StreamCopier | None = None,
         metadata: Mapping[str, str] | None = None,
         shift: int = 0,
-        warn: Callable[[str], None] = _log.warning,
     ) -> None:
         """
         width, height: of the frames that will come.
@@ -59,6 +58,7 @@ class VideoWriter:
         shift: taken off the pts of every frame, in the source's time base: where a trimmed video starts.
         """
         self.layout, self.colour, self.width, self.height = encoding.layout, colour, width, height
+        self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
         self._time_base = Fraction(info.time_base)
@@ -74,14 +74,12 @@ class VideoWriter:
         try:
             with self._named_errors():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._open(info, sample_aspect_ratio, metadata or {}, warn)
+                self._open(info, sample_aspect_ratio, metadata or {})
         except BaseException:
             self.discard()
             raise
 
-    def _open(
-        self, info: VideoInfo, sample_aspect_ratio: Fraction, metadata: Mapping[str, str], warn: Callable[[str], None]
-    ) -> None:
+    def _open(self, info: VideoInfo, sample_aspect_ratio: Fraction, metadata: Mapping[str, str]) -> None:
         encoding, copied = self._encoding, self._copied
         # An absolute path is never taken for a protocol.
         output = self._output = av.open(
@@ -131,6 +129,9 @@ class VideoWriter:
         options = dict(encoding.options)
         stream = cast("av.VideoStream", self._output.add_stream(encoding.encoder, rate=rate, options=options))
         context = stream.codec_context
+        if encoding.container_hdr is not None:
+            self._give_hdr(stream, encoding.container_hdr)
+            context.framerate = rate
         context.width, context.height, context.pix_fmt = self.width, self.height, encoding.pixel_format.name
         context.time_base = self._time_base
         context.sample_aspect_ratio = sample_aspect_ratio
@@ -143,6 +144,20 @@ class VideoWriter:
         if encoding.encoder == "libvpx-vp9" and encoding.layout.alpha:
             stream.metadata["alpha_mode"] = "1"
         return stream
+
+    def _give_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
+        """Let the muxer write HDR metadata. A filter that does nothing copies it from a stream that has it."""
+        template, with_hdr = hdr_video(self._encoding.codec, self.width, self.height, hdr)
+        BitStreamFilterContext("null", in_stream=with_hdr, out_stream=stream)
+        template.close()
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of the file so far."""
+        try:
+            return self._part.stat().st_size
+        except OSError:  # not there any more: published, or discarded
+            return 0
 
     def write(self, frame: Frame) -> None:
         """Encode a frame; planes as `layout` says, pts above that of the frame before. Raises VideoError."""
@@ -166,8 +181,11 @@ class VideoWriter:
             self._take(self._stream.encode(picture))
         self.frames += 1
 
-    def finish(self) -> None:
-        """Flush, complete the file and give it its name. Raises VideoError; then nothing is under that name."""
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Flush, complete the file and give it its name. Raises VideoError; then nothing is under that name.
+
+        given_up: asked for each packet that the encoder still holds; when it returns True, all is thrown away.
+        """
         if self._finished:
             return
         output = self._output
@@ -176,7 +194,11 @@ class VideoWriter:
             if not self.frames:
                 raise VideoError(f"{self.target} is not written: no frame came.")
             with self._named_errors():
-                self._take(self._stream.encode(None))
+                for packet in self._stream.encode_lazy(None):
+                    self._take([packet])
+                    if given_up():
+                        self.discard()
+                        return
                 self._release()
                 output.close()
                 _sync(self._part)
@@ -199,7 +221,7 @@ class VideoWriter:
                 self._part.unlink()
         self._close_copied()
 
-    def _take(self, packets: list[av.Packet]) -> None:
+    def _take(self, packets: Iterable[av.Packet]) -> None:
         """Mux encoded packets, all but the last: what comes after it decides how long it is."""
         for packet in packets:
             if packet.pts is not None:

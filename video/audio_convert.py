@@ -1,0 +1,114 @@
+"""Sound that the target's container cannot hold: decoded and encoded again, with its time kept."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_OPUS_LAYOUTS = _LAYOUTS | {4: "quad"}
+_GAP = 0.02  # seconds without sound that are filled with silence; less is what containers round
+
+
+class AudioConverter:
+    """Turns the packets of one audio stream into packets of another codec: "aac", "libopus", "flac" or "alac".
+
+    Channels are kept up to 7.1; the sample rate too where the codec has it. Gaps become silence, so that sound stays
+    where it was. A packet that cannot be decoded is such a gap.
+    """
+
+    def __init__(self, source: Any, output: av.container.OutputContainer, encoder: str) -> None:
+        decoder = source.codec_context
+        channels = max(1, min(decoder.channels, 8))
+        layout = (_OPUS_LAYOUTS if encoder == "libopus" else _LAYOUTS)[channels]
+        self._source = source
+        self.stream: Any = output.add_stream(encoder, rate=_rate_for(encoder, decoder.sample_rate))
+        context: Any = self.stream.codec_context
+        self._context = context
+        context.layout = layout
+        context.time_base = Fraction(1, context.sample_rate)
+        if encoder in ("flac", "alac"):
+            deep = decoder.format is not None and decoder.format.bytes > 2
+            context.format = {"flac": ("s16", "s32"), "alac": ("s16p", "s32p")}[encoder][deep]
+        else:
+            per_channel = {"aac": (128_000, 96_000, 80_000), "libopus": (112_000, 80_000, 64_000)}[encoder]
+            context.bit_rate = channels * per_channel[min(channels, 3) - 1]
+        self._graph: av.filter.Graph | None = None
+        self._input: tuple[Any, ...] = ()
+
+    def packets(self, packet: av.Packet | None) -> list[av.Packet]:
+        """Packets made from one of the source, times in its own time base; None flushes."""
+        packets: list[av.Packet] = []
+        try:
+            frames = self._source.codec_context.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            frames = []
+        for frame in frames:
+            packets += self._filtered(frame)
+        if packet is None:
+            packets += self._flush_graph()
+            packets += self._context.encode(None)
+        for encoded in packets:
+            encoded.stream = self.stream
+        return packets
+
+    def _filtered(self, frame: av.AudioFrame) -> list[av.Packet]:
+        packets = []
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._input:
+            packets += self._flush_graph()
+            self._input, self._graph = kind, self._build(frame)
+        assert self._graph is not None
+        self._graph.push(frame)
+        return packets + self._pull()
+
+    def _build(self, frame: av.AudioFrame) -> av.filter.Graph:
+        context = self._context
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=frame.time_base,
+        )
+        resample = graph.add("aresample", f"{context.sample_rate}:async=1:min_hard_comp={_GAP}")
+        shape = graph.add(
+            "aformat",
+            f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:channel_layouts={context.layout.name}",
+        )
+        sink = graph.add("abuffersink")
+        source.link_to(resample)
+        resample.link_to(shape)
+        shape.link_to(sink)
+        graph.configure()
+        return graph
+
+    def _pull(self) -> list[av.Packet]:
+        packets: list[av.Packet] = []
+        assert self._graph is not None
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return packets
+            packets += self._context.encode(frame)
+
+    def _flush_graph(self) -> list[av.Packet]:
+        if self._graph is None:
+            return []
+        self._graph.push(None)
+        packets = self._pull()
+        self._graph = None
+        return packets
+
+
+def _rate_for(encoder: str, rate: int) -> int:
+    """The sample rate to encode at: the source's where the codec has it, else the next it has."""
+    if encoder == "libopus":
+        return 48000
+    rates = sorted(av.codec.Codec(encoder, "w").audio_rates or ())
+    if not rates or rate in rates:
+        return rate
+    return next((r for r in rates if r > rate), rates[-1])
