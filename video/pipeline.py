@@ -1,0 +1,212 @@
+"""Decode, upscale and encode at the same time: three stages joined by short queues, in order, first error wins.
+
+The middle stage runs in the caller's thread, because that is where the core computes, where Ctrl-C arrives and where
+its progress is wanted; the other two have a thread each. Whatever ends the job ends all three: a stage that waits at
+a queue is woken at once, and one that works finishes the frame it is at.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+STAGES = ("decode", "upscale", "encode")
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Seconds each stage worked (waiting at a queue not counted), and the seconds of the whole."""
+
+    total: float
+    busy: dict[str, float]
+
+    def share(self, stage: str) -> float:
+        return self.busy[stage] / self.total if self.total else 0.0
+
+    @property
+    def bound_by(self) -> str:
+        """The stage that worked longest: the one that would have to be faster."""
+        return max(self.busy, key=lambda stage: self.busy[stage])
+
+
+class Stopped(Exception):
+    """Raised in a stage at a queue when another stage has failed. Never reaches the caller."""
+
+
+def run(
+    frames: Iterable[T],
+    upscale: Callable[[Iterator[T]], Generator[T, None, None]],
+    write: Callable[[T], None],
+    finish: Callable[[Callable[[], bool]], None],
+    *,
+    depth: int = 3,
+    cancelled: Callable[[], None] | None = None,
+) -> StageTimes:
+    """Pull `frames` in one thread, push them through `upscale` in this one, `write` the results in a third.
+
+    Args:
+        frames: iterated in the decode thread.
+        upscale: a generator function from frames to as many frames, in the caller's thread.
+        write: called in the encode thread, in order.
+        finish: called there after the last frame, with a callable that tells whether to give up.
+        depth: frames that wait between two stages, at most.
+        cancelled: called a few times a second, also while waiting; may raise.
+
+    Returns when `finish` has. Raises what the first stage to fail raised; all threads have then ended.
+    """
+    job = _Job(cancelled)
+    decoded: _Queue[T] = _Queue(job, depth)
+    upscaled: _Queue[T] = _Queue(job, depth)
+
+    def decode() -> None:
+        for frame in frames:
+            with job.waiting("decode"):
+                decoded.put(frame)
+        decoded.close()
+
+    def encode() -> None:
+        while True:
+            with job.waiting("encode"):
+                frame = upscaled.get()
+            if frame is None:
+                break
+            write(frame)
+            del frame  # or one frame more would be held while waiting
+        finish(lambda: job.stopped)
+
+    def waiting_frames() -> Iterator[T]:
+        while True:
+            with job.waiting("upscale"):
+                frame = decoded.get()
+            if frame is None:
+                return
+            yield frame
+            del frame
+
+    threads = [job.start("decode", decode), job.start("encode", encode)]
+    try:
+        job.begin("upscale")
+        with closing(upscale(waiting_frames())) as results:
+            for result in results:
+                with job.waiting("upscale"):
+                    upscaled.put(result)
+                del result
+        upscaled.close()
+        job.end("upscale")
+        while threads[1].is_alive():
+            threads[1].join(0.1)
+            job.check()
+    except BaseException as error:
+        job.fail(error)
+    for thread in threads:
+        thread.join()
+    job.raise_first()
+    return StageTimes(time.perf_counter() - job.started, job.busy)
+
+
+class _Job:
+    """What the stages share: the first error, the lock under which queues move, and who was busy how long."""
+
+    def __init__(self, cancelled: Callable[[], None] | None) -> None:
+        self.condition = threading.Condition()
+        self.stopped = False
+        self.started = time.perf_counter()
+        self.busy = dict.fromkeys(STAGES, 0.0)
+        self._error: BaseException | None = None
+        self._cancelled = cancelled
+        self._caller = threading.get_ident()
+
+    def start(self, stage: str, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                self.begin(stage)
+                with torch.inference_mode():  # the mode belongs to a thread, not to the program
+                    work()
+            except BaseException as error:
+                self.fail(error)
+            finally:
+                self.end(stage)
+
+        thread = threading.Thread(target=guarded, name=f"supertile-{stage}", daemon=True)
+        thread.start()
+        return thread
+
+    def begin(self, stage: str) -> None:
+        self.busy[stage] -= time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        self.busy[stage] += time.perf_counter()
+
+    @contextmanager
+    def waiting(self, stage: str) -> Iterator[None]:
+        self.end(stage)
+        try:
+            yield
+        finally:
+            self.begin(stage)
+
+    def fail(self, error: BaseException) -> None:
+        with self.condition:
+            if self._error is None and not isinstance(error, Stopped):
+                self._error = error
+            self.stopped = True
+            self.condition.notify_all()
+
+    def check(self) -> None:
+        """In the caller's thread: let the host cancel."""
+        if self._cancelled is not None and threading.get_ident() == self._caller:
+            self._cancelled()
+
+    def raise_first(self) -> None:
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # the traceback holds frames of pictures
+
+
+class _Queue(Generic[T]):
+    """A bounded queue whose waits end at once when the job stops. None says that nothing more will come."""
+
+    def __init__(self, job: _Job, depth: int) -> None:
+        self._job, self._depth = job, depth
+        self._items: deque[T] = deque()
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        self._wait_until(lambda: len(self._items) < self._depth)
+        with self._job.condition:
+            self._items.append(item)
+            self._job.condition.notify_all()
+
+    def get(self) -> T | None:
+        self._wait_until(lambda: self._items or self._closed)
+        with self._job.condition:
+            item = self._items.popleft() if self._items else None
+            self._job.condition.notify_all()
+            return item
+
+    def close(self) -> None:
+        with self._job.condition:
+            self._closed = True
+            self._job.condition.notify_all()
+
+    def _wait_until(self, ready: Callable[[], Any]) -> None:
+        # Each queue has one thread that puts and one that gets, so what is ready stays ready.
+        while True:
+            with self._job.condition:
+                if self._job.stopped:
+                    raise Stopped
+                if ready():
+                    return
+                self._job.condition.wait(0.1)
+            self._job.check()
