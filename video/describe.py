@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -163,19 +163,19 @@ def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, 
     mastering = light = matrix = None
     dynamic: set[str] = set()
     try:
-        entries = [(data.type.name, data) for data in frame.side_data]
+        entries = [(data.type.name, bytes(data)) for data in cast(Any, frame.side_data)]
     except ValueError:  # a kind that this PyAV has no name for
         entries = []
     for kind, data in entries:
         if kind in _DYNAMIC:
             dynamic.add(_DYNAMIC[kind])
         elif kind == "MASTERING_DISPLAY_METADATA":
-            mastering = _mastering(bytes(data))
+            mastering = _mastering(data)
         elif kind == "CONTENT_LIGHT_LEVEL":
-            content = struct.unpack_from("=2I", bytes(data))
+            content = struct.unpack_from("=2I", data)
             light = (content[0], content[1]) if any(content) else None
         elif kind == "DISPLAYMATRIX":
-            turned = struct.unpack_from("=9i", bytes(data))
+            turned = struct.unpack_from("=9i", data)
             matrix = turned if turned != _IDENTITY else None
     return StaticHdr(mastering, light), matrix, dynamic
 

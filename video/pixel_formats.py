@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 import av
@@ -189,7 +190,7 @@ def _right_way_up(frame: av.VideoFrame) -> av.VideoFrame:
     """Raw AVI stores rows from the bottom; PyAV's buffer of such a plane would reach beyond its memory."""
     graph = Graph()
     source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or 1
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
     )
     graph.link_nodes(source, graph.add("copy"), graph.add("buffersink")).configure()
     graph.push(frame)
