@@ -138,7 +138,7 @@ def choose_encoder(
     layout = format.layout
     if wanted.model == "gray" and layout.model == "yuv":
         layout = Layout("gray", layout.depth, alpha=layout.alpha)
-    colour = _colour_in(format.layout, layout, wanted, colour, encoder, base)
+    colour = _colour_in(format.layout, layout, wanted, colour, encoder, base, container)
     return Encoding(
         codec=base,
         encoder=encoder,
@@ -269,7 +269,9 @@ def _losses(wanted: Layout, offered: Layout) -> list[str]:
     return losses
 
 
-def _colour_in(format: Layout, layout: Layout, wanted: Layout, colour: Colour, encoder: str, codec: str) -> Colour:
+def _colour_in(
+    format: Layout, layout: Layout, wanted: Layout, colour: Colour, encoder: str, codec: str, container: str
+) -> Colour:
     """The colour to be written: RGB that becomes YUV gets a matrix, and siting is one the stream can tell."""
     if layout.model == "rgb":
         return replace(colour, matrix=0, full_range=True)
@@ -288,6 +290,11 @@ def _colour_in(format: Layout, layout: Layout, wanted: Layout, colour: Colour, e
             colour = replace(colour, siting="left")
     elif format.subsampling == (1, 0):
         colour = replace(colour, siting="left")
+    if codec == "ffv1" and container == "mp4" and colour.primaries == 2:
+        # Its stream has no tags, and MP4's atom for colour is written whole or not at all.
+        primaries, transfer = {5: (5, 6), 6: (6, 6), 9: (9, 14), 7: (7, 7)}.get(colour.matrix, (1, 1))
+        known = colour.transfer if colour.transfer != 2 else transfer
+        colour = replace(colour, primaries=primaries, transfer=known)
     if codec == "prores" and colour.full_range:
         colour = replace(colour, full_range=False)  # its decoders know limited range only
     return colour

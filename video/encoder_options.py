@@ -58,8 +58,10 @@ def options_for(
         return {"profile": _prores_profile(layout, quality), "vendor": "apl0"}
     if encoder == "ffv1":
         # Version 3 with checksums; slices are what its threads share out.
-        slices = 4 if width * height < 640 * 480 else 12 if width * height <= _LARGE else 24
-        return {"level": "3", "slicecrc": "1", "slices": str(slices), "coder": "1"}
+        options = {"level": "3", "slicecrc": "1", "coder": "1"}
+        if min(width, height) >= 240:
+            options["slices"] = "12" if width * height <= _LARGE else "24"
+        return options
     return _nvenc(encoder, layout, quality, preset)
 
 

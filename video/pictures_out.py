@@ -87,6 +87,7 @@ class ImageSequenceWriter:
             warn(f"{target}: pictures carry no colour tags; their samples are those of the video, untagged.")
 
         self._overwrite, self._next, self._warn = overwrite, first, warn
+        self.bytes_written = 0
         self._time_base = Fraction(info.time_base)
         self._times: list[tuple[int, int]] = []  # pts and duration
         self._folder: Path | None = None
@@ -122,6 +123,7 @@ class ImageSequenceWriter:
             reason = _reason(cause) if isinstance(cause, OSError) else str(error)
             name = self.target.with_name(self._name(self._next))
             raise VideoError(f"{name} cannot be written: {reason}.") from error
+        self.bytes_written += (self._folder / self._name(self._next)).stat().st_size
         self._times.append((frame.pts, frame.duration))
         self._next += 1
         self.frames += 1

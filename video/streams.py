@@ -97,7 +97,9 @@ class StreamCopier:
         for stream in self._input.streams:
             if stream.index == self._skip:
                 video = add_video()
-                video.metadata.update(stream_tags(stream.metadata))
+                tags = stream_tags(stream.metadata)
+                title = tags.pop("title", "") + video.metadata.get("title", "")  # there may be more to it than a name
+                video.metadata.update(tags | ({"title": title} if title else {}))
                 video.disposition = stream.disposition
             else:
                 self._add(stream, self._plans[stream.index], output)

@@ -110,9 +110,7 @@ def scaled_aspect_ratio(info: VideoInfo, width: int, height: int) -> Fraction:
     That of the source where both sides grow alike, up to the rounding of a pixel.
     """
     ratio = Fraction(info.sample_aspect_ratio or 1)
-    if (
-        abs(Fraction(width * info.height, info.width) - height) < 1
-        or abs(Fraction(height * info.width, info.height) - width) < 1
-    ):
+    off = abs(width * info.height - height * info.width)  # 0 where the shape is the same
+    if off <= max(info.width, info.height):  # a pixel more or less in width or height
         return ratio
     return (ratio * info.width * height / (info.height * width)).limit_denominator(1000)

@@ -19,6 +19,7 @@ from .codecs import Encoding
 from .errors import VideoError
 from .frames import Colour, Frame, StaticHdr, VideoInfo
 from .matroska_header import hdr_video
+from .matroska_shape import ROOM, set_shape
 from .planes_out import fill_frame
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class VideoWriter:
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
         self._time_base = Fraction(info.time_base)
+        # Other containers take it from the encoder.
+        self._ratio = Fraction(sample_aspect_ratio) if encoding.container in ("matroska", "webm") else Fraction(1)
         self._durations: dict[int, int] = {}  # of frames inside the encoder, by pts
         self._first_dts: int | None = None
         self._start = self._end = 0  # pts, over all frames
@@ -69,9 +72,9 @@ class VideoWriter:
         self._held: av.Packet | None = None
         self._finished = False
         self._output: av.container.OutputContainer | None = None
-        check_target(target, overwrite=overwrite, error=VideoError)
         self._part = part_of(target)
         try:
+            check_target(target, overwrite=overwrite, error=VideoError)
             with self._named_errors():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._open(info, sample_aspect_ratio, metadata or {})
@@ -125,7 +128,7 @@ class VideoWriter:
         encoding = self._encoding
         assert self._output is not None
         rate = Fraction(info.frame_rate or 25).limit_denominator(100_000)
-        rate = min(max(rate, Fraction(1, 1000)), Fraction(_FASTEST.get(encoding.encoder, 100_000)))
+        rate = min(max(rate, Fraction(1, 1000)), Fraction(_FASTEST.get(encoding.encoder, 100_000)), 1 / self._time_base)
         options = dict(encoding.options)
         stream = cast("av.VideoStream", self._output.add_stream(encoding.encoder, rate=rate, options=options))
         context = stream.codec_context
@@ -141,6 +144,8 @@ class VideoWriter:
             context.codec_tag = encoding.codec_tag
         if info.display_matrix is not None:
             stream.set_display_matrix(info.display_matrix)
+        if self._ratio != 1:
+            stream.metadata["title"] = ROOM  # given up again at the end, for the shape
         if encoding.encoder == "libvpx-vp9" and encoding.layout.alpha:
             stream.metadata["alpha_mode"] = "1"
         return stream
@@ -195,12 +200,16 @@ class VideoWriter:
                 raise VideoError(f"{self.target} is not written: no frame came.")
             with self._named_errors():
                 for packet in self._stream.encode_lazy(None):
+                    if self.frames <= 2 and packet.pts is not None:
+                        packet.dts = packet.pts  # x265 makes them up for videos this short; there is no reordering
                     self._take([packet])
                     if given_up():
                         self.discard()
                         return
                 self._release()
                 output.close()
+                if self._ratio != 1:
+                    set_shape(self._part, self.width, self.height, self._ratio)
                 _sync(self._part)
                 publish(self._part, self.target, overwrite=self._overwrite, error=VideoError)
         except BaseException:
