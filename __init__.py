@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .images.upscale import upscale_image_file, upscale_picture
     from .inference.errors import Cancelled, UpscaleError
     from .inference.upscaler import Upscaler
+    from .video.errors import VideoError
+    from .video.report import VideoReport
+    from .video.upscale import upscale_video
     from .weights.errors import CheckpointError
     from .weights.loader import CheckpointInfo, convert_checkpoint, inspect_checkpoint, load_model
 
@@ -32,11 +35,14 @@ _HOMES = {
     "CheckpointInfo": "weights.loader",
     "UpscaleError": "inference.errors",
     "Upscaler": "inference.upscaler",
+    "VideoError": "video.errors",
+    "VideoReport": "video.report",
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",
     "upscale_image_file": "images.upscale",
     "upscale_picture": "images.upscale",
+    "upscale_video": "video.upscale",
 }
 
 __all__ = [
@@ -45,11 +51,14 @@ __all__ = [
     "CheckpointInfo",
     "UpscaleError",
     "Upscaler",
+    "VideoError",
+    "VideoReport",
     "convert_checkpoint",
     "inspect_checkpoint",
     "load_model",
     "upscale_image_file",
     "upscale_picture",
+    "upscale_video",
 ]
 
 

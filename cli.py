@@ -5,6 +5,8 @@ torch is imported inside the commands, so that help and wrong usage answer at on
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,10 +24,15 @@ from rich.table import Table
 from . import __version__
 
 if TYPE_CHECKING:
-    from .images.batch import Outcome
+    from .images.batch import Job, Outcome
+    from .inference.upscaler import Upscaler
+    from .video.batch import VideoOutcome
+    from .video.report import VideoProgress
     from .weights.loader import CheckpointInfo
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+VIDEOS = "Videos"
 
 app = typer.Typer(
     name="supertile",
@@ -59,6 +66,12 @@ class Format(str, Enum):
     tiff = "tiff"
 
 
+class Deinterlace(str, Enum):
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
 class Dtype(str, Enum):
     keep = "keep"
     fp32 = "fp32"
@@ -87,6 +100,27 @@ def _mean(text: str) -> tuple[float, ...]:
     if len(values) not in (1, 3) or not all(0 <= value <= 1 for value in values):
         raise typer.BadParameter(f"{text!r} is not R,G,B (or one number for gray), each from 0 to 1.")
     return values
+
+
+def _time(text: str) -> Any:
+    """Seconds, or hours:minutes:seconds, as an exact number."""
+    from fractions import Fraction
+
+    seconds = Fraction(0)
+    parts = text.split(":")
+    for part in parts:
+        if not re.fullmatch(r"\d{1,9}(\.\d{0,9})?", part) or len(parts) > 3:
+            raise typer.BadParameter(f"{text!r} is no time; give seconds (90.5) or hours:minutes:seconds (0:01:30.5).")
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+def _rate(text: str) -> Any:
+    from fractions import Fraction
+
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", text) or not Fraction(text):
+        raise typer.BadParameter(f"{text!r} is no frame rate; give a number such as 25, 23.976 or 24000/1001.")
+    return Fraction(text)
 
 
 def _size(text: str) -> str:
@@ -124,12 +158,14 @@ def _main(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Upscale pictures with HAT, VapSR, HiT-SR and every other network spandrel knows."""
+    """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
 @app.command()
 def upscale(
-    sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Picture files, or folders of them.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SRC...", help="Pictures, videos, folders of them, or frames/%06d.png.")
+    ],
     target: Annotated[str, typer.Argument(metavar="DST", help="A file, or a folder (for one file: ends in /).")],
     model: Annotated[Path, typer.Option("--model", "-m", metavar="FILE", help="The checkpoint.")],
     size: Annotated[
@@ -159,27 +195,56 @@ def upscale(
     mean: Mean = None,
     base_window: BaseWindow = None,
     format: Annotated[Format | None, typer.Option(help="Format to write; default: by the name of the target.")] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP; a WebP of 100 is lossless.")] = 95,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Of JPEG and WebP (default 95; a WebP of 100 is lossless) and of videos (default 90)."
+        ),
+    ] = None,
+    codec: Annotated[
+        str,
+        typer.Option(rich_help_panel=VIDEOS, help="auto, h264, hevc, av1, vp9, prores, ffv1; h264_nvenc and the like."),
+    ] = "auto",
+    preset: Annotated[
+        str | None, typer.Option(rich_help_panel=VIDEOS, help="From ultrafast to veryslow; default: medium.")
+    ] = None,
+    pixel_format: Annotated[
+        str, typer.Option(rich_help_panel=VIDEOS, help="FFmpeg's name, such as yuv420p10le; auto keeps the source's.")
+    ] = "auto",
+    start: Annotated[
+        Any, typer.Option(parser=_time, rich_help_panel=VIDEOS, metavar="TIME", help="Begin here: 90.5 or 0:01:30.5.")
+    ] = None,
+    end: Annotated[
+        Any, typer.Option(parser=_time, rich_help_panel=VIDEOS, metavar="TIME", help="End before this time.")
+    ] = None,
+    frame_rate: Annotated[
+        Any, typer.Option(parser=_rate, rich_help_panel=VIDEOS, metavar="FPS", help="Of numbered pictures.")
+    ] = None,
+    deinterlace: Annotated[
+        Deinterlace, typer.Option(rich_help_panel=VIDEOS, help="auto: frames that are flagged interlaced.")
+    ] = Deinterlace.auto,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Upscale pictures.
+    """Upscale pictures and videos.
 
     One file to a file or a folder, several files to a folder, folders to a folder with their structure kept.
     """
-    with _errors_as_sentences(debug):
-        from .images.batch import plan, upscale_image_files
-
+    with _errors_as_sentences(debug), _sigterm_cleans_up():
         written_as = None if format is None else format.value
-        jobs = plan(sources, target, format=written_as)
+        jobs = _plan(sources, target, written_as)
 
+        from .images.batch import upscale_image_files
         from .inference.upscaler import Upscaler
+        from .video.kinds import is_video_job
         from .weights.loader import load_model
 
+        videos = [job for job in jobs if is_video_job(job.source, job.target)]
+        pictures = [job for job in jobs if job not in videos]
         console = Console(stderr=True)
         with _progress(console, hidden=quiet) as progress, _warnings_once(console):
-            pictures = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
+            files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
             upscaler = Upscaler(
                 load_model(model, mean=mean, base_window=base_window),
@@ -193,26 +258,87 @@ def upscale(
                 progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             )
             failed = 0
+            incomplete = False
             for outcome in upscale_image_files(
-                jobs,
+                pictures,
                 upscaler,
                 size=size,
                 format=written_as,
-                quality=quality,
+                quality=quality or 95,
                 overwrite=overwrite,
             ):
-                progress.advance(pictures)
-                failed += outcome.error is not None
-                if outcome.error is None:
-                    if not quiet:
-                        typer.echo(_summary(outcome))
-                elif len(jobs) == 1:
-                    raise outcome.error
-                else:
-                    _say(console, str(outcome.error))
+                progress.advance(files)
+                failed += _tell(console, outcome.error, outcome.error or _summary(outcome), len(jobs), quiet)
+            if videos:
+                progress.update(tiles, visible=False)
+                frames = progress.add_task("frames", total=None)
+                upscaler.progress = None
+                for done in _upscale_videos(
+                    videos,
+                    upscaler,
+                    console,
+                    lambda state: progress.update(frames, **_shown(state)),
+                    size=size,
+                    codec=codec,
+                    quality=quality,
+                    preset=preset,
+                    pixel_format=pixel_format,
+                    start=start,
+                    end=end,
+                    frame_rate=frame_rate,
+                    deinterlace=deinterlace.value,
+                    overwrite=overwrite,
+                ):
+                    progress.advance(files)
+                    report = done.report
+                    failed += _tell(console, done.error, report.summary() if report else "", len(jobs), quiet)
+                    incomplete |= report is not None and not report.complete
         if failed:
-            _say(console, f"{failed} of {len(jobs)} pictures failed; the others are done.")
+            _say(console, f"{failed} of {len(jobs)} files failed; the others are done.")
             raise typer.Exit(FAILED)
+        if incomplete:
+            raise typer.Exit(INCOMPLETE)
+
+
+def _plan(sources: list[Path], target: str, format: str | None) -> list[Job]:
+    from .images.batch import Job, plan
+    from .video.kinds import VIDEO_SUFFIXES
+    from .video.pictures_in import is_pattern
+
+    if len(sources) == 1 and is_pattern(sources[0]):
+        return [Job(sources[0], Path(target))]
+    return plan(sources, target, format=format, also=VIDEO_SUFFIXES)
+
+
+def _upscale_videos(
+    jobs: list[Job],
+    upscaler: Upscaler,
+    console: Console,
+    progress: Callable[[VideoProgress], None],
+    **options: Any,
+) -> Iterator[VideoOutcome]:
+    from .video.batch import upscale_video_files
+
+    return upscale_video_files(
+        jobs, upscaler, progress=progress, warn=lambda sentence: _say(console, f"Warning: {sentence}"), **options
+    )
+
+
+def _shown(state: VideoProgress) -> dict[str, Any]:
+    """What the bar of frames shows."""
+    text = f"frames {state.fps:.2f} fps {state.bytes_written / 1e6:.1f} MB"
+    return {"completed": state.frames, "total": state.expected, "description": text}
+
+
+def _tell(console: Console, error: Exception | None, words: object, of: int, quiet: bool) -> bool:
+    """Say what became of a file; the only one's error is raised instead. Returns whether it failed."""
+    if error is not None and of == 1:
+        raise error
+    if error is not None:
+        _say(console, str(error))
+    elif not quiet:
+        typer.echo(words)
+    return error is not None
 
 
 def _summary(outcome: Outcome) -> str:
@@ -281,6 +407,20 @@ def _print_info(found: CheckpointInfo) -> None:
 
 
 @contextmanager
+def _sigterm_cleans_up() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does: half-written files are removed first."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _errors_as_sentences(debug: bool) -> Iterator[None]:
     """Errors become one sentence on stderr and an exit code; with `debug` they stay errors, with their traceback."""
     console = Console(stderr=True)
@@ -298,12 +438,13 @@ def _errors_as_sentences(debug: bool) -> Iterator[None]:
         from .images.picture import ImageFileError
         from .images.size import SizeError
         from .inference.errors import Cancelled, UpscaleError
+        from .video.errors import VideoError
         from .weights.errors import CheckpointError
 
         if isinstance(error, Cancelled):
             _say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError)):
+        if isinstance(error, (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError)):
             _say(console, str(error))
         else:
             _say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..inference.errors import UpscaleError
@@ -50,8 +51,17 @@ class Outcome:
     seconds: float = 0.0  # in the network
 
 
-def plan(sources: Sequence[str | Path], target: str | Path, *, format: str | None = None) -> list[Job]:
+def plan(
+    sources: Sequence[str | Path],
+    target: str | Path,
+    *,
+    format: str | None = None,
+    also: Mapping[str, str] = MappingProxyType({}),
+) -> list[Job]:
     """Which file becomes which.
+
+    also: suffixes of other files that are taken beside pictures (videos), and the suffix each gets in a folder; what a
+    target of theirs may be is not checked here.
 
     One file goes to `target` itself, or into it when it is a folder or ends with a separator. Several sources, or a
     folder, go into the folder `target`. A folder is walked recursively for files with a picture's suffix, hidden ones
@@ -72,7 +82,8 @@ def plan(sources: Sequence[str | Path], target: str | Path, *, format: str | Non
         if not into_folder:
             if format is not None and folder.suffix and format_of(folder) != format_of(folder, format):
                 raise PlanError(f"{folder} ends in {folder.suffix!r}, but the format asked for is {format}.")
-            format_of(folder, format)
+            if folder.suffix.lower() not in also.values() and paths[0].suffix.lower() not in also:
+                format_of(folder, format)
     except ImageFileError as error:
         raise PlanError(str(error)) from None
     if into_folder and folder.exists() and not folder.is_dir():
@@ -82,18 +93,19 @@ def plan(sources: Sequence[str | Path], target: str | Path, *, format: str | Non
     for path in paths:
         if path.is_dir():
             base = folder / path.resolve().name if len(paths) > 1 else folder
-            found = [(file, base / file.relative_to(path)) for file in _pictures_in(path, leaving_out=folder)]
+            wanted = READABLE_SUFFIXES | also.keys()
+            found = [(file, base / file.relative_to(path)) for file in _files_in(path, wanted, leaving_out=folder)]
             if not found:
-                raise PlanError(f"{path} holds no picture files.")
+                raise PlanError(f"{path} holds no {'picture or video' if also else 'picture'} files.")
         else:
             found = [(path, folder / path.name if into_folder else folder)]
-        jobs += [Job(file, _with_suffix(to, suffix) if into_folder else to) for file, to in found]
+        jobs += [Job(file, _with_suffix(to, suffix, also) if into_folder else to) for file, to in found]
     _refuse_collisions(jobs)
     return jobs
 
 
-def _pictures_in(folder: Path, leaving_out: Path) -> Iterator[Path]:
-    """Files with a picture's suffix, sorted; results of an earlier run inside the same folder are left out."""
+def _files_in(folder: Path, suffixes: Set[str], leaving_out: Path) -> Iterator[Path]:
+    """Files with one of the suffixes, sorted; results of an earlier run inside the same folder are left out."""
     inside = not same_file(folder, leaving_out)
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(
@@ -102,11 +114,13 @@ def _pictures_in(folder: Path, leaving_out: Path) -> Iterator[Path]:
             if not name.startswith(".") and not (inside and same_file(Path(root, name), leaving_out))
         )
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in READABLE_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Path(root, name)
 
 
-def _with_suffix(target: Path, suffix: str | None) -> Path:
+def _with_suffix(target: Path, suffix: str | None, also: Mapping[str, str]) -> Path:
+    if (other := also.get(target.suffix.lower())) is not None:
+        return target if target.suffix.lower() == other else target.with_suffix(other)
     if suffix is not None:
         same_format = WRITABLE_SUFFIXES.get(target.suffix.lower()) == WRITABLE_SUFFIXES[suffix]
         return target if same_format else target.with_suffix(suffix)

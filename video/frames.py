@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
@@ -83,6 +83,7 @@ class VideoInfo:
     frame_rate: Fraction  # nominal, for encoders that want one; time is always pts
     codec: str = ""  # FFmpeg's name of the source's codec
     start_pts: int = 0
+    origin: Fraction = Fraction(0)  # seconds: when the stream's own first picture is shown, before any trimming
     duration: int | None = None  # declared
     frames: int | None = None  # declared, or counted in advance where that is cheap
     sample_aspect_ratio: Fraction = Fraction(1)
@@ -133,11 +134,20 @@ class FrameSink(Protocol):
     colour: Colour
     width: int
     height: int
+    encoder: str  # FFmpeg's names, for the report
+    pixel_format: str
+
+    @property
+    def bytes_written(self) -> int: ...
 
     def write(self, frame: Frame) -> None: ...
 
-    def finish(self) -> None:
-        """Flush, complete the file and publish it under its name."""
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Flush, complete the file and publish it under its name.
+
+        given_up: asked on the way, because an encoder may hold back minutes of work; when it returns True nothing is
+            published, and `discard` follows.
+        """
         ...
 
     def discard(self) -> None:

@@ -39,7 +39,7 @@ def check_span(start: Fraction | float | None, end: Fraction | float | None) -> 
     first = Fraction(start) if start is not None else Fraction(0)
     last = Fraction(end) if end is not None else None
     if last is not None and last <= first:
-        raise ValueError(f"end ({float(last):g} s) must lie after start ({float(first):g} s).")
+        raise VideoError(f"end ({float(last):g} s) must lie after start ({float(first):g} s).")
     return first, last
 
 
@@ -125,6 +125,7 @@ class VideoReader:
         self.info = replace(
             info,
             start_pts=start_pts,
+            origin=origin * info.time_base,
             duration=min(ends) - start_pts if ends else None,
             frames=info.frames if whole else None,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from .arrays_in import ArrayReader
+from .errors import VideoError
 from .frames import FrameSource
 from .pictures_in import AnimatedWebpReader, ImageSequenceReader, is_pattern, webp_delays
 from .reader import VideoReader, say_as_warning
@@ -31,7 +32,7 @@ def open_source(
     frame_rate: needed for pictures and frames, which have no times of their own; not allowed for a file that has.
     start, end: seconds from the first frame, half open. deinterlace: of video files; see `VideoReader`.
 
-    Raises VideoError for what cannot be read, ValueError for arguments that do not fit the source.
+    Raises VideoError for what cannot be read and for arguments that do not fit the source.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -60,10 +61,10 @@ def _is_animated_webp(path: Path) -> bool:
 
 def _needed(frame_rate: Fraction | float | str | None, what: object) -> Fraction | float | str:
     if frame_rate is None:
-        raise ValueError(f"a frame rate must be given for {what}: pictures have none of their own.")
+        raise VideoError(f"{what}: a frame rate must be given (--frame-rate), because pictures have none of their own.")
     return frame_rate
 
 
 def _refuse(frame_rate: Fraction | float | str | None, what: object) -> None:
     if frame_rate is not None:
-        raise ValueError(f"a frame rate cannot be given for {what}: the times of its frames are its own.")
+        raise VideoError(f"{what}: a frame rate cannot be given, because the times of its frames are its own.")

@@ -202,6 +202,7 @@ class VideoWriter:
                 for packet in self._stream.encode_lazy(None):
                     if self.frames <= 2 and packet.pts is not None:
                         packet.dts = packet.pts  # x265 makes them up for videos this short; there is no reordering
+                    packet.stream = self._stream  # `encode` does this, `encode_lazy` does not
                     self._take([packet])
                     if given_up():
                         self.discard()

@@ -1,0 +1,398 @@
+"""A file through the whole of it, with networks whose result is known: samples, times, streams, faults."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+import torch
+from supertile import Cancelled, Upscaler, VideoError, upscale_video
+from supertile.images.size import SizeError
+from supertile.tests.conftest import SHARED
+from supertile.tests.video.conftest import from_frame, random_planes, smooth_planes
+from supertile.tests.video.media import VFR, VFR_END
+
+X264 = {"crf": "16", "preset": "ultrafast"}
+
+
+@pytest.fixture
+def identity(enlarger) -> Upscaler:
+    return Upscaler(enlarger(1), precision="fp32")
+
+
+@pytest.fixture
+def double(enlarger) -> Upscaler:
+    """Repeats every pixel twice."""
+    return Upscaler(enlarger(2), precision="fp32")
+
+
+def decoded(path):
+    with av.open(str(path)) as container:
+        return [(frame.pts * frame.time_base, from_frame(frame)) for frame in container.decode(video=0)]
+
+
+def same_planes(before, after, tolerance=0):
+    assert len(before) == len(after)
+    for (_, old), (_, new) in zip(before, after, strict=True):
+        for a, b in zip(old, new, strict=True):
+            assert a.shape == b.shape
+            assert int(np.abs(a.astype(int) - b.astype(int)).max()) <= tolerance
+
+
+def picture_file(make_video, name="in.mkv", count=5, size=(64, 48), **options):
+    width, height = size
+    return make_video(name, [smooth_planes("yuv420p", width, height, i) for i in range(count)], **options)
+
+
+# --- samples -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
+def test_a_network_that_changes_nothing_changes_no_sample_of_8_bits(make_video, identity, tmp_path, matrix, pix_fmt):
+    # Noise over all codes: blacker than black, whiter than white, and colours that no RGB has.
+    frames = [random_planes(pix_fmt, 50, 34, 1), smooth_planes(pix_fmt, 50, 34, 2), random_planes(pix_fmt, 50, 34, 3)]
+    tags = {"colorspace": matrix, "color_range": 1}
+    source = make_video("in.mkv", frames, pix_fmt, "libx264", options=X264, tags=tags)
+    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1")
+    same_planes(decoded(source), decoded(tmp_path / "out.mkv"))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv444p12le"])
+@pytest.mark.parametrize("full", [False, True])
+def test_more_bits_stay_within_one_code(make_video, identity, tmp_path, pix_fmt, full):
+    frames = [random_planes(pix_fmt, 50, 34, i) for i in range(2)]
+    source = make_video("in.mkv", frames, pix_fmt, tags={"colorspace": 9, "color_range": 1 + full})
+    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1")
+    same_planes(decoded(source), decoded(tmp_path / "out.mkv"), tolerance=1)
+
+
+@pytest.mark.parametrize(("pix_fmt", "white", "black"), [("yuv420p", 235, 16), ("yuv420p10le", 940, 64)])
+def test_white_stays_white_and_black_black(make_video, double, tmp_path, pix_fmt, white, black):
+    neutral = [np.full_like(plane, white * 128 // 235) for plane in random_planes(pix_fmt, 32, 32)]
+    neutral = [plane // plane.max() * (512 if white > 255 else 128) for plane in neutral]
+    frames = [[np.full_like(neutral[0], luma), *neutral[1:]] for luma in (white, black)]
+    source = make_video("in.mkv", frames, pix_fmt, tags={"colorspace": 1, "color_range": 1})
+    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    (_, light), (_, dark) = decoded(tmp_path / "out.mkv")
+    assert light[0].shape == (64, 64)
+    assert (light[0] == white).all()
+    assert (dark[0] == black).all()
+
+
+def test_transparency_is_enlarged_beside_the_colour_also_where_it_only_varies_now_and_then(
+    make_video, double, tmp_path
+):
+    opaque, varied = random_planes("gbrap10le", 16, 12, 1), random_planes("gbrap10le", 16, 12, 2)
+    for planes in (opaque, varied):
+        planes[3][:] = 1023
+    varied[3][:, 8:] = 0
+    source = make_video("in.mkv", [opaque, varied, opaque], "gbrap10le")
+    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    results = [planes for _, planes in decoded(tmp_path / "out.mkv")]
+    for before, after in zip([opaque, varied, opaque], results, strict=True):
+        seen = before[3].repeat(2, 0).repeat(2, 1)
+        assert (after[3] == seen).all()
+        for plane in range(3):
+            same = after[plane] == before[plane].repeat(2, 0).repeat(2, 1)
+            assert same[seen > 0].all()
+
+
+def test_gray_stays_gray(make_video, double, tmp_path):
+    planes = random_planes("gray", 16, 12)
+    source = make_video("in.mkv", [planes], "gray", tags={"color_range": 2})
+    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == "gray"
+    assert (from_frame(frame)[0] == planes[0].repeat(2, 0).repeat(2, 1)).all()
+
+
+# --- size --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(None, (128, 96)), ("3x", (192, 144)), ("1.5x", (96, 72)), ("100x80", (100, 80))]
+)
+def test_the_size_is_the_one_asked_for(make_video, double, tmp_path, size, expected):
+    source = picture_file(make_video, count=2)
+    report = upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1", size=size)
+    assert report.target_size == expected
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == expected
+
+
+def test_a_size_that_means_nothing_is_refused_before_anything_is_written(make_video, double, tmp_path):
+    source = picture_file(make_video)
+    with pytest.raises(SizeError):
+        upscale_video(source, tmp_path / "out" / "out.mkv", double, size="huge")
+    assert not (tmp_path / "out").exists()
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])
+@pytest.mark.parametrize("b_frames", [0, 3])
+def test_irregular_times_and_all_frames_come_through(make_video, identity, tmp_path, suffix, b_frames):
+    frames = [smooth_planes("yuv420p", 64, 48, i) for i in range(len(VFR))]
+    source = make_video(
+        "in.mp4", frames, "yuv420p", "libx264", pts=VFR, time_base=Fraction(1, 1000),
+        options={**X264, "bf": str(b_frames), "preset": "medium"}, last_duration=VFR_END - VFR[-1],
+        container_options={"video_track_timescale": "1000"},
+    )  # fmt: skip
+    before = [time for time, _ in decoded(source)]
+    assert before == [Fraction(ms, 1000) for ms in VFR]
+    target = tmp_path / f"out.{suffix}"
+    report = upscale_video(source, target, identity)
+    assert [time for time, _ in decoded(target)] == before
+    assert report.frames == len(VFR)
+    with av.open(str(target)) as container:
+        assert container.duration == pytest.approx(1_400_000 if b_frames == 0 else container.duration, abs=1000)
+
+
+@pytest.mark.parametrize("options", [{"g": "1"}, {"g": "5", "bf": "2"}, {"g": "250", "bf": "4", "refs": "4"}])
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_no_frame_is_lost_whatever_the_groups_of_pictures(make_video, identity, tmp_path, codec, options):
+    if codec == "mpeg4":
+        options = {name: value for name, value in options.items() if name != "refs"}
+    if codec == "libx265":
+        options = {"x265-params": f"keyint={options['g']}:bframes={options.get('bf', 0)}:log-level=none"}
+    source = picture_file(make_video, "in.mkv", count=23, codec=codec, options=options)
+    report = upscale_video(source, tmp_path / "out.mkv", identity, preset="ultrafast")
+    assert report.frames == 23
+    assert [t for t, _ in decoded(tmp_path / "out.mkv")] == [t for t, _ in decoded(source)]
+
+
+def test_a_part_is_cut_out_by_time(make_video, identity, tmp_path):
+    source = picture_file(make_video, count=50, codec="libx264", options={**X264, "g": "12"})
+    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1", start=0.5, end=Fraction(3, 2))
+    cut, whole = decoded(tmp_path / "out.mkv"), decoded(source)
+    wanted = [(t, planes) for t, planes in whole if Fraction(1, 2) <= t < Fraction(3, 2)]
+    same_planes(wanted, cut)
+    steps = [b[0] - a[0] for a, b in pairwise(cut)]
+    assert all(abs(step - Fraction(1, 25)) <= Fraction(1, 1000) for step in steps)
+    assert cut[0][0] < Fraction(1, 25)
+
+
+# --- a real file -------------------------------------------------------------------------------------------------
+
+
+def packets(path, index):
+    with av.open(str(path)) as container:
+        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(container.streams[index]) if p.size]
+
+
+@pytest.fixture
+def nasa():
+    path = SHARED / "videos" / "nasa_13013.mp4"
+    if not path.is_file():
+        pytest.skip(f"there is no {path}")
+    return path
+
+
+def test_a_real_file_keeps_its_frames_times_and_sound(nasa, identity, tmp_path):
+    target = tmp_path / "out.mp4"
+    report = upscale_video(nasa, target, identity, preset="ultrafast")
+    with av.open(str(nasa)) as before, av.open(str(target)) as after:
+        best = before.streams.best("video").index
+        kinds = [(s.type, s.codec_context.name if s.codec_context else None) for s in before.streams]
+        assert [s.type for s in after.streams] == [kind for kind, _ in kinds]
+        sound = [s.index for s in before.streams.audio]
+        times = [frame.pts * frame.time_base for frame in before.decode(before.streams[best])]
+        assert times == [frame.pts * frame.time_base for frame in after.decode(after.streams[best])]
+    assert report.frames == len(times)
+    assert report.complete
+    for index in sound:
+        before, after = packets(nasa, index), packets(target, index)
+        assert [data for _, data in before] == [data for _, data in after]
+        tick = Fraction(1, 44100)
+        assert all(abs(a - b) <= tick for (a, _), (b, _) in zip(before, after, strict=True))
+
+
+# --- static tiles ------------------------------------------------------------------------------------------------
+
+
+def test_what_stands_still_is_computed_once_with_the_same_result(make_video, enlarger, tmp_path):
+    moving = [np.tile(np.arange(128, dtype=np.uint8), (96, 1)), *(np.full((48, 64), 128, np.uint8) for _ in range(2))]
+    frames = []
+    for i in range(6):
+        planes = [plane.copy() for plane in moving]
+        planes[0][:16, :16] = 40 * i if i < 3 else 80  # one corner moves, then all stands still
+        frames.append(planes)
+    source = make_video("in.mkv", frames)
+    upscaler = Upscaler(enlarger(2), precision="fp32", tile=64, overlap=8)
+    report = upscale_video(source, tmp_path / "reused.mkv", upscaler, codec="ffv1")
+    plain = upscale_video(source, tmp_path / "plain.mkv", upscaler, codec="ffv1", reuse_static=False)
+    assert plain.tiles_reused == 0
+    assert report.tiles_computed + report.tiles_reused == plain.tiles_computed
+    tiles = plain.tiles_computed // 6
+    assert report.tiles_computed == tiles + 2  # the first frame, and the corner twice
+    assert "static" in report.summary()
+    same_planes(decoded(tmp_path / "plain.mkv"), decoded(tmp_path / "reused.mkv"))
+
+
+# --- other sources and targets -----------------------------------------------------------------------------------
+
+
+def test_a_binary_file_is_a_source_with_its_sound(nasa, identity, tmp_path):
+    with open(nasa, "rb") as file:
+        report = upscale_video(file, tmp_path / "out.mkv", identity, preset="ultrafast", end=1)
+    assert report.frames == 30
+    assert packets(tmp_path / "out.mkv", 1)
+
+
+def test_frames_from_memory_and_numbered_pictures_and_back(double, tmp_path):
+    frames = [np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8) for i in range(4)]
+    pattern = tmp_path / "frames" / "%03d.png"
+    report = upscale_video(iter(frames), pattern, double, frame_rate=24)
+    assert report.frames == 4
+    upscale_video(pattern, tmp_path / "out.mkv", double, codec="ffv1", frame_rate=Fraction(24000, 1001))
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        results = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for before, after in zip(frames, results, strict=True):
+        assert (before.repeat(4, 0).repeat(4, 1) == after).all()
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+def nothing_left(folder, *but):
+    return sorted(p.name for p in folder.iterdir()) == sorted(but)
+
+
+def test_a_target_that_exists_is_refused_and_kept(make_video, identity, tmp_path):
+    source, target = picture_file(make_video), tmp_path / "out.mkv"
+    target.write_bytes(b"dear")
+    with pytest.raises(VideoError, match="exists already"):
+        upscale_video(source, target, identity)
+    assert target.read_bytes() == b"dear"
+    upscale_video(source, target, identity, overwrite=True)
+    assert len(decoded(target)) == 5
+
+
+@pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link"])
+def test_the_source_is_never_the_target(make_video, identity, tmp_path, how):
+    source = picture_file(make_video)
+    content = source.read_bytes()
+    target = source if how == "itself" else tmp_path / "link.mkv"
+    if how == "symbolic link":
+        target.symlink_to(source)
+    elif how == "hard link":
+        target.hardlink_to(source)
+    with pytest.raises(VideoError, match="source"):
+        upscale_video(source, target, identity, overwrite=True)
+    assert source.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_cancelling_leaves_nothing_and_ends_all_threads(make_video, identity, tmp_path, suffix):
+    source = picture_file(make_video, count=30)
+    asked = []
+
+    def cancelled():
+        asked.append(True)
+        return len(asked) > 3
+
+    with pytest.raises(Cancelled):
+        upscale_video(source, tmp_path / f"out.{suffix}", identity, cancelled=cancelled)
+    assert nothing_left(tmp_path, source.name)
+    assert not [t for t in threading.enumerate() if t.name.startswith("supertile-")]
+    assert identity.cancelled is None
+    assert upscale_video(source, tmp_path / "again.mkv", identity).frames == 30  # the upscaler is still good
+
+
+def test_what_progress_raises_goes_through_and_leaves_nothing(make_video, identity, tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def progress(state):
+        assert state.expected == 30
+        if state.frames == 5:
+            raise Interrupted
+
+    source = picture_file(make_video, count=30)
+    with pytest.raises(Interrupted):
+        upscale_video(source, tmp_path / "out.mkv", identity, progress=progress)
+    assert nothing_left(tmp_path, source.name)
+
+
+def test_an_upscaler_that_fails_ends_the_job(make_video, enlarger, tmp_path):
+    count = []
+
+    def broken(batch):
+        count.append(len(batch))
+        if len(count) > 3:
+            raise RuntimeError("the network broke")
+
+    source = picture_file(make_video, count=30)
+    with pytest.raises(RuntimeError, match="the network broke"):
+        upscale_video(source, tmp_path / "out.mkv", Upscaler(enlarger(1, broken), precision="fp32"))
+    assert nothing_left(tmp_path, source.name)
+
+
+def test_memory_that_runs_out_costs_no_frame(make_video, enlarger, tmp_path):
+    def limited(batch):
+        if batch.shape[0] * batch.shape[2] * batch.shape[3] > 40 * 40:
+            raise torch.OutOfMemoryError("as CUDA says it")
+
+    source = picture_file(make_video, count=7, size=(96, 64))
+    upscaler = Upscaler(enlarger(2, limited), precision="fp32", tile=96, overlap=4, batch=4)
+    reference = Upscaler(enlarger(2), precision="fp32")
+    upscale_video(source, tmp_path / "small.mkv", upscaler, codec="ffv1")
+    upscale_video(source, tmp_path / "large.mkv", reference, codec="ffv1")
+    # One code: where tiles overlap, the mean of two equal numbers may round the other way.
+    same_planes(decoded(tmp_path / "large.mkv"), decoded(tmp_path / "small.mkv"), tolerance=1)
+
+
+def test_a_truncated_source_gives_what_is_there_and_says_what_is_missing(make_video, identity, tmp_path):
+    source = picture_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"},
+                          container_options={"movflags": "faststart"})  # fmt: skip
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) // 2])
+    warnings = []
+    report = upscale_video(source, tmp_path / "out.mkv", identity, warn=warnings.append)
+    assert 0 < report.frames < 60
+    assert not report.complete
+    assert report.read.missing_at_end > 0
+    assert any("ends early" in sentence for sentence in warnings)
+    assert report.warnings == warnings
+    assert len(decoded(tmp_path / "out.mkv")) == report.frames
+
+
+def test_damage_in_the_middle_is_gone_past(make_video, identity, tmp_path):
+    source = picture_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"})
+    content = bytearray(source.read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, 400, dtype=np.uint8).tobytes()
+    content[len(content) // 2 : len(content) // 2 + 400] = noise
+    source.write_bytes(content)
+    report = upscale_video(source, tmp_path / "out.mkv", identity, warn=lambda sentence: None)
+    assert report.frames > 30
+    assert len(decoded(tmp_path / "out.mkv")) == report.frames
+    assert not report.complete
+    assert report.warnings
+
+
+def test_a_source_without_video_is_refused(make_video, identity, tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.rate, frame.pts = 8000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoError, match=r"sound\.mkv holds no video"):
+        upscale_video(path, tmp_path / "out.mkv", identity)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 50, bytes(range(256)) * 8])
+def test_what_is_no_video_is_refused(identity, tmp_path, content):
+    path = tmp_path / "in.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=r"in\.mp4"):
+        upscale_video(path, tmp_path / "out.mkv", identity)
+    assert nothing_left(tmp_path, path.name)

@@ -1,0 +1,40 @@
+"""Many videos, one after the other: one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..images.batch import Job
+from ..images.picture import ImageFileError
+from ..images.size import SizeError
+from ..inference.errors import UpscaleError
+from .errors import VideoError
+from .report import VideoReport
+from .upscale import upscale_video
+
+if TYPE_CHECKING:
+    from ..inference.upscaler import Upscaler
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """What became of a job: a report, or the error it failed with."""
+
+    job: Job
+    report: VideoReport | None = None
+    error: Exception | None = None
+
+
+def upscale_video_files(jobs: Iterable[Job], upscaler: Upscaler, **options: Any) -> Iterator[VideoOutcome]:
+    """Do the jobs, yielding an outcome for each in their order. `options` are those of `upscale_video`.
+
+    VideoError, ImageFileError, SizeError and UpscaleError become outcomes; anything else (Cancelled, wrong arguments)
+    is raised.
+    """
+    for job in jobs:
+        try:
+            yield VideoOutcome(job, upscale_video(job.source, job.target, upscaler, **options))
+        except (VideoError, ImageFileError, SizeError, UpscaleError) as error:
+            yield VideoOutcome(job, error=error)

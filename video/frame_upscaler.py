@@ -1,0 +1,185 @@
+"""Frames as planes -> larger frames as planes, through an Upscaler: conversion both ways and all between on its device.
+
+Colour, and transparency where a frame has any, are streams of pictures of their own, so that a tile that stays the
+same from frame to frame is found in each of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images.alpha import fill_transparent, keep_in_local_range
+from ..images.channels import from_batch, to_batch
+from ..images.resize import resample, resize, resize_with_alpha
+from .convert import from_rgb, split_gamut, to_rgb
+from .frames import Colour, Frame, Layout, VideoInfo
+
+if TYPE_CHECKING:
+    from ..inference.upscaler import Upscaler
+
+
+@dataclass(eq=False)
+class _Opened:
+    """What goes around the model while a frame's pictures go through it."""
+
+    pts: int
+    duration: int
+    pictures: int  # how many, of the first slots
+    overshoot: Tensor | None  # (1 or 3, H, W): what lies outside [0, 1]
+    alpha: Tensor | None  # (1, H, W), of the source
+
+
+class FrameUpscaler:
+    """Turns frames of `info` into frames of width x height in `layout` and `colour`.
+
+    passes: how often the model is run on its own result.
+    reuse_static: a tile that equals the same tile of the frame before is not computed again.
+    """
+
+    def __init__(
+        self,
+        upscaler: Upscaler,
+        info: VideoInfo,
+        layout: Layout,
+        colour: Colour,
+        *,
+        width: int,
+        height: int,
+        reuse_static: bool = True,
+    ) -> None:
+        self._upscaler, self._info, self._reuse_static = upscaler, info, reuse_static
+        self._layout, self._colour = layout, colour
+        self._width, self._height = width, height
+        self.passes = passes_for(upscaler.scale, info.width, info.height, width, height)
+        channels = upscaler.input_channels
+        to_batch(torch.zeros(3, 1, 1), None, channels)  # raises for a model of other channels, before any work
+        gray = info.layout.model == "gray"
+        colours = 3 if channels == 1 and not gray else 1
+        self._slots = colours + (info.layout.alpha and channels != 4)
+        self._channels = 1 if gray else 3  # of colour
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """As many frames, in order, with the pts and durations of the source; planes are on the CPU.
+
+        Planes of results on CUDA are still on their way there: `wait_for` before reading them.
+        """
+        source = iter(frames)
+        opened: deque[_Opened] = deque()  # in order, until their results are there
+        waiting: list[deque[Tensor]] = [deque() for _ in range(self._slots)]
+
+        def open_next() -> bool:
+            if (frame := next(source, None)) is None:
+                return False
+            pictures, around = self._open(frame)
+            for slot, picture in zip(waiting, pictures, strict=False):
+                slot.append(picture)
+            opened.append(around)
+            return True
+
+        def taken(slot: deque[Tensor]) -> Iterator[Tensor]:
+            while slot or open_next():
+                if slot:
+                    yield slot.popleft()
+
+        results = [self._stream(taken(slot)) for slot in waiting]
+        while opened or open_next():
+            larger = [next(result) for result in results[: opened[0].pictures]]
+            yield self._close(opened.popleft(), larger)
+            del larger  # or its memory would wait with whoever takes the frame
+
+    def _stream(self, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
+        for _ in range(self.passes):
+            pictures = self._upscaler.stream(pictures, keep_on_device=True, reuse_static=self._reuse_static)
+        return pictures
+
+    @torch.inference_mode()
+    def _open(self, frame: Frame) -> tuple[Tensor, _Opened]:
+        """Pictures (N, channels, H, W) for the first N slots: colour first, transparency last if it varies."""
+        info = self._info
+        color, alpha = to_rgb(
+            frame.planes, info.layout, info.colour, self._upscaler.device, width=info.width, height=info.height
+        )
+        color, overshoot = split_gamut(color)
+        varies = alpha is not None and bool(alpha.min() < alpha.max())
+        if alpha is not None and varies:
+            color = fill_transparent(color, alpha)
+        batch = to_batch(color, alpha if varies else None, self._upscaler.input_channels)
+        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha)
+
+    @torch.inference_mode()
+    def _close(self, frame: _Opened, larger: list[Tensor]) -> Frame:
+        batch = larger[0][None] if len(larger) == 1 else torch.stack(larger)
+        varies = frame.alpha is not None and bool(frame.alpha.min() < frame.alpha.max())
+        color, alpha = from_batch(batch, self._channels, varies)
+        if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
+            size = color.shape[-2:]
+            color = color + F.interpolate(frame.overshoot[None], size=size, mode="bilinear", align_corners=False)[0]
+        if alpha is not None and frame.alpha is not None:
+            alpha = keep_in_local_range(alpha, frame.alpha, seamless=self._upscaler.seamless)
+        color, alpha = self._resized(color, alpha)
+        if frame.alpha is not None and alpha is None:
+            alpha = frame.alpha.flatten()[0].expand(1, self._height, self._width)
+        planes = from_rgb(color, alpha, self._layout, self._colour)
+        return Frame(_to_host(planes), frame.pts, frame.duration)
+
+    def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        size = (self._width, self._height)
+        if color.shape[-2:] == (self._height, self._width):
+            return color, alpha
+        seamless = self._upscaler.seamless
+        if self._info.colour.hdr:  # PQ and HLG: sRGB's idea of light would be wrong for them
+            both = color if alpha is None else torch.cat([color, alpha])
+            both = resample(both, size, seamless=seamless)
+            return both[: color.shape[0]], None if alpha is None else both[color.shape[0] :].clamp_(0, 1)
+        if alpha is None:
+            return resize(color[None], size, seamless=seamless)[0], None
+        resized = resize_with_alpha(color[None], alpha[None], size, seamless=seamless)
+        return resized[0][0], resized[1][0]
+
+
+def passes_for(scale: int, width: int, height: int, to_width: int, to_height: int) -> int:
+    """How often a model of that scale has to be run for a result at least as large in both directions."""
+    passes = 1
+    while scale > 1 and (width * scale**passes < to_width or height * scale**passes < to_height):
+        passes += 1
+    return passes
+
+
+# --- across the host boundary ------------------------------------------------------------------------------------
+
+
+def pinned(device: torch.device) -> Callable[[Frame], Frame]:
+    """What the decode stage does to a frame so that its copy to the device runs beside everything else."""
+    if device.type != "cuda":
+        return lambda frame: frame
+    return lambda frame: Frame(tuple(plane.pin_memory() for plane in frame.planes), frame.pts, frame.duration)
+
+
+class _OnItsWay(tuple[Tensor, ...]):
+    """Planes whose copy from the device may not have arrived yet."""
+
+    arrived: torch.cuda.Event
+
+
+def _to_host(planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    if planes[0].device.type != "cuda":
+        return tuple(plane.cpu() for plane in planes)
+    buffers = _OnItsWay(
+        torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True).copy_(plane, non_blocking=True) for plane in planes
+    )
+    buffers.arrived = torch.cuda.Event()
+    buffers.arrived.record()
+    return buffers
+
+
+def wait_for(frame: Frame) -> None:
+    """Return when the planes of a result have arrived on the CPU."""
+    if isinstance(frame.planes, _OnItsWay):
+        frame.planes.arrived.synchronize()

@@ -1,0 +1,26 @@
+"""Which files are videos, by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+from .pictures_in import is_pattern
+
+_WRITTEN_AS_THEY_ARE = (".mp4", ".mkv", ".mov", ".webm")
+_OTHERS = (
+    ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2",
+    ".ogv", ".ogm", ".mxf", ".rm", ".rmvb", ".divx", ".dv", ".nut", ".y4m", ".mjpeg", ".mjpg", ".h264", ".264",
+    ".h265", ".265", ".hevc", ".ivf", ".obu",
+)  # fmt: skip
+
+# Suffix of a source -> suffix of its result where no name is given: Matroska holds whatever was in the others.
+VIDEO_SUFFIXES = MappingProxyType(
+    {suffix: suffix for suffix in _WRITTEN_AS_THEY_ARE} | {".m4v": ".mp4"} | dict.fromkeys(_OTHERS, ".mkv")
+)
+
+
+def is_video_job(source: Path, target: Path) -> bool:
+    """Whether making `target` from `source` is work for `upscale_video` rather than for one picture."""
+    suffixes = (source.suffix.lower(), target.suffix.lower())
+    return any(suffix in VIDEO_SUFFIXES for suffix in suffixes) or is_pattern(source) or is_pattern(target)

@@ -1,0 +1,213 @@
+"""`upscale_video`: one video file, or frames from elsewhere, to a larger video file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..images.size import parse_size
+from ..inference.errors import Cancelled
+from . import pipeline
+from .frame_upscaler import FrameUpscaler, pinned, wait_for
+from .frames import Frame, FrameSink, FrameSource, VideoInfo
+from .report import VideoProgress, VideoReport
+from .shared_file import views
+from .source import open_source
+from .target import open_target
+
+if TYPE_CHECKING:
+    from ..inference.upscaler import Upscaler
+
+_log = logging.getLogger(__name__)
+
+
+def upscale_video(
+    source: str | Path | BinaryIO | Iterable[Any],
+    target: str | Path,
+    upscaler: Upscaler,
+    *,
+    codec: str = "auto",
+    quality: float | None = None,
+    preset: str | None = None,
+    pixel_format: str = "auto",
+    size: str | None = None,
+    start: Fraction | float | None = None,
+    end: Fraction | float | None = None,
+    frame_rate: Fraction | float | None = None,
+    deinterlace: str = "auto",
+    reuse_static: bool = True,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[VideoProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> VideoReport:
+    """Upscale a video: decoding, upscaling and encoding at the same time, in memory that does not grow with its length.
+
+    Args:
+        source: path of a video file, of an animation (GIF, APNG, WebP) or of numbered pictures (`frames/%06d.png`); a
+            seekable binary file; or an iterable of RGB frames, as `ArrayReader` takes them, with `frame_rate`.
+        target: path of an .mp4, .mkv, .mov or .webm file, or of numbered pictures. It appears when it is complete.
+        codec: "h264", "hevc", "av1", "vp9", "prores", "ffv1", one of their "_nvenc" variants, or "auto": the first
+            that the container holds (H.264; VP9 in WebM).
+        quality: 1 to 100, the same scale for every codec. None: not told from the source by eye.
+        preset: from "ultrafast" to "veryslow". None: "medium".
+        pixel_format: FFmpeg's name; "auto" keeps the source's depth, subsampling and transparency where it can.
+        size: as `parse_size` takes it ("2x", "1920x1080", "4k"); None is the model's scale. The model is run again
+            on its own result while that is smaller, then one resampling gives the exact size.
+        start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
+        frame_rate: of numbered pictures or an iterable; a file has its own times.
+        deinterlace: "auto" (frames flagged interlaced), "yes" or "no".
+        reuse_static: do not compute again a tile that equals the same tile of the frame before, to the bit. The
+            results are the same.
+        overwrite: replace `target` if it exists. The source is never replaced.
+        metadata: further tags for the file.
+        progress: called in the caller's thread after each frame that has been upscaled.
+        cancelled: asked before every batch of tiles; when it returns True, the job ends with `Cancelled`. What it
+            raises goes through.
+        warn: called with one sentence for whatever cannot be kept as it was. Default: the log. The sentences are in the
+            report as well.
+
+    Raises:
+        VideoError: the source cannot be read, or the target not be written as asked. One sentence.
+        SizeError: a size that means nothing.
+        UpscaleError: the model cannot take such frames, or memory does not suffice for the smallest tile.
+        Cancelled: `cancelled` said so.
+        ValueError: an argument outside of what is listed here.
+    After any of them, nothing has changed under the target's name.
+    """
+    warnings: list[str] = []
+
+    def say(sentence: str) -> None:
+        warnings.append(sentence)
+        (warn or _log.warning)(sentence)
+
+    if _is_binary_file(source):
+        source, beside = views(source, 2)  # type: ignore[arg-type]
+    else:
+        beside = source
+    frames = open_source(source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, warn=say)
+    try:
+        info = frames.info
+        width, height = parse_size(size, info.width, info.height, upscaler.scale)
+        sink = open_target(
+            target,
+            info,
+            codec=codec,
+            quality=quality,
+            preset=preset,
+            pixel_format=pixel_format,
+            width=width,
+            height=height,
+            layout=info.layout,
+            colour=info.colour,
+            overwrite=overwrite,
+            copy_from=beside if info.stream_index is not None else None,  # type: ignore[arg-type]
+            start=None if start is None else info.origin + Fraction(start),
+            end=None if end is None else info.origin + Fraction(end),
+            warn=say,
+            metadata=metadata,
+        )
+        try:
+            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
+        except BaseException:
+            sink.discard()
+            raise
+    finally:
+        frames.close()
+    _log.info("%s", report.summary())
+    return report
+
+
+def _run(
+    source: FrameSource,
+    sink: FrameSink,
+    upscaler: Upscaler,
+    target: str,
+    reuse_static: bool,
+    progress: Callable[[VideoProgress], None] | None,
+    cancelled: Callable[[], bool] | None,
+    warnings: list[str],
+) -> VideoReport:
+    info = source.info
+    larger = FrameUpscaler(
+        upscaler, info, sink.layout, sink.colour, width=sink.width, height=sink.height, reuse_static=reuse_static
+    )
+    computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
+    total = expected_frames(info)
+    done = 0
+    started = time.perf_counter()
+    first: int | None = None
+    end = 0
+
+    def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+        nonlocal done
+        for frame in larger.run(frames):
+            yield frame
+            done += 1
+            if progress is not None:
+                expected = None if total is None else max(total, done)
+                progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
+
+    def write(frame: Frame) -> None:
+        nonlocal first, end
+        wait_for(frame)
+        sink.write(frame)
+        first = frame.pts if first is None else first
+        end = max(end, frame.pts + frame.duration)
+
+    def check() -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled("the upscaling was cancelled")
+
+    with _asking(upscaler, check):
+        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    return VideoReport(
+        source=info.name,
+        target=target,
+        frames=done,
+        source_size=(info.width, info.height),
+        target_size=(sink.width, sink.height),
+        duration=(end - (first or 0)) * info.time_base,
+        encoder=sink.encoder,
+        pixel_format=sink.pixel_format,
+        times=times,
+        read=source.report,
+        tiles_computed=upscaler.stats.tiles_computed - computed,
+        tiles_reused=upscaler.stats.tiles_reused - reused,
+        warnings=warnings,
+    )
+
+
+@contextmanager
+def _asking(upscaler: Upscaler, check: Callable[[], None]) -> Iterator[None]:
+    """While the job runs, the upscaler asks before every batch of tiles whether it goes on, its own host and ours."""
+    own = upscaler.cancelled
+
+    def ask() -> bool:
+        check()
+        return own is not None and own()
+
+    upscaler.cancelled = ask
+    try:
+        yield
+    finally:
+        upscaler.cancelled = own
+
+
+def expected_frames(info: VideoInfo) -> int | None:
+    """How many frames will come: declared, else by duration and nominal rate, else unknown."""
+    if info.frames is not None:
+        return info.frames
+    if info.duration is None or not info.frame_rate:
+        return None
+    return max(1, round(info.duration * info.time_base * info.frame_rate))
+
+
+def _is_binary_file(source: object) -> bool:
+    return hasattr(source, "read") and hasattr(source, "seek")
