@@ -1,0 +1,311 @@
+"""The rules of the house, as docs/architecture.md states them, read from the sources themselves."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import supertile
+from safetensors.torch import save_file
+from supertile.arch import VapSR, VapSRConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Folder -> the folders it may import from, besides itself. What is not listed stands on top and may import anything.
+ARROWS = {
+    "arch": set(),
+    "weights": {"arch"},
+    "inference": {"arch", "weights"},
+    "images": {"arch", "weights", "inference"},
+    "video": {"arch", "weights", "inference", "images"},
+}
+ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
+
+# Folder -> what it may import from outside, besides the standard library.
+OUTSIDE = {
+    "arch": {"torch", "einops"},
+    "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
+    "inference": {"torch", "spandrel"},
+    "images": {"torch", "numpy", "PIL"},
+    "video": {"torch", "numpy", "PIL", "av"},
+    "cli": {"typer", "rich"},
+    "__main__": {"typer", "rich"},
+    "__init__": set(),
+}
+HOSTS = {"comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server"}
+PACKAGES = {"PIL": "pillow", "spandrel_extra_arches": None, "timm": None}  # None: used where it happens to be there
+
+
+class Import(NamedTuple):
+    file: Path
+    line: int
+    outside: str | None  # top-level name of another package
+    inside: str | None  # folder or module of ours
+
+
+def sources() -> list[Path]:
+    """Every module of the package: what lies in the root and in the folders that are packages, tests aside."""
+    tops = [folder for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()]
+    folders = [ROOT, *(init.parent for top in tops for init in top.rglob("__init__.py"))]
+    return sorted(file for folder in folders for file in folder.glob("*.py"))
+
+
+def home(file: Path) -> str:
+    """The top folder of a module, or the name of one in the root."""
+    parts = file.relative_to(ROOT).parts
+    return parts[0] if len(parts) > 1 else file.stem
+
+
+def imports(file: Path) -> Iterator[Import]:
+    package = file.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name.partition(".")[0], None)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield Import(file, node.lineno, str(node.module).partition(".")[0], None)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= len(package) + 1, f"{file}:{node.lineno} leaves the package"
+            path = (*package[: len(package) + 1 - node.level], *str(node.module or "").split("."))
+            path = tuple(part for part in path if part)
+            for alias in node.names:
+                yield Import(file, node.lineno, None, (*path, alias.name)[0])
+
+
+ALL = [each for file in sources() for each in imports(file)]
+
+
+def where(found: Import) -> str:
+    return f"{found.file.relative_to(ROOT)}:{found.line} imports {found.outside or found.inside}"
+
+
+def test_there_is_something_to_read():
+    assert {"arch", "weights", "inference", "images", "cli", "__init__"} <= {home(file) for file in sources()}
+    assert any(each.inside == "arch" and home(each.file) == "weights" for each in ALL)
+
+
+def test_arrows_never_run_back():
+    wrong = []
+    for each in ALL:
+        if each.inside is not None and (mine := home(each.file)) not in ON_TOP:
+            wrong += [where(each)] if each.inside not in ARROWS[mine] | {mine} else []
+    assert wrong == []
+
+
+def test_nothing_imports_what_stands_on_top():
+    wrong = [
+        where(e) for e in ALL if e.inside in ("nodes", "benchmarks") and home(e.file) not in (e.inside, "__init__")
+    ]
+    assert wrong == []
+
+
+def test_every_folder_has_its_place():
+    assert {home(file) for file in sources()} <= ARROWS.keys() | ON_TOP
+
+
+def test_imports_inside_the_package_are_relative():
+    """ComfyUI loads the folder under a name of its own."""
+    assert [where(each) for each in ALL if each.outside == "supertile"] == []
+
+
+def test_each_folder_imports_only_what_it_is_about():
+    wrong = []
+    for each in ALL:
+        allowed = OUTSIDE.get(home(each.file))
+        if allowed is not None and each.outside is not None:
+            known = allowed | set(sys.stdlib_module_names)
+            wrong += [where(each)] if each.outside not in known else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("names", "place"), [({"av"}, "video"), (HOSTS, "nodes"), ({"typer", "rich"}, "cli")])
+def test_who_alone_knows_another_program(names, place):
+    also = {"benchmarks"} if place == "video" else {"__main__"} if place == "cli" else set()
+    assert [where(e) for e in ALL if e.outside in names and home(e.file) not in {place, *also}] == []
+
+
+def test_only_weights_opens_checkpoints():
+    wrong = [where(e) for e in ALL if e.outside in ("pickle", "safetensors") and home(e.file) not in ("weights",)]
+    for file in sources():
+        if home(file) in ("weights", "benchmarks"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+            if name in ("torch.load", "torch.jit.load", "ModelLoader", "load_state_dict_from_url"):
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno} uses {name}")
+    assert wrong == []
+
+
+def test_networks_and_files_leave_the_device_to_the_core():
+    wrong = []
+    for file in sources():
+        if home(file) in ("arch", "weights", "images", "cli"):
+            text = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            names = {ast.unparse(node) for node in text if isinstance(node, ast.Attribute)}
+            wrong += [f"{file.name}: {n}" for n in names if re.match(r"torch\.(cuda|mps|xpu|backends)\.\w+", n)]
+    assert wrong == []
+
+
+# --- packaging ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_package_is_shipped_and_tests_are_not(project):
+    folders = {file.parent.relative_to(ROOT) for file in sources() if file.name == "__init__.py"}
+    packages = {".".join(("supertile", *folder.parts)) for folder in folders}
+    assert set(project["tool"]["setuptools"]["packages"]) == packages
+    assert not (ROOT / "tests" / "__init__.py").exists()
+
+
+def test_what_is_imported_is_declared(project):
+    def names(requirements: list[str]) -> set[str]:
+        return {re.match(r"[\w-]+", each)[0] for each in requirements}
+
+    always, optional = names(project["project"]["dependencies"]), project["project"]["optional-dependencies"]
+    used = {each.outside for each in ALL} - set(sys.stdlib_module_names) - HOSTS - {None}
+    needed = {PACKAGES.get(name, name) for name in used} - {None}
+    assert needed <= always | names(optional["cli"])
+    only_cli = {each.outside for each in ALL if home(each.file) not in ("cli", "__main__")} & names(optional["cli"])
+    assert only_cli == set()
+    for requirement in (ROOT / "requirements.txt").read_text().splitlines():
+        if requirement and not requirement.startswith("#"):
+            assert requirement in project["project"]["dependencies"]
+
+
+def test_both_places_say_the_same_version(project):
+    assert supertile.__version__ == project["project"]["version"]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout
+        assert importlib.metadata.version("supertile") == supertile.__version__
+
+
+def test_every_public_name_is_found_where_it_is_said_to_be():
+    assert supertile.__all__ == sorted(supertile.__all__)
+    assert set(supertile.__all__) == set(supertile._HOMES)
+    for name in supertile.__all__:
+        value = getattr(supertile, name)
+        assert value.__name__ == name
+        assert value.__module__ == f"supertile.{supertile._HOMES[name]}"
+        assert value.__doc__, name
+    with pytest.raises(AttributeError, match=r"module 'supertile' has no attribute 'upscale_everything'"):
+        supertile.upscale_everything  # noqa: B018
+
+
+def test_no_committed_file_names_a_path_of_a_machine():
+    """Somebody's home, a temporary folder, a disk: they mean nothing anywhere else."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"git cannot list the files ({error})")
+    pattern = re.compile(r"(?<![\w.~$}>)/-])/(work|tmp|root|opt|mnt|home|Users|var/folders)/\w|\b[A-Z]:\\Users\b")
+    wrong = []
+    for name in listed.stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            text = (ROOT / name).read_text(encoding="utf-8", errors="ignore")
+            wrong += [f"{name}: {match[0]}" for match in pattern.finditer(text)]
+    assert wrong == []
+
+
+# --- under another name ------------------------------------------------------------------------------------------
+
+LOAD_AND_UPSCALE = """
+    import importlib, importlib.util, sys
+    from pathlib import Path
+
+    def load(name, folder):
+        if "/" not in name and "\\\\" not in name:
+            sys.path.insert(0, str(folder.parent))
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")  # as ComfyUI does
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def use(package, model):
+        import torch
+        upscaler = package.Upscaler(package.load_model(model), device="cpu")
+        result = upscaler(torch.full((1, 3, 7, 5), 0.5))
+        assert result.shape == (1, 3, 14, 10), result.shape
+        return result
+"""
+
+
+@pytest.fixture
+def model_file(tmp_path, randomised) -> Path:
+    net = randomised(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8)))
+    save_file(net.state_dict(), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def linked(tmp_path) -> Path:
+    """The package's folder under a name of its own."""
+    folder = tmp_path / "custom_nodes" / "another_name"
+    folder.parent.mkdir()
+    try:
+        folder.symlink_to(ROOT, target_is_directory=True)
+    except OSError as error:
+        pytest.skip(f"no links can be made here ({error})")
+    return folder
+
+
+def run_python(code: str, *arguments: object) -> None:
+    """In a process that knows nothing of how this one finds the package."""
+    code = textwrap.dedent(LOAD_AND_UPSCALE) + textwrap.dedent(code)
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=180
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("comfyui", [False, True], ids=["as a module", "as ComfyUI loads a folder"])
+def test_the_package_works_under_another_name(linked, model_file, comfyui):
+    name = str(linked).replace(".", "_x_") if comfyui else linked.name
+    run_python(
+        """
+        name, folder, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+        package = load(name, folder)
+        use(package, model)
+        assert package.CheckpointError.__module__ == name + ".weights.errors"
+        assert "supertile" not in sys.modules
+        """,
+        name,
+        linked,
+        model_file,
+    )
+
+
+def test_two_copies_live_beside_each_other(linked, model_file):
+    """Installed, and once more among ComfyUI's nodes: spandrel is joined once, and both work."""
+    second = linked.with_name("one_more")
+    second.symlink_to(ROOT, target_is_directory=True)
+    run_python(
+        """
+        folder, second, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+        one, other = load(folder.name, folder), load(second.name, second)
+        from spandrel import MAIN_REGISTRY, ModelLoader
+        ids = [support.architecture.id for support in MAIN_REGISTRY]
+        assert ids.count("VapSR") == ids.count("HiT-SR") == 1, ids
+        assert ModelLoader().load_from_file(model).scale == 2
+        assert one.Upscaler is not other.Upscaler
+        assert use(one, model).equal(use(other, model))
+        """,
+        linked,
+        second,
+        model_file,
+    )
