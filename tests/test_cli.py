@@ -74,7 +74,7 @@ def test_a_folder_with_a_corrupt_file(folder, model):
     assert [line.split(" ")[0] for line in result.stdout.splitlines()] == ["in/b.png", "in/deep/c.jpg"]
     assert size_of("out/b.png") == size_of("out/deep/c.jpg") == (20, 16)
     assert "in/bad.png" in result.stderr.splitlines()[0]
-    assert "1 of 3 pictures failed" in result.stderr.splitlines()[-1]
+    assert "1 of 3 files failed" in result.stderr.splitlines()[-1]
     assert not Path("out/bad.png").exists()
 
 
@@ -91,7 +91,7 @@ def test_failures_are_one_sentence_and_exit_1(folder, model):
     Path("clip.mp4").write_bytes(bytes(100))
     for arguments, words in [
         (["text.png", "b.png", "--model", model], "text.png is not a picture"),
-        (["clip.mp4", "b.png", "--model", model], "clip.mp4 is not a picture"),
+        (["clip.mp4", "b.png", "--model", model], "b.png has the suffix '.png', which names no container"),
         (["a.png", "in/b.png", "--model", model], "in/b.png exists already; pass --overwrite"),
         (["a.png", "b.png", "--model", "none.safetensors"], "none.safetensors"),
         (["a.png", "b.png", "--model", "text.png"], "text.png"),
