@@ -53,8 +53,11 @@ def plan_for(stream: Any, container: str, chapters: bool) -> Plan:
         from_chapters = chapters and codec == "bin_data" and "SubtitleHandler" in stream.metadata.values()
         if from_chapters or "timecode" in stream.metadata:
             return Plan("drop")  # MP4's own way of writing chapters, and of a tag that is kept
-    if stream.disposition & Disposition.attached_pic and container == "matroska":
-        return Plan("cover")
+    if stream.disposition & Disposition.attached_pic:
+        if container == "matroska":
+            return Plan("cover")
+        if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer takes it, and writes nothing
+            return Plan("drop", warning=f"{name} dropped: {suffix} holds no such cover picture.")
     if kind == "attachment" and container != "matroska":  # WebM's muxer takes it, and writes nothing
         return Plan("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
     if holds(container, stream):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-from av.stream import Discard
+from av.stream import Discard, Disposition
 
 from .audio_convert import AudioConverter
 from .container import open_container
@@ -22,7 +22,7 @@ from .copied_stream import CopiedStream, Timed
 from .matroska_header import delayed_audio
 from .stream_rules import Plan, codec_name, described, plan_for
 from .subtitle_convert import SubtitleConverter
-from .tags import global_tags, is_custom, stream_tags
+from .tags import custom_tags, global_tags, stream_tags
 
 _log = logging.getLogger(__name__)
 _MOST_AHEAD = 64 * 2**20  # bytes read in search of each stream's first packet
@@ -85,9 +85,17 @@ class StreamCopier:
             if self._plans.get(stream.index, Plan("drop")).action in ("copy", "audio") and stream.codec_context
         ]
 
-    def has_custom_tags(self, more: Mapping[str, str]) -> bool:
-        """Whether the global tags, with `more`, are such that MP4 must write all of them as keys of their own."""
-        return any(is_custom(key) for key in {**self._tags, **more})
+    def tags_with(self, more: Mapping[str, str]) -> dict[str, str]:
+        """The global tags of the new file: those of the source, and `more` over them."""
+        tags = {**self._tags, **more}
+        has_cover = any(
+            plan.action == "copy" and self._input.streams[index].disposition & Disposition.attached_pic
+            for index, plan in self._plans.items()
+        )
+        if has_cover and (custom := custom_tags(tags, self._container)):
+            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover picture or tags of any name.")
+            return {key: value for key, value in tags.items() if key not in custom}
+        return tags
 
     def add_streams(
         self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
@@ -97,7 +105,7 @@ class StreamCopier:
         for stream in self._input.streams:
             if stream.index == self._skip:
                 video = add_video()
-                tags = stream_tags(stream.metadata)
+                tags = stream_tags(stream.metadata, self._container)
                 title = tags.pop("title", "") + video.metadata.get("title", "")  # there may be more to it than a name
                 video.metadata.update(tags | ({"title": title} if title else {}))
                 video.disposition = stream.disposition
@@ -105,7 +113,6 @@ class StreamCopier:
                 self._add(stream, self._plans[stream.index], output)
         if video is None:
             video = add_video()
-        output.metadata.update(self._tags)
         output.set_chapters(self._chapters)
         return video
 
@@ -145,11 +152,11 @@ class StreamCopier:
             convert = SubtitleConverter(stream, output, plan.encoder)
         copy = convert.stream if convert else self._copy_of(stream, output)
         copy.metadata.clear()
-        copy.metadata.update(stream_tags(stream.metadata))
+        copy.metadata.update(stream_tags(stream.metadata, self._container))
         if stream.type == "attachment":
             return
         copy.disposition = stream.disposition
-        if stream.type == "video" and stream.codec_context is not None:
+        if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
             copy.sample_aspect_ratio = stream.sample_aspect_ratio
         self._copied[stream.index] = CopiedStream(
             stream, copy, convert, self._start, self._end, self._shift, self._warn

@@ -11,27 +11,45 @@ _OF_THE_FILE = {
     "_statistics_tags", "source_id", "variant_bitrate", "alpha_mode", "rotate",
 }  # fmt: skip
 # The tags that MP4 and MOV hold as such; with any other, all are written as "mdta" keys, which fewer programs show.
-_MP4_TAGS = {
-    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
-    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "episode_sort", "season_number",
-    "media_type", "hd_video", "gapless_playback", "compilation", "track", "disc", "creation_time", "sort_name",
-    "sort_artist", "sort_album", "sort_album_artist", "sort_composer", "sort_show", "author", "performer", "location",
-    "timecode", "language", "publisher", "podcast", "rating", "category",
+_MOV_TAGS = frozenset({
+    "title", "artist", "album", "date", "comment", "genre", "copyright", "location", "creation_time", "timecode",
+})  # fmt: skip
+_MP4_TAGS = _MOV_TAGS | {
+    "album_artist", "composer", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network",
+    "keywords", "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation", "track",
+    "disc",
 }  # fmt: skip
 
 
-def is_custom(key: str) -> bool:
-    """Whether MP4 holds a tag only as a key of its own."""
-    return key.lower() not in _MP4_TAGS
+_MOV_LANGUAGES = {
+    "deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "mkd": "mac", "hye": "arm",
+    "kat": "geo", "bod": "tib", "mya": "bur", "msa": "may", "fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk",
+}  # fmt: skip
+
+
+def custom_tags(metadata: Mapping[str, str], container: str) -> list[str]:
+    """The keys of global tags that MP4 or MOV (FFmpeg's muxer name) holds only among keys of its own."""
+    if container not in ("mp4", "mov"):
+        return []
+    plain = _MP4_TAGS if container == "mp4" else _MOV_TAGS
+    return [key for key in metadata if key.lower() not in plain]
 
 
 def global_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     """The tags of a file that are true of its upscaled version too."""
-    return {key: value for key, value in metadata.items() if not _is_of_the_file(key)}
+    return {
+        key: value
+        for key, value in metadata.items()
+        # MP4 gives a tag twice, with and without its language: "location-eng".
+        if not _is_of_the_file(key) and not (key[-4:-3] == "-" and metadata.get(key[:-4]) == value)
+    }
 
 
-def stream_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a stream; MP4 calls a title "name" when it is read, and wants "title" when it is written."""
+def stream_tags(metadata: Mapping[str, str], container: str = "") -> dict[str, str]:
+    """The tags of a stream; MP4 calls a title "name" when it is read, and wants "title" when it is written.
+
+    container: FFmpeg's name of the muxer they are for. MOV knows one of the two codes that some languages have.
+    """
     tags = {key: value for key, value in metadata.items() if not _is_of_the_file(key)}
     name = tags.pop("name", None)
     handler = metadata.get("handler_name", "")
@@ -40,6 +58,8 @@ def stream_tags(metadata: Mapping[str, str]) -> dict[str, str]:
             tags["title"] = name
         elif handler and not handler.endswith(("Handler", "handler", "Handle")) and not handler.startswith("\x00"):
             tags["title"] = handler
+    if container == "mov" and (language := tags.get("language")):
+        tags["language"] = _MOV_LANGUAGES.get(language, language)
     return tags
 
 

@@ -21,6 +21,7 @@ from .frames import Colour, Frame, StaticHdr, VideoInfo
 from .matroska_header import hdr_video
 from .matroska_shape import ROOM, set_shape
 from .planes_out import fill_frame
+from .tags import custom_tags
 
 if TYPE_CHECKING:
     from .streams import StreamCopier
@@ -84,6 +85,8 @@ class VideoWriter:
 
     def _open(self, info: VideoInfo, sample_aspect_ratio: Fraction, metadata: Mapping[str, str]) -> None:
         encoding, copied = self._encoding, self._copied
+        if copied is not None:
+            metadata = copied.tags_with(metadata)
         # An absolute path is never taken for a protocol.
         output = self._output = av.open(
             os.path.abspath(self._part),
@@ -113,7 +116,7 @@ class VideoWriter:
         if self._encoding.container not in ("mp4", "mov"):
             return options
         flags = "+faststart"
-        if self._copied and self._copied.has_custom_tags(metadata):
+        if custom_tags(metadata, self._encoding.container):
             flags += "+use_metadata_tags"
         options |= {"movflags": flags, "strict": "experimental"}
         timescale = self._time_base.denominator

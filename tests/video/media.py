@@ -54,3 +54,175 @@ def read_planes(frame: av.VideoFrame) -> list[np.ndarray]:
 def decoded(path, options=None) -> list[av.VideoFrame]:
     with av.open(str(path)) as container:
         return list(container.decode(container.streams.video[0]))
+
+
+def click_track(seconds: float, rate: int, channels: int, at: list[float]) -> np.ndarray:
+    """(channels, samples) of float32: silence with a short click at each time, another tone in each channel."""
+    samples = np.zeros((channels, round(seconds * rate)), np.float32)
+    for time in at:
+        n = np.arange(round(0.004 * rate))
+        for channel in range(channels):
+            burst = 0.8 * np.hanning(len(n)) * np.sin(2 * np.pi * (600 + 150 * channel) * n / rate)
+            start = round(time * rate)
+            samples[channel, start : start + len(n)] = burst
+    return samples
+
+
+def rich_file(
+    path,
+    *,
+    video: int = 25,
+    audio: tuple[str, ...] = ("aac", "aac"),
+    audio_offset: float = 0.0,
+    video_offset: int = 0,
+    layout: str = "stereo",
+    rate: int = 48000,
+    subtitle: str | None = "subrip",
+    font: bool = False,
+    cover: bool = False,
+    second_video: bool = False,
+    chapters: bool = True,
+    clicks: list[float] | None = None,
+    format: str | None = None,
+) -> None:
+    """A file of one second with much in it, made with PyAV alone. Offsets: seconds, and frames of 1/25 s."""
+    mp4 = str(path).endswith((".mp4", ".mov"))
+    options = {"movflags": "use_metadata_tags"} if mp4 and not cover else {}  # MP4 has one or the other
+    output = av.open(str(path), "w", format=format, container_options=options)
+    packets = []
+    pictures = [output.add_stream("libx264", rate=25, options={"bf": "2"}) for _ in range(1 + second_video)]
+    for number, stream in enumerate(pictures):
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = 64 - 16 * number, 48, "yuv420p"
+        context.time_base, context.sample_aspect_ratio = Fraction(1, 25), Fraction(16, 15)
+        stream.metadata.update(language="eng", title=("Picture", "Angle 2")[number])
+        stream.disposition = 1 - number
+    pictures[0].set_display_rotation(90)
+    sounds = []
+    for number, codec in enumerate(audio):
+        stream = output.add_stream(codec, rate=rate)
+        stream.codec_context.layout = layout
+        stream.metadata.update(language=("eng", "fra")[number % 2], title=("Main", "Commentaire")[number % 2])
+        stream.disposition = (1, 8)[number % 2]  # default; comment
+        sounds.append(stream)
+    if subtitle:
+        if subtitle == "ass":
+            texts = output.add_stream("ass")
+            texts.codec_context.subtitle_header = ASS_HEADER
+            texts.codec_context.time_base = Fraction(1, 1000)
+        else:
+            texts = output.add_mux_stream("mov_text" if mp4 else subtitle)
+        texts.time_base = Fraction(1, 1000)
+        texts.metadata.update(language="deu", title="Signs")
+        texts.disposition = 64  # forced
+        for start, end, text in SUBTITLES:
+            if subtitle == "ass":
+                data = f"{start},0,Default,,0,0,0,,{{\\pos(10,10)}}{text}".encode()
+            else:
+                data = (len(text).to_bytes(2, "big") if mp4 else b"") + text.encode()
+            packet = av.Packet(data)
+            packet.pts = packet.dts = start
+            packet.duration, packet.time_base, packet.stream = end - start, Fraction(1, 1000), texts
+            packets.append(packet)
+    if cover:
+        if mp4:
+            art = output.add_stream("png", rate=1)
+            art.codec_context.width = art.codec_context.height = 16
+            art.codec_context.pix_fmt = "rgb24"
+            art.disposition = 1024
+            (packet,) = art.encode(av.VideoFrame.from_ndarray(COVER, "rgb24"))
+            packets.append(packet)
+        else:
+            encoder = av.CodecContext.create("png", "w")
+            encoder.width = encoder.height = 16
+            encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1)
+            (packet,) = encoder.encode(av.VideoFrame.from_ndarray(COVER, "rgb24"))
+            output.add_attachment("cover.png", "image/png", bytes(packet))
+    if font:
+        output.add_attachment("font.ttf", "application/x-truetype-font", FONT)
+    if chapters:
+        output.set_chapters([
+            {"id": 1, "start": 0, "end": 500, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}},
+            {"id": 2, "start": 500, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "Two"}},
+        ])  # fmt: skip
+    output.metadata.update(title="Rich", artist="Me", mykey="my value")
+
+    for stream in pictures:
+        for number in range(video):
+            context = stream.codec_context
+            frame = av.VideoFrame(context.width, context.height, "yuv420p")
+            for plane, samples in zip(
+                frame.planes, picture(Layout("yuv", 8, (1, 1)), context.width, context.height, number), strict=True
+            ):
+                target = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+                target[: samples.shape[0], : samples.shape[1]] = samples
+            frame.pts, frame.time_base = number + video_offset, Fraction(1, 25)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+    for stream in sounds:
+        context = stream.codec_context
+        channels = len(context.layout.channels)
+        samples = click_track(video / 25, rate, channels, clicks or [0.2, 0.6])
+        for start in range(0, samples.shape[1], 960):
+            block = samples[:, start : start + 960]
+            packed = np.ascontiguousarray(block.T).reshape(1, -1)  # PyAV makes no planar frame of 8 channels
+            frame = av.AudioFrame.from_ndarray(packed, "flt", context.layout.name)
+            frame.sample_rate = rate
+            frame.pts, frame.time_base = start + round(audio_offset * rate), Fraction(1, rate)
+            frame = av.AudioResampler(format=context.format.name).resample(frame)[0]
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+    for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+        output.mux(packet)
+    output.close()
+
+
+SUBTITLES = [(100, 400, "Hello"), (600, 900, "<i>World</i>")]
+FONT = bytes(range(256)) * 5
+COVER = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+
+
+def packets_of(path) -> dict[int, list[tuple[Fraction | None, bytes]]]:
+    """(seconds when shown, payload) of all packets of each stream; covers and attachments have none in time."""
+    result: dict[int, list[tuple[Fraction | None, bytes]]] = {}
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.size:
+                time = None if packet.pts is None else packet.pts * packet.time_base
+                result.setdefault(packet.stream_index, []).append((time, bytes(packet)))
+    return result
+
+
+def onsets(path, index: int = 0, channel: int = 0) -> list[float]:
+    """Seconds at which the clicks of an audio stream are heard: the middle of each, by decoding and resampling."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[index]
+        rate = stream.codec_context.sample_rate
+        resampler = av.AudioResampler(format="flt")
+        sound: list[np.ndarray] = []
+        begin = None
+        for frame in container.decode(stream):
+            if begin is None:
+                begin = frame.pts * frame.time_base
+            # Where a frame says that it begins is where it is put: gaps stay gaps.
+            due = round(float(frame.pts * frame.time_base - begin) * rate)
+            have = sum(part.shape[0] for part in sound)
+            if due - have > rate // 500:
+                sound.append(np.zeros(due - have, np.float32))
+            for block in resampler.resample(frame):
+                sound.append(block.to_ndarray().reshape(-1, len(block.layout.channels))[:, channel])
+    heard = np.abs(np.concatenate(sound))
+    loud = np.flatnonzero(heard > 0.1 * heard.max())
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > rate // 20) + 1)
+    return [float(begin) + float(np.average(group, weights=heard[group] ** 2)) / rate for group in groups]
