@@ -91,7 +91,7 @@ def test_failures_are_one_sentence_and_exit_1(folder, model):
     Path("clip.mp4").write_bytes(bytes(100))
     for arguments, words in [
         (["text.png", "b.png", "--model", model], "text.png is not a picture"),
-        (["clip.mp4", "b.png", "--model", model], "b.png has the suffix '.png', which names no container"),
+        (["clip.mp4", "b.png", "--model", model], "clip.mp4 cannot be opened as a video"),
         (["a.png", "in/b.png", "--model", model], "in/b.png exists already; pass --overwrite"),
         (["a.png", "b.png", "--model", "none.safetensors"], "none.safetensors"),
         (["a.png", "b.png", "--model", "text.png"], "text.png"),
