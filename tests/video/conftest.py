@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -158,3 +159,16 @@ def planes_of() -> Callable[[av.VideoFrame], list[np.ndarray]]:
 def frame_from() -> Callable[..., av.VideoFrame]:
     """`frame_from(planes, pix_fmt, width, height)`: a PyAV frame."""
     return to_frame
+
+
+@pytest.fixture(scope="session")
+def shared_video() -> Callable[[str], Path]:
+    """Path of a real video, which is test data only and never part of the repository."""
+    folder = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[3] / "shared") / "videos"
+
+    def path(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"there is no {folder / name}")
+        return folder / name
+
+    return path
