@@ -26,7 +26,7 @@ def picture(layout: Layout, width: int, height: int, number: int = 0) -> tuple[t
 
 
 def frames(layout: Layout, width: int, height: int, pts: list[int], end: int) -> list[Frame]:
-    durations = [b - a for a, b in zip(pts, [*pts[1:], end], strict=True)]
+    durations = [b - a for a, b in zip(pts, [*pts[1:], end], strict=False)]
     return [
         Frame(picture(layout, width, height, number), time, duration)
         for number, (time, duration) in enumerate(zip(pts, durations, strict=True))
