@@ -15,7 +15,7 @@ from . import chroma
 from .colour import CodeRange, is_cosited, luma_weights, rgb_from_ycc
 from .frames import Colour, Layout
 
-_STRIP_SAMPLES = 1 << 17  # of luma: about 3 MB of float32 work
+_STRIP_SAMPLES = 1 << 19  # of luma: 10 MB of float32 work, and few enough steps that starting them costs nothing
 
 
 def to_rgb(
@@ -26,19 +26,23 @@ def to_rgb(
     *,
     width: int,
     height: int,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """A frame's planes, as `Layout` has them -> (rgb, alpha) on `device` (None: where the planes are).
 
     rgb: (3, H, W) float32, or (1, H, W) for gray; 0 is black and 1 is white, no transfer function is applied. It is
     NOT clamped: codes above white, and triples of luma and chroma that no colour has, which real video is full of at
     edges, lie outside [0, 1]; see `split_gamut`. alpha: (1, H, W) float32 in [0, 1], straight, or None.
+    out: memory for rgb, of that shape, type and device; new where None. Fresh memory of a 4K frame takes a CPU longer
+    to get than the conversion.
     Raises ValueError for planes that do not fit the layout.
     """
     _check_planes(planes, layout, width, height)
     device = planes[0].device if device is None else torch.device(device)
     planes = [plane.to(device, non_blocking=True) for plane in planes]
     alpha = _scaled(planes[-1], 1 / (2**layout.depth - 1), 0)[None] if layout.alpha else None
-    out = torch.empty((1 if layout.model == "gray" else 3, height, width), dtype=torch.float32, device=device)
+    if out is None:
+        out = torch.empty((1 if layout.model == "gray" else 3, height, width), dtype=torch.float32, device=device)
     if layout.model == "rgb":
         for channel in range(3):
             out[channel] = _scaled(planes[channel], 1 / (2**layout.depth - 1), 0)

@@ -112,6 +112,8 @@ class Decoder:
                     if packet.size:
                         yield packet
                 return
+            except IndexError:  # PyAV at the end of a damaged MPEG-TS in which streams appeared on the way
+                return
             except (av.FFmpegError, OSError) as error:
                 failed += 1
                 self._undecodable(error)

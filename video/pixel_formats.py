@@ -1,7 +1,7 @@
 """FFmpeg's pixel formats as raw planes: which Layout a format has, and its samples copied into torch tensors.
 
 Samples are moved, never computed: no swscale for anything but formats whose samples cannot be picked by hand (palettes,
-bits packed across bytes, Bayer patterns, floats); those become the equal or next larger planar format first.
+bits packed across bytes, Bayer patterns); those become the equal or next larger planar format first.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PixelFormat:
 
 @cache
 def pixel_format(name: str) -> PixelFormat:
-    """The format of a name such as "yuv420p10le"; raises KeyError for what holds no pixels (hardware surfaces)."""
+    """The format of a name such as "yuv420p10le"; raises KeyError for hardware surfaces, floats and 32 bits."""
     if (known := _planar(name) or _packed(name) or _semiplanar(name)) is not None:
         return known
     first = _BY_SWSCALE.get(name) or _nearest_planar(name)
@@ -143,6 +143,8 @@ def _without_order(name: str) -> tuple[str, str]:
 
 def _nearest_planar(name: str) -> str:
     """A format to convert to that holds as many bits and the same components."""
+    if re.search(r"f16|f32|32$|96|128", _without_order(name)[0]):
+        raise KeyError(name)  # floats and 32 bits: linear light, scaled in ways that the file does not tell
     try:
         components = av.VideoFormat(name, 16, 16).components
     except ValueError:

@@ -113,6 +113,9 @@ class VideoReader:
             stream_end,
         )
         self._deinterlacer = Deinterlacer(deinterlace)
+        # Other containers count empty packets, which repeat a frame, or do not count at all.
+        counts = not start and end is None and decoder.container.format.name.startswith("mov")
+        self._declared_frames = info.frames if counts else None
         self._frames = self._read(opening, pictures, first if start else None)
         self._held = next(self._frames, None)
         if self._held is None:
@@ -146,7 +149,13 @@ class VideoReader:
             duration = entry.duration
             if self._end is not None:
                 duration = max(1, min(duration, self._end - entry.pts))
-            yield Frame(planes_of(entry.item, self._reformatter), entry.pts, duration)
+            try:
+                planes = planes_of(entry.item, self._reformatter)
+            except (av.FFmpegError, OSError, ValueError, KeyError) as error:
+                raise VideoError(
+                    f"{self.name} decodes to {entry.item.format.name}, a pixel format that cannot be read."
+                ) from error
+            yield Frame(planes, entry.pts, duration)
         self._look_at_end()
 
     def _timed(
@@ -189,8 +198,13 @@ class VideoReader:
         )  # fmt: skip
 
     def _look_at_end(self) -> None:
-        """Compare where the last frame ended with where the stream said it would."""
+        """Compare where the last frame ended, and how many there were, with what the stream said."""
         timeline = self._timeline
+        if self._declared_frames and self._timeline.count < self._declared_frames:
+            self._warn(
+                f"{self.name} declares {self._declared_frames} frames, {self._timeline.count} could be decoded; those "
+                "before a gap are shown longer."
+            )
         declared, end = timeline.declared_end, timeline.end
         if declared is None or end is None:
             return

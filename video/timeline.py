@@ -37,6 +37,7 @@ class Timeline:
     report: ReadReport
     declared_end: int | None = None
     end: int | None = None  # of the last frame, once all were given out
+    count: int = 0  # of frames that were given a time
     _last: int | None = None
     _offset: int = 0
 
@@ -48,6 +49,7 @@ class Timeline:
     def repaired(self, pts: int | None) -> int:
         """The time to use for the next frame's own time: after that of the frame before, else changed and counted."""
         last = self._last
+        self.count += 1
         if pts is not None:
             pts += self._offset
         if last is None:

@@ -113,7 +113,7 @@ def test_five_generations_do_not_drift() -> None:
 
 
 def test_strips_of_a_large_picture_meet_without_a_seam() -> None:
-    width, height = 1920, 270  # several strips, the last of them of another height
+    width, height = 1920, 700  # several strips, the last of them of another height
     for siting in SITINGS:
         layout, colour = Layout("yuv", 8, (1, 1)), Colour(siting=siting)
         planes = noise(layout, width, height)
