@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from .priority import lower_priority
+
 T = TypeVar("T")
 
 STAGES = ("decode", "upscale", "encode")
@@ -74,6 +76,7 @@ def run(
         decoded.close()
 
     def encode() -> None:
+        lower_priority()
         while True:
             with job.waiting("encode"):
                 frame = upscaled.get()

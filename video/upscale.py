@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,6 +16,7 @@ from ..inference.errors import Cancelled
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, VideoInfo
+from .priority import in_background
 from .report import VideoProgress, VideoReport
 from .shared_file import views
 from .source import open_source
@@ -95,7 +97,8 @@ def upscale_video(
     try:
         info = frames.info
         width, height = parse_size(size, info.width, info.height, upscaler.scale)
-        sink = open_target(
+        open_sink = partial(
+            open_target,
             target,
             info,
             codec=codec,
@@ -113,6 +116,7 @@ def upscale_video(
             warn=say,
             metadata=metadata,
         )
+        sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
             report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
         except BaseException:
