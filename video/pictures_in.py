@@ -155,15 +155,16 @@ def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
 
 def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
     """(layout that holds all, width, height) from the heads of the files."""
-    color = alpha = deep = False
-    size: tuple[int, int] | None = None
-    for path in files:
+    first = _picture(files[0])
+    width, height = first.width, first.height
+    check_dimensions(width, height, str(files[0]))
+    color, alpha, deep = not first.is_gray, first.alpha is not None, first.bit_depth > 8
+    for path in files[1:]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 with Image.open(path) as image:
-                    turned = image.getexif().get(0x0112, 1) >= 5
-                    own = image.size[::-1] if turned else image.size
+                    own = image.size
                     color |= image.mode not in _GRAY_MODES
                     alpha |= image.has_transparency_data
                     deep |= is_sixteen_bit_color(image) or image.mode.startswith("I")
@@ -172,11 +173,9 @@ def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
                 own = (picture.width, picture.height)
                 color, alpha = color or not picture.is_gray, alpha or picture.alpha is not None
                 deep |= picture.bit_depth > 8
-        size = size or own
-        _check_size(own, size, path)
-    assert size is not None
-    check_dimensions(*size, str(files[0]))
-    return Layout("rgb" if color else "gray", 16 if deep else 8, alpha=alpha), *size
+        if sorted(own) != sorted((width, height)):  # which way it is turned is known when it is read
+            _check_size(own, (width, height), path)
+    return Layout("rgb" if color else "gray", 16 if deep else 8, alpha=alpha), width, height
 
 
 def _check_size(own: tuple[int, int], size: tuple[int, int], path: Path) -> None:

@@ -31,13 +31,18 @@ def say_as_warning(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
+def exact_seconds(value: Fraction | float) -> Fraction:
+    """A float is what was meant by it: 0.4 is 2/5, not the next number that a float can hold, which lies behind it."""
+    return Fraction(value).limit_denominator(1_000_000) if isinstance(value, float) else Fraction(value)
+
+
 def check_span(start: Fraction | float | None, end: Fraction | float | None) -> tuple[Fraction, Fraction | None]:
     """(start, end) in exact seconds; raises ValueError for what is no time, negative or empty."""
     for label, value in (("start", start), ("end", end)):
         if value is not None and (not math.isfinite(value) or value < 0):
             raise ValueError(f"{label} must be a time in seconds, zero or more, not {value!r}.")
-    first = Fraction(start) if start is not None else Fraction(0)
-    last = Fraction(end) if end is not None else None
+    first = exact_seconds(start) if start is not None else Fraction(0)
+    last = exact_seconds(end) if end is not None else None
     if last is not None and last <= first:
         raise VideoError(f"end ({float(last):g} s) must lie after start ({float(first):g} s).")
     return first, last
