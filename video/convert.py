@@ -40,21 +40,21 @@ def to_rgb(
     _check_planes(planes, layout, width, height)
     device = planes[0].device if device is None else torch.device(device)
     planes = [plane.to(device, non_blocking=True) for plane in planes]
-    alpha = _scaled(planes[-1], 1 / (2**layout.depth - 1), 0)[None] if layout.alpha else None
+    alpha = _scaled(planes[-1], 1 / (2**layout.depth - 1), 0, layout.depth)[None] if layout.alpha else None
     if out is None:
         out = torch.empty((1 if layout.model == "gray" else 3, height, width), dtype=torch.float32, device=device)
     if layout.model == "rgb":
         for channel in range(3):
-            out[channel] = _scaled(planes[channel], 1 / (2**layout.depth - 1), 0)
+            out[channel] = _scaled(planes[channel], 1 / (2**layout.depth - 1), 0, layout.depth)
         return out, alpha
 
     codes = CodeRange.of(layout.depth, colour.full_range)
     gain, bias = 1 / codes.luma_scale, -codes.luma_offset / codes.luma_scale
     if layout.model == "gray":
-        out[0] = _scaled(planes[0], gain, bias)
+        out[0] = _scaled(planes[0], gain, bias, layout.depth)
         return out, alpha
 
-    shares = _chroma_shares(planes[1], planes[2], codes, colour)
+    shares = _chroma_shares(planes[1], planes[2], codes, colour, layout.depth)
     cosited_x, cosited_y = is_cosited(colour)
     x, y = layout.subsampling
     for level in reversed(range(y)):
@@ -64,11 +64,11 @@ def to_rgb(
     for rows in _strips(height, width, device):
         luma = planes[0][rows]
         if x == 0:
-            torch.add(shares[:, rows], _scaled(luma, gain, bias), out=out[:, rows])
+            torch.add(shares[:, rows], _scaled(luma, gain, bias, layout.depth), out=out[:, rows])
             continue
         odd, even = chroma.up_columns_parts(shares[:, rows], width, cosited_x)
-        torch.add(even, _scaled(luma[:, 0::2], gain, bias), out=out[:, rows, 0::2])
-        torch.add(odd, _scaled(luma[:, 1::2], gain, bias), out=out[:, rows, 1::2])
+        torch.add(even, _scaled(luma[:, 0::2], gain, bias, layout.depth), out=out[:, rows, 0::2])
+        torch.add(odd, _scaled(luma[:, 1::2], gain, bias, layout.depth), out=out[:, rows, 1::2])
     return out, alpha
 
 
@@ -98,7 +98,7 @@ def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
     """(inside, overshoot): rgb clamped to [0, 1], and what that takes away; None when it takes nothing away.
 
     inside + overshoot is rgb, to the bit. A network is given the inside; overshoot, enlarged, is added to its result,
-    and the codes of blacker than black, whiter than white and of impossible colours survive.
+    and the codes of blacker than black, whiter than white and of impossible colours survive. Waits for the device.
     """
     low, high = torch.aminmax(rgb)
     if bool((low >= 0) & (high <= 1)):
@@ -107,11 +107,11 @@ def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
     return inside, torch.sub(rgb, inside)
 
 
-def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, colour: Colour) -> Tensor:
+def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, colour: Colour, depth: int) -> Tensor:
     """(3, h, w): what chroma adds to luma to make R, G and B, at the size of the chroma planes."""
     matrix = rgb_from_ycc(colour.matrix) / codes.chroma_scale
     shares = torch.empty((3, *cb.shape), dtype=torch.float32, device=cb.device)
-    cb, cr = _scaled(cb, 1, -codes.chroma_offset), _scaled(cr, 1, -codes.chroma_offset)
+    cb, cr = (_scaled(plane, 1, -codes.chroma_offset, depth) for plane in (cb, cr))
     torch.mul(cr, float(matrix[0, 2]), out=shares[0])
     torch.mul(cb, float(matrix[1, 1]), out=shares[1]).add_(cr, alpha=float(matrix[1, 2]))
     torch.mul(cb, float(matrix[2, 1]), out=shares[2])
@@ -167,12 +167,10 @@ def _strips(height: int, width: int, device: torch.device) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
-def _scaled(plane: Tensor, gain: float, bias: float) -> Tensor:
+def _scaled(plane: Tensor, gain: float, bias: float, depth: int) -> Tensor:
     """Codes -> float32, code * gain + bias."""
-    if plane.dtype == torch.uint16 and plane.device.type == "cpu":
-        # Torch's uint16 is slow; the same bits as int16 are right up to 15 bits, and 16 bits wrap around.
+    if 8 < depth < 16:  # torch converts int16 several times faster than uint16, and these codes fit it
         values = plane.view(torch.int16).to(torch.float32)
-        values = torch.where(values < 0, values + 65536, values) if bool((values < 0).any()) else values
     else:
         values = plane.to(torch.float32)
     if gain != 1:
