@@ -37,21 +37,38 @@ class Stats:
 
 @dataclass(eq=False)
 class _Picture:
-    """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills."""
+    """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills.
+
+    Its tiles join in the order of the plan, so that sums round alike whether or not some were known beforehand:
+    `turns` are those that have not joined, `early` the outputs that wait for their turn.
+    """
 
     source: Tensor
     padded: Tensor
     plan: TilePlan
     result: Tensor
     missing: int
+    turns: deque[tuple[int, int]]
+    early: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class _Tile:
-    """One tile's work, and, where static tiles are reused, those that wait for the same result."""
+    """One tile's work; `known` where its result is kept for the next picture."""
 
     picture: _Picture
     at: tuple[int, int]
+    input: Tensor
+    known: _Known | None = None
+
+
+@dataclass(eq=False)
+class _Known:
+    """What a tile of the previous picture was given and, once computed, gave; and those that wait for it.
+
+    In memory of their own: a view would keep a whole picture or batch alive until the last of its tiles changes.
+    """
+
     input: Tensor
     output: Tensor | None = None
     followers: list[_Tile] = field(default_factory=list)
@@ -207,7 +224,7 @@ class Upscaler:
             result = torch.zeros(
                 self.output_channels, source.shape[1] * self.scale, source.shape[2] * self.scale, device=result_device
             )
-        return _Picture(source, padded, plan, result, len(plan))
+        return _Picture(source, padded, plan, result, len(plan), deque(plan))
 
     def _close(self, picture: _Picture) -> Tensor:
         """The finished picture, without what `seamless` added around it."""
@@ -287,7 +304,7 @@ class _Stream:
         self.reuse_static = reuse_static
         self.pictures: deque[_Picture] = deque()
         self.waiting: deque[_Tile] = deque()  # all of one shape
-        self.previous: dict[tuple[int, int], _Tile] = {}
+        self.previous: dict[tuple[int, int], _Known] = {}
         self.previous_plan: TilePlan | None = None
         upscaler._done = upscaler._known = 0
 
@@ -323,8 +340,8 @@ class _Stream:
         self.upscaler._known += len(picture.plan)
         for at in picture.plan:
             tile = _Tile(picture, at, picture.plan.cut(picture.padded, *at))
-            before = self.previous.get(at)
             if self.reuse_static:
+                before = self.previous.get(at)
                 if before is not None and torch.equal(before.input, tile.input):
                     self.upscaler.stats.tiles_reused += 1
                     if before.output is None:
@@ -332,7 +349,7 @@ class _Stream:
                     else:
                         self._deliver(tile, before.output)
                     continue
-                self.previous[at] = tile
+                tile.known = self.previous[at] = _Known(tile.input.clone())
             self.waiting.append(tile)
 
     def _compute_batch(self) -> None:
@@ -354,16 +371,21 @@ class _Stream:
         for tile, output in zip(tiles, outputs, strict=True):
             self.waiting.popleft()
             upscaler.stats.tiles_computed += 1
-            if self.reuse_static:
-                tile.output = output
-            for each in (tile, *tile.followers):
-                self._deliver(each, output)
-            tile.followers.clear()
+            self._deliver(tile, output)
+            if tile.known is not None:
+                tile.known.output = output.clone()
+                for follower in tile.known.followers:
+                    self._deliver(follower, tile.known.output)
+                tile.known.followers.clear()
         upscaler._report()
 
     def _deliver(self, tile: _Tile, output: Tensor) -> None:
-        tile.picture.plan.join(tile.picture.result, output, *tile.at, self.upscaler.scale)
-        tile.picture.missing -= 1
+        picture = tile.picture
+        picture.early[tile.at] = output
+        while picture.turns and picture.turns[0] in picture.early:
+            at = picture.turns.popleft()
+            picture.plan.join(picture.result, picture.early.pop(at), *at, self.upscaler.scale)
+        picture.missing -= 1
         self.upscaler._done += 1
 
     def _start_again(self) -> None:
