@@ -139,6 +139,7 @@ def test_whole_pictures_are_one_tile(height, width, geometry):
         (257, 256, Geometry(16, 16, 32), (0, 96), 176),  # one pixel too large for one tile
         (1000, 256, Geometry(16, 16, 32), (0, 192, 384, 560, 752), 256),  # mirrored to 1008
         (100, 10, Geometry(1, 1, 8), (0, 8, 15, 23, 30, 38, 46, 53, 61, 68, 76), 24),  # raised to three overlaps
+        (172, 100, Geometry(5, 5, 16), (0, 45, 90), 85),  # 80 would do but for the grid
         (65, 64, Geometry(64, 64, 0), (0, 64), 64),
     ],
 )

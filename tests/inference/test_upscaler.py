@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 import logging
-import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -19,6 +17,7 @@ from supertile.arch import HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.inference import Cancelled, OutOfMemoryError, UpscaleError, Upscaler
 from supertile.weights.loader import load_model
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 
 def picture(height: int, width: int, seed: int = 0, channels: int = 3) -> Tensor:
@@ -291,13 +290,29 @@ def test_a_caller_may_fill_the_same_memory_again(enlarger):
     assert results == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
-def test_a_stream_keeps_no_picture_it_has_given_away(enlarger):
-    given: list[weakref.ref] = []
-    for result in on_cpu(enlarger(), batch=2).stream(picture(16, 16, seed=i) for i in range(6)):
-        given.append(weakref.ref(result))
+@pytest.mark.parametrize("reuse_static", [False, True])
+def test_a_stream_keeps_no_picture_it_has_given_away(vapsr, reuse_static):
+    """Nor the batches it came from, though each part of the picture was last computed with another one."""
+    results: list[StorageWeakRef] = []
+    outputs: list[StorageWeakRef] = []
+    hook = vapsr.model.register_forward_hook(lambda *call: outputs.append(StorageWeakRef(call[2].untyped_storage())))
+    upscaler = on_cpu(vapsr, tile=96, batch=2)
+    assert len(upscaler.plan(96, 480)) == 13
+
+    def film() -> Iterator[Tensor]:
+        frame = picture(96, 480)
+        for i in range(12):
+            frame[:, :, 40 * i] = 0.5
+            yield frame
+
+    for result in upscaler.stream(film(), reuse_static=reuse_static):
+        results.append(StorageWeakRef(result.untyped_storage()))
         del result
-        gc.collect()
-        assert sum(ref() is not None for ref in given) <= 2
+        assert sum(not ref.expired() for ref in results) <= 2
+        assert sum(not ref.expired() for ref in outputs) <= 1
+    hook.remove()
+    assert upscaler.stats.tiles_reused == (12 * 13 - upscaler.stats.tiles_computed if reuse_static else 0)
+    assert (upscaler.stats.tiles_computed < 6 * 13) == reuse_static
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -340,9 +355,10 @@ def film(frames: int = 6) -> list[Tensor]:
     return result
 
 
-def test_static_tiles_are_not_computed_again(vapsr):
+@pytest.mark.parametrize("overlap", [24, 32])
+def test_static_tiles_are_not_computed_again(vapsr, overlap):
     frames = film()
-    plain, thrifty = (on_cpu(vapsr, tile=96, batch=1) for _ in range(2))
+    plain, thrifty = (on_cpu(vapsr, tile=96, overlap=overlap, batch=1) for _ in range(2))
     expected = list(plain.stream(frames))
     results = list(thrifty.stream(frames, reuse_static=True))
     assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True)), "equal to the bit"
@@ -417,8 +433,8 @@ def test_out_of_memory_halves_the_batch_then_the_tile(enlarger, caplog, error):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
-def test_out_of_memory_loses_no_picture_of_a_mixed_stream(enlarger, batch):
-    """Wherever it strikes: in the middle of a picture, with others waiting, at a change of sizes."""
+def test_out_of_memory_loses_no_picture_of_a_mixed_stream(enlarger, batch, caplog):
+    """Wherever it strikes: at a change of sizes, with others waiting; and what did not fit is not tried again."""
     sizes = [(96, 96), (96, 96), (200, 96), (96, 300), (40, 40), (300, 300), (300, 300), (96, 96), (200, 200), (128, 1)]
     images = [picture(*size, seed=i) for i, size in enumerate(sizes)]
     for pixels in (96 * 96, 96 * 128, 200 * 200, 2 * 96 * 96, 300 * 300):
@@ -429,6 +445,9 @@ def test_out_of_memory_loses_no_picture_of_a_mixed_stream(enlarger, batch):
             torch.testing.assert_close(result, enlarged(image), atol=1e-6, rtol=0)
         again = list(upscaler.stream(images, reuse_static=True))
         assert all(torch.equal(a, b) for a, b in zip(results, again, strict=True))
+        tiles = [r.args[1] for r in caplog.records if "with a tile of" in r.msg]
+        assert tiles == sorted(tiles, reverse=True)
+        caplog.clear()
 
 
 def test_out_of_memory_with_static_tiles_waiting(enlarger):
@@ -453,6 +472,30 @@ def test_memory_that_is_short_once_only_costs_one_step(enlarger):
     for image, result in zip(images, upscaler.stream(images), strict=True):
         torch.testing.assert_close(result, enlarged(image), atol=1e-6, rtol=0)
     assert upscaler.plan(160, 160).tile == (96, 96)
+
+
+@pytest.mark.parametrize("reuse_static", [False, True])
+@pytest.mark.parametrize("at", range(2, 10))
+def test_memory_may_get_short_in_the_middle_of_a_picture(enlarger, at, reuse_static):
+    """What of it was done with larger tiles is forgotten, in the result and in what progress counts."""
+    calls, seen = 0, []
+
+    def before(batch: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= at:
+            limit(100 * 100)(batch)
+
+    upscaler = on_cpu(
+        enlarger(before=before), tile=160, batch=3, progress=lambda *counts: seen.append(counts), overlap=24
+    )
+    images = [picture(300, 150, seed=i // 2) for i in range(5)]
+    results = list(upscaler.stream(images, reuse_static=reuse_static))
+    for image, result in zip(images, results, strict=True):
+        torch.testing.assert_close(result, enlarged(image), atol=1e-6, rtol=0)
+    assert len(results) == len(images)
+    assert all(0 < done <= known for done, known in seen)
+    assert seen[-1][0] == seen[-1][1]
 
 
 @pytest.mark.parametrize("tiling", [ModelTiling.SUPPORTED, ModelTiling.INTERNAL])
