@@ -89,10 +89,9 @@ def upscale_video(
         warnings.append(sentence)
         (warn or _log.warning)(sentence)
 
-    if _is_binary_file(source):
+    beside: Any = source  # the same file, for the streams beside the picture
+    if hasattr(source, "read") and hasattr(source, "seek"):
         source, beside = views(source, 2)  # type: ignore[arg-type]
-    else:
-        beside = source
     frames = open_source(source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, warn=say)
     try:
         info = frames.info
@@ -110,7 +109,7 @@ def upscale_video(
             layout=info.layout,
             colour=info.colour,
             overwrite=overwrite,
-            copy_from=beside if info.stream_index is not None else None,  # type: ignore[arg-type]
+            copy_from=beside if info.stream_index is not None else None,
             start=None if start is None else info.origin + Fraction(start),
             end=None if end is None else info.origin + Fraction(end),
             warn=say,
@@ -211,7 +210,3 @@ def expected_frames(info: VideoInfo) -> int | None:
     if info.duration is None or not info.frame_rate:
         return None
     return max(1, round(info.duration * info.time_base * info.frame_rate))
-
-
-def _is_binary_file(source: object) -> bool:
-    return hasattr(source, "read") and hasattr(source, "seek")
