@@ -112,6 +112,7 @@ class ReadReport:
     undecodable_packets: int = 0
     repaired_pts: int = 0  # missing, doubled or backward
     resized_frames: int = 0  # of another size than the first, brought back to it
+    missing_frames: int = 0  # fewer than declared
     missing_at_end: Fraction | None = None  # seconds between the end of the last frame and the declared end
     dropped_metadata: set[str] = field(default_factory=set)  # e.g. "Dolby Vision", "HDR10+"
 

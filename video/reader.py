@@ -206,6 +206,7 @@ class VideoReader:
         """Compare where the last frame ended, and how many there were, with what the stream said."""
         timeline = self._timeline
         if self._declared_frames and self._timeline.count < self._declared_frames:
+            self.report.missing_frames = self._declared_frames - self._timeline.count
             self._warn(
                 f"{self.name} declares {self._declared_frames} frames, {self._timeline.count} could be decoded; those "
                 "before a gap are shown longer."

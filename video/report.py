@@ -54,7 +54,8 @@ class VideoReport:
     def complete(self) -> bool:
         """Whether every frame that the source declares was there, undamaged."""
         read = self.read
-        return not (read.missing_at_end or read.corrupt_frames or read.undecodable_packets)
+        damage = (read.missing_at_end, read.missing_frames, read.corrupt_frames, read.undecodable_packets)
+        return not any(damage)
 
     def stage_table(self) -> str:
         """One line: the busy share of each stage and which of them bounds the job."""

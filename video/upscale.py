@@ -17,6 +17,7 @@ from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, VideoInfo
 from .priority import in_background
+from .reader import exact_seconds
 from .report import VideoProgress, VideoReport
 from .shared_file import views
 from .source import open_source
@@ -110,8 +111,8 @@ def upscale_video(
             colour=info.colour,
             overwrite=overwrite,
             copy_from=beside if info.stream_index is not None else None,
-            start=None if start is None else info.origin + Fraction(start),
-            end=None if end is None else info.origin + Fraction(end),
+            start=None if start is None else info.origin + exact_seconds(start),
+            end=None if end is None else info.origin + exact_seconds(end),
             warn=say,
             metadata=metadata,
         )
