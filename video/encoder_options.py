@@ -38,7 +38,7 @@ _VP9_CPU_USED = (5, 5, 5, 4, 3, 2, 1, 1, 0)
 _NVENC_PRESET = (1, 1, 2, 3, 4, 5, 6, 7, 7)
 
 # Pixels of a frame. Above the first, look-ahead is shortened, above the second once more, so that x264's "medium" takes
-# 0.8 GB at 3840x2160 and 2.2 GB at 7680x4320, where its usual 40 frames would take 1.3 and 5.
+# 0.8 GB at 3840x2160 and 2.3 GB at 7680x4320; with its usual 40 frames it takes 1.3 and 5.
 _LARGE = 2560 * 1440
 _HUGE = 4096 * 2304
 _MOST_THREADS = 16  # frame threads hold frames as well
@@ -129,7 +129,7 @@ def _svt(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: f
     extra: dict[str, str] = {}
     if pixels > _LARGE:
         extra["lookahead"] = "16" if pixels <= _HUGE else "8"
-        extra["lp"] = "3" if pixels <= _HUGE else "2"  # threads, which hold frames as well
+        extra["lp"] = "2"  # of 6 levels of parallelism, each of which holds more frames
     if layout.subsampling == (1, 1):
         extra["chroma-sample-position"] = "topleft" if colour.siting == "topleft" else "left"
     if hdr.mastering:
