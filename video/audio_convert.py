@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_OPUS_LAYOUTS = _LAYOUTS | {4: "quad"}
+_NEAREST = _LAYOUTS | {4: "quad"}  # as Opus has them, and AAC too
 _GAP = 0.02  # seconds without sound that are filled with silence; less is what containers round
 
 
 class AudioConverter:
     """Turns the packets of one audio stream into packets of another codec: "aac", "libopus", "flac" or "alac".
 
-    Channels are kept up to 7.1; the sample rate too where the codec has it. Gaps become silence, so that sound stays
-    where it was. A packet that cannot be decoded is such a gap.
+    Up to 8 channels are kept, in their layout or the nearest the codec has; the sample rate too, or the next. Gaps
+    become silence, so that sound stays where it was. A packet that cannot be decoded is such a gap.
     """
 
     def __init__(self, source: Any, output: av.container.OutputContainer, encoder: str) -> None:
         decoder = source.codec_context
-        channels = max(1, min(decoder.channels, 8))
-        layout = (_OPUS_LAYOUTS if encoder == "libopus" else _LAYOUTS)[channels]
+        rate = rate_for(encoder, decoder.sample_rate)
+        layouts = (standard_layout(decoder) or decoder.layout.name, _NEAREST.get(decoder.channels, "stereo"))
+        layout = next((name for name in layouts if accepts(encoder, name, rate)), "stereo")
+        channels = len(av.AudioLayout(layout).channels)
         self._source = source
-        self.stream: Any = output.add_stream(encoder, rate=_rate_for(encoder, decoder.sample_rate))
+        self.stream: Any = output.add_stream(encoder, rate=rate)
         context: Any = self.stream.codec_context
         self._context = context
         context.layout = layout
@@ -104,7 +107,12 @@ class AudioConverter:
         return packets
 
 
-def _rate_for(encoder: str, rate: int) -> int:
+def standard_layout(context: Any) -> str | None:
+    """The usual layout for a number of channels where the file says no more than the number, which MP4 refuses."""
+    return _LAYOUTS.get(context.channels) if context.layout.name.endswith("channels") else None
+
+
+def rate_for(encoder: str, rate: int) -> int:
     """The sample rate to encode at: the source's where the codec has it, else the next it has."""
     if encoder == "libopus":
         return 48000
@@ -112,3 +120,16 @@ def _rate_for(encoder: str, rate: int) -> int:
     if not rates or rate in rates:
         return rate
     return next((r for r in rates if r > rate), rates[-1])
+
+
+@cache
+def accepts(encoder: str, layout: str, rate: int) -> bool:
+    """Whether an encoder can be opened for a channel layout and sample rate."""
+    context: Any = av.CodecContext.create(encoder, "w")
+    try:
+        context.layout, context.sample_rate, context.time_base = layout, rate, Fraction(1, rate)
+        context.format = av.codec.Codec(encoder, "w").audio_formats[0]  # type: ignore[index]
+        context.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True

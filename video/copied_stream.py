@@ -39,6 +39,8 @@ class CopiedStream:
         self._fills_gaps = codec_name(source) == "mov_text"
         self._is_cover = bool(source.disposition & Disposition.attached_pic)
         self._waiting: list[av.Packet] = []  # for the first time of decoding that is known
+        self._brief: av.Packet | None = None  # sound of no known duration, until what follows tells
+        self._last_gap = 0
         self._last_dts: int | None = None
         self._begun = start is None or source.type != "video"
         self._samples = _samples_of(source) if convert is None else 0
@@ -56,12 +58,15 @@ class CopiedStream:
         if self._convert is not None:
             yield from self._timed(self._convert.packets(packet))
         else:
-            yield from self._timed([self._in_samples(p) for p in self._in_decoding_time(packet)])
+            yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
 
     def flush(self) -> Iterator[Timed]:
         """What is left after the last packet of the source."""
         if isinstance(self._convert, AudioConverter):
             yield from self._timed(self._convert.packets(None))
+        if self._brief is not None:
+            self._brief.duration = self._samples or self._last_gap
+            yield from self._timed([self._in_samples(self._brief)])
         waiting, self._waiting = self._waiting, []
         for packet in waiting:  # no time of decoding was ever known: it is a short stream
             packet.dts = packet.pts if self._last_dts is None else self._last_dts + 1
@@ -92,6 +97,24 @@ class CopiedStream:
             earlier.dts = packet.dts - number * max(1, packet.duration or 1)
         return [*waiting, packet]
 
+    def _lasting(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """Give sound a duration that has none: MP4 cuts off a last packet that does not last."""
+        if self.source.type != "audio":
+            return packets
+        ready = []
+        for packet in packets:
+            if self._brief is not None:
+                assert packet.dts is not None
+                assert self._brief.dts is not None
+                self._last_gap = self._brief.duration = max(0, packet.dts - self._brief.dts)
+                ready.append(self._brief)
+                self._brief = None
+            if packet.duration:
+                ready.append(packet)
+            else:
+                self._brief = packet
+        return ready
+
     def _is_gap(self, packet: av.Packet) -> bool:
         """Whether it is one of the empty texts that fill the gaps of MP4; its muxer makes those itself."""
         return self._fills_gaps and packet.size == 2 and bytes(packet) == b"\0\0"
@@ -106,7 +129,8 @@ class CopiedStream:
             assert packet.dts is not None
             rate = self.source.codec_context.sample_rate
             tick, time = self._base * rate, packet.dts * self._base * rate  # in samples
-            expected = -self._samples if self._clock is None else self._clock  # an encoder's delay, mostly
+            # Time below 0 at the start is an encoder's delay, of a packet mostly.
+            expected = self._clock if self._clock is not None else -self._samples if time < 0 else round(time)
             clock = expected if abs(time - expected) <= tick else round(time)
             packet.time_base = Fraction(1, rate)
             packet.pts = packet.dts = clock
@@ -148,6 +172,6 @@ def _samples_of(stream: Any) -> int:
         return 0
     if Fraction(stream.time_base) <= Fraction(1, stream.codec_context.sample_rate):
         return 0
-    fixed = {"aac": 1024, "mp3": 1152, "ac3": 1536}
+    fixed = {"aac": 1024, "mp3": 1152, "mp2": 1152, "ac3": 1536, "eac3": 1536, "alac": 4096}
     samples = stream.codec_context.frame_size
     return samples if samples and samples == fixed.get(codec_name(stream)) else 0

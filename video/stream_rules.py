@@ -10,6 +10,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from .audio_convert import accepts, standard_layout
 from .codecs import SUFFIXES
 
 # Text that FFmpeg decodes to ASS events, from which it writes any other.
@@ -62,14 +63,16 @@ def plan_for(stream: Any, container: str, chapters: bool) -> Plan:
         return Plan("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
     if holds(container, stream):
         return Plan("copy")
-    if kind == "audio" and stream.codec_context is not None:
+    context = stream.codec_context
+    if kind == "audio" and context is not None and 1 <= context.channels <= 8 and context.sample_rate:
         encoder = _LOSSLESS_TARGET.get(container) if codec in _LOSSLESS else None
-        if encoder is not None and stream.codec_context.channels <= 8:
+        layout = standard_layout(context) or context.layout.name
+        if encoder is not None and accepts(encoder, layout, context.sample_rate):
             return Plan("audio", encoder, f"{name} becomes {encoder.upper()}, without loss: {suffix} holds no {codec}.")
         encoder = _LOSSY_TARGET[container]
         becomes = {"aac": "AAC", "libopus": "Opus"}[encoder]
         return Plan("audio", encoder, f"{name} is encoded to {becomes}, with a little loss: {suffix} holds no {codec}.")
-    if kind == "subtitle" and stream.codec_context is not None and codec in _TEXT:
+    if kind == "subtitle" and context is not None and codec in _TEXT:
         encoder = _TEXT_TARGET[container]
         loss = f"{name} becomes {_TEXT_NAMES[encoder]} and loses its styling: {suffix} holds no {codec}."
         return Plan("subtitle", encoder, loss if codec in _STYLED else None)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Discard, Disposition
 
-from .audio_convert import AudioConverter
+from .audio_convert import AudioConverter, standard_layout
 from .container import open_container
 from .copied_stream import CopiedStream, Timed
 from .matroska_header import delayed_audio
@@ -181,7 +181,10 @@ class StreamCopier:
             if delay > 0 and (made := delayed_audio(codec_name(stream), stream.codec_context, delay)) is not None:
                 self._templates.append(made[0])
                 return output.add_stream_from_template(made[1], opaque=True)
-        return output.add_stream_from_template(stream, opaque=True)
+        copy = output.add_stream_from_template(stream, opaque=True)
+        if stream.type == "audio" and (layout := standard_layout(stream.codec_context)) is not None:
+            copy.layout = layout
+        return copy
 
     def _look_ahead(self) -> None:
         """Read until the first packet of each sound and cover is known; what is read waits for its turn."""

@@ -123,6 +123,27 @@ def test_samples_arrive_in_the_places_they_are_meant_for(tmp_path, layout, codec
         assert np.abs(plane.astype(int) - expected.numpy().astype(int)).max() <= tolerance
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".webm", "vp9"), (".mkv", "vp9"), (".mov", "prores"), (".mkv", "prores")]
+)
+def test_alpha_arrives(tmp_path, suffix, codec):
+    path = tmp_path / f"out{suffix}"
+    layout = Layout("yuv", 8, (1, 1), alpha=True) if codec == "vp9" else Layout("yuv", 10, (0, 0), alpha=True)
+    _, given, warnings = write(path, layout, 66, 50, codec=codec, quality=95)
+    assert not warnings
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decoder = stream.codec_context
+        if codec == "vp9":  # FFmpeg's own decoder passes over the alpha
+            assert stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+            decoder = av.CodecContext.create("libvpx-vp9", "r")
+        result = [f for packet in container.demux(stream) for f in decoder.decode(packet if packet.size else None)]
+    assert len(result) == 3
+    alpha = read_planes(result[1])[3].astype(float)
+    scale = 2 ** (result[1].format.components[3].bits - layout.depth)
+    assert np.abs(alpha / scale - given[1].planes[3].numpy()).max() <= 2 ** (layout.depth - 6)
+
+
 def _planes_in_our_order(frame):
     name = frame.format.name
     if name in ("bgr0", "bgra", "ya8"):

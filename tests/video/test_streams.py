@@ -14,6 +14,7 @@ from supertile.tests.video.media import (
     COVER,
     FONT,
     SUBTITLES,
+    click_track,
     frames,
     info,
     onsets,
@@ -274,7 +275,7 @@ def _samples(path):
 @pytest.mark.parametrize(
     ("source", "layout", "rate"),
     [("aac", "mono", 44100), ("aac", "stereo", 48000), ("aac", "5.1", 48000), ("flac", "7.1", 48000),
-     ("flac", "quad", 32000), ("ac3", "5.1(side)", 48000), ("mp2", "stereo", 44100)],
+     ("flac", "quad", 32000), ("flac", "2.1", 96000), ("ac3", "5.1(side)", 48000), ("mp2", "stereo", 44100)],
 )  # fmt: skip
 def test_sound_that_webm_cannot_hold_becomes_opus_in_place(tmp_path, source, layout, rate):
     original, result = tmp_path / "in.mkv", tmp_path / "out.webm"
@@ -297,6 +298,57 @@ def test_sound_that_mov_cannot_hold_becomes_aac_in_place(tmp_path, codec, layout
     name = streams_of(result)["audio"][0][0]
     assert (name == "aac") == bool(warnings)
     assert name in ("aac", "mp2")
+
+
+def test_channels_without_loss_or_not_at_all(tmp_path):
+    """ALAC has another order of eight channels: mixing them is no copy, so AAC says what it is."""
+    original, result = tmp_path / "in.mkv", tmp_path / "out.mov"
+    rich_file(original, audio=("flac",), layout="7.1", subtitle=None)
+    assert upscaled(original, result) == [
+        "Audio stream 1 (flac, eng, 'Main') is encoded to AAC, with a little loss: .mov holds no flac."
+    ]
+    rich_file(original, audio=("flac",), layout="5.1", subtitle=None)
+    (warning,) = upscaled(original, result, overwrite=True)
+    assert "becomes ALAC, without loss" in warning
+    assert (_samples(original) == _samples(result)).all()
+
+
+@pytest.mark.parametrize("container", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("source", "codec"),
+    [(".avi", "libmp3lame"), (".ts", "aac"), (".flv", "aac"), (".nut", "pcm_f32le"), (".mkv", "alac"), (".mpg", "mp2")],
+)
+def test_sound_from_containers_with_other_clocks(tmp_path, container, source, codec):
+    """Ticks of 24 ms in AVI, times without durations, layouts that are only numbers of channels, ADTS headers."""
+    original, result = tmp_path / f"in{source}", tmp_path / f"out{container}"
+    with av.open(str(original), "w", format="mpeg" if source == ".mpg" else None) as output:
+        stream = output.add_stream(
+            "mpeg4" if source == ".avi" else "mpeg2video" if source == ".mpg" else "libx264", rate=25
+        )
+        stream.width, stream.height = 64, 48
+        sound = output.add_stream(codec, rate=48000)
+        sound.layout = "stereo"
+        packets = []
+        for number in range(25):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        samples = np.ascontiguousarray(click_track(1, 48000, 2, [0.2, 0.6]).T)
+        for start in range(0, 48000, 960):
+            block = av.AudioFrame.from_ndarray(samples[start : start + 960].reshape(1, -1), "flt", "stereo")
+            block.sample_rate, block.pts, block.time_base = 48000, start, Fraction(1, 48000)
+            packets += sound.encode(av.AudioResampler(format=sound.format.name).resample(block)[0])
+        packets += sound.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            output.mux(packet)
+    with av.open(str(original)) as file:
+        index = file.streams.video[0].index
+        first = file.streams.video[0].start_time * file.streams.video[0].time_base * 25
+    assert upscaled(original, result, index=index, first=first) == []
+    assert onsets(result) == pytest.approx(onsets(original), abs=0.0011)
+    before, after = b"".join(payloads(original, "audio")[0]), b"".join(payloads(result, "audio")[0])
+    assert after == before or (source == ".ts" and len(after) < len(before))
 
 
 def test_a_gap_in_the_sound_stays_a_gap_when_it_is_encoded(tmp_path):
@@ -422,3 +474,24 @@ def test_sound_that_lasts_longer_than_the_picture_is_kept(tmp_path):
     rich_file(original, audio=("aac",), subtitle=None, video=50)
     upscaled(original, result, count=10)
     assert payloads(result, "audio") == payloads(original, "audio")
+
+
+@pytest.mark.parametrize("container", [".mov", ".mp4", ".mkv"])
+def test_a_timecode_is_kept_as_the_container_has_it(tmp_path, container):
+    original, result = tmp_path / "in.mov", tmp_path / f"out{container}"
+    with av.open(str(original), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height = 64, 48
+        stream.metadata["timecode"] = "01:02:03:04"
+        for number in range(25):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with av.open(str(original)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "data"]
+    assert upscaled(original, result) == []
+    with av.open(str(result)) as file:
+        tags = {key.lower(): value for key, value in file.streams.video[0].metadata.items()}
+        assert tags["timecode"] == "01:02:03:04"
+        assert len(file.streams) == (1 if container == ".mkv" else 2)
