@@ -487,7 +487,7 @@ def test_memory_may_get_short_in_the_middle_of_a_picture(enlarger, at, reuse_sta
             limit(100 * 100)(batch)
 
     upscaler = on_cpu(
-        enlarger(before=before), tile=160, batch=3, progress=lambda *counts: seen.append(counts), overlap=24
+        enlarger(before=before), tile=160, batch=2, progress=lambda *counts: seen.append(counts), overlap=24
     )
     images = [picture(300, 150, seed=i // 2) for i in range(5)]
     results = list(upscaler.stream(images, reuse_static=reuse_static))
