@@ -302,8 +302,7 @@ def upscale(
 
 def _plan(sources: list[Path], target: str, format: str | None) -> list[Job]:
     from .images.batch import Job, plan
-    from .video.kinds import VIDEO_SUFFIXES
-    from .video.pictures_in import is_pattern
+    from .video.kinds import VIDEO_SUFFIXES, is_pattern
 
     if len(sources) == 1 and is_pattern(sources[0]):
         return [Job(sources[0], Path(target))]

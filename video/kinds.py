@@ -1,11 +1,10 @@
-"""Which files are videos, by their names."""
+"""Which files are videos or numbered pictures, by their names."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import MappingProxyType
-
-from .pictures_in import is_pattern
 
 _WRITTEN_AS_THEY_ARE = (".mp4", ".mkv", ".mov", ".webm")
 _OTHERS = (
@@ -18,6 +17,15 @@ _OTHERS = (
 VIDEO_SUFFIXES = MappingProxyType(
     {suffix: suffix for suffix in _WRITTEN_AS_THEY_ARE} | {".m4v": ".mp4"} | dict.fromkeys(_OTHERS, ".mkv")
 )
+
+
+# The number in a name that stands for numbered files: %d, or %06d.
+NUMBER = re.compile(r"%(?:0(\d+))?d")
+
+
+def is_pattern(path: str | Path) -> bool:
+    """Whether a name stands for numbered files, as frames/%06d.png does; a file of just that name goes first."""
+    return len(NUMBER.findall(Path(path).name)) == 1 and not Path(path).exists()
 
 
 def is_video_job(source: Path, target: Path) -> bool:

@@ -24,9 +24,9 @@ from ..images.sixteen_bit import is_sixteen_bit_color
 from .container import check_dimensions
 from .errors import VideoError
 from .frames import Colour, Frame, Layout, ReadReport, VideoInfo
+from .kinds import NUMBER
 from .reader import check_span, say_as_warning
 
-_NUMBER = re.compile(r"%(?:0(\d+))?d")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -46,11 +46,6 @@ def exact_rate(rate: Fraction | float | str) -> Fraction:
     if exact.denominator not in (1, 2) and nearest and abs(exact - ntsc) < exact / 20_000:
         return ntsc
     return exact.limit_denominator(1_000_000)
-
-
-def is_pattern(path: str | Path) -> bool:
-    """Whether the name stands for numbered files, as frames/%06d.png does; a file of just that name goes first."""
-    return _NUMBER.search(Path(path).name) is not None and not Path(path).exists()
 
 
 class PictureSource:
@@ -131,10 +126,10 @@ class ImageSequenceReader(PictureSource):
 
 def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
     """The files a pattern stands for, by number; a gap is warned of, once."""
-    if len(_NUMBER.findall(pattern.name)) != 1:
+    if len(NUMBER.findall(pattern.name)) != 1:
         raise VideoError(f"{pattern} must hold exactly one number such as %06d in its last part.")
-    before, after = _NUMBER.split(pattern.name)[0], _NUMBER.split(pattern.name)[2]
-    digits = int(_NUMBER.findall(pattern.name)[0] or 0)
+    before, after = NUMBER.split(pattern.name)[0], NUMBER.split(pattern.name)[2]
+    digits = int(NUMBER.findall(pattern.name)[0] or 0)
     regular = re.compile(re.escape(before.replace("%%", "%")) + r"(\d+)" + re.escape(after.replace("%%", "%")))
     try:
         names = [path.name for path in pattern.parent.iterdir()]

@@ -24,20 +24,15 @@ from ..images.files import write_image
 from ..images.picture import ImageFileError, Picture
 from .errors import VideoError
 from .frames import UNSPECIFIED, Colour, Frame, Layout, VideoInfo
+from .kinds import NUMBER, is_pattern
 
 _log = logging.getLogger(__name__)
-_NUMBER = re.compile(r"%(?:0(\d+))?d")
 _TIMECODES = "timecodes.txt"
-
-
-def is_pattern(target: Path) -> bool:
-    """Whether a target names numbered pictures: one %d, or %06d, in the name of a file."""
-    return len(_NUMBER.findall(target.name)) == 1
 
 
 def existing_of(pattern: Path) -> list[Path]:
     """The pictures of a pattern in its folder, whatever their number, in the order of their names."""
-    match = _NUMBER.search(pattern.name)
+    match = NUMBER.search(pattern.name)
     assert match is not None
     before, after = pattern.name[: match.start()], pattern.name[match.end() :]
     numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
@@ -162,7 +157,7 @@ class ImageSequenceWriter:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _name(self, number: int) -> str:
-        return _NUMBER.sub(lambda match: str(number).zfill(int(match[1] or 0)), self.target.name)
+        return NUMBER.sub(lambda match: str(number).zfill(int(match[1] or 0)), self.target.name)
 
     def _write_timecodes(self) -> None:
         durations = {duration for _, duration in self._times[:-1]}

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, cast
 from .arrays_in import ArrayReader
 from .errors import VideoError
 from .frames import FrameSource
-from .pictures_in import AnimatedWebpReader, ImageSequenceReader, is_pattern, webp_delays
+from .kinds import is_pattern
+from .pictures_in import AnimatedWebpReader, ImageSequenceReader, webp_delays
 from .reader import VideoReader, say_as_warning
 
 

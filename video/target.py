@@ -13,7 +13,8 @@ from ..images.atomic import check_target
 from .codecs import SUFFIXES, choose_encoder
 from .errors import VideoError
 from .frames import Colour, FrameSink, Layout, VideoInfo
-from .pictures_out import ImageSequenceWriter, existing_of, is_pattern
+from .kinds import is_pattern
+from .pictures_out import ImageSequenceWriter, existing_of
 from .streams import StreamCopier
 from .writer import VideoWriter
 

@@ -9,7 +9,8 @@ from supertile.images.files import read_image
 from supertile.tests.video.media import VFR, VFR_END, frames, info
 from supertile.video.errors import VideoError
 from supertile.video.frames import Colour, Frame, Layout
-from supertile.video.pictures_out import existing_of, is_pattern
+from supertile.video.kinds import is_pattern
+from supertile.video.pictures_out import existing_of
 from supertile.video.target import open_target
 
 
