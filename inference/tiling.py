@@ -102,9 +102,6 @@ def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
             break
     last = padded - tile
     origins = tuple(min(round(i * last / (count - 1) / grid) * grid, last) for i in range(count))
-    if any(b - a > tile - 2 * geometry.overlap for a, b in pairwise(origins)):
-        step = (tile - 2 * geometry.overlap) // grid * grid  # rounding to a coarse grid left too little context
-        origins = (*(i * step for i in range(count - 1)), last)
     return Axis(size, padded, tile, origins)
 
 
