@@ -34,6 +34,7 @@ class _Opened:
     pictures: int  # how many, of the first slots
     overshoot: Tensor | None  # (1 or 3, H, W): what lies outside [0, 1]
     alpha: Tensor | None  # (1, H, W), of the source
+    varies: bool  # alpha does
 
 
 class FrameUpscaler:
@@ -111,19 +112,17 @@ class FrameUpscaler:
         if alpha is not None and varies:
             color = fill_transparent(color, alpha)
         batch = to_batch(color, alpha if varies else None, self._upscaler.input_channels)
-        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha)
+        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha, varies)
 
     @torch.inference_mode()
     def _close(self, frame: _Opened, larger: list[Tensor]) -> Frame:
         batch = larger[0][None] if len(larger) == 1 else torch.stack(larger)
-        varies = frame.alpha is not None and bool(frame.alpha.min() < frame.alpha.max())
-        color, alpha = from_batch(batch, self._channels, varies)
-        if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
-            size = color.shape[-2:]
-            color = color + F.interpolate(frame.overshoot[None], size=size, mode="bilinear", align_corners=False)[0]
+        color, alpha = from_batch(batch, self._channels, frame.varies)
         if alpha is not None and frame.alpha is not None:
             alpha = keep_in_local_range(alpha, frame.alpha, seamless=self._upscaler.seamless)
         color, alpha = self._resized(color, alpha)
+        if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
+            color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
             alpha = frame.alpha.flatten()[0].expand(1, self._height, self._width)
         planes = from_rgb(color, alpha, self._layout, self._colour)

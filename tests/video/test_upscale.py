@@ -84,6 +84,19 @@ def test_white_stays_white_and_black_black(make_video, double, tmp_path, pix_fmt
     assert (dark[0] == black).all()
 
 
+@pytest.mark.parametrize("size", [None, "1.5x"])
+@pytest.mark.parametrize("luma", [3, 250])
+def test_what_is_blacker_than_black_or_whiter_than_white_goes_around_the_network(
+    make_video, double, tmp_path, luma, size
+):
+    planes = [np.full((32, 32), luma, np.uint8), *(np.full((16, 16), 128, np.uint8) for _ in range(2))]
+    source = make_video("in.mkv", [planes], tags={"colorspace": 1, "color_range": 1})
+    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1", size=size)
+    ((_, larger),) = decoded(tmp_path / "out.mkv")
+    assert (larger[0] == luma).all()
+    assert (larger[1] == 128).all()
+
+
 def test_transparency_is_enlarged_beside_the_colour_also_where_it_only_varies_now_and_then(
     make_video, double, tmp_path
 ):
