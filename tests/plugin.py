@@ -1,0 +1,15 @@
+"""The repository root is a package, which pytest would import under the folder's name, whatever that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Take the root as a plain folder: a name with a dot in it is none that can be imported."""
+    return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
