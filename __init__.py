@@ -7,12 +7,14 @@
 
 The names below are imported when they are first used, so that `import supertile` costs nothing. What does happen on
 import: VapSR and HiT-SR join spandrel's registry, at once or as soon as spandrel is imported, so that every program
-that loads models through spandrel opens them.
+that loads models through spandrel opens them. ComfyUI, which loads this folder as a node pack, finds its entry point
+here; nobody else does.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .weights.registration import register_with_spandrel
@@ -64,6 +66,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
+    if name == "comfy_entrypoint" and "comfy_api" in sys.modules and "folder_paths" in sys.modules:
+        home = "nodes.extension"
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{home}", __name__), name)

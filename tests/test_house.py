@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ OUTSIDE = {
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
     "video": {"torch", "numpy", "PIL", "av"},
+    "nodes": {"torch", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
     "cli": {"typer", "rich"},
     "__main__": {"typer", "rich"},
     "__init__": set(),
@@ -202,6 +204,15 @@ def test_every_public_name_is_found_where_it_is_said_to_be():
         assert value.__doc__, name
     with pytest.raises(AttributeError, match=r"module 'supertile' has no attribute 'upscale_everything'"):
         supertile.upscale_everything  # noqa: B018
+
+
+def test_the_entry_point_of_the_nodes_is_for_comfyui_alone(monkeypatch):
+    assert not hasattr(supertile, "comfy_entrypoint")
+    for host in ("comfy_api", "folder_paths"):
+        monkeypatch.setitem(sys.modules, host, types.ModuleType(host))
+    with pytest.raises(ModuleNotFoundError, match="comfy_api"):  # what is missing in ComfyUI is said, not hidden
+        supertile.comfy_entrypoint  # noqa: B018
+    assert not hasattr(supertile, "NODE_CLASS_MAPPINGS")  # even an empty one would switch the nodes off
 
 
 def test_no_committed_file_names_a_path_of_a_machine():

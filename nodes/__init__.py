@@ -1,0 +1,8 @@
+"""ComfyUI nodes. The only folder that imports anything of ComfyUI.
+
+    extension.py  the list of nodes     host.py  ComfyUI's progress, interruption, memory and folders
+    loaders.py    files -> models       image.py  pictures -> larger pictures       info.py  what a model is
+    progress.py  size.py  describe.py   what needs no ComfyUI, and is tested without it
+
+Nothing is loaded here: the package asks for `extension` when ComfyUI asks the package for its entry point.
+"""

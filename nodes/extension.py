@@ -1,0 +1,18 @@
+"""What ComfyUI is given: the list of nodes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .image import UpscaleImage
+from .info import UpscaleModelInfo
+from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
+
+
+class SupertileExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LoadHATModel, LoadVapSRModel, LoadHiTSRModel, LoadAnyModel, UpscaleImage, UpscaleModelInfo]
+
+
+async def comfy_entrypoint() -> SupertileExtension:
+    return SupertileExtension()

@@ -1,0 +1,199 @@
+"""The bridge: ComfyUI's progress, interruption, memory and folders behind the small interfaces of the library."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from PIL import Image
+from spandrel import ImageModelDescriptor
+from torch import Tensor, nn
+
+from ..inference import memory
+from ..inference.errors import UpscaleError
+from ..weights.architectures import family_of, shapes_of
+from ..weights.errors import CheckpointError
+from ..weights.files import read_header
+from ..weights.loader import inspect_checkpoint
+
+log = logging.getLogger(__name__)
+
+MODELS = "upscale_models"
+PREVIEW_SIDE = 512
+PREVIEW_EVERY = 1.0  # seconds; each goes to the browser as a JPEG
+
+# --- folders -----------------------------------------------------------------------------------------------------
+
+_families: dict[tuple[str, int, int], str | None] = {}
+"""(path, size, mtime) -> the family's name, "" for one of spandrel's, None for a file that cannot be used."""
+
+
+def model_files(family: str | None = None) -> list[str]:
+    """Names of the upscale models of one of our families, or of all readable ones, as ComfyUI's list names them.
+
+    ComfyUI asks for it several times for every prompt, so each file is looked into once.
+    """
+    found = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
+    return [name for name, its in found.items() if its is not None and family in (None, its)]
+
+
+def model_path(name: str) -> Path:
+    """Where a file of the list lies; names that lead elsewhere are not found."""
+    return Path(folder_paths.get_full_path_or_raise(MODELS, name))
+
+
+def file_state(name: str) -> tuple[int, int] | None:
+    """Size and time of change: another file under the same name is loaded anew."""
+    path = folder_paths.get_full_path(MODELS, name)
+    try:
+        facts = os.stat(path) if path else None
+    except OSError:
+        return None
+    return (facts.st_size, facts.st_mtime_ns) if facts else None
+
+
+def _family(name: str) -> str | None:
+    path = folder_paths.get_full_path(MODELS, name)
+    state = file_state(name)
+    if path is None or state is None:
+        return None
+    key = (path, *state)
+    if key not in _families:
+        try:
+            ours = family_of(shapes_of(read_header(path).tensors))
+            # Those of spandrel would have to be built to know more, which takes longer than a list may.
+            _families[key] = inspect_checkpoint(path).family if ours else ""
+        except CheckpointError as error:
+            _families[key] = None
+            log.warning("%s It is left out of Supertile's lists.", error)
+    return _families[key]
+
+
+# --- models and memory -------------------------------------------------------------------------------------------
+
+
+def with_patcher(model: ImageModelDescriptor) -> ImageModelDescriptor:
+    """Give a loaded model what ComfyUI's own loader gives it, so that every node takes it."""
+    model.patcher = _patcher(model)
+    return model
+
+
+def check_model(model: object) -> None:
+    """Raise UpscaleError for what another pack calls an UPSCALE_MODEL, but is none."""
+    if not isinstance(model, ImageModelDescriptor):
+        raise UpscaleError(
+            f"a {type(model).__name__} is no upscale model; use the output of a loader of upscale models"
+        )
+
+
+def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModelDescriptor, torch.device]:
+    """Have ComfyUI load a model and make room for `activations` bytes beside it: what an Upscaler takes, and where.
+
+    It stays loaded until ComfyUI needs the room.
+    """
+    if not isinstance(model, ImageModelDescriptor):
+        raise UpscaleError(
+            f"a {type(model).__name__} is no upscale model; use the output of a loader of upscale models"
+        )
+    patcher: Any = getattr(model, "patcher", None) or _patcher(model)
+    mm.load_models_gpu([patcher], memory_required=activations, force_full_load=True)
+    return _bare(model), patcher.load_device
+
+
+def activation_bytes(
+    model: ImageModelDescriptor, width: int, height: int, tile: int | str | None, batch: int | str
+) -> int:
+    """What computing a picture of this size takes at once beside the weights, at most; "auto" makes do with less."""
+    longest = memory.GPU_TILE if tile == "auto" else tile
+    side_x, side_y = (side if longest is None else min(side, int(longest)) for side in (width, height))
+    tiles = batch if isinstance(batch, int) else 1
+    picture = 2 * 4 * model.input_channels * width * height
+    return picture + tiles * side_x * side_y * memory.bytes_per_pixel(model, torch.float32)
+
+
+def check_ram(needed: int, what: str) -> None:
+    """Raise UpscaleError for results that this machine cannot hold, before any memory is taken."""
+    if needed > mm.total_ram * 2**20:
+        raise UpscaleError(
+            f"{what} take {needed / 2**30:.0f} GB, but this machine has {mm.total_ram / 1024:.0f} GB of memory; "
+            "choose a smaller size or fewer pictures"
+        )
+
+
+def empty_images(count: int, height: int, width: int, channels: int) -> Tensor:
+    """Where the result of a node goes: an IMAGE where ComfyUI wants them, of the type it wants."""
+    return torch.empty(count, height, width, channels, device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
+
+
+def give_back_memory() -> None:
+    """What a finished run leaves in PyTorch's reserve goes to whoever runs next."""
+    mm.soft_empty_cache()
+
+
+def _patcher(model: ImageModelDescriptor) -> Any:
+    # Looked up late: ComfyUI replaces the class at start.
+    return comfy.model_patcher.CoreModelPatcher(
+        model.model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
+    )
+
+
+_twins: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
+
+
+def _bare(model: ImageModelDescriptor) -> ImageModelDescriptor:
+    """The same model, weights shared, without what ComfyUI hangs on it: an Upscaler copies models, and a copy of a
+    patcher would unload the original when it is dropped, while the handles of dynamic VRAM cannot be copied at all."""
+    network = model.model
+    if network not in _twins:
+        twin = _twins[network] = copy.copy(network)  # layers and parameters are the same objects
+        for name in [name for name in vars(twin) if name.startswith("dynamic_")]:
+            del twin.__dict__[name]
+    bare = copy.copy(model)
+    bare.__dict__.pop("patcher", None)
+    bare._model = _twins[network]
+    return bare
+
+
+# --- progress and interruption -----------------------------------------------------------------------------------
+
+
+def cancelled() -> bool:
+    """The Upscaler's `cancelled`: raises ComfyUI's own exception when the user has interrupted."""
+    mm.throw_exception_if_processing_interrupted()
+    return False
+
+
+class ProgressBar:
+    """A node's bar, and now and then a preview."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._previewed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = comfy.utils.ProgressBar(total)
+        self._bar.update_absolute(done, total)
+
+    def preview(self, picture: Tensor) -> None:
+        """Show a finished picture (H, W, C) if it is time for one again."""
+        now = time.monotonic()
+        if self._bar is None or now - self._previewed < PREVIEW_EVERY:
+            return
+        self._previewed = now
+        step = max(1, -(-max(picture.shape[:2]) // (2 * PREVIEW_SIDE)))
+        small = picture[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
+        if small.shape[2] == 1:
+            small = small.expand(-1, -1, 3)
+        image = Image.fromarray(small.numpy())
+        self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", image, PREVIEW_SIDE))

@@ -1,0 +1,36 @@
+"""The node that says what a model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from spandrel import ImageModelDescriptor
+
+from . import host
+from .describe import describe
+from .loaders import precision_of
+
+
+class UpscaleModelInfo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupertileUpscaleModelInfo",
+            display_name="Upscale Model Info",
+            category="model/info",
+            description="What an upscale model is: family, variant, scale, parameters, and licence and origin if its "
+            "file says (with a loader of Supertile).",
+            search_aliases=["model info", "upscale model", "licence", "license", "metadata", "supertile"],
+            inputs=[io.UpscaleModel.Input("upscale_model")],
+            outputs=[io.String.Output(display_name="info")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, upscale_model: ImageModelDescriptor) -> io.NodeOutput:
+        host.check_model(upscale_model)
+        source: dict[str, Any] = getattr(upscale_model, "supertile_source", {})
+        precision = precision_of(upscale_model)
+        text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
+        return io.NodeOutput(text, ui=ui.PreviewText(text))

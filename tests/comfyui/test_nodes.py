@@ -1,0 +1,278 @@
+"""Every node in a real ComfyUI: what it offers, what it gives, what it refuses, and how it stops."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import pytest
+import torch
+
+LOADERS = {
+    "SupertileLoadHATModel": "one.safetensors",
+    "SupertileLoadVapSRModel": "two.safetensors",
+    "SupertileLoadHiTSRModel": "more/three.safetensors",
+}
+ANY = "SupertileLoadUpscaleModel"
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def pictures(server, name: str, *shape: int) -> str:
+    """Smooth with edges, so that a network has something to do."""
+    count, height, width, channels = shape
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    plane = 0.5 + 0.4 * torch.sin(9 * x + 5 * y) * torch.sign(x - y)
+    phases = torch.arange(count * channels).view(count, 1, 1, channels) / 7
+    torch.save((plane[None, :, :, None] * (1 - phases) + phases / 2).clamp(0, 1), server.base / "input" / name)
+    return name
+
+
+def loaded_and_shown(server, name: str = "small.pt") -> dict[str, Any]:
+    return {"image": node("ProbeLoadTensor", name=pictures(server, name, 1, 24, 36, 3))}
+
+
+# --- loaders -----------------------------------------------------------------------------------------------------
+
+
+def test_the_pack_is_loaded(server):
+    nodes = {name for name, facts in server.get("/object_info").items() if "Supertile" in facts["python_module"]}
+    assert nodes == {*LOADERS, ANY, "SupertileUpscaleImage", "SupertileUpscaleModelInfo"}
+    assert "IMPORT FAILED" not in server.log_text()
+
+
+def test_each_loader_lists_the_files_of_its_family(server):
+    for loader, name in LOADERS.items():
+        own = [each for each in server.options(loader, "model_name") if not each.startswith("added")]
+        assert own == [name]
+    everything = server.options(ANY, "model_name")
+    assert {*LOADERS.values(), "four.safetensors"} <= set(everything)
+    assert not {"broken.safetensors", "lora.safetensors"} & set(everything)
+    assert server.log_text().count("broken.safetensors: ") == 1  # said once, however often the lists are asked for
+
+
+def test_a_file_that_appears_is_listed(server, model_files):
+    shutil.copy(model_files / "two.safetensors", model_files / "added.safetensors")
+    assert "added.safetensors" in server.options("SupertileLoadVapSRModel", "model_name")
+    assert "added.safetensors" not in server.options("SupertileLoadHATModel", "model_name")
+
+
+@pytest.mark.parametrize("loader", [*LOADERS, ANY])
+def test_a_loaded_model_works_in_the_core_node_at_every_precision(server, shown, loader):
+    name = LOADERS.get(loader, "four.safetensors")
+    results = {}
+    for precision in ("auto", "fp32", "bf16", "fp16"):
+        nodes = {
+            **loaded_and_shown(server),
+            "model": node(loader, model_name=name, precision=precision),
+            "core": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0]),
+        }
+        results[precision] = shown(nodes, "core")
+        assert results[precision].shape == (1, 48, 72, 3)
+        assert results[precision].dtype == torch.float32
+    assert results["auto"].equal(results["fp32"])
+    for half in ("bf16", "fp16"):
+        assert not results[half].equal(results["fp32"])
+        assert (results[half] - results["fp32"]).abs().mean() < 0.01
+
+
+def test_mean_and_base_window_reach_the_model(server, shown):
+    def with_options(loader: str, **options: str) -> torch.Tensor:
+        model = node(loader, model_name=LOADERS[loader], **options)
+        core = node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0])
+        return shown({**loaded_and_shown(server), "model": model, "core": core}, "core")
+
+    for loader, option in [
+        ("SupertileLoadHATModel", {"mean": "0.5 (neosr)"}),
+        ("SupertileLoadHiTSRModel", {"mean": "0.5 (neosr)"}),
+        ("SupertileLoadHiTSRModel", {"base_window": "16"}),
+    ]:
+        assert not with_options(loader, **option).equal(with_options(loader))
+
+
+def test_a_file_that_changes_is_loaded_anew(server, shown, model_files):
+    (model_files / "added_later.safetensors").write_bytes((model_files / "two.safetensors").read_bytes())
+    nodes = {
+        **loaded_and_shown(server),
+        "model": node(ANY, model_name="added_later.safetensors"),
+        "core": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0]),
+    }
+    before = shown(nodes, "core")
+    (model_files / "added_later.safetensors").write_bytes((model_files / "one.safetensors").read_bytes())
+    assert not shown(nodes, "core").equal(before)
+
+
+# --- the core's loader -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["VapSR", "HiT-SR"])
+def test_the_core_loads_and_runs_our_families(server, shown, model_files, official_vapsr, golden_case, kind):
+    source = official_vapsr("VapSR_X2.pth") if kind == "VapSR" else golden_case("hit_srf_x4").path
+    name = f"added_{source.name}"
+    shutil.copy(source, model_files / name)
+    results = []
+    for loader in ("UpscaleModelLoader", ANY):
+        nodes = {
+            **loaded_and_shown(server),
+            "model": node(loader, model_name=name),
+            "core": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0]),
+        }
+        results.append(shown(nodes, "core"))
+    scale = 2 if kind == "VapSR" else 4
+    assert results[0].shape == (1, 24 * scale, 36 * scale, 3)
+    assert results[0].equal(results[1])
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+HAT, VAPSR, HITSR = LOADERS
+TILED = {"tile": "64", "overlap": "16", "batch": "2", "seamless": "both", "self_ensemble": True}
+
+
+@pytest.mark.parametrize(
+    ("loader", "shape", "size", "words", "widgets", "options"),
+    [
+        (HAT, (1, 24, 36, 3), {"size": "model scale"}, "", {}, {}),
+        (VAPSR, (3, 20, 30, 3), {"size": "factor", "size.factor": 1.5}, "1.5x", {}, {}),
+        (HITSR, (2, 30, 20, 4), {"size": "model scale"}, "", {}, {}),
+        (HAT, (1, 30, 20, 4), {"size": "longest side", "size.longest_side": 97}, "x97", {}, {}),
+        (VAPSR, (1, 24, 36, 3), {"size": "exact", "size.width": 50, "size.height": 61}, "50x61", {}, {}),
+        (HITSR, (1, 24, 36, 3), {"size": "megapixels", "size.megapixels": 0.01}, "0.01mp", {}, {}),
+        (VAPSR, (1, 100, 130, 3), {"size": "model scale"}, "", TILED,
+         {"tile": 64, "overlap": 16, "batch": 2, "seamless": "both", "self_ensemble": True}),
+        (HAT, (2, 100, 130, 4), {"size": "model scale"}, "", {"tile": "96"}, {"tile": 96}),
+        (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole picture"}, {"tile": None}),
+        (HAT, (1, 24, 36, 3), {"size": "model scale"}, "", {"precision": "bf16"}, {"precision": "bf16"}),
+    ],
+)  # fmt: skip
+def test_the_node_equals_the_library_bit_for_bit(
+    server, shown, by_library, model_files, loader, shape, size, words, widgets, options
+):
+    source = pictures(server, f"{'x'.join(map(str, shape))}.pt", *shape)
+    nodes = {
+        "image": node("ProbeLoadTensor", name=source),
+        "model": node(loader, model_name=LOADERS[loader]),
+        "upscale": node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], **size, **widgets),
+    }
+    result = shown(nodes, "upscale")
+    expected = by_library(model_files / LOADERS[loader], source, words, **options)
+    assert result.shape == expected.shape
+    assert result.equal(expected)
+
+
+def test_the_loaders_precision_is_the_upscalers(server, shown, by_library, model_files):
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node("SupertileLoadHATModel", model_name="one.safetensors", precision="bf16")
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale")
+    expected = by_library(model_files / "one.safetensors", "small.pt", precision="bf16")
+    assert shown(nodes, "upscale").equal(expected)
+
+
+def test_models_of_the_core_loader_are_taken(server, shown):
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node("UpscaleModelLoader", model_name="four.safetensors")
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale")
+    assert shown(nodes, "upscale").shape == (1, 48, 72, 3)
+
+
+def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, shown):
+    """The same picture whole would take minutes: 64 flips of 400 tiles."""
+    nodes = {
+        "image": node("ProbeLoadTensor", name=pictures(server, "large.pt", 8, 640, 640, 3)),
+        "model": node("SupertileLoadHATModel", model_name="one.safetensors"),
+        "upscale": node(
+            "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale",
+            tile="64", batch="1", self_ensemble=True,
+        ),
+        "save": node("ProbeSaveTensor", image=["upscale", 0], name="never.pt"),
+    }  # fmt: skip
+    prompt = server.queue(nodes)
+    time.sleep(3)
+    assert not server.get(f"/history/{prompt}")  # it is under way
+    begin = time.monotonic()
+    server.post("/interrupt", {})
+    assert server.wait(prompt).status == "interrupted"
+    assert time.monotonic() - begin < 3
+    assert not (server.base / "output" / "never.pt").exists()
+
+    nodes = loaded_and_shown(server) | {"model": nodes["model"]}
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale")
+    assert shown(nodes, "upscale").shape == (1, 48, 72, 3)
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["../../input/one.safetensors", "/etc/hostname", "more/../one.safetensors", "absent.pth"]
+)
+@pytest.mark.parametrize("loader", [*LOADERS, ANY])
+def test_names_that_are_not_listed_are_refused(server, loader, name):
+    shutil.copy(server.base / "models" / "upscale_models" / "one.safetensors", server.base / "input")
+    nodes = {"model": node(loader, model_name=name)}
+    nodes["info"] = node("SupertileUpscaleModelInfo", upscale_model=["model", 0])
+    result = server.run(nodes)
+    assert result.status == "rejected"
+    assert "Value not in list" in result.message
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "message"),
+    [
+        ({"size": "factor", "size.factor": 1e9}, "rejected", "bigger than max"),
+        ({"size": "exact", "size.width": 0, "size.height": 10}, "rejected", "smaller than min"),
+        ({"size": "exact", "size.width": 100_000, "size.height": 100_000}, "error", "1000 megapixels"),
+        ({"size": "exact", "size.width": 1, "size.height": 99_999}, "error", "on the way there"),
+    ],
+)
+def test_absurd_sizes_are_refused(server, size, status, message):
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node(ANY, model_name="two.safetensors")
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], **size)
+    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="never.pt")
+    begin = time.monotonic()
+    result = server.run(nodes)
+    assert result.status == status
+    assert message in result.message
+    assert "\n" not in result.message.strip()
+    assert time.monotonic() - begin < 10
+
+
+def test_more_pictures_than_memory_are_refused(server):
+    torch.save(torch.zeros(1, 2, 2, 3).expand(999, -1, -1, -1).clone(), server.base / "input" / "many.pt")
+    nodes = {
+        "image": node("ProbeLoadTensor", name="many.pt"),
+        "model": node(ANY, model_name="two.safetensors"),
+        "upscale": node(
+            "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0],
+            **{"size": "exact", "size.width": 16_384, "size.height": 16_384},
+        ),
+        "save": node("ProbeSaveTensor", image=["upscale", 0], name="never.pt"),
+    }  # fmt: skip
+    result = server.run(nodes)
+    assert result.status == "error"
+    assert "GB of memory; choose a smaller size or fewer pictures" in result.message
+
+
+# --- what a model is ---------------------------------------------------------------------------------------------
+
+
+def test_info_says_what_is_known(server):
+    nodes = {"model": node("SupertileLoadHATModel", model_name="one.safetensors", precision="bf16")}
+    nodes["info"] = node("SupertileUpscaleModelInfo", upscale_model=["model", 0])
+    result = server.run(nodes)
+    assert result.status == "success", result
+    text = result.outputs["info"]["text"][0]
+    for line in ("file: one.safetensors", "family: HAT", "scale: x2", "precision: bf16", "licence: CC0-1.0"):
+        assert line in text.splitlines()
+
+
+def test_info_takes_models_of_other_loaders(server):
+    nodes = {"model": node("UpscaleModelLoader", model_name="four.safetensors")}
+    nodes["info"] = node("SupertileUpscaleModelInfo", upscale_model=["model", 0])
+    text = server.run(nodes).outputs["info"]["text"][0]
+    assert {"family: RealESRGAN Compact", "scale: x2", "precision: fp32"} <= set(text.splitlines())

@@ -1,0 +1,51 @@
+"""What the widgets of a size mean, and what the model has to run for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from supertile.images.picture import Picture
+from supertile.images.size import SizeError, parse_size
+from supertile.images.upscale import upscale_picture
+from supertile.inference import Upscaler
+from supertile.nodes.size import runs_of_the_model, size_words
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"size": "model scale"}, (120, 80)),
+        ({"size": "factor", "factor": 1.5}, (45, 30)),
+        ({"size": "factor", "factor": 16.0}, (480, 320)),
+        ({"size": "factor", "factor": 0.05}, (2, 1)),
+        ({"size": "megapixels", "megapixels": 0.01}, (122, 82)),
+        ({"size": "longest side", "longest_side": 32}, (32, 21)),
+        ({"size": "longest side", "longest_side": 3840}, (3840, 2560)),
+        ({"size": "exact", "width": 7, "height": 9}, (7, 9)),
+    ],
+)
+def test_sizes(chosen, expected):
+    assert parse_size(size_words(chosen, 30, 20), 30, 20, 4) == expected
+    turned = size_words(chosen, 20, 30)
+    if chosen["size"] != "exact":
+        assert parse_size(turned, 20, 30, 4) == expected[::-1]
+
+
+def test_sizes_of_another_name_are_refused():
+    with pytest.raises(SizeError, match="'8k'"):
+        size_words({"size": "8k"}, 30, 20)
+
+
+@pytest.mark.parametrize("words", [None, "1x", "2x", "3x", "5x", "3x40", "70x3"])
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_runs_are_those_of_the_library(enlarger, words, scale):
+    model = enlarger(scale=scale)
+    upscale_picture(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", tile=None), size=words)
+    target = parse_size(words, 9, 6, scale)
+    ran = [(width, height) for _, height, width in model.model.batches]
+    assert list(runs_of_the_model(9, 6, target, scale)) == ran
+
+
+def test_a_long_way_round_is_refused():
+    with pytest.raises(SizeError, match="99999x1 pixels need"):
+        list(runs_of_the_model(1000, 1000, (99_999, 1), 4))
