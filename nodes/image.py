@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 from spandrel import ImageModelDescriptor
 from torch import Tensor
@@ -99,6 +100,8 @@ def upscale(model: ImageModelDescriptor, images: Tensor, size: dict[str, Any], o
     try:
         needed = host.activation_bytes(model, *runs[-1], options["tile"], options["batch"])
         bare, device = host.to_device(model, needed)
+        if options["precision"] == "fp32" and precision_of(bare) != "auto":
+            bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
         upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, **options)
         tiles = [len(upscaler.plan(high, wide)) for wide, high in runs]
         at_once = [_planes(image, upscaler.input_channels) for image in images]
@@ -117,8 +120,8 @@ def upscale(model: ImageModelDescriptor, images: Tensor, size: dict[str, Any], o
 
 
 def _picture(image: Tensor) -> Picture:
-    """One of an IMAGE (H, W, C), alpha straight."""
-    planes = image.movedim(-1, 0).float().clamp(0, 1).contiguous()
+    """One of an IMAGE (H, W, C), alpha straight; on the CPU, where results are put together."""
+    planes = image.movedim(-1, 0).to("cpu", torch.float32).clamp(0, 1).contiguous()
     return Picture(planes) if planes.shape[0] < 4 else Picture(planes[:3], planes[3:])
 
 

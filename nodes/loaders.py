@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 from spandrel import ImageModelDescriptor
+from torch import Tensor, nn
 
 from ..inference import precision as precisions
 from ..weights.errors import CheckpointError
@@ -44,7 +45,12 @@ def in_half(model: ImageModelDescriptor, dtype: torch.dtype) -> ImageModelDescri
     model = precisions.cast(model, dtype, torch.device("cpu"))
     if not precisions.is_ours(model.model):  # ours cast what each layer is given, and end in fp32
         inner = model._call_fn
-        model._call_fn = lambda network, picture: inner(network, picture.to(dtype)).to(picture.dtype)
+
+        def call(network: nn.Module, picture: Tensor) -> Tensor:
+            own = next(network.parameters()).dtype  # asked anew: a copy may have been cast again
+            return inner(network, picture.to(own)).to(picture.dtype)
+
+        model._call_fn = call
     return model
 
 

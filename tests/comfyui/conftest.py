@@ -115,6 +115,14 @@ class Server:
             time.sleep(0.1)
         raise TimeoutError(f"no result within {seconds} s:\n{self.log_text()[-3000:]}")
 
+    def watch(self, prompt: dict[str, Any], of: str) -> tuple[list[tuple[int, int]], int]:
+        """Run nodes as a browser would: every (done, total) of one of them, and how many previews came."""
+        script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), of]
+        done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        seen = json.loads(done.stdout)
+        return [tuple(step) for step in seen["steps"]], seen["previews"]
+
     def run(self, prompt: dict[str, Any]) -> Result:
         try:
             return self.wait(self.queue(prompt))

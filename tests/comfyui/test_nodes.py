@@ -172,6 +172,44 @@ def test_the_loaders_precision_is_the_upscalers(server, shown, by_library, model
     assert shown(nodes, "upscale").equal(expected)
 
 
+@pytest.mark.parametrize("loader", [HAT, ANY])
+def test_the_node_may_choose_another_precision_than_the_loader(server, shown, loader):
+    results = {}
+    for precision in ("auto", "bf16", "fp16", "fp32"):
+        nodes = loaded_and_shown(server)
+        name = LOADERS.get(loader, "four.safetensors")
+        nodes["model"] = node(loader, model_name=name, precision="bf16")
+        nodes["upscale"] = node(
+            "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale",
+            precision=precision,
+        )  # fmt: skip
+        results[precision] = shown(nodes, "upscale")
+    assert results["auto"].equal(results["bf16"])
+    for one, other in [("bf16", "fp16"), ("fp16", "fp32"), ("bf16", "fp32")]:
+        assert not results[one].equal(results[other])
+        assert (results[one] - results[other]).abs().mean() < 0.01
+
+
+def test_progress_and_previews_are_shown(server):
+    """A tile each; more often than ComfyUI passes on is not asked for."""
+    nodes = {
+        "image": node("ProbeLoadTensor", name=pictures(server, "watched.pt", 6, 256, 320, 3)),
+        "model": node(HAT, model_name="one.safetensors"),
+        "upscale": node(
+            "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale",
+            tile="128", batch="1",
+        ),
+        "save": node("ProbeSaveTensor", image=["upscale", 0], name="watched.pt"),
+    }  # fmt: skip
+    steps, previews = server.watch(nodes, "upscale")
+    tiles = steps[-1][1]
+    assert tiles % 6 == 0
+    assert steps[-1][0] == tiles
+    assert steps == sorted(steps)
+    assert len(steps) > 6
+    assert previews >= 1
+
+
 def test_models_of_the_core_loader_are_taken(server, shown):
     nodes = loaded_and_shown(server)
     nodes["model"] = node("UpscaleModelLoader", model_name="four.safetensors")

@@ -1,0 +1,30 @@
+"""What a browser is told while nodes run; on ComfyUI's interpreter, for its aiohttp."""
+
+import asyncio
+import json
+import sys
+
+import aiohttp
+
+
+async def main(port: str, prompt: str, node: str) -> None:
+    address, steps, previews = f"127.0.0.1:{port}", [], 0
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"http://{address}/ws?clientId=tests") as socket:
+        await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+        body = {"prompt": json.loads(prompt), "client_id": "tests"}
+        async with session.post(f"http://{address}/prompt", json=body) as answer:
+            answer.raise_for_status()
+        async for message in socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                previews += 1
+                continue
+            said = json.loads(message.data)
+            if said["type"] == "progress":  # what a ProgressBar says; the executor's own 0 of 1 is none
+                data = said["data"]
+                steps += [(data["value"], data["max"])] if data["node"] == node else []
+            if said["type"] in ("execution_success", "execution_error"):
+                break
+    json.dump({"steps": steps, "previews": previews}, sys.stdout)
+
+
+asyncio.run(main(*sys.argv[1:]))
