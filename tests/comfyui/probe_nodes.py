@@ -1,6 +1,8 @@
-"""Two nodes of the tests' own: pictures from a file and into a file, to the bit. Copied beside the pack under test."""
+"""Nodes of the tests' own, copied beside the pack under test: pictures from a file and into a file, to the bit; and a
+model with what dynamic VRAM hangs on it."""
 
 import os
+import threading
 
 import folder_paths
 import torch
@@ -23,4 +25,13 @@ class ProbeSaveTensor:
         return {}
 
 
-NODE_CLASS_MAPPINGS = {"ProbeLoadTensor": ProbeLoadTensor, "ProbeSaveTensor": ProbeSaveTensor}
+class ProbeDynamicVRAM:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"upscale_model": ("UPSCALE_MODEL",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("UPSCALE_MODEL",), "hang", "probe"
+
+    def hang(self, upscale_model):
+        upscale_model.model.dynamic_vbars = {0: threading.Lock()}  # like the handles it stands for, it cannot be copied
+        return (upscale_model,)
+
+
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in (ProbeLoadTensor, ProbeSaveTensor, ProbeDynamicVRAM)}

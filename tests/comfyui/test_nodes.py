@@ -190,6 +190,18 @@ def test_the_node_may_choose_another_precision_than_the_loader(server, shown, lo
         assert (results[one] - results[other]).abs().mean() < 0.01
 
 
+def test_a_model_can_be_cast_whatever_comfyui_hangs_on_it(server, shown, by_library, model_files):
+    nodes = loaded_and_shown(server)
+    nodes["loaded"] = node(HAT, model_name="one.safetensors", precision="fp32")
+    nodes["model"] = node("ProbeDynamicVRAM", upscale_model=["loaded", 0])
+    nodes["upscale"] = node(
+        "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale", precision="bf16"
+    )
+    assert shown(nodes, "upscale").equal(by_library(model_files / "one.safetensors", "small.pt", precision="bf16"))
+    nodes["core"] = node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0])
+    assert shown(nodes, "core").shape == (1, 48, 72, 3)  # the model itself is as it was
+
+
 def test_progress_and_previews_are_shown(server):
     """A tile each; more often than ComfyUI passes on is not asked for."""
     nodes = {
