@@ -2,7 +2,7 @@
 
     extension.py  the list of nodes     host.py  ComfyUI's progress, interruption, memory and folders
     loaders.py    files -> models       image.py  pictures -> larger pictures       info.py  what a model is
-    progress.py  size.py  describe.py   what needs no ComfyUI, and is tested without it
+    progress.py  size.py  describe.py  card.py      what needs no ComfyUI, and is tested without it
 
 Nothing is loaded here: the package asks for `extension` when ComfyUI asks the package for its entry point.
 """

@@ -1,4 +1,4 @@
-"""The node that says what a model is."""
+"""The node that says what a model is, as text and as a small picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 
 from . import host
+from .card import draw
 from .describe import describe
 from .loaders import precision_of
 
@@ -23,7 +24,7 @@ class UpscaleModelInfo(io.ComfyNode):
             "file says (with a loader of Supertile).",
             search_aliases=["model info", "upscale model", "licence", "license", "metadata", "supertile"],
             inputs=[io.UpscaleModel.Input("upscale_model")],
-            outputs=[io.String.Output(display_name="info")],
+            outputs=[io.String.Output(display_name="info"), io.Image.Output(display_name="picture")],
             is_output_node=True,
         )
 
@@ -33,4 +34,6 @@ class UpscaleModelInfo(io.ComfyNode):
         source: dict[str, Any] = getattr(upscale_model, "supertile_source", {})
         precision = precision_of(upscale_model)
         text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
-        return io.NodeOutput(text, ui=ui.PreviewText(text))
+        picture = draw(text)
+        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(picture, cls=cls).as_dict()
+        return io.NodeOutput(text, picture, ui=shown)

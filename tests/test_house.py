@@ -38,7 +38,7 @@ OUTSIDE = {
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
     "video": {"torch", "numpy", "PIL", "av"},
-    "nodes": {"torch", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
+    "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
     "cli": {"typer", "rich"},
     "__main__": {"typer", "rich"},
     "__init__": set(),

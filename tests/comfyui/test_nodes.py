@@ -230,7 +230,7 @@ def test_models_of_the_core_loader_are_taken(server, shown):
 
 
 def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, shown):
-    """The same picture whole would take minutes: 64 flips of 400 tiles."""
+    """Eight pictures in tiles of 96, each in eight flips; ComfyUI's own bar would notice after a percent of it."""
     nodes = {
         "image": node("ProbeLoadTensor", name=pictures(server, "large.pt", 8, 640, 640, 3)),
         "model": node("SupertileLoadHATModel", model_name="one.safetensors"),
@@ -319,6 +319,7 @@ def test_info_says_what_is_known(server):
     text = result.outputs["info"]["text"][0]
     for line in ("file: one.safetensors", "family: HAT", "scale: x2", "precision: bf16", "licence: CC0-1.0"):
         assert line in text.splitlines()
+    assert result.outputs["info"]["images"][0]["type"] == "temp"
 
 
 def test_info_takes_models_of_other_loaders(server):

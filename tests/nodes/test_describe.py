@@ -1,7 +1,9 @@
-"""A model in words."""
+"""A model in words, and the words as a picture."""
 
 from __future__ import annotations
 
+import torch
+from supertile.nodes.card import draw
 from supertile.nodes.describe import describe
 
 
@@ -25,3 +27,17 @@ def test_without_a_file_there_is_what_the_model_tells(enlarger):
     assert "family: RealESRGAN Compact" in text
     assert "precision: bf16" in text
     assert "file" not in text
+
+
+def test_a_card_holds_all_of_its_text():
+    """Longer text makes it higher, long lines do not make it wider without end, and nothing is cut at its edges."""
+    short, long = draw("family: HAT\nscale: x2"), draw("family: HAT\nscale: x2\ndescription: " + "word " * 60)
+    assert short.shape[1] < long.shape[1] < 400
+    assert short.shape[2] < long.shape[2] < 900
+    for card in (short, long):
+        assert card.dtype == torch.float32
+        assert card.shape[::3] == (1, 3)
+        assert 0 <= card.min() < card.max() <= 1
+        paper = card[0, 0, 0]
+        for edge in (card[0, :8], card[0, -8:], card[0, :, :8], card[0, :, -8:]):
+            assert edge.sub(paper).abs().max() == 0
