@@ -60,13 +60,18 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
         "max_pixels": str(LARGEST_SIDE**2),
     }
     try:
-        return av.open(file, "r", options=options, metadata_errors="replace")
+        return av.open(file, "r", options=options, **metadata_errors("replace"))
     except (av.FFmpegError, OSError, ValueError) as error:
         if b"\0" not in head and head.isascii():
             raise VideoError(f"{name} is a text file, not a video.") from None
         raise VideoError(
             f"{name} cannot be opened as a video: it is damaged, incomplete or of no known format ({reason(error)})."
         ) from error
+
+
+def metadata_errors(handler: str) -> dict[str, Any]:
+    """What `av.open` is told about tags that are no UTF-8; from PyAV 19 on there is nothing to tell."""
+    return {"metadata_errors": handler} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def reason(error: BaseException) -> str:

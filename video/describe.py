@@ -158,12 +158,18 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
     return _SITINGS.get((match[1][0], match[2][0])) if match else None
 
 
+def _entries(frame: av.VideoFrame) -> list[Any]:
+    """Going through a frame's side data gives its entries, from PyAV 19 on their kinds."""
+    found = cast(Any, frame.side_data)
+    return [each if hasattr(each, "type") else found[each] for each in found]
+
+
 def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:
     """(static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of a picture."""
     mastering = light = matrix = None
     dynamic: set[str] = set()
     try:
-        entries = [(data.type.name, bytes(data)) for data in cast(Any, frame.side_data)]
+        entries = [(data.type.name, bytes(data)) for data in _entries(frame)]
     except ValueError:  # a kind that this PyAV has no name for
         entries = []
     for kind, data in entries:

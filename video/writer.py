@@ -16,6 +16,7 @@ from av.bitstream import BitStreamFilterContext
 
 from ..images.atomic import check_target, part_of, publish
 from .codecs import Encoding
+from .container import metadata_errors
 from .errors import VideoError
 from .frames import Colour, Frame, StaticHdr, VideoInfo
 from .matroska_header import hdr_video
@@ -93,7 +94,7 @@ class VideoWriter:
             "w",
             format=encoding.container,
             container_options=self._container_options(metadata),
-            metadata_errors="surrogateescape",
+            **metadata_errors("surrogateescape"),
         )
         if copied is None:
             stream = self._add_video(info, sample_aspect_ratio)

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.sidedata.sidedata import Type
 from supertile.tests.video.media import VFR, VFR_END, decoded, frames, info, picture
 from supertile.video.codecs import CONTAINERS, SUFFIXES, choose_encoder
 from supertile.video.errors import VideoError
@@ -144,7 +145,8 @@ def test_static_hdr_metadata_arrives(tmp_path, suffix, codec):
     write_all(sink, [0, 40, 80], 120)
     assert warnings == (["10 bits become 8: libvpx-vp9 in " + suffix + " holds no better than yuv420p."]
                         if sink.layout.depth == 8 else [])  # fmt: skip
-    sides = {side.type.name: bytes(side) for side in decoded(path)[0].side_data}
+    found = decoded(path)[0].side_data
+    sides = {name: bytes(found[Type[name]]) for name in ("CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA")}
     assert struct.unpack("<2I", sides["CONTENT_LIGHT_LEVEL"]) == HDR.content_light
     numbers = struct.unpack("<20i2i", sides["MASTERING_DISPLAY_METADATA"][:88])
     values = [numbers[i] / numbers[i + 1] for i in range(0, 20, 2)]
