@@ -63,7 +63,7 @@ class UpscaleImage(io.ComfyNode):
         cls,
         upscale_model: ImageModelDescriptor,
         image: Tensor,
-        size: dict[str, Any],
+        size: dict[str, Any] | None = None,
         tile: str = "auto",
         overlap: str = "auto",
         batch: str = "auto",
@@ -83,7 +83,9 @@ class UpscaleImage(io.ComfyNode):
         return io.NodeOutput(upscale(upscale_model, image, size, options))
 
 
-def upscale(model: ImageModelDescriptor, images: Tensor, size: dict[str, Any], options: dict[str, Any]) -> Tensor:
+def upscale(
+    model: ImageModelDescriptor, images: Tensor, size: dict[str, Any] | None, options: dict[str, Any]
+) -> Tensor:
     """IMAGE (N, H, W, C) -> IMAGE, each picture as `upscale_picture` gives it with the given options of Upscaler."""
     count, height, width, channels = images.shape
     if channels not in (1, 3, 4) or min(images.shape) < 1:

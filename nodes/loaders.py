@@ -17,7 +17,7 @@ from . import host
 
 PRECISIONS = ["auto", *precisions.PRECISIONS]
 MEANS = {"auto": None, "0.5 (neosr)": (0.5,), "0 (none)": (0.0,)}
-BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "20", "24", "32", "48", "64"]
+BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # 24 is the largest of any known network
 
 
 def load(name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto") -> ImageModelDescriptor:

@@ -10,11 +10,18 @@ from ..images.size import LARGEST_AREA, LARGEST_SIDE, SizeError
 MODEL_SCALE, FACTOR, MEGAPIXELS, LONGEST_SIDE, EXACT = "model scale", "factor", "megapixels", "longest side", "exact"
 
 
-def size_words(chosen: Mapping[str, Any], width: int, height: int) -> str | None:
+def size_words(chosen: Mapping[str, Any] | None, width: int, height: int) -> str | None:
     """What `parse_size` is to be told for a picture of width x height pixels; None is the model's own scale.
 
-    chosen: {"size": one of the names above, and the value or values that belong to it}.
+    chosen: {"size": one of the names above, and the value or values that belong to it}; None, as ComfyUI has it, for
+    any other name. Values that are linked come unchecked. Raises SizeError.
     """
+    kinds = (MODEL_SCALE, FACTOR, MEGAPIXELS, LONGEST_SIDE, EXACT)
+    if chosen is None or chosen["size"] not in kinds:
+        raise SizeError(f"That size is not offered; choose {', '.join(kinds)}.")
+    for name, value in chosen.items():
+        if name != "size" and not value > 0:
+            raise SizeError(f"The {name.replace('_', ' ')} is {value}; it must be more than zero.")
     kind = chosen["size"]
     if kind == MODEL_SCALE:
         return None
@@ -25,9 +32,7 @@ def size_words(chosen: Mapping[str, Any], width: int, height: int) -> str | None
     if kind == LONGEST_SIDE:
         side = chosen["longest_side"]
         return f"{side}x" if width >= height else f"x{side}"
-    if kind == EXACT:
-        return f"{chosen['width']}x{chosen['height']}"
-    raise SizeError(f"Size {kind!r} is not one of those offered.")
+    return f"{chosen['width']}x{chosen['height']}"
 
 
 def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: int) -> Iterator[tuple[int, int]]:

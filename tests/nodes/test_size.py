@@ -32,8 +32,15 @@ def test_sizes(chosen, expected):
 
 
 def test_sizes_of_another_name_are_refused():
-    with pytest.raises(SizeError, match="'8k'"):
-        size_words({"size": "8k"}, 30, 20)
+    for chosen in (None, {"size": "8k"}):
+        with pytest.raises(SizeError, match="not offered; choose model scale, factor"):
+            size_words(chosen, 30, 20)
+
+
+@pytest.mark.parametrize("value", [0, -3.0, float("nan")])
+def test_linked_values_are_checked(value):
+    with pytest.raises(SizeError, match=r"The factor is .*; it must be more than zero\."):
+        size_words({"size": "factor", "factor": value}, 30, 20)
 
 
 @pytest.mark.parametrize("words", [None, "1x", "2x", "3x", "5x", "3x40", "70x3"])
