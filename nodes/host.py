@@ -101,10 +101,7 @@ def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModel
 
     It stays loaded until ComfyUI needs the room.
     """
-    if not isinstance(model, ImageModelDescriptor):
-        raise UpscaleError(
-            f"a {type(model).__name__} is no upscale model; use the output of a loader of upscale models"
-        )
+    check_model(model)
     patcher: Any = getattr(model, "patcher", None) or _patcher(model)
     mm.load_models_gpu([patcher], memory_required=activations, force_full_load=True)
     return _bare(model), patcher.load_device
