@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 
 
@@ -72,6 +73,24 @@ def check_size_words(text: str) -> None:
         except SizeError as error:
             errors.append(error)
     raise errors[0]
+
+
+def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: int) -> Iterator[tuple[int, int]]:
+    """(width, height) of what the model is given, once for each time it runs, for a result of `target` or more.
+
+    Raises SizeError where a result on the way would be larger than any picture may be: a target far from the
+    picture's shape in one direction only needs that.
+    """
+    while True:
+        yield width, height
+        width, height = width * scale, height * scale
+        if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
+            raise SizeError(
+                f"{target[0]}x{target[1]} pixels need {width}x{height} on the way there, which is too many; "
+                "choose a size nearer to the picture's own shape."
+            )
+        if scale == 1 or (width >= target[0] and height >= target[1]):
+            return
 
 
 def _round(value: Fraction) -> int:

@@ -13,7 +13,7 @@ from .channels import from_batch, to_batch
 from .files import check_size, format_of, read_image, write_image
 from .picture import ImageFileError, Picture
 from .resize import resize, resize_with_alpha
-from .size import parse_size
+from .size import parse_size, runs_of_the_model
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -37,6 +37,7 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
     Raises SizeError, UpscaleError for a model of other than 1, 3 or 4 channels, and what the upscaler raises.
     """
     width, height = target_size(picture, upscaler, size)
+    runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
     alpha_level = None if alpha is None else alpha.flatten()[0]
@@ -45,11 +46,8 @@ def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = 
         color = fill_transparent(color, alpha)
 
     batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
-    while True:
+    for _ in runs:
         batch = upscaler(batch)
-        big_enough = batch.shape[-1] >= width and batch.shape[-2] >= height
-        if big_enough or upscaler.scale == 1:
-            break
     color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
     if alpha is not None and new_alpha is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..images.channels import to_batch
 from ..images.picture import Picture
-from ..images.size import parse_size
+from ..images.size import parse_size, runs_of_the_model
 from ..images.upscale import upscale_picture
 from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
@@ -19,7 +19,7 @@ from ..inference.upscaler import SEAMLESS, Upscaler
 from . import host
 from .loaders import precision_of
 from .progress import Progress
-from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE, runs_of_the_model, size_words
+from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE, size_words
 
 LARGEST_SIDE = 100_000
 WHOLE = "whole picture"

@@ -1,11 +1,11 @@
-"""The size that a node's widgets ask for: in the words of `images.size`, and what it costs before any of it is done."""
+"""The size that a node's widgets ask for: in the words of `images.size`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..images.size import LARGEST_AREA, LARGEST_SIDE, SizeError
+from ..images.size import SizeError
 
 MODEL_SCALE, FACTOR, MEGAPIXELS, LONGEST_SIDE, EXACT = "model scale", "factor", "megapixels", "longest side", "exact"
 
@@ -33,21 +33,3 @@ def size_words(chosen: Mapping[str, Any] | None, width: int, height: int) -> str
         side = chosen["longest_side"]
         return f"{side}x" if width >= height else f"x{side}"
     return f"{chosen['width']}x{chosen['height']}"
-
-
-def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: int) -> Iterator[tuple[int, int]]:
-    """(width, height) of what the model is given, once for each time it runs, as `upscale_picture` runs it.
-
-    Raises SizeError where a result on the way would be larger than any picture may be: a target far from the
-    picture's shape in one direction only needs that.
-    """
-    while True:
-        yield width, height
-        width, height = width * scale, height * scale
-        if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
-            raise SizeError(
-                f"{target[0]}x{target[1]} pixels need {width}x{height} on the way there, which is too many; "
-                "choose a size nearer to the picture's own shape."
-            )
-        if scale == 1 or (width >= target[0] and height >= target[1]):
-            return

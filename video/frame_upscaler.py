@@ -18,6 +18,7 @@ from torch import Tensor
 from ..images.alpha import fill_transparent, keep_in_local_range
 from ..images.channels import from_batch, to_batch
 from ..images.resize import resample, resize, resize_with_alpha
+from ..images.size import runs_of_the_model
 from .convert import from_rgb, split_gamut, to_rgb
 from .frames import Colour, Frame, Layout, VideoInfo
 
@@ -40,7 +41,6 @@ class _Opened:
 class FrameUpscaler:
     """Turns frames of `info` into frames of width x height in `layout` and `colour`.
 
-    passes: how often the model is run on its own result.
     reuse_static: a tile that equals the same tile of the frame before is not computed again.
     """
 
@@ -58,7 +58,7 @@ class FrameUpscaler:
         self._upscaler, self._info, self._reuse_static = upscaler, info, reuse_static
         self._layout, self._colour = layout, colour
         self._width, self._height = width, height
-        self.passes = passes_for(upscaler.scale, info.width, info.height, width, height)
+        self._runs = len(list(runs_of_the_model(info.width, info.height, (width, height), upscaler.scale)))
         channels = upscaler.input_channels
         to_batch(torch.zeros(3, 1, 1), None, channels)  # raises for a model of other channels, before any work
         gray = info.layout.model == "gray"
@@ -96,7 +96,7 @@ class FrameUpscaler:
             del larger  # or its memory would wait with whoever takes the frame
 
     def _stream(self, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
-        for _ in range(self.passes):
+        for _ in range(self._runs):
             pictures = self._upscaler.stream(pictures, keep_on_device=True, reuse_static=self._reuse_static)
         return pictures
 
@@ -141,14 +141,6 @@ class FrameUpscaler:
             return resize(color[None], size, seamless=seamless)[0], None
         resized = resize_with_alpha(color[None], alpha[None], size, seamless=seamless)
         return resized[0][0], resized[1][0]
-
-
-def passes_for(scale: int, width: int, height: int, to_width: int, to_height: int) -> int:
-    """How often a model of that scale has to be run for a result at least as large in both directions."""
-    passes = 1
-    while scale > 1 and (width * scale**passes < to_width or height * scale**passes < to_height):
-        passes += 1
-    return passes
 
 
 # --- across the host boundary ------------------------------------------------------------------------------------

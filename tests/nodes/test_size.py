@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from supertile.images.picture import Picture
-from supertile.images.size import SizeError, parse_size
+from supertile.images.size import SizeError, parse_size, runs_of_the_model
 from supertile.images.upscale import upscale_picture
 from supertile.inference import Upscaler
-from supertile.nodes.size import runs_of_the_model, size_words
+from supertile.nodes.size import size_words
 
 
 @pytest.mark.parametrize(
