@@ -68,7 +68,6 @@ class ArrayReader(PictureSource):
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=Layout("rgb", depth, alpha=len(opening) == 4),
             colour=Colour(0, True), time_base=1 / rate, frame_rate=rate, start_pts=first, duration=total, frames=total,
-            lossless=True,
         )  # fmt: skip
         self._frames = self._read(opening, last)
 

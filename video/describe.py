@@ -29,8 +29,6 @@ _MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4",
 _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
-_LOSSLESS = {"ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "apng", "gif", "qtrle", "magicyuv", "v210",
-             "v410", "r210", "bmp", "tiff", "zlib", "lagarith", "flashsv", "flashsv2", "qoi"}  # fmt: skip
 
 
 def describe(
@@ -65,7 +63,6 @@ def describe(
         hdr=hdr,
         interlaced=bool(frame.interlaced_frame),
         stream_index=stream.index,
-        lossless=_codec_name(context) in _LOSSLESS,
     ), dynamic
 
 

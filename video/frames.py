@@ -91,7 +91,6 @@ class VideoInfo:
     hdr: StaticHdr = field(default_factory=StaticHdr)
     interlaced: bool = False
     stream_index: int | None = None  # of the stream read in its container; None where there is none
-    lossless: bool = False
 
 
 @dataclass

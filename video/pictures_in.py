@@ -115,7 +115,7 @@ class ImageSequenceReader(PictureSource):
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=layout, colour=Colour(0, True), time_base=1 / rate,
             frame_rate=rate, codec=files[0].suffix.lower().lstrip("."), start_pts=first, duration=len(files),
-            frames=len(files), lossless=files[0].suffix.lower() not in (".jpg", ".jpeg", ".jfif"),
+            frames=len(files),
         )  # fmt: skip
         self._frames = self._read(files)
 
