@@ -93,6 +93,11 @@ class VideoInfo:
     stream_index: int | None = None  # of the stream read in its container; None where there is none
 
 
+def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
+    """Whether a display matrix shows what is stored as width as height: a turn by 90 or 270 degrees."""
+    return display_matrix is not None and abs(display_matrix[1]) > abs(display_matrix[0])
+
+
 @dataclass
 class Frame:
     """One picture: planes as `Layout` says, on any device. `pts` and `duration` in the time base of its VideoInfo."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..images.size import parse_size
 from ..inference.errors import Cancelled
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
-from .frames import Frame, FrameSink, FrameSource, VideoInfo
+from .frames import Frame, FrameSink, FrameSource, VideoInfo, is_turned
 from .priority import in_background
 from .reader import exact_seconds
 from .report import VideoProgress, VideoReport
@@ -24,6 +25,8 @@ from .source import open_source
 from .target import open_target
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..inference.upscaler import Upscaler
 
 _log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ def upscale_video(
     quality: float | None = None,
     preset: str | None = None,
     pixel_format: str = "auto",
+    bit_depth: int | None = None,
     size: str | None = None,
     start: Fraction | float | None = None,
     end: Fraction | float | None = None,
@@ -45,8 +49,10 @@ def upscale_video(
     deinterlace: str = "auto",
     reuse_static: bool = True,
     overwrite: bool = False,
+    streams_from: str | Path | BinaryIO | None = None,
     metadata: Mapping[str, str] | None = None,
     progress: Callable[[VideoProgress], None] | None = None,
+    preview: Callable[[Tensor], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> VideoReport:
@@ -61,16 +67,22 @@ def upscale_video(
         quality: 1 to 100, the same scale for every codec. None: not told from the source by eye.
         preset: from "ultrafast" to "veryslow". None: "medium".
         pixel_format: FFmpeg's name; "auto" keeps the source's depth, subsampling and transparency where it can.
-        size: as `parse_size` takes it ("2x", "1920x1080", "4k"); None is the model's scale. The model is run again
-            on its own result while that is smaller, then one resampling gives the exact size.
+        bit_depth: what `pixel_format="auto"` is to hold; None is the source's.
+        size: as `parse_size` takes it ("2x", "1920x1080", "4k"), of the picture as it is shown: videos from phones are
+            often stored turned. None is the model's scale. The model is run again on its own result while that is
+            smaller, then one resampling gives the exact size.
         start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
         frame_rate: of numbered pictures or an iterable; a file has its own times.
         deinterlace: "auto" (frames flagged interlaced), "yes" or "no".
         reuse_static: do not compute again a tile that equals the same tile of the frame before, to the bit. The
             results are the same.
         overwrite: replace `target` if it exists. The source is never replaced.
+        streams_from: file whose sound, subtitles and so on go along, at their own times; None is `source` itself. For
+            frames from memory, which have none.
         metadata: further tags for the file.
         progress: called in the caller's thread after each frame that has been upscaled.
+        preview: called in the caller's thread with each upscaled picture before it is written, (1 or 3, H, W), RGB in
+            [0, 1], on the upscaler's device; not to be changed or kept.
         cancelled: asked before every batch of tiles; when it returns True, the job ends with `Cancelled`. What it
             raises goes through.
         warn: called with one sentence for whatever cannot be kept as it was. Default: the log. The sentences are in the
@@ -96,7 +108,11 @@ def upscale_video(
     frames = open_source(source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, warn=say)
     try:
         info = frames.info
-        width, height = parse_size(size, info.width, info.height, upscaler.scale)
+        width, height = target_size(size, info, upscaler.scale)
+        if info.stream_index is None:
+            beside = streams_from
+        elif streams_from is not None:
+            raise ValueError(f"streams_from is for frames without a file; {info.name} has streams of its own.")
         open_sink = partial(
             open_target,
             target,
@@ -107,10 +123,10 @@ def upscale_video(
             pixel_format=pixel_format,
             width=width,
             height=height,
-            layout=info.layout,
+            layout=info.layout if bit_depth is None else replace(info.layout, depth=bit_depth),
             colour=info.colour,
             overwrite=overwrite,
-            copy_from=beside if info.stream_index is not None else None,
+            copy_from=beside,
             start=None if start is None else info.origin + exact_seconds(start),
             end=None if end is None else info.origin + exact_seconds(end),
             warn=say,
@@ -118,7 +134,7 @@ def upscale_video(
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
-            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
+            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, preview, cancelled, warnings)
         except BaseException:
             sink.discard()
             raise
@@ -135,13 +151,15 @@ def _run(
     target: str,
     reuse_static: bool,
     progress: Callable[[VideoProgress], None] | None,
+    preview: Callable[[Tensor], None] | None,
     cancelled: Callable[[], bool] | None,
     warnings: list[str],
 ) -> VideoReport:
     info = source.info
     larger = FrameUpscaler(
-        upscaler, info, sink.layout, sink.colour, width=sink.width, height=sink.height, reuse_static=reuse_static
-    )
+        upscaler, info, sink.layout, sink.colour,
+        width=sink.width, height=sink.height, reuse_static=reuse_static, preview=preview,
+    )  # fmt: skip
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
     done = 0
@@ -202,6 +220,13 @@ def _asking(upscaler: Upscaler, check: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         upscaler.cancelled = own
+
+
+def target_size(size: str | None, info: VideoInfo, scale: int) -> tuple[int, int]:
+    """Width and height of the frames to be written, as they are stored, for a size in words. Raises SizeError."""
+    turned = is_turned(info.display_matrix)
+    shown = parse_size(size, *((info.height, info.width) if turned else (info.width, info.height)), scale)
+    return (shown[1], shown[0]) if turned else shown
 
 
 def expected_frames(info: VideoInfo) -> int | None:

@@ -14,7 +14,8 @@ from supertile import Cancelled, Upscaler, VideoError, upscale_video
 from supertile.images.size import SizeError
 from supertile.tests.conftest import SHARED
 from supertile.tests.video.conftest import from_frame, random_planes, smooth_planes
-from supertile.tests.video.media import VFR, VFR_END
+from supertile.tests.video.media import VFR, VFR_END, rich_file
+from supertile.video.sound import aac_file
 
 X264 = {"crf": "16", "preset": "ultrafast"}
 
@@ -276,6 +277,45 @@ def test_frames_from_memory_and_numbered_pictures_and_back(double, tmp_path):
 
 def nothing_left(folder, *but):
     return sorted(p.name for p in folder.iterdir()) == sorted(but)
+
+
+def test_sound_from_memory_goes_along_with_frames_from_memory(double, tmp_path):
+    second = torch.linspace(0, 440 * 2 * torch.pi, 48000)
+    sound = aac_file(0.5 * torch.stack([second.sin(), second.cos()]), 48000)
+    frames = [torch.rand(3, 32, 32) for _ in range(12)]
+    upscale_video(frames, tmp_path / "out.mp4", double, frame_rate=24, end=0.5, streams_from=sound)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].frames == 12
+        (stream,) = container.streams.audio
+        assert stream.codec_context.name == "aac"
+        assert stream.duration * stream.time_base == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_video_has_streams_of_its_own(make_video, double, tmp_path):
+    source = picture_file(make_video)
+    with pytest.raises(ValueError, match="streams of its own"):
+        upscale_video(source, tmp_path / "out.mp4", double, streams_from=source)
+
+
+@pytest.mark.parametrize(("size", "stored"), [("96x256", (256, 96)), ("x128", (128, 96)), ("2x", (128, 96))])
+def test_sizes_are_those_of_the_picture_as_it_is_shown(double, tmp_path, size, stored):
+    rich_file(tmp_path / "turned.mkv")  # stored as 64x48, shown upright
+    upscale_video(tmp_path / "turned.mkv", tmp_path / "out.mp4", double, size=size)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == stored
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(None, "yuv420p"), (8, "yuv420p"), (10, "yuv420p10le")])
+def test_the_depth_can_be_chosen(make_video, double, tmp_path, depth, expected):
+    report = upscale_video(picture_file(make_video), tmp_path / "out.mp4", double, bit_depth=depth)
+    assert report.pixel_format == expected
+
+
+def test_pictures_are_shown_on_the_way(make_video, double, tmp_path):
+    seen: list[torch.Tensor] = []
+    upscale_video(picture_file(make_video), tmp_path / "out.mkv", double, preview=lambda p: seen.append(p.clone()))
+    assert [picture.shape for picture in seen] == [(3, 96, 128)] * 5
+    assert all(0 <= picture.min() and picture.max() <= 1 for picture in seen)
 
 
 def test_a_target_that_exists_is_refused_and_kept(make_video, identity, tmp_path):
