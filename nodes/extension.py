@@ -7,11 +7,21 @@ from comfy_api.latest import ComfyExtension, io
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
+from .video import UpscaleVideo, UpscaleVideoFile
 
 
 class SupertileExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadHATModel, LoadVapSRModel, LoadHiTSRModel, LoadAnyModel, UpscaleImage, UpscaleModelInfo]
+        return [
+            LoadHATModel,
+            LoadVapSRModel,
+            LoadHiTSRModel,
+            LoadAnyModel,
+            UpscaleImage,
+            UpscaleVideo,
+            UpscaleVideoFile,
+            UpscaleModelInfo,
+        ]
 
 
 async def comfy_entrypoint() -> SupertileExtension:

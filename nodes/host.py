@@ -1,19 +1,15 @@
-"""The bridge: ComfyUI's progress, interruption, memory and folders behind the small interfaces of the library."""
+"""The bridge: ComfyUI's progress, interruption and memory behind the small interfaces of the library."""
 
 from __future__ import annotations
 
 import copy
-import logging
-import os
 import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.utils
-import folder_paths
 import torch
 from PIL import Image
 from spandrel import ImageModelDescriptor
@@ -21,63 +17,9 @@ from torch import Tensor, nn
 
 from ..inference import memory
 from ..inference.errors import UpscaleError
-from ..weights.architectures import family_of, shapes_of
-from ..weights.errors import CheckpointError
-from ..weights.files import read_header
-from ..weights.loader import inspect_checkpoint
 
-log = logging.getLogger(__name__)
-
-MODELS = "upscale_models"
 PREVIEW_SIDE = 512
 PREVIEW_EVERY = 1.0  # seconds; each goes to the browser as a JPEG
-
-# --- folders -----------------------------------------------------------------------------------------------------
-
-_families: dict[tuple[str, int, int], str | None] = {}
-"""(path, size, mtime) -> the family's name, "" for one of spandrel's, None for a file that cannot be used."""
-
-
-def model_files(family: str | None = None) -> list[str]:
-    """Names of the upscale models of one of our families, or of all readable ones, as ComfyUI's list names them.
-
-    ComfyUI asks for it several times for every prompt, so each file is looked into once.
-    """
-    found = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
-    return [name for name, its in found.items() if its is not None and family in (None, its)]
-
-
-def model_path(name: str) -> Path:
-    """Where a file of the list lies; names that lead elsewhere are not found."""
-    return Path(folder_paths.get_full_path_or_raise(MODELS, name))
-
-
-def file_state(name: str) -> tuple[int, int] | None:
-    """Size and time of change: another file under the same name is loaded anew."""
-    path = folder_paths.get_full_path(MODELS, name)
-    try:
-        facts = os.stat(path) if path else None
-    except OSError:
-        return None
-    return (facts.st_size, facts.st_mtime_ns) if facts else None
-
-
-def _family(name: str) -> str | None:
-    path = folder_paths.get_full_path(MODELS, name)
-    state = file_state(name)
-    if path is None or state is None:
-        return None
-    key = (path, *state)
-    if key not in _families:
-        try:
-            ours = family_of(shapes_of(read_header(path).tensors))
-            # Those of spandrel would have to be built to know more, which takes longer than a list may.
-            _families[key] = inspect_checkpoint(path).family if ours else ""
-        except CheckpointError as error:
-            _families[key] = None
-            log.warning("%s It is left out of Supertile's lists.", error)
-    return _families[key]
-
 
 # --- models and memory -------------------------------------------------------------------------------------------
 
@@ -118,12 +60,12 @@ def activation_bytes(
     return picture + tiles * side_x * side_y * memory.bytes_per_pixel(model, torch.float32)
 
 
-def check_ram(needed: int, what: str) -> None:
+def check_ram(needed: int, what: str, instead: str) -> None:
     """Raise UpscaleError for results that this machine cannot hold, before any memory is taken."""
     if needed > mm.total_ram * 2**20:
         raise UpscaleError(
             f"{what} take {needed / 2**30:.0f} GB, but this machine has {mm.total_ram / 1024:.0f} GB of memory; "
-            "choose a smaller size or fewer pictures"
+            + instead
         )
 
 
@@ -188,9 +130,12 @@ class ProgressBar:
         if self._bar is None or now - self._previewed < PREVIEW_EVERY:
             return
         self._previewed = now
-        step = max(1, -(-max(picture.shape[:2]) // (2 * PREVIEW_SIDE)))
-        small = picture[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
-        if small.shape[2] == 1:
-            small = small.expand(-1, -1, 3)
-        image = Image.fromarray(small.numpy())
+        image = Image.fromarray(thumbnail(picture).numpy())
         self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", image, PREVIEW_SIDE))
+
+
+def thumbnail(picture: Tensor) -> Tensor:
+    """A picture (H, W, C) of about PREVIEW_SIDE to twice that, as (h, w, 3) uint8 on the CPU."""
+    step = max(1, -(-max(picture.shape[:2]) // (2 * PREVIEW_SIDE)))
+    small = picture[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
+    return small.expand(-1, -1, 3) if small.shape[2] == 1 else small.contiguous()

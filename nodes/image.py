@@ -13,19 +13,12 @@ from ..images.channels import to_batch
 from ..images.picture import Picture
 from ..images.size import parse_size, runs_of_the_model
 from ..images.upscale import upscale_picture
-from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
-from ..inference.upscaler import SEAMLESS, Upscaler
-from . import host
-from .loaders import precision_of
+from ..inference.upscaler import SEAMLESS
+from . import host, widgets
 from .progress import Progress
-from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE, size_words
-
-LARGEST_SIDE = 100_000
-WHOLE = "whole picture"
-TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
-OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
-BATCHES = ["auto", "1", "2", "4", "8", "16", "32", "64"]
+from .size import size_words
+from .upscaling import upscaler_for
 
 
 class UpscaleImage(io.ComfyNode):
@@ -42,14 +35,11 @@ class UpscaleImage(io.ComfyNode):
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Image.Input("image", tooltip="One picture or a batch, with transparency or without."),
-                io.DynamicCombo.Input("size", options=_sizes(), tooltip="How large the result is to be."),
-                _advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: from the memory."),
-                _advanced("overlap", OVERLAPS, "What neighbouring tiles share, in pixels of the source. auto: as much "
-                          "as the architecture needs for tiles that cannot be seen."),
-                _advanced("batch", BATCHES, "Tiles computed at once. auto: from the memory."),
-                _advanced("precision", PRECISIONS, "auto: as the model was loaded, else half precision where it "
-                          "measures no difference that could be seen."),
-                _advanced("seamless", list(SEAMLESS), "Sides that continue at the opposite side: textures, panoramas."),
+                widgets.size(),
+                *widgets.computing(),
+                widgets.advanced(
+                    "seamless", list(SEAMLESS), "Sides that continue at the opposite side: textures, panoramas."
+                ),
                 io.Boolean.Input(
                     "self_ensemble", default=False, advanced=True, optional=True,
                     tooltip="Average over eight flips and turns: eight times the work for a little more fidelity.",
@@ -72,14 +62,8 @@ class UpscaleImage(io.ComfyNode):
         self_ensemble: bool = False,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
-        options: dict[str, Any] = {
-            "tile": None if tile == WHOLE else _number(tile),
-            "overlap": _number(overlap),
-            "batch": _number(batch),
-            "precision": precision_of(upscale_model) if precision == "auto" else precision,
-            "seamless": seamless,
-            "self_ensemble": self_ensemble,
-        }
+        options: dict[str, Any] = widgets.computing_options(tile, overlap, batch, precision)
+        options |= {"seamless": seamless, "self_ensemble": self_ensemble}
         return io.NodeOutput(upscale(upscale_model, image, size, options))
 
 
@@ -95,16 +79,11 @@ def upscale(
     runs = list(runs_of_the_model(width, height, target, model.scale))
     largest = runs[-1][0] * runs[-1][1] * model.scale**2
     transparency = 2 if channels == 4 else 1
-    host.check_ram(4 * (count * channels * target[0] * target[1] + 3 * transparency * largest), "the pictures")
+    needed = 4 * (count * channels * target[0] * target[1] + 3 * transparency * largest)
+    host.check_ram(needed, "the pictures", "choose a smaller size or fewer pictures")
 
     bar = host.ProgressBar()
-    upscaler = None
-    try:
-        needed = host.activation_bytes(model, *runs[-1], options["tile"], options["batch"])
-        bare, device = host.to_device(model, needed)
-        if options["precision"] == "fp32" and precision_of(bare) != "auto":
-            bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
-        upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, **options)
+    with upscaler_for(model, *runs[-1], options) as upscaler:
         tiles = [len(upscaler.plan(high, wide)) for wide, high in runs]
         at_once = [_planes(image, upscaler.input_channels) for image in images]
         upscaler.progress = Progress([each * of_run for each in at_once for of_run in tiles], bar)
@@ -116,9 +95,6 @@ def upscale(
                 place[..., 3:] = larger.alpha.movedim(0, -1)
             bar.preview(place)
         return result
-    finally:
-        upscaler = bare = None
-        host.give_back_memory()
 
 
 def _picture(image: Tensor) -> Picture:
@@ -132,36 +108,3 @@ def _planes(image: Tensor, model_channels: int) -> int:
     pixel = _picture(image[:1, :1])
     varies = image.shape[-1] == 4 and bool(image[..., 3].min() < image[..., 3].max())
     return len(to_batch(pixel.color, pixel.alpha if varies else None, model_channels))
-
-
-def _number(choice: str) -> int | str:
-    return choice if choice == "auto" else int(choice)
-
-
-PRECISIONS = ["auto", *precisions.PRECISIONS]
-
-
-def _advanced(name: str, choices: list[str], tooltip: str) -> Any:
-    return io.Combo.Input(name, options=choices, default=choices[0], advanced=True, optional=True, tooltip=tooltip)
-
-
-def _sizes() -> list[Any]:
-    whole = {"min": 1, "max": LARGEST_SIDE, "step": 1}
-    return [
-        io.DynamicCombo.Option(MODEL_SCALE, []),
-        io.DynamicCombo.Option(FACTOR, [
-            io.Float.Input("factor", default=2.0, min=0.05, max=16.0, step=0.05, tooltip="Times larger."),
-        ]),
-        io.DynamicCombo.Option(MEGAPIXELS, [
-            io.Float.Input("megapixels", default=8.0, min=0.01, max=1000.0, step=0.1,
-                           tooltip="Million pixels; the aspect ratio is kept."),
-        ]),
-        io.DynamicCombo.Option(LONGEST_SIDE, [
-            io.Int.Input("longest_side", default=3840, min=32, max=LARGEST_SIDE, step=1,
-                         tooltip="Pixels of the longer side; the aspect ratio is kept."),
-        ]),
-        io.DynamicCombo.Option(EXACT, [
-            io.Int.Input("width", default=3840, **whole, tooltip="Pixels; stretched where the aspect ratio differs."),
-            io.Int.Input("height", default=2160, **whole, tooltip="Pixels; stretched where the aspect ratio differs."),
-        ]),
-    ]  # fmt: skip

@@ -13,16 +13,16 @@ from ..inference import precision as precisions
 from ..weights.errors import CheckpointError
 from ..weights.files import read_header
 from ..weights.loader import load_model
-from . import host
+from . import folders, host
+from .widgets import PRECISIONS
 
-PRECISIONS = ["auto", *precisions.PRECISIONS]
 MEANS = {"auto": None, "0.5 (neosr)": (0.5,), "0 (none)": (0.0,)}
 BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # 24 is the largest of any known network
 
 
 def load(name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto") -> ImageModelDescriptor:
     """A file of the list as an UPSCALE_MODEL: fp32 pictures in and out, whatever it computes in."""
-    path = host.model_path(name)
+    path = folders.model_path(name)
     options: dict[str, Any] = {}
     if MEANS[mean] is not None:
         options["mean"] = MEANS[mean]
@@ -71,7 +71,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
         inputs=[
             io.Combo.Input(
                 "model_name",
-                options=host.model_files(family),
+                options=folders.model_files(family),
                 tooltip=f"{kind} in models/upscale_models, recognised by what is in the file.",
             ),
             io.Combo.Input(
@@ -115,7 +115,7 @@ def _base_window() -> Any:
 class _Loader(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **options: object) -> object:
-        return host.file_state(model_name)
+        return folders.file_state(model_name)
 
     @classmethod
     def execute(cls, model_name: str, **options: str) -> io.NodeOutput:

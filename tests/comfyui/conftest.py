@@ -193,20 +193,36 @@ def shown(server: Server) -> Callable[[dict[str, Any], str], Tensor]:
 
 
 @pytest.fixture(scope="session")
-def by_library(server: Server) -> Callable[..., Tensor]:
-    """What the library makes of pictures in ComfyUI's input folder."""
+def library(server: Server) -> Callable[..., Path]:
+    """Runs the library on ComfyUI's interpreter: see library.py."""
     (server.base / "library").mkdir()
     (server.base / "library" / "supertile").symlink_to(ROOT, target_is_directory=True)
 
-    def run(model: Path, source: str, size: str = "", **options: Any) -> Tensor:
-        target = server.base / "library" / "result.pt"
-        arguments = [model, server.base / "input" / source, target, size, json.dumps(options)]
-        environment = {**os.environ, "PYTHONPATH": str(target.parent)}
-        script = str(HERE / "library.py")
-        subprocess.run([server.python, script, *map(str, arguments)], check=True, env=environment, timeout=120)
-        return torch.load(target, weights_only=True)
+    def run(model: Path, source: Path, target: str, size: str, options: dict[str, Any]) -> Path:
+        path = server.base / "library" / target
+        path.unlink(missing_ok=True)
+        environment = {**os.environ, "PYTHONPATH": str(path.parent)}
+        arguments = [str(HERE / "library.py"), *map(str, (model, source, path)), size, json.dumps(options)]
+        subprocess.run([server.python, *arguments], check=True, env=environment, timeout=120)
+        return path
 
     return run
+
+
+@pytest.fixture
+def by_library(server: Server, library: Callable[..., Path]) -> Callable[..., Tensor]:
+    """What the library makes of pictures in ComfyUI's input folder."""
+
+    def run(model: Path, source: str, size: str = "", **options: Any) -> Tensor:
+        return torch.load(library(model, server.base / "input" / source, "result.pt", size, options), weights_only=True)
+
+    return run
+
+
+@pytest.fixture
+def by_library_video(library: Callable[..., Path]) -> Callable[..., Path]:
+    """What the library makes of a video."""
+    return lambda model, source, size="", **options: library(model, source, "result.mp4", size, options)
 
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""What the library makes of the same pictures, computed by the interpreter and the PyTorch that ComfyUI runs on."""
+"""What the library makes of the same pictures or video, by the interpreter and the PyTorch that ComfyUI runs on."""
 
 import json
 import sys
 
 import torch
-from supertile import Upscaler, load_model, upscale_picture
+from supertile import Upscaler, load_model, upscale_picture, upscale_video
 from supertile.images.picture import Picture
 
 model, source, target, size, options = sys.argv[1:]
+if not source.endswith(".pt"):
+    upscale_video(source, target, Upscaler(load_model(model), device="cpu"), size=size or None, **json.loads(options))
+    sys.exit()
 upscaler = Upscaler(load_model(model), device="cpu", **json.loads(options))
 results = []
 for image in torch.load(source, weights_only=True):

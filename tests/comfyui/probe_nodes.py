@@ -1,11 +1,13 @@
-"""Nodes of the tests' own, copied beside the pack under test: pictures from a file and into a file, to the bit; and a
-model with what dynamic VRAM hangs on it."""
+"""Nodes of the tests' own, copied beside the pack under test: pictures from a file and into a file, to the bit; a
+model with what dynamic VRAM hangs on it; videos from elsewhere."""
 
+import io
 import os
 import threading
 
 import folder_paths
 import torch
+from comfy_api.latest import InputImpl
 
 
 class ProbeLoadTensor:
@@ -34,4 +36,22 @@ class ProbeDynamicVRAM:
         return (upscale_model,)
 
 
-NODE_CLASS_MAPPINGS = {each.__name__: each for each in (ProbeLoadTensor, ProbeSaveTensor, ProbeDynamicVRAM)}
+class ProbeVideoInMemory:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"name": ("STRING", {})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("VIDEO",), "load", "probe"
+
+    def load(self, name):
+        with open(os.path.join(folder_paths.get_input_directory(), name), "rb") as file:
+            return (InputImpl.VideoFromFile(io.BytesIO(file.read())),)
+
+
+class ProbeNoVideo:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("VIDEO",), "give", "probe"
+
+    def give(self):
+        return ({},)
+
+
+PROBES = (ProbeLoadTensor, ProbeSaveTensor, ProbeDynamicVRAM, ProbeVideoInMemory, ProbeNoVideo)
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in PROBES}

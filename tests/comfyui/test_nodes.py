@@ -40,7 +40,8 @@ def loaded_and_shown(server, name: str = "small.pt") -> dict[str, Any]:
 
 def test_the_pack_is_loaded(server):
     nodes = {name for name, facts in server.get("/object_info").items() if "Supertile" in facts["python_module"]}
-    assert nodes == {*LOADERS, ANY, "SupertileUpscaleImage", "SupertileUpscaleModelInfo"}
+    upscaling = {"SupertileUpscaleImage", "SupertileUpscaleVideo", "SupertileUpscaleVideoFile"}
+    assert nodes == {*LOADERS, ANY, *upscaling, "SupertileUpscaleModelInfo"}
     assert "IMPORT FAILED" not in server.log_text()
 
 

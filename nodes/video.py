@@ -1,0 +1,292 @@
+"""The nodes that make videos larger: one for a graph, one for a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import Input, InputImpl, io, ui
+from spandrel import ImageModelDescriptor
+from torch import Tensor
+
+from ..images.size import runs_of_the_model
+from ..video.codecs import CONTAINERS, HARDWARE, SUFFIXES
+from ..video.encoder_options import DEFAULT_QUALITY, PRESETS
+from ..video.frames import is_turned
+from ..video.kinds import VIDEO_SUFFIXES
+from ..video.report import VideoProgress, VideoReport
+from ..video.upscale import expected_frames, target_size, upscale_video
+from . import folders, host, widgets
+from .size import size_words
+from .upscaling import upscaler_for
+from .video_input import VideoInput, trim, video_input
+
+DEPTHS = ["auto", "8", "10", "12"]
+MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
+BYTES_PER_PIXEL = 200  # of the result, while a job runs: frames between the stages and in the encoder, as measured
+LONGEST = 1_000_000.0  # seconds
+
+
+class UpscaleVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupertileUpscaleVideo",
+            display_name="Upscale Video",
+            category="video",
+            description="Make a video larger with an upscale model, frame by frame: it is never in memory as a whole. "
+            "Keeps every frame and its time, the sound and the colours. Save Video copies the result as it is.",
+            search_aliases=["video upscaler", "enlarge video", "super resolution", "4k video", "supertile"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model"),
+                io.Video.Input("video"),
+                widgets.size(),
+                _codec("mp4"),
+                _quality(),
+                _bit_depth(),
+                _preset(),
+                *widgets.computing(),
+            ],
+            outputs=[io.Video.Output(), _report()],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            has_intermediate_output=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        upscale_model: ImageModelDescriptor,
+        video: Any,
+        size: dict[str, Any] | None = None,
+        codec: str = "auto",
+        quality: int = DEFAULT_QUALITY,
+        bit_depth: str = "auto",
+        preset: str = "medium",
+        tile: str = "auto",
+        overlap: str = "auto",
+        batch: str = "auto",
+        precision: str = "auto",
+    ) -> io.NodeOutput:
+        host.check_model(upscale_model)
+        source = video_input(video, Input.Video, lossless_sound=codec == "ffv1")
+        if source.from_pictures and bit_depth == "auto":
+            bit_depth = str(video.get_bit_depth())
+        place = folders.Place(io.FolderType.temp, "supertile", ".mp4")
+        options = widgets.computing_options(tile, overlap, batch, precision)
+        encoding = {"codec": codec, "quality": quality, "bit_depth": bit_depth, "preset": preset}
+        return _upscaled(cls, upscale_model, source, place, size, options, encoding)
+
+
+class UpscaleVideoFile(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        formats = [io.DynamicCombo.Option(name, [_codec(name)]) for name in MUXERS]
+        return io.Schema(
+            node_id="SupertileUpscaleVideoFile",
+            display_name="Upscale Video File",
+            category="video",
+            description="Make a video file larger, from the input folder into the output folder. For long videos: "
+            "keeps all sound tracks, subtitles, chapters and attachments, and knows more formats than Save Video.",
+            search_aliases=["video upscaler", "batch video", "save video", "prores", "ffv1", "mkv", "supertile"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model"),
+                io.Combo.Input(
+                    "file", options=folders.input_files((*VIDEO_SUFFIXES, ".gif")), upload=io.UploadType.video,
+                    tooltip="A video or an animation in ComfyUI's input folder.",
+                ),
+                widgets.size(),
+                io.String.Input(
+                    "filename_prefix", default="video/Supertile",
+                    tooltip="How the name in the output folder begins; %width%, %date:yyyy-MM-dd% and such work.",
+                ),
+                io.DynamicCombo.Input("format", options=formats, tooltip="Container. mkv holds whatever a source has."),
+                _quality(),
+                _bit_depth(),
+                _preset(),
+                *widgets.computing(),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=LONGEST, step=0.1, advanced=True, optional=True,
+                    tooltip="Seconds from the first frame at which to begin.",
+                ),
+                io.Float.Input(
+                    "duration", default=0.0, min=0.0, max=LONGEST, step=0.1, advanced=True, optional=True,
+                    tooltip="Seconds to be upscaled; 0 is all there is.",
+                ),
+                widgets.advanced(
+                    "deinterlace", ["auto", "yes", "no"], "auto: frames that the source marks as interlaced."
+                ),
+            ],
+            outputs=[io.Video.Output(), _report()],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, file: str, size: object = None, format: object = None) -> bool | str:
+        """In place of "is it in the list": files in folders, and those that came after the page was opened.
+
+        The groups of a DynamicCombo are always handed over, whether asked for or not.
+        """
+        return folders.input_problem(file) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **others: object) -> object:
+        return folders.input_state(file)
+
+    @classmethod
+    def execute(
+        cls,
+        upscale_model: ImageModelDescriptor,
+        file: str,
+        size: dict[str, Any] | None = None,
+        filename_prefix: str = "video/Supertile",
+        format: dict[str, Any] | None = None,
+        quality: int = DEFAULT_QUALITY,
+        bit_depth: str = "auto",
+        preset: str = "medium",
+        tile: str = "auto",
+        overlap: str = "auto",
+        batch: str = "auto",
+        precision: str = "auto",
+        start: float = 0.0,
+        duration: float = 0.0,
+        deinterlace: str = "auto",
+    ) -> io.NodeOutput:
+        host.check_model(upscale_model)
+        chosen = format or {}
+        container = chosen.get("format")
+        if container not in MUXERS:
+            raise ValueError(f"That format is not offered; choose {', '.join(MUXERS)}.")
+        source = VideoInput(folders.input_path(file), trim(start, duration) | {"deinterlace": deinterlace})
+        place = folders.Place(io.FolderType.output, filename_prefix, f".{container}")
+        options = widgets.computing_options(tile, overlap, batch, precision)
+        encoding = {"codec": chosen.get("codec", "auto"), "quality": quality, "bit_depth": bit_depth, "preset": preset}
+        return _upscaled(cls, upscale_model, source, place, size, options, encoding)
+
+
+def _upscaled(
+    cls: Any,
+    model: ImageModelDescriptor,
+    source: VideoInput,
+    place: folders.Place,
+    size: dict[str, Any] | None,
+    options: dict[str, Any],
+    encoding: dict[str, Any],
+) -> io.NodeOutput:
+    """Run `upscale_video` for a node, and show what it does and what it did. All is written or nothing."""
+    info = source.info()
+    turned = is_turned(info.display_matrix)
+    words = size_words(size, *((info.height, info.width) if turned else (info.width, info.height)))
+    width, height = target_size(words, info, model.scale)
+    runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
+    largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
+    host.check_ram(BYTES_PER_PIXEL * largest, f"frames of {width}x{height}", "choose a smaller size")
+    depth = encoding["bit_depth"]
+    encoding = {**encoding, "bit_depth": None if depth == "auto" else int(depth)}
+    if source.from_pictures:
+        encoding["pixel_format"] = _format_of_pictures(encoding["codec"], depth, width, height)
+    target = folders.new_file(place, width, height)
+
+    bar = host.ProgressBar()
+    bar(0, expected_frames(info) or 1)
+    first: list[Tensor] = []
+
+    def progress(now: VideoProgress) -> None:
+        bar(now.frames, now.expected or now.frames + 1)
+
+    def preview(picture: Tensor) -> None:
+        picture = picture.movedim(0, -1)
+        if not first:
+            first.append(host.thumbnail(picture))
+        bar.preview(picture)
+
+    with upscaler_for(model, *runs[-1], options) as upscaler:
+        report = upscale_video(
+            source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
+            preview=preview, cancelled=host.cancelled, **encoding, **source.arguments,
+        )  # fmt: skip
+    if _plays_in_a_browser(report):
+        shown: Any = ui.PreviewVideo([ui.SavedResult(target.path.name, target.subfolder, place.folder)])
+    else:
+        shown = ui.PreviewImage(first[0][None].float() / 255, cls=cls)
+    return io.NodeOutput(InputImpl.VideoFromFile(str(target.path)), _told(report), ui=shown)
+
+
+def _format_of_pictures(codec: str, depth: str, width: int, height: int) -> str:
+    """Pictures have their colours in full; films do not, and hardly a player knows others."""
+    if codec == "ffv1" or width % 2 or height % 2 or depth not in ("8", "10"):
+        return "auto"
+    if codec == "vp9" and depth != "8":  # not every build of its encoder has more
+        return "auto"
+    if codec.endswith("_nvenc"):
+        return "auto"
+    return "yuv420p" if depth == "8" else "yuv420p10le"
+
+
+def _plays_in_a_browser(report: VideoReport) -> bool:
+    if "264" in report.encoder:
+        return report.pixel_format == "yuv420p"
+    return "av1" in report.encoder or "vp9" in report.encoder
+
+
+def _told(report: VideoReport) -> str:
+    """The report in lines, by names without folders."""
+    before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
+    lines = [
+        f"file: {Path(report.target).name}",
+        f"frames: {report.frames}",
+        f"size: {before} -> {after}",
+        f"encoder: {report.encoder}, {report.pixel_format}",
+        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames a second",
+        *(f"note: {sentence}" for sentence in report.warnings),
+    ]
+    return "\n".join(lines)
+
+
+def _metadata(cls: Any) -> dict[str, str]:
+    """The workflow, as Save Video writes it, unless ComfyUI was told to write none."""
+    if not folders.writes_metadata():
+        return {}
+    facts = {**(cls.hidden.extra_pnginfo or {})}
+    if cls.hidden.prompt is not None:
+        facts["prompt"] = cls.hidden.prompt
+    return {name: json.dumps(value) for name, value in facts.items()}
+
+
+# --- widgets -----------------------------------------------------------------------------------------------------
+
+
+def _codec(suffix: str) -> Any:
+    holds = CONTAINERS[MUXERS[suffix]]
+    hardware = [encoder for encoder, codec in HARDWARE.items() if codec in holds]
+    return io.Combo.Input(
+        "codec",
+        options=["auto", *holds, *hardware],
+        default="auto",
+        optional=True,
+        tooltip=f"auto: {holds[0]}. h264 plays everywhere; hevc, av1 and vp9 are smaller; prores is for editing; ffv1 "
+        "loses nothing; nvenc encodes on an NVIDIA card.",
+    )
+
+
+def _quality() -> Any:
+    return io.Int.Input(
+        "quality", default=DEFAULT_QUALITY, min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
+        tooltip="The same scale for every codec; at 90 a viewer does not tell the file from what was encoded.",
+    )  # fmt: skip
+
+
+def _bit_depth() -> Any:
+    return widgets.advanced("bit_depth", DEPTHS, "Bits a colour. auto: as the source. 10 keeps gradients smoother.")
+
+
+def _preset() -> Any:
+    tooltip = "How long the encoder may take: slower files are smaller."
+    return io.Combo.Input(
+        "preset", options=list(PRESETS), default="medium", advanced=True, optional=True, tooltip=tooltip
+    )
+
+
+def _report() -> Any:
+    return io.String.Output(display_name="report", tooltip="What was done, and what could not be kept as it was.")

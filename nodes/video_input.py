@@ -1,0 +1,97 @@
+"""A VIDEO of ComfyUI as something that `upscale_video` reads: a file with its trim, or pictures with their sound."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..inference.errors import UpscaleError
+from ..video.frames import VideoInfo
+from ..video.shared_file import views
+from ..video.sound import aac_file, wav_file
+from ..video.source import open_source
+
+
+@dataclass
+class VideoInput:
+    """What `upscale_video` is given. size: (width, height) as shown or stored, where it is known without looking."""
+
+    source: Any
+    arguments: dict[str, Any] = field(default_factory=dict)  # of upscale_video
+    from_pictures: bool = False
+
+    def info(self) -> VideoInfo:
+        """What the source says of itself. Raises VideoError."""
+        source = views(self.source, 1)[0] if isinstance(self.source, io.BytesIO) else self.source
+        rate = self.arguments.get("frame_rate")
+        with closing(open_source(source, frame_rate=rate, warn=lambda sentence: None)) as frames:
+            return frames.info
+
+
+class Pictures:
+    """IMAGE (T, H, W, C), and alpha (T, H, W) if there is one, as frames (C, H, W), one at a time."""
+
+    def __init__(self, images: Tensor, alpha: Tensor | None = None) -> None:
+        self._images, self._alpha = images, alpha
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index, image in enumerate(self._images):
+            planes = image.movedim(-1, 0)
+            planes = planes.expand(3, -1, -1) if planes.shape[0] == 1 else planes
+            if self._alpha is not None and planes.shape[0] == 3:
+                planes = torch.cat([planes, self._alpha[index][None].to(planes)])
+            yield planes
+
+
+def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
+    """Any VIDEO. `base`: ComfyUI's VideoInput. Raises UpscaleError for what is none.
+
+    A file, on disk or in memory, is read as it is, in the trim that is set; everything else is asked for its pictures.
+    lossless_sound: of pictures, as the floats they are, instead of AAC.
+    """
+    own_source = getattr(type(video), "get_stream_source", None)
+    if own_source is not None and own_source is not getattr(base, "get_stream_source", None):
+        source = video.get_stream_source()
+        if isinstance(source, (str, os.PathLike)):
+            if not os.path.isfile(source):  # a name that FFmpeg would take for an address is none either
+                raise UpscaleError(f"the video {os.fspath(source)!r} is not there any more; load it again")
+            source = Path(source)
+        window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
+        return VideoInput(source, trim(*window))
+    if not hasattr(video, "get_components"):
+        raise UpscaleError(f"a {type(video).__name__} is no video; use the output of Load Video or Create Video")
+    return _from_components(video.get_components(), lossless_sound)
+
+
+def trim(start: float, duration: float) -> dict[str, Any]:
+    """`start` and `end` of upscale_video for ComfyUI's trims: seconds, a duration of 0 goes on to the end."""
+    if start < 0 or duration < 0:
+        raise UpscaleError(f"a video cannot be cut at {start:g} s for {duration:g} s; both must be zero or more")
+    first = Fraction(start).limit_denominator(1_000_000)
+    length = Fraction(duration).limit_denominator(1_000_000)
+    return ({"start": first} if first else {}) | ({"end": first + length} if length else {})
+
+
+def _from_components(components: Any, lossless_sound: bool) -> VideoInput:
+    images: Tensor = components.images
+    if images.dim() != 4 or min(images.shape) < 1 or images.shape[-1] not in (1, 3, 4):
+        raise UpscaleError(f"a video needs pictures of 1, 3 or 4 channels, not the shape {tuple(images.shape)}")
+    rate = Fraction(components.frame_rate).limit_denominator(100_000)
+    arguments: dict[str, Any] = {"frame_rate": rate}
+    if (audio := components.audio) and audio["waveform"].numel():
+        make_file = wav_file if lossless_sound else aac_file
+        arguments["streams_from"] = make_file(audio["waveform"][0], int(audio["sample_rate"]))
+        arguments["end"] = len(images) / rate  # no longer than the pictures
+    return VideoInput(Pictures(images, getattr(components, "alpha", None)), arguments, from_pictures=True)

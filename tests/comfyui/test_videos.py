@@ -1,0 +1,337 @@
+"""The video nodes in a real ComfyUI: what they keep, what they take, what other nodes make of the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from .conftest import node
+
+MODEL = {"model": node("SupertileLoadVapSRModel", model_name="two.safetensors")}
+SIZE = {"size": "model scale"}
+
+
+@pytest.fixture(scope="session")
+def clip(server) -> str:
+    """Ten frames of 64x48 at 25 a second, a moving edge, with a tone of 0.4 s."""
+    name = "clip.mp4"
+    with av.open(str(server.base / "input" / name), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"crf": "10"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream("aac", rate=48000)
+        for index in range(10):
+            picture = np.zeros((48, 64, 3), np.uint8)
+            picture[:, : 6 * index] = (200, 60 + 10 * index, 90)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        tone = 0.3 * np.sin(np.arange(19200) * 2 * np.pi * 440 / 48000, dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
+        frame.sample_rate = 48000
+        output.mux(sound.encode(frame))
+        for stream in (video, sound):
+            output.mux(stream.encode(None))
+    return name
+
+
+def upscaled(video: list[Any], **widgets: Any) -> dict[str, Any]:
+    return {
+        **MODEL,
+        "upscale": node("SupertileUpscaleVideo", upscale_model=["model", 0], video=video, **SIZE, **widgets),
+    }
+
+
+def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
+    """Run nodes and save what "upscale" gives as Save Video does."""
+    prefix = f"saved{time.monotonic_ns()}"
+    options = {"format": "auto", "format.codec": "auto", **widgets}
+    save = node("SaveVideo", video=["upscale", 0], filename_prefix=prefix, **options)
+    result = server.run({**nodes, "save": save})
+    assert result.status == "success", (result, server.log_text()[-3000:])
+    return server.base / "output" / result.outputs["save"]["images"][0]["filename"]
+
+
+def packets(path: Path, kind: str) -> list[tuple[Fraction, Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        found = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+    return sorted(found)
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def temp_video(server, result) -> Path:
+    shown = result.outputs["upscale"]["images"][0]
+    assert shown["type"] == "temp"
+    return server.base / "temp" / shown["filename"]
+
+
+def left_in_temp(server) -> set[str]:
+    return {name for name in os.listdir(server.base / "temp") if "supertile" in name}
+
+
+# --- Upscale Video -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", ["auto", "h264", "hevc", "av1", "vp9", "ffv1"])
+def test_save_video_copies_the_result_without_encoding_it_again(server, clip, codec):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec=codec)}
+    path = saved(server, nodes)
+    before = max((server.base / "temp").glob("supertile_*.mp4"), key=os.path.getmtime)
+    for kind in ("video", "audio"):
+        ours, copied = packets(before, kind), packets(path, kind)
+        assert [data for _, data in ours] == [data for _, data in copied]
+        assert len(ours) > 5
+    result = frames(path)
+    assert len(result) == 10
+    assert result[0].shape == (96, 128, 3)
+
+
+def test_the_result_equals_the_librarys(server, clip, by_library_video, model_files):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec="ffv1")}
+    path = saved(server, nodes)
+    expected = by_library_video(model_files / "two.safetensors", server.base / "input" / clip, codec="ffv1")
+    for ours, theirs in zip(frames(path), frames(expected), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_it_is_shown_and_reported(server, clip):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], quality=70)}
+    nodes["text"] = node("PreviewAny", source=["upscale", 1])
+    nodes["frames"] = node("GetVideoComponents", video=["upscale", 0])
+    nodes["seen"] = node("PreviewImage", images=["frames", 0])
+    result = server.run(nodes)
+    assert result.status == "success", result
+    assert len(frames(temp_video(server, result))) == 10
+    assert len(result.outputs["seen"]["images"]) == 10
+    (text,) = result.outputs["text"]["text"]
+    assert "frames: 10" in text.splitlines()
+    assert "size: 64x48 -> 128x96" in text.splitlines()
+
+
+def test_what_no_browser_plays_is_shown_as_a_picture(server, clip):
+    result = server.run({
+        "video": node("LoadVideo", file=clip),
+        **upscaled(["video", 0], codec="ffv1"),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto"),
+    })  # fmt: skip
+    assert result.outputs["upscale"]["images"][0]["filename"].endswith(".png")
+
+
+def test_trims_are_honoured(server, clip):
+    nodes = {
+        "loaded": node("LoadVideo", file=clip),
+        "video": node("Video Slice", video=["loaded", 0], start_time=0.12, duration=0.16, strict_duration=False),
+        **upscaled(["video", 0], codec="ffv1"),
+    }
+    path = saved(server, nodes)
+    whole = saved(server, {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec="ffv1")})
+    part, all_frames = frames(path), frames(whole)
+    assert len(part) == 4  # frames 3 to 6: at 0.12, 0.16, 0.20 and 0.24 seconds
+    for ours, theirs in zip(part, all_frames[3:7], strict=True):
+        assert np.array_equal(ours, theirs)
+    sound = packets(path, "audio")
+    assert sound[-1][0] - sound[0][0] < 0.2
+
+
+@pytest.mark.parametrize("depth", [8, 10])
+def test_pictures_and_sound_become_a_video(server, clip, depth):
+    nodes = {
+        "loaded": node("LoadVideo", file=clip),
+        "parts": node("GetVideoComponents", video=["loaded", 0]),
+        "video": node("CreateVideo", images=["parts", 0], audio=["parts", 1], fps=29.97, bit_depth=depth),
+        **upscaled(["video", 0]),
+    }
+    with av.open(str(saved(server, nodes))) as container:
+        video, sound = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, video.frames) == ("h264", 10)
+        assert video.format.name == ("yuv420p" if depth == 8 else "yuv420p10le")
+        assert abs(float(video.average_rate) - 29.97) < 0.001
+        assert sound.codec_context.name == "aac"
+        assert abs(float(sound.duration * sound.time_base) - 10 / 29.97) < 0.03
+
+
+def test_a_video_in_memory_is_read_as_it_is(server, clip):
+    nodes = {"video": node("ProbeVideoInMemory", name=clip), **upscaled(["video", 0], codec="ffv1")}
+    from_file = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec="ffv1")}
+    ours, theirs = frames(saved(server, nodes)), frames(saved(server, from_file))
+    assert len(ours) == 10
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_what_is_no_video_is_refused(server, clip):
+    nodes = {"video": node("ProbeNoVideo"), **upscaled(["video", 0])}
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
+    result = server.run(nodes)
+    assert result.status == "error"
+    assert "a dict is no video" in result.message
+
+
+# --- Upscale Video File ------------------------------------------------------------------------------------------
+
+
+def of_a_file(server, clip: str, **widgets: Any) -> Any:
+    options = {"file": clip, "format": "mkv", "format.codec": "auto", "filename_prefix": f"{time.monotonic_ns()}"}
+    nodes = {
+        **MODEL,
+        "upscale": node("SupertileUpscaleVideoFile", upscale_model=["model", 0], **{**SIZE, **options, **widgets}),
+    }
+    return server.run(nodes)
+
+
+def written(server, result) -> Path:
+    shown = result.outputs["upscale"]["images"][0]
+    if shown["type"] == "output":
+        return server.base / "output" / shown["subfolder"] / shown["filename"]
+    return max((server.base / "output").glob("*_00001_.*"), key=os.path.getmtime)
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "encoder"),
+    [
+        ("mp4", "auto", "h264"), ("mkv", "ffv1", "ffv1"), ("mov", "prores", "prores"), ("webm", "auto", "vp9"),
+        ("mkv", "hevc", "hevc"), ("webm", "av1", "av1"), ("mkv", "prores", "prores"), ("mp4", "hevc_nvenc", "hevc"),
+    ],
+)  # fmt: skip
+def test_every_format_is_written_with_all_streams_and_the_workflow(server, clip, format, codec, encoder):
+    result = of_a_file(server, clip, **{"format": format, "format.codec": codec})
+    assert result.status == "success", (result, server.log_text()[-3000:])
+    path = written(server, result)
+    assert path.suffix == f".{format}"
+    with av.open(str(path)) as container:
+        assert encoder in container.streams.video[0].codec_context.name.replace("libdav1d", "av1")
+        assert len(container.streams.audio) == 1
+        prompt = next(value for name, value in container.metadata.items() if name.lower() == "prompt")
+    assert json.loads(prompt)["upscale"]["class_type"] == "SupertileUpscaleVideoFile"
+    assert len(frames(path)) == 10
+
+
+def test_names_are_counted_and_may_hold_the_size(server, clip):
+    for number in (1, 2):
+        result = of_a_file(server, clip, filename_prefix="sub/%width%x%height%", quality=80 + number)
+        shown = result.outputs["upscale"]["images"][0]
+        assert (shown["subfolder"], shown["filename"]) == ("sub", f"128x96_{number:05}_.mkv")
+
+
+def test_a_part_of_a_file(server, clip):
+    result = of_a_file(server, clip, start=0.12, duration=0.16)
+    assert len(frames(written(server, result))) == 4
+
+
+def test_its_result_is_a_video(server, clip):
+    nodes = {
+        **MODEL,
+        "file": node(
+            "SupertileUpscaleVideoFile", upscale_model=["model", 0], file=clip, filename_prefix="twice",
+            **SIZE, **{"format": "mp4", "format.codec": "h264"},
+        ),
+        "upscale": node("SupertileUpscaleVideo", upscale_model=["model", 0], video=["file", 0], **SIZE),
+    }  # fmt: skip
+    assert frames(saved(server, nodes))[0].shape == (192, 256, 3)
+
+
+# --- what is refused, and how it stops ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file", ["../clip.mp4", "/etc/hostname", "absent.mp4", "", "clip.mp4 [nowhere]", "folder", "a\0b"]
+)
+def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
+    (server.base / "input" / "folder").mkdir(exist_ok=True)
+    (server.base / "clip.mp4").write_bytes((server.base / "input" / clip).read_bytes())
+    result = of_a_file(server, file)
+    assert result.status == "rejected"
+    assert "file" in result.message
+
+
+@pytest.mark.parametrize(
+    ("widgets", "status", "message"),
+    [
+        ({"filename_prefix": "../../x"}, "error", "names no place in the output folder"),
+        ({"filename_prefix": "/etc/x"}, "error", "names no place in the output folder"),
+        ({"format": "exe", "format.codec": "auto"}, "error", "not offered"),
+        ({"format": "mov", "format.codec": "vp9"}, "rejected", "not in list"),
+        (
+            {"size": "exact", "size.width": 30_000, "size.height": 22_500},
+            "error",
+            "GB of memory; choose a smaller size",
+        ),
+        ({"quality": 101}, "rejected", "bigger than max"),
+        ({"start": 5.0}, "error", ""),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(server, clip, widgets, status, message):
+    before = set(os.listdir(server.base / "output"))
+    result = of_a_file(server, clip, **widgets)
+    assert result.status == status, result
+    assert message in result.message
+    assert "\n" not in result.message.strip()
+    assert set(os.listdir(server.base / "output")) == before
+
+
+def test_a_file_that_is_no_video_is_refused(server):
+    (server.base / "input" / "text.mp4").write_text("not a video")
+    result = of_a_file(server, "text.mp4")
+    assert result.status == "error"
+    assert "text.mp4" in result.message
+
+
+def test_progress_and_previews_are_shown(server):
+    nodes = {"video": node("LoadVideo", file=long_clip(server)), **upscaled(["video", 0])}
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="watched", format="auto")
+    steps, previews = server.watch(nodes, "upscale")
+    assert steps[-1] == (120, 120)
+    assert steps == sorted(steps)
+    assert len(steps) > 3
+    assert previews >= 1
+
+
+def test_an_interruption_leaves_nothing_and_the_next_prompt_runs(server, clip):
+    slow = {
+        "model": node("SupertileLoadHATModel", model_name="one.safetensors"),
+        "video": node("LoadVideo", file=long_clip(server)),
+        "upscale": node(
+            "SupertileUpscaleVideo", upscale_model=["model", 0], video=["video", 0], **SIZE, tile="64", batch="1"
+        ),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="never", format="auto"),
+    }
+    before = left_in_temp(server)
+    prompt = server.queue(slow)
+    end = time.monotonic() + 20
+    while left_in_temp(server) == before and time.monotonic() < end:  # the half-written file has a name of its own
+        time.sleep(0.1)
+    time.sleep(1)
+    assert not server.get(f"/history/{prompt}")  # it is under way
+    begin = time.monotonic()
+    server.post("/interrupt", {})
+    assert server.wait(prompt).status == "interrupted"
+    assert time.monotonic() - begin < 3
+    assert left_in_temp(server) == before
+    assert not list((server.base / "output").glob("never*"))
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], quality=55)}
+    assert len(frames(saved(server, nodes))) == 10
+
+
+def long_clip(server) -> str:
+    """Noise that moves: no tile is the same in two frames."""
+    path = server.base / "input" / "long.mp4"
+    if not path.exists():
+        noise = np.random.default_rng(0).integers(0, 255, (240, 320 + 120, 3), np.uint8)
+        with av.open(str(path), "w") as output:
+            video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+            video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+            for index in range(120):
+                picture = np.ascontiguousarray(noise[:, index : index + 320])
+                output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+            output.mux(video.encode(None))
+    return path.name
