@@ -247,7 +247,7 @@ def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, s
     begin = time.monotonic()
     server.post("/interrupt", {})
     assert server.wait(prompt).status == "interrupted"
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10  # of minutes
     assert not (server.base / "output" / "never.pt").exists()
 
     nodes = loaded_and_shown(server) | {"model": nodes["model"]}
