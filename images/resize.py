@@ -86,7 +86,7 @@ def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
     center = (torch.arange(size, dtype=torch.float64) + 0.5) * step  # in pixel edges: pixel i covers [i, i + 1)
     first = (center - support).floor()
     position = first + torch.arange(math.ceil(2 * support) + 1, dtype=torch.float64)[:, None]  # (taps, size)
-    weights = _keys((position + 0.5 - center) / stretch)
+    weights = keys((position + 0.5 - center) / stretch)
     if not wrap:  # beyond the edge there is nothing: the pixels that exist share its weight
         weights = torch.where((position >= 0) & (position < length), weights, 0.0)
     weights = weights / weights.sum(0)
@@ -95,7 +95,7 @@ def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
     return indices, weights.float()
 
 
-def _keys(x: Tensor) -> Tensor:
+def keys(x: Tensor) -> Tensor:
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

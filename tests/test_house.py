@@ -27,6 +27,7 @@ ARROWS = {
     "weights": {"arch"},
     "inference": {"arch", "weights"},
     "images": {"arch", "weights", "inference"},
+    "analysis": {"arch", "weights", "inference", "images"},
     "video": {"arch", "weights", "inference", "images"},
 }
 ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
@@ -37,6 +38,7 @@ OUTSIDE = {
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
+    "analysis": {"torch"},
     "video": {"torch", "numpy", "PIL", "av"},
     "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
     "cli": {"typer", "rich"},

@@ -1,0 +1,1 @@
+"""Measuring: how near to the truth a picture is."""
