@@ -1,0 +1,18 @@
+"""Texts of the nodes as a running ComfyUI gives them to its page."""
+
+from __future__ import annotations
+
+from supertile.nodes.locale import ENGLISH, file_text, node_defs
+
+
+def test_the_english_texts_are_those_of_the_schemas(server):
+    """Otherwise: python -m supertile.nodes.locale ADDRESS, and the translations after it."""
+    assert ENGLISH.read_text(encoding="utf-8") == file_text(node_defs(server.get("/object_info")))
+
+
+def test_the_page_is_given_every_language(server):
+    languages = server.get("/i18n")
+    for language in ("en", "zh", "ja"):
+        nodes = {name for name in languages[language]["nodeDefs"] if name.startswith("Supertile")}
+        assert nodes == {name for name in server.get("/object_info") if name.startswith("Supertile")}
+        assert "info" in languages[language]["nodeCategories"]
