@@ -31,4 +31,3 @@ def test_official_files_reach_their_figure(official_vapsr, picture_pairs, read_r
     for (_, large), result in zip(pairs, results, strict=True):
         values.append(psnr_y(result, read_rgb(large), upscaler.scale))
     assert np.mean(values) == pytest.approx(figure, abs=0.01)
-

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from .architectures import build_descriptor, build_skeleton, family_of, nearest_
 from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError
 from .files import CheckpointHeader, drop_strays, read_checkpoint, read_header
 from .shapes import OWN_METADATA_KEY, Hints
+from .writing import write_safetensors
 
 BaseWindow = int | tuple[int, int]
 
@@ -160,7 +160,7 @@ def convert_checkpoint(
     if isinstance(header.metadata.get("metadata"), Mapping):
         metadata["metadata"] = json.dumps(header.metadata["metadata"])
     metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps({"family": info.family, "scale": info.scale, **told})}
-    _write(target, state, metadata)
+    write_safetensors(target, state, metadata)
     return inspect_checkpoint(target)
 
 
@@ -193,33 +193,6 @@ def _check_range(path: Path, state: Mapping[str, Tensor], dtype: str) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise WrongTensorsError(path, f"the tensor {name} does not fit into {dtype}; convert it to bf16 or fp32")
-
-
-def _write(target: Path, state: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside the target, then rename: a converted file is complete or not there."""
-    from safetensors.torch import save_file
-
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent or ".", prefix=f".{target.name}.", suffix=".part")
-        os.close(handle)
-        try:
-            # Tied tensors would be refused; a network's file holds each under its own name.
-            save_file({n: t.clone().contiguous() for n, t in state.items()}, temporary, metadata)
-            os.chmod(temporary, 0o666 & ~_umask())
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise CheckpointError(target, f"it cannot be written ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # --- other architectures -----------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""Pictures are the same for the same seed, and statistically like photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from supertile.images.imresize import downscale
+from supertile.training.corpus import Corpus, collect, generate
+from supertile.training.errors import TrainingError
+from supertile.training.pictures import make_picture
+
+
+def test_the_same_seed_makes_the_same_picture():
+    a, b = make_picture(3, 5, 64), make_picture(3, 5, 64)
+    assert a.dtype == np.uint8
+    assert a.shape == (64, 64, 3)
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, make_picture(3, 6, 64))
+    assert not np.array_equal(a, make_picture(4, 5, 64))
+
+
+def test_pictures_are_lit_like_photographs():
+    """Neither dark nor glaring on the whole, with contrast, most of it between large things."""
+    pictures = np.stack([make_picture(0, n, 96) for n in range(16)]).astype(float)
+    lightness = pictures.mean(-1)
+    assert 70 < lightness.mean() < 170
+    assert lightness.std((1, 2)).mean() > 25
+    steps = np.abs(np.diff(lightness, axis=2))
+    assert np.median(steps) < 0.5 * steps.mean()  # mostly smooth, with edges
+
+
+def test_crops_fit_each_other(corpus):
+    small, large = corpus.batch(seed=0, step=3, count=6, patch=16)
+    assert small.shape == (6, 3, 16, 16)
+    assert large.shape == (6, 3, 32, 32)
+    # Nearer to the edge a crop has no neighbours to look at; and a turned one is rounded along the other axis first.
+    error = (downscale(large, 2) - small)[..., 4:-4, 4:-4].abs()
+    assert error.max() <= 1.01 / 255
+    assert error.mean() < 0.3 / 255
+    again, _ = corpus.batch(seed=0, step=3, count=6, patch=16)
+    other, _ = corpus.batch(seed=0, step=4, count=6, patch=16)
+    assert torch.equal(small, again)
+    assert not torch.equal(small, other)
+
+
+def test_a_corpus_is_kept_and_not_confused_with_another(corpus_folder, tmp_path):
+    before = (corpus_folder / "large.npy").stat().st_mtime_ns
+    generate(corpus_folder, seed=1, count=4, size=96, workers=1)
+    assert (corpus_folder / "large.npy").stat().st_mtime_ns == before
+    with pytest.raises(TrainingError, match="holds another corpus"):
+        generate(corpus_folder, seed=2, count=4, size=96, workers=1)
+    with pytest.raises(TrainingError, match="no corpus that can be read"):
+        Corpus(tmp_path, 2)
+
+
+def test_ones_own_pictures_become_tiles(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (70, 100, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[:20]).save(tmp_path / "too small.png")
+    collect(tmp_path / "corpus", [tmp_path / "a.png", tmp_path / "too small.png"], size=64)
+    tiles = Corpus(tmp_path / "corpus", 4).large
+    assert [np.array_equal(tiles[n], pixels[y : y + 64, x : x + 64]) for n, (y, x) in enumerate(
+        [(0, 0), (0, 36), (6, 0), (6, 36)]
+    )] == [True] * 4  # fmt: skip
+    with pytest.raises(TrainingError, match="None of the 1 pictures is as large"):
+        collect(tmp_path / "other", [tmp_path / "too small.png"], size=64)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(TrainingError, match=r"text.png cannot be read"):
+        collect(tmp_path / "other", [tmp_path / "text.png"], size=64)

@@ -1,0 +1,186 @@
+"""`python -m supertile.training`: make pictures, train a network on them or on one's own, export it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from .config import CONFIGS, NETWORKS
+from .errors import TrainingError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the corpus.")]
+Size = Annotated[int, typer.Option(min=64, metavar="N", help="Sides of its tiles in pixels.")]
+
+
+@app.command()
+def generate(
+    folder: Folder,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures.")] = 1000,
+    size: Size = 512,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same pictures.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; default: all cores.")] = None,
+) -> None:
+    """Make a corpus of pictures drawn here: about a second each on one core, 3 KB for every 1000 pixels."""
+    from .corpus import generate
+
+    with _errors_as_sentences(), _progress("pictures") as progress:
+        generate(folder, seed=seed, count=count, size=size, workers=workers or os.cpu_count() or 1, progress=progress)
+
+
+@app.command()
+def collect(
+    folder: Folder,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Your own: files, or folders of them.")],
+    size: Size = 512,
+) -> None:
+    """Make a corpus of your own pictures, cut into tiles. Best are those that were reduced, or never compressed."""
+    from .corpus import collect
+    from .validation import picture_files
+
+    with _errors_as_sentences(), _progress("tiles") as progress:
+        files = [file for each in pictures for file in (picture_files(each) if each.is_dir() else [each])]
+        collect(folder, files, size=size, progress=progress)
+
+
+@app.command()
+def train(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder; a training that is in it goes on.")],
+    corpus: Annotated[Path, typer.Option(metavar="FOLDER", help="As generate or collect made it.")],
+    config: Annotated[str, typer.Option(help=f"The rates and sizes to begin from: {', '.join(CONFIGS)}.")] = "pretrain",
+    network: Annotated[str, typer.Option(help=f"By its published name: {', '.join(NETWORKS)}.")] = "VapSR-S",
+    scale: Annotated[int, typer.Option(min=1, metavar="N", help="How many times larger.")] = 2,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any value of the config (steps, batch, patch, learning_rate, "
+                     "seed, ...) or, as network.NAME, any hyper-parameter."),
+    ] = None,
+    begin: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Begin with this network's weights, as far as they fit.")
+    ] = None,
+    validate: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Large pictures to measure on.")] = None,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 500,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the CPU; default: torch's.")] = None,
+) -> None:  # fmt: skip
+    """Train a network. Ctrl-C ends after the step under way, with a checkpoint; the same command goes on from there."""
+    with _errors_as_sentences():
+        import torch
+
+        from ..inference.upscaler import choose_device
+        from ..weights.loader import load_model
+        from .corpus import Corpus
+        from .session import STATE, train
+        from .trainer import Trainer
+        from .validation import Validation
+
+        if threads:
+            torch.set_num_threads(threads)
+        family, hyperparameters = _named(NETWORKS, network, "network")
+        settings = replace(_named(CONFIGS, config, "config"), family=family, network=dict(hyperparameters), scale=scale)
+        for each in set_ or ():
+            settings = _changed(settings, each)
+        trainer = Trainer(settings, Corpus(corpus, scale), choose_device(device))
+        console = Console(stderr=True)
+        if (run / STATE).exists():
+            trainer.load(run / STATE)
+            _say(console, f"Going on from step {trainer.step} of {settings.steps}.")
+        elif begin is not None:
+            left = trainer.begin_with(load_model(begin).model.state_dict())
+            _say(console, f"Beginning with {begin}; {len(left)} tensors of the network are new.")
+        validation = Validation.of(validate, scale) if validate else None
+        train(trainer, run, every=every, validation=validation, say=typer.echo)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write or replace.")],
+    fact: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="For its header: title, author, license, ...")
+    ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Keep all digits; twice the size.")] = False,
+) -> None:  # fmt: skip
+    """Write the averaged weights of a training as safetensors, for load_model, spandrel and ComfyUI."""
+    with _errors_as_sentences():
+        from .export import export
+        from .session import STATE
+
+        facts = dict(_split(each) for each in fact or ())
+        info = export(run / STATE, out, facts=facts, precision="fp32" if fp32 else "fp16")
+        typer.echo(f"{out}: {info.variant} x{info.scale}, {info.parameters:,} parameters, {info.file_bytes:,} bytes")
+
+
+def _named(known: dict[str, Any], name: str, what: str) -> Any:
+    if name not in known:
+        raise TrainingError(f"There is no {what} {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def _changed(settings: Any, assignment: str) -> Any:
+    """The config with one value changed, as NAME=VALUE says."""
+    name, text = _split(assignment)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    value = tuple(value) if isinstance(value, list) else value
+    if name.startswith("network."):
+        return replace(settings, network={**settings.network, name.removeprefix("network."): value})
+    known = {n: v for n, v in vars(settings).items() if n not in ("family", "network", "scale")}
+    if name not in known:
+        raise TrainingError(f"A config has no value {name!r}; it has {', '.join(known)} and network.NAME")
+    if isinstance(value, bool) or not isinstance(value, (int, type(known[name]))) or value < 0:
+        raise TrainingError(f"{name} is a number such as {known[name]}, not {text!r}")
+    return replace(settings, **{name: type(known[name])(value)})
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    name, equals, text = assignment.partition("=")
+    if not equals or not name:
+        raise TrainingError(f"{assignment!r} is not NAME=VALUE")
+    return name.strip(), text.strip()
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """Errors that a user can act on become one sentence and an exit code of 1, Ctrl-C one of 130."""
+    from ..inference.errors import UpscaleError
+    from ..weights.errors import CheckpointError
+
+    console = Console(stderr=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(console, "Interrupted; the same command goes on from here.")
+        raise typer.Exit(130) from None
+    except (TrainingError, CheckpointError, UpscaleError, OSError) as error:
+        _say(console, f"{str(error).rstrip('.')}.")
+        raise typer.Exit(1) from None
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(app(prog_name="python -m supertile.training"))

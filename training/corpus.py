@@ -1,0 +1,160 @@
+"""What a network is trained on: tiles of large pictures and their small versions, on disk, uint8, mapped into memory.
+
+A corpus is a folder with `large.npy` (N, S, S, 3) and, for each scale it was opened with, `small_x2.npy` and so on. The
+small pictures are made of whole tiles once, so that a crop of one has never seen an edge that the picture has not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..images.imresize import downscale
+from .errors import TrainingError
+from .pictures import make_picture
+
+Progress = Callable[[int, int], None]
+
+
+class Corpus:
+    """Pairs of tiles for one scale. `large` (N, S, S, 3) and `small` (N, S / scale, S / scale, 3), both uint8."""
+
+    def __init__(self, folder: Path, scale: int) -> None:
+        self.scale = scale
+        self.large = _mapped(folder / "large.npy")
+        if self.large.shape[1] % scale:
+            side = self.large.shape[1]
+            raise TrainingError(f"The tiles in {folder} have sides of {side} pixels, which {scale} does not divide")
+        path = folder / f"small_x{scale}.npy"
+        if not path.exists():
+            _shrink(self.large, path, scale)
+        self.small = _mapped(path)
+
+    def batch(self, seed: int, step: int, count: int, patch: int) -> tuple[Tensor, Tensor]:
+        """`count` random crops, flipped and turned: small (count, 3, patch, patch) and large, `scale` times as large.
+
+        Float32 in [0, 1]. The same arguments give the same crops, so that an interrupted training goes on as it would.
+        """
+        rng = np.random.default_rng([seed, step])
+        side = self.small.shape[1]
+        if patch > side:
+            raise TrainingError(f"A patch of {patch} pixels does not fit into small pictures of {side}")
+        crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        for _ in range(count):
+            n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - patch + 1, 2), int(rng.integers(8))
+            pair = (_crop(self.small[n], y, x, patch), _crop(self.large[n], y, x, patch, self.scale))
+            crops.append((_turned(pair[0], turn), _turned(pair[1], turn)))
+        return _as_tensor([small for small, _ in crops]), _as_tensor([large for _, large in crops])
+
+
+def generate(folder: Path, *, seed: int, count: int, size: int, workers: int, progress: Progress | None = None) -> None:
+    """Write `count` pictures of our own making, see `pictures`. Nothing is done where they are there already."""
+    _write(folder, f"seed {seed} size {size}", (count, size), partial(_made, seed, size), workers, progress)
+
+
+def collect(folder: Path, sources: list[Path], *, size: int, progress: Progress | None = None) -> None:
+    """Cut a user's own pictures into tiles; those smaller than a tile are left out."""
+    places = [place for source in sources for place in _places(source, size)]
+    if not places:
+        raise TrainingError(f"None of the {len(sources)} pictures is as large as a tile of {size}x{size} pixels")
+    _write(folder, f"own {len(places)} size {size}", (len(places), size), partial(_cut, places, size), 1, progress)
+
+
+def _write(
+    folder: Path,
+    origin: str,
+    shape: tuple[int, int],
+    make: Callable[[int], NDArray[np.uint8]],
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    count, size = shape
+    target, part, mark = folder / "large.npy", folder / "large.part.npy", folder / "origin.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = f"{origin} count {count}"
+    if target.exists() and mark.exists():
+        if mark.read_text().strip() != wanted:
+            raise TrainingError(f"{folder} holds another corpus ({mark.read_text().strip()}); name another folder")
+        return
+    tiles = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+    for done, tile in enumerate(_made_by(workers, make, count)):
+        tiles[done] = tile
+        if progress:
+            progress(done + 1, count)
+    tiles.flush()
+    del tiles
+    mark.write_text(wanted + "\n")
+    os.replace(part, target)
+
+
+def _made_by(workers: int, make: Callable[[int], NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    if workers <= 1:
+        yield from map(make, range(count))
+        return
+    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(make, range(count), chunksize=4)
+
+
+def _made(seed: int, size: int, index: int) -> NDArray[np.uint8]:
+    return make_picture(seed, index, size)
+
+
+def _places(source: Path, size: int) -> list[tuple[Path, int, int]]:
+    """Where tiles of a picture lie: side by side, the last ones moved back into the picture."""
+    try:
+        with Image.open(source) as picture:
+            width, height = picture.size
+    except OSError as error:
+        raise TrainingError(f"{source} cannot be read as a picture ({error})") from error
+    if min(width, height) < size:
+        return []
+    rows, columns = (sorted({min(at, side - size) for at in range(0, side, size)}) for side in (height, width))
+    return [(source, y, x) for y in rows for x in columns]
+
+
+def _cut(places: list[tuple[Path, int, int]], size: int, index: int) -> NDArray[np.uint8]:
+    source, y, x = places[index]
+    with Image.open(source) as picture:
+        return np.array(picture.convert("RGB").crop((x, y, x + size, y + size)))
+
+
+def _shrink(large: NDArray[np.uint8], path: Path, scale: int) -> None:
+    count, side = large.shape[:2]
+    part = path.with_suffix(".part.npy")
+    small = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, side // scale, side // scale, 3))
+    for n in range(count):
+        tile = torch.from_numpy(np.array(large[n])).permute(2, 0, 1).float() / 255
+        small[n] = (downscale(tile, scale) * 255).round().byte().permute(1, 2, 0).numpy()
+    small.flush()
+    os.replace(part, path)
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    try:
+        tiles: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"There is no corpus that can be read at {path.parent} ({error})") from error
+    return tiles
+
+
+def _crop(tile: NDArray[np.uint8], y: int, x: int, patch: int, scale: int = 1) -> NDArray[np.uint8]:
+    return tile[y * scale : (y + patch) * scale, x * scale : (x + patch) * scale]
+
+
+def _turned(tile: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """One of the eight symmetries of a square."""
+    tile = np.rot90(tile, turn % 4)
+    return tile[:, ::-1] if turn >= 4 else tile
+
+
+def _as_tensor(tiles: list[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float().div_(255)

@@ -1,0 +1,115 @@
+"""Networks before their training: the three families by name, and weights that already enlarge."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
+from .errors import TrainingError
+
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "HAT": (HAT, HATConfig),
+    "VapSR": (VapSR, VapSRConfig),
+    "HiT-SR": (HiTSR, HiTSRConfig),
+}
+
+
+def build(family: str, hyperparameters: dict[str, Any], seed: int) -> nn.Module:
+    """An untrained network with the family's own start, the same for the same seed. Raises TrainingError."""
+    if family not in FAMILIES:
+        raise TrainingError(f"There is no family {family!r}; there are {', '.join(FAMILIES)}")
+    network, config = FAMILIES[family]
+    known = {field.name for field in fields(config)}
+    if unknown := sorted(set(hyperparameters) - known):
+        raise TrainingError(f"{family} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net: nn.Module = network(config(**hyperparameters))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"No {family} network can be built so: {error}") from error
+    if isinstance(net, VapSR):
+        start_as_interpolation(net)
+    return channels_last(net)
+
+
+def hyperparameters_of(net: nn.Module) -> dict[str, Any]:
+    return asdict(net.config)  # type: ignore[call-overload]
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """The layout that convolutions over features with channels last want."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+def take_trunk(net: nn.Module, other: dict[str, Tensor]) -> list[str]:
+    """Copy every tensor of another network that has its name and shape here; returns the names of those left alone."""
+    mine = net.state_dict()
+    shared = {n: t for n, t in other.items() if n in mine and mine[n].shape == t.shape}
+    if len(shared) < len(mine) // 2:
+        raise TrainingError("The network to begin with has other hyper-parameters; hardly a tensor of it fits")
+    net.load_state_dict(mine | shared)
+    return [n for n in mine if n not in shared]
+
+
+@torch.no_grad()
+def start_as_interpolation(net: VapSR) -> None:
+    """Let an untrained VapSR enlarge bilinearly, so that its training begins where interpolation ends.
+
+    Three features carry the picture unchanged past the trunk, and the head's first and last convolutions interpolate
+    them; both activations leave positive numbers as they are. Everything else starts as it would, but in the head
+    contributes little at first.
+    """
+    c, head = net.config, net.upsampler
+    if c.in_channels != c.out_channels or c.scale not in (2, 3, 4):
+        return
+    colours = range(c.in_channels)
+    _pass_on(net.conv_first, colours)
+    net.conv_body.weight.mul_(0.1)
+    _zero(net.conv_body.bias)
+    if c.scale == 4:
+        _interpolate(_conv(head, 0), colours, 2)
+        _interpolate(_conv(head, 3), colours, 2)
+    else:
+        _pass_on(_conv(head, 0), colours)
+        _interpolate(_conv(head, 2), colours, c.scale)
+
+
+def _conv(head: nn.Module, index: int) -> nn.Conv2d:
+    conv = head.get_submodule(str(index))
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _pass_on(conv: nn.Conv2d, colours: range) -> None:
+    """The first output channels become the first input channels."""
+    for k in colours:
+        conv.weight[k] = 0
+        conv.weight[k, k, 1, 1] = 1
+        _zero(conv.bias, k)
+
+
+def _interpolate(conv: nn.Conv2d, colours: range, scale: int) -> None:
+    """The channels that a pixel shuffle makes one colour of become bilinear samples of that colour."""
+    offset = (torch.arange(scale) + 0.5) / scale - 0.5  # of each new pixel from the old one's centre
+    taps = torch.stack([(-offset).clamp_min(0), 1 - offset.abs(), offset.clamp_min(0)], 1)  # (scale, 3)
+    for k in colours:
+        for y in range(scale):
+            for x in range(scale):
+                row = k * scale**2 + y * scale + x
+                conv.weight[row] *= 0.1
+                conv.weight[row, : len(colours)] = 0
+                conv.weight[row, k] = taps[y][:, None] * taps[x][None, :]
+                _zero(conv.bias, row)
+
+
+def _zero(bias: Tensor | None, index: int | slice = slice(None)) -> None:
+    if bias is not None:
+        bias[index] = 0

@@ -1,0 +1,75 @@
+"""Pictures to learn from, made from a seed: scenes drawn three times too large, reduced, lit, and as if photographed.
+
+The same seed and size give the same picture with the same version of Pillow and NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from .drawings import draw_lines, draw_text
+from .fields import any_field, cloud
+from .leaves import draw_leaves
+
+FINER = 3
+"""How much finer than the picture a scene is drawn; reducing it is its antialiasing."""
+
+
+def make_picture(seed: int, index: int, size: int) -> NDArray[np.uint8]:
+    """Picture `index` of the series `seed`, (size, size, 3)."""
+    rng = np.random.default_rng([seed, index])
+    draw = (draw_leaves, draw_lines, draw_text)[rng.choice(3, p=[0.84, 0.1, 0.06])]
+    scene = draw(rng, size * FINER)
+    filter = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
+    reduced = np.array(scene.resize((size, size), filter)).astype(np.float32) / np.float32(255)
+    return (255 * photographed(rng, reduced)).round().astype(np.uint8)
+
+
+def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What light, lens, sensor and development do to a scene (H, H, 3) in [0, 1]; returns the same."""
+    size = scene.shape[0]
+    light = np.exp(rng.uniform(0, 0.8) * (cloud_of_light(rng, size) - 0.6))[..., None]
+    picture = torch.from_numpy(scene * light).permute(2, 0, 1)[None].float()
+    picture = blur(picture, sigma=max(0.0, rng.normal(0.35, 0.3)))
+    if rng.random() < 0.1:  # part of it out of focus
+        mask = torch.from_numpy(any_field(rng, size))
+        picture = torch.lerp(picture, blur(picture, sigma=rng.uniform(1, 3)), mask)
+    if rng.random() < 0.4:  # sharpened, as cameras and editors do
+        picture = picture + rng.uniform(0.1, 0.8) * (picture - blur(picture, sigma=rng.uniform(0.5, 1.2)))
+    developed = exposed(rng, picture[0].permute(1, 2, 0).clamp(0, 1).numpy())
+    if rng.random() < 0.06:
+        developed = np.repeat(developed.mean(2, keepdims=True), 3, axis=2)
+    noise = max(0.0, rng.normal(0, 1.2)) / 255
+    return (developed + noise * rng.standard_normal((size, size, 1), np.float32)).clip(0, 1).astype(np.float32)
+
+
+def exposed(rng: Generator, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A gamma that brings the median to a lightness that a photographer would choose."""
+    median = float(np.median(picture[::4, ::4]))
+    wanted = float(np.clip(rng.normal(0.45, 0.12), 0.12, 0.8))
+    gamma = np.log(wanted) / np.log(np.clip(median, 0.02, 0.95))
+    return picture ** np.float32(np.clip(gamma, 0.45, 2.2))
+
+
+def cloud_of_light(rng: Generator, size: int) -> NDArray[np.float32]:
+    """Uneven light: a very coarse cloud, (size, size) in [0, 1]."""
+    small = Image.fromarray(cloud(rng, 64)[:24, :24])
+    return np.array(small.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian, (N, C, H, W), the edge repeated."""
+    if sigma < 0.15:
+        return x
+    reach = int(np.ceil(3 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = taps / taps.sum()
+    n, c, h, w = x.shape
+    x = F.pad(x, (reach,) * 4, mode="replicate").reshape(n * c, 1, h + 2 * reach, w + 2 * reach)
+    return F.conv2d(F.conv2d(x, taps[None, None, :, None]), taps[None, None, None, :]).reshape(n, c, h, w)
