@@ -1,0 +1,123 @@
+"""Every example workflow in a real ComfyUI: it is listed, it runs as it is, and its result has the right size."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+from supertile.arch import VapSR, VapSRConfig
+
+FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.json"))
+PICTURE, CLIP = (40, 24), (64, 48)  # width, height
+SIZES = {
+    "Upscale a picture": (160, 96),
+    "Upscale a picture to 4K": (3840, 2304),
+    "Upscale a seamless texture": (80, 48),
+    "Upscale a video": (128, 96),
+    "Upscale a long video file": (128, 96),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def material(server, randomised) -> None:
+    """What the examples name: the picture that ComfyUI ships, a video, and models, small ones where there are none."""
+    for scale in (2, 4):
+        name = f"supertile-{scale}x.safetensors"
+        if name not in server.options("SupertileLoadUpscaleModel", "model_name"):
+            network = randomised(VapSR(VapSRConfig(scale=scale, num_feat=8, num_blocks=1, attention_dim=8)))
+            save_file(network.state_dict(), server.base / "models" / "upscale_models" / name)
+    slope = np.linspace(0, 255, PICTURE[0] * PICTURE[1] * 3).reshape(PICTURE[1], PICTURE[0], 3).astype(np.uint8)
+    Image.fromarray(slope).save(server.base / "input" / "example.png")
+    with av.open(str(server.base / "input" / "example.mp4"), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = *CLIP, "yuv420p"
+        for index in range(5):
+            picture = np.full((CLIP[1], CLIP[0], 3), 40 * index, np.uint8)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        output.mux(video.encode(None))
+
+
+def test_the_server_lists_and_serves_them(server):
+    assert sorted(server.get("/workflow_templates")["ComfyUI-Supertile"]) == EXAMPLES
+    for name in EXAMPLES:
+        path = f"/api/workflow_templates/ComfyUI-Supertile/{urllib.parse.quote(name)}"
+        assert server.get(f"{path}.json")["nodes"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}.jpg", timeout=30) as answer:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(server, name):
+    workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    result = server.run(prompt(workflow, server.get("/object_info"), video="example.mp4"))
+    assert result.status == "success", (result, server.log_text()[-3000:])
+    kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
+    (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))
+    if kinds[last] == "PreviewAny":  # of the report of what was written
+        ((text,),) = (result.outputs[last]["text"],)
+        name_of_file = next(line for line in text.splitlines() if line.startswith("file: ")).removeprefix("file: ")
+        path = server.base / "output" / "video" / name_of_file
+        assert path.suffix == ".mkv"
+    else:
+        (shown,) = result.outputs[last]["images"]
+        path = server.base / "output" / shown["subfolder"] / shown["filename"]
+    assert size_of(path) == SIZES[name]
+
+
+def test_all_sizes_are_known():
+    assert sorted(SIZES) == EXAMPLES
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return picture.size
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 5
+    return frames[0].width, frames[0].height
+
+
+# --- a workflow of the page -> a prompt --------------------------------------------------------------------------
+
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", DYNAMIC}
+
+
+def prompt(workflow: dict[str, Any], known: dict[str, Any], video: str) -> dict[str, Any]:
+    """What the page sends for a workflow; `video` where it would fill in the first video there is."""
+    ends = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    nodes = {}
+    for node in workflow["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        values = iter(node.get("widgets_values", []))
+        inputs = dict(widgets(known[node["type"]]["input"], values))
+        assert all(value == "image" for value in values), "values are left over"  # the button that uploads is one
+        inputs = {name: video if value is None else value for name, value in inputs.items()}
+        inputs |= {slot["name"]: ends[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        nodes[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return nodes
+
+
+def widgets(groups: dict[str, Any], values: Iterator[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names of the widgets of a node, in the page's order, with the values that a workflow keeps by place."""
+    for group in ("required", "optional"):
+        for name, (kind, *more) in groups.get(group, {}).items():
+            if not isinstance(kind, list) and kind not in WIDGETS:
+                continue  # a socket
+            value = next(values)
+            yield prefix + name, value
+            if kind == DYNAMIC:
+                chosen = next(option for option in more[0]["options"] if option["key"] == value)
+                yield from widgets(chosen["inputs"], values, f"{prefix}{name}.")
