@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+WEB_DIRECTORY = "./web"  # what ComfyUI serves to its page: the help of the nodes
+
 _HOMES = {
     "Cancelled": "inference.errors",
     "CheckpointError": "weights.errors",
