@@ -1,5 +1,5 @@
 # Two commands do everything on a bare machine with Python 3.10 to 3.13; each builds .venv if it is missing:
-#   make demo MODEL=model.safetensors IMAGE=photo.png     one picture, upscaled
+#   make demo     a picture and a clip that come with the package, enlarged; IMAGE=photo.png, MODEL=model.safetensors: yours
 #   make test                                             the tests
 
 # The first Python that fits, unless PYTHON says which.
@@ -12,10 +12,12 @@ OUT ?= out/$(basename $(notdir $(IMAGE))).png
 .PHONY: demo test lint clean
 
 demo: $(INSTALLED)
-	@if [ -z "$(MODEL)" ] || [ -z "$(IMAGE)" ]; then \
-		echo "Say which model and which picture: make demo MODEL=model.safetensors IMAGE=photo.png" >&2; exit 2; fi
 	@mkdir -p out
-	$(BIN)/supertile upscale "$(IMAGE)" "$(OUT)" --model "$(MODEL)" --overwrite
+ifeq ($(IMAGE),)
+	$(BIN)/supertile demo out/demo
+else
+	$(BIN)/supertile upscale "$(IMAGE)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") --overwrite
+endif
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -167,7 +167,16 @@ def upscale(
         list[Path], typer.Argument(metavar="SRC...", help="Pictures, videos, folders of them, or frames/%06d.png.")
     ],
     target: Annotated[str, typer.Argument(metavar="DST", help="A file, or a folder (for one file: ends in /).")],
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="FILE", help="The checkpoint.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FILE",
+            help="The checkpoint. Default: supertile-4x, which comes with the package; "
+            "supertile-2x for sizes up to 2x.",
+        ),
+    ] = None,
     size: Annotated[
         Any,
         typer.Option(
@@ -236,8 +245,10 @@ def upscale(
         jobs = _plan(sources, target, written_as)
 
         from .images.batch import upscale_image_files
+        from .images.size import factor_of
         from .inference.upscaler import Upscaler
         from .video.kinds import is_video_job
+        from .weights.bundle import bundled_for
         from .weights.loader import load_model
 
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
@@ -247,7 +258,7 @@ def upscale(
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
             upscaler = Upscaler(
-                load_model(model, mean=mean, base_window=base_window),
+                load_model(model or bundled_for(factor_of(size)), mean=mean, base_window=base_window),
                 device=device,
                 precision=precision.value,
                 tile=None if tile == "none" else tile,
@@ -382,6 +393,27 @@ def convert(
         _print_info(
             convert_checkpoint(file, out, dtype=dtype.value, mean=mean, base_window=base_window, overwrite=overwrite)
         )
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")] = Path("out/demo"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Enlarge a picture and a clip that come with the package, and show the picture beside bicubic."""
+    with _errors_as_sentences(debug), _sigterm_cleans_up():
+        from .demo.show import show
+        from .inference.upscaler import Upscaler
+        from .weights.bundle import bundled_for
+        from .weights.loader import load_model
+
+        console = Console(stderr=True)
+        with _progress(console, hidden=False) as progress, _warnings_once(console):
+            frames = progress.add_task("frames", total=None)
+            upscaler = Upscaler(load_model(bundled_for(None)), device=device)
+            for path in show(folder, upscaler, lambda state: progress.update(frames, **_shown(state))):
+                typer.echo(path)
 
 
 def _print_info(found: CheckpointInfo) -> None:

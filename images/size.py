@@ -63,6 +63,14 @@ def parse_size(text: str | None, width: int, height: int, scale: int) -> tuple[i
     raise SizeError(f"Size {text!r} is not understood; give {_FORMS}.")
 
 
+def factor_of(text: str | None) -> float | None:
+    """How many times larger a size makes every picture; None where that depends on the picture or is left open."""
+    if text is None:
+        return None
+    results = [parse_size(text, side, side, 4) for side in (1000, 3000)]
+    return results[0][0] / 1000 if results[1][0] == 3 * results[0][0] else None
+
+
 def check_size_words(text: str) -> None:
     """Raise parse_size's SizeError for words that mean nothing for any picture, before one is read."""
     errors = []

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from supertile import __version__
 from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app
+from supertile.weights import bundle
 from typer.testing import CliRunner
 
 
@@ -116,7 +118,38 @@ def test_wrong_usage_exits_2(folder, model):
         result = run("upscale", "a.png", "b.png", "--model", model, option)
         assert result.exit_code == 2, option
         assert option.split("=")[0] in result.stderr
-    assert run("upscale", "a.png", "b.png").exit_code == 2  # no model
+
+
+def test_without_a_model_the_bundled_ones_serve(folder):
+    assert run("upscale", "a.png", "b.png", "--device", "cpu").exit_code == 0
+    assert Image.open("b.png").size == (40, 32)
+    result = run("upscale", "a.png", "c.png", "--model", "supertile-2x", "--device", "cpu")
+    assert Image.open("c.png").size == (20, 16), result.output
+    info = json.loads(run("info", "supertile-4x", "--json").stdout)
+    assert (info["variant"], info["scale"], info["metadata"]["license"]) == ("VapSR-S", 4, "Apache-2.0")
+
+
+@pytest.mark.parametrize(
+    ("size", "model"), [("2x", "2x"), ("1.5x", "2x"), ("2.1x", "4x"), ("40x32", "4x"), ("4x", "4x")]
+)
+def test_the_size_chooses_among_the_bundled_models(folder, monkeypatch, size, model):
+    asked = []
+    monkeypatch.setattr("supertile.weights.loader.resolve", lambda path: asked.append(path) or bundle.resolve(path))
+    assert run("upscale", "a.png", "b.png", "--size", size, "--device", "cpu").exit_code == 0
+    assert asked == [f"supertile-{model}"]
+
+
+def test_demo(folder):
+    result = run("demo", "shown", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    paths = [Path(line) for line in result.stdout.splitlines()]
+    assert [path.name for path in paths] == ["picture.png", "picture_beside_bicubic.png", "clip.mp4"]
+    assert Image.open(paths[0]).size == (640, 480)
+    assert Image.open(paths[1]).size == (1284, 480)
+    with av.open(str(paths[2])) as clip:
+        stream = clip.streams.video[0]
+        assert (stream.width, stream.height, sum(1 for _ in clip.decode(stream))) == (512, 384, 50)
+    assert "ropped" not in result.stderr
 
 
 def test_a_warning_is_said_once(folder, model):

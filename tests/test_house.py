@@ -28,6 +28,7 @@ ARROWS = {
     "inference": {"arch", "weights"},
     "images": {"arch", "weights", "inference"},
     "analysis": {"arch", "weights", "inference", "images"},
+    "demo": {"weights", "inference", "images", "video"},
     "training": {"arch", "weights", "inference", "images", "analysis"},
     "video": {"arch", "weights", "inference", "images"},
 }
@@ -40,6 +41,7 @@ OUTSIDE = {
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
     "analysis": {"torch"},
+    "demo": {"torch"},
     "training": {"torch", "numpy", "PIL", "typer", "rich"},
     "video": {"torch", "numpy", "PIL", "av"},
     "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},

@@ -30,7 +30,7 @@ def build(family: str, hyperparameters: dict[str, Any], seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net: nn.Module = network(config(**hyperparameters))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise TrainingError(f"No {family} network can be built so: {error}") from error
     if isinstance(net, VapSR):
         start_as_interpolation(net)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..arch.layers import default_mean
 from .architectures import build_descriptor, build_skeleton, family_of, nearest_family, shapes_of
+from .bundle import resolve
 from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError
 from .files import CheckpointHeader, drop_strays, read_checkpoint, read_header
 from .shapes import OWN_METADATA_KEY, Hints
@@ -63,7 +64,8 @@ def load_model(
     spandrel_extra_arches where it is installed).
 
     Args:
-        path: a .safetensors, .pth, .pt, .ckpt or .bin file. Pickles are read without running any code.
+        path: a .safetensors, .pth, .pt, .ckpt or .bin file, or the name of a bundled network ("supertile-2x"; a file
+            of that name counts more). Pickles are read without running any code.
         mean: what HAT and HiT-SR subtract from their input, one value or one for each channel. Needed for networks
             trained by neosr, which uses 0.5 where the authors use the mean of DIV2K; weights cannot tell.
         base_window: the base window of HiT-SIR and HiT-SRF in pixels, where it is not the published 8.
@@ -71,7 +73,7 @@ def load_model(
     Raises:
         CheckpointError: one of its subclasses, as one sentence that names the file and what is wrong with it.
     """
-    header, state = read_checkpoint(path)
+    header, state = read_checkpoint(resolve(path))
     hints = Hints.of(header.metadata, header.config, mean, base_window)
     family = family_of(shapes_of(state))
     with _naming(header.path):
@@ -88,7 +90,7 @@ def inspect_checkpoint(
 
     Raises: as `load_model`, except that damage among the weights themselves is not seen.
     """
-    header = read_header(path)
+    header = read_header(resolve(path))
     shapes = shapes_of(header.tensors)
     family = family_of(shapes)
     with _naming(header.path):
@@ -133,7 +135,7 @@ def convert_checkpoint(
     Raises:
         CheckpointError: as `load_model`; also for a target that exists (unless `overwrite`) or cannot be written.
     """
-    target = Path(target)
+    source, target = resolve(source), Path(target)
     if dtype != "keep" and dtype not in DTYPES:
         raise ValueError(f"the dtype is keep, {', '.join(DTYPES)}, not {dtype!r}")
     info = inspect_checkpoint(source, mean=mean, base_window=base_window)

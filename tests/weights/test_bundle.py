@@ -1,0 +1,77 @@
+"""The bundled networks: found by name, ours, small, and as good as they say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import spandrel
+import torch
+from supertile.analysis.fidelity import psnr_y
+from supertile.weights.bundle import bundled_for, bundled_models, resolve
+from supertile.weights.loader import inspect_checkpoint, load_model
+
+
+def test_there_are_two_and_they_are_small():
+    models = bundled_models()
+    assert list(models) == ["supertile-2x", "supertile-4x"]
+    assert sum(path.stat().st_size for path in models.values()) < 700_000
+    for name, scale in (("supertile-2x", 2), ("supertile-4x", 4)):
+        info = inspect_checkpoint(name)
+        assert (info.family, info.variant, info.scale, info.dtype) == ("VapSR", "VapSR-S", scale, "fp16")
+        assert info.metadata["license"] == "Apache-2.0"
+        assert info.metadata["title"] == name
+        assert "photograph" in info.metadata["description"]
+
+
+def test_an_existing_file_counts_more_than_a_bundled_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_model("supertile-2x").scale == 2
+    shutil.copy(bundled_models()["supertile-4x"], "supertile-2x")
+    assert load_model("supertile-2x").scale == 4
+    assert str(resolve("none.safetensors")) == "none.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("factor", "name"), [(None, "supertile-4x"), (1.5, "supertile-2x"), (2, "supertile-2x"), (2.5, "supertile-4x")]
+)
+def test_which_one_serves(factor, name):
+    assert bundled_for(factor) == name
+
+
+def test_other_programs_open_them(tmp_path):
+    """As ComfyUI's own loader does: through spandrel, which knows VapSR once this package was imported."""
+    for name, path in bundled_models().items():
+        copy = shutil.copy(path, tmp_path / f"{name}.safetensors")
+        model = spandrel.ModelLoader().load_from_file(copy)
+        assert f"supertile-{model.scale}x" == name
+        with torch.inference_mode():
+            assert model(torch.full((1, 3, 12, 10), 0.5)).shape == (1, 3, 12 * model.scale, 10 * model.scale)
+
+
+@pytest.mark.parametrize("name", ["supertile-2x", "supertile-4x"])
+@pytest.mark.parametrize("colour", [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)])
+def test_flat_areas_stay_flat_and_keep_their_colour(name, colour):
+    """No checkerboard, no shift. Not at the very edge: there VapSR sees the black that it pads with."""
+    descriptor = load_model(name)
+    flat = torch.tensor(colour)[None, :, None, None].expand(1, 3, 96, 96).float()
+    with torch.inference_mode():
+        result = descriptor.model(flat)[
+            ..., 32 * descriptor.scale : -32 * descriptor.scale, 32 * descriptor.scale : -32 * descriptor.scale
+        ]
+    means = result.mean((2, 3), keepdim=True)
+    assert (means - torch.tensor(colour)[None, :, None, None]).abs().max() < 1 / 255
+    assert (result - means).abs().max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("name", ["supertile-2x", "supertile-4x"])
+def test_they_reach_the_figure_in_their_header(picture_pairs, read_rgb, name):
+    model = load_model(name)
+    figures = json.loads(inspect_checkpoint(name).metadata["psnr_y"])
+    values = []
+    with torch.inference_mode():
+        for small, large in picture_pairs("Set5", model.scale):
+            values.append(psnr_y(model(read_rgb(small)[None])[0], read_rgb(large), model.scale))
+    assert np.mean(values) == pytest.approx(figures["Set5"], abs=0.01)
