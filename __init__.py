@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .video.errors import VideoError
     from .video.report import VideoReport
     from .video.upscale import upscale_video
+    from .weights.bundle import bundled_models
     from .weights.errors import CheckpointError
     from .weights.loader import CheckpointInfo, convert_checkpoint, inspect_checkpoint, load_model
 
@@ -41,6 +42,7 @@ _HOMES = {
     "Upscaler": "inference.upscaler",
     "VideoError": "video.errors",
     "VideoReport": "video.report",
+    "bundled_models": "weights.bundle",
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",
@@ -57,6 +59,7 @@ __all__ = [
     "Upscaler",
     "VideoError",
     "VideoReport",
+    "bundled_models",
     "convert_checkpoint",
     "inspect_checkpoint",
     "load_model",

@@ -10,6 +10,7 @@ another one, PyTorch's own gradients are used. The values are the same up to rou
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -124,6 +125,7 @@ def _kernel_gradient() -> KernelGradient | None:
     if level not in ("AVX2", "AVX512"):
         return None
     try:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no CUDA
         from torch.utils.cpp_extension import load_inline
 
         flags = ["-O3", "-march=native", "-mprefer-vector-width=512", f"-DCPU_CAPABILITY_{level}"]

@@ -15,7 +15,7 @@ def bundled_models() -> dict[str, Path]:
 def resolve(name: str | Path) -> Path:
     """The file that is meant: one that exists, else the bundled network of that name, else the path as it is."""
     path = Path(name)
-    return path if path.exists() else bundled_models().get(str(name), path)
+    return path if path.is_file() else bundled_models().get(str(name), path)
 
 
 def bundled_for(factor: float | None) -> str:
