@@ -87,8 +87,7 @@ def train(
 
         if threads:
             torch.set_num_threads(threads)
-        family, hyperparameters = _named(NETWORKS, network, "network")
-        settings = replace(_named(CONFIGS, config, "config"), family=family, network=dict(hyperparameters), scale=scale)
+        settings = _named(CONFIGS, config, "config")(_named(NETWORKS, network, "network"), scale)
         for each in set_ or ():
             settings = _changed(settings, each)
         trainer = Trainer(settings, Corpus(corpus, scale), choose_device(device))

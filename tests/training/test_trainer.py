@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from supertile.training.config import CONFIGS, NETWORKS
 from supertile.training.errors import TrainingError
 from supertile.training.networks import build
 from supertile.training.trainer import Trainer
@@ -113,3 +114,13 @@ def test_an_unknown_network_is_said():
         build("SwinIR", {}, 0)
     with pytest.raises(TrainingError, match="no hyper-parameter 'width'"):
         build("VapSR", {"width": 3}, 0)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("VapSR-S", 156_964), ("HAT-S", 9_473_471), ("HiT-SIR", 772_064)])
+def test_published_names_are_the_published_networks(name, parameters):
+    settings = CONFIGS["pretrain"](NETWORKS[name], 2)
+    net = build(settings.family, {**settings.network, "scale": 2}, seed=0)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    finer = CONFIGS["finetune"](NETWORKS[name], 2)
+    assert finer.learning_rate < settings.learning_rate
+    assert finer.network == settings.network
