@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-LETTERS = 64  # a line
-SIZE, MARGIN, SPACING = 16, 16, 8  # pixels
+LETTERS = 56  # a line
+SIZE, MARGIN, SPACING = 28, 28, 14  # pixels
 PAPER, INK = (30, 32, 36), (228, 228, 224)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import folder_paths
@@ -14,6 +15,7 @@ from comfy_api.latest import io
 
 from ..inference.errors import UpscaleError
 from ..weights.architectures import family_of, shapes_of
+from ..weights.bundle import bundled_models
 from ..weights.errors import CheckpointError
 from ..weights.files import read_header
 from ..weights.loader import inspect_checkpoint
@@ -31,20 +33,31 @@ _families: dict[tuple[str, int, int], str | None] = {}
 def model_files(family: str | None = None) -> list[str]:
     """Names of the upscale models of one of our families, or of all readable ones, as ComfyUI's list names them.
 
-    ComfyUI asks for it several times for every prompt, so each file is looked into once.
+    The bundled ones come last in every list: whoever has no model yet finds one. ComfyUI asks for the lists several
+    times for every prompt, so each file is looked into once.
     """
     found = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
-    return [name for name, its in found.items() if its is not None and family in (None, its)]
+    own = [name for name, its in found.items() if its is not None and family in (None, its)]
+    return own + [name for name in _bundled() if name not in found]
 
 
 def model_path(name: str) -> Path:
     """Where a file of the list lies; names that lead elsewhere are not found."""
+    bundled = _bundled()
+    if name in bundled and folder_paths.get_full_path(MODELS, name) is None:
+        return bundled[name]
     return Path(folder_paths.get_full_path_or_raise(MODELS, name))
+
+
+@cache
+def _bundled() -> dict[str, Path]:
+    """The bundled models by the names of their files."""
+    return {path.name: path for path in bundled_models().values()}
 
 
 def file_state(name: str) -> tuple[int, int] | None:
     """Size and time of change: another file under the same name is loaded anew."""
-    path = folder_paths.get_full_path(MODELS, name)
+    path = folder_paths.get_full_path(MODELS, name) or _bundled().get(name)
     try:
         facts = os.stat(path) if path else None
     except OSError:
@@ -77,13 +90,6 @@ def input_files(suffixes: Collection[str]) -> list[str]:
     folder = folder_paths.get_input_directory()
     wanted = tuple(suffixes)
     return sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(wanted) and each.is_file())
-
-
-def input_problem(name: str) -> str | None:
-    """Why a file that a prompt names is not to be read, in a sentence; None when it is."""
-    if not isinstance(name, str) or not folder_paths.exists_annotated_filepath(name):
-        return f"{name!r} is no file of the input folder."
-    return None if os.path.isfile(input_path(name)) else f"{name!r} is a folder, not a file."
 
 
 def input_path(name: str) -> Path:
@@ -122,12 +128,14 @@ class NewFile:
 
 
 def new_file(place: Place, width: int, height: int) -> NewFile:
-    """The next free name at a place, for pictures of width x height. Raises UpscaleError for one outside of it."""
+    """The next free name at a place, for pictures of width x height. Raises UpscaleError for a prefix that has none."""
     base = folder_paths.get_directory_by_type(place.folder.value)
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(place.prefix, base, width, height)
     except Exception as error:  # it raises nothing narrower
         raise UpscaleError(f"the prefix {place.prefix!r} names no place in the {place.folder.value} folder") from error
+    if "%" in name:
+        raise UpscaleError(f"the prefix {place.prefix!r} has a % that stands for nothing that is known here")
     while (path := Path(folder, f"{name}_{counter:05}_{place.suffix}")).exists():
         counter += 1
     return NewFile(path, subfolder)

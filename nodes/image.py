@@ -38,7 +38,8 @@ class UpscaleImage(io.ComfyNode):
                 widgets.size(),
                 *widgets.computing(),
                 widgets.advanced(
-                    "seamless", list(SEAMLESS), "Sides that continue at the opposite side: textures, panoramas."
+                    "seamless", list(SEAMLESS), "Sides that meet, for textures and panoramas. x: left and right. "
+                    "y: top and bottom.",
                 ),
                 io.Boolean.Input(
                     "self_ensemble", default=False, advanced=True, optional=True,

@@ -81,7 +81,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
                 advanced=True,
                 optional=True,
                 tooltip="What the model computes in; pictures stay fp32. auto keeps fp32 for other nodes and lets "
-                "Upscale Image (Tiled) take half precision where it measures no difference that could be seen.",
+                "those of Supertile take half precision where it measures no difference that could be seen.",
             ),
             *more,
         ],

@@ -8,7 +8,6 @@ from typing import Any
 
 from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
-from torch import Tensor
 
 from ..images.size import runs_of_the_model
 from ..video.codecs import CONTAINERS, HARDWARE, SUFFIXES
@@ -98,7 +97,8 @@ class UpscaleVideoFile(io.ComfyNode):
                 widgets.size(),
                 io.String.Input(
                     "filename_prefix", default="video/Supertile",
-                    tooltip="How the name in the output folder begins; %width%, %date:yyyy-MM-dd% and such work.",
+                    tooltip="How the name in the output folder begins. %width%, %height%, %year%, %month%, %day%, "
+                    "%hour%, %minute% and %second% are filled in.",
                 ),
                 io.DynamicCombo.Input("format", options=formats, tooltip="Container. mkv holds whatever a source has."),
                 _quality(),
@@ -114,21 +114,14 @@ class UpscaleVideoFile(io.ComfyNode):
                     tooltip="Seconds to be upscaled; 0 is all there is.",
                 ),
                 widgets.advanced(
-                    "deinterlace", ["auto", "yes", "no"], "auto: frames that the source marks as interlaced."
+                    "deinterlace", ["auto", "yes", "no"], "auto: frames that the source marks as interlaced. yes: all. "
+                    "no: none.",
                 ),
             ],
             outputs=[io.Video.Output(), _report()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
-
-    @classmethod
-    def validate_inputs(cls, file: str, size: object = None, format: object = None) -> bool | str:
-        """In place of "is it in the list": files in folders, and those that came after the page was opened.
-
-        The groups of a DynamicCombo are always handed over, whether asked for or not.
-        """
-        return folders.input_problem(file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **others: object) -> object:
@@ -190,26 +183,20 @@ def _upscaled(
 
     bar = host.ProgressBar()
     bar(0, expected_frames(info) or 1)
-    first: list[Tensor] = []
 
     def progress(now: VideoProgress) -> None:
         bar(now.frames, now.expected or now.frames + 1)
 
-    def preview(picture: Tensor) -> None:
-        picture = picture.movedim(0, -1)
-        if not first:
-            first.append(host.thumbnail(picture))
-        bar.preview(picture)
-
     with upscaler_for(model, *runs[-1], options) as upscaler:
         report = upscale_video(
             source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
-            preview=preview, cancelled=host.cancelled, **encoding, **source.arguments,
+            cancelled=host.cancelled, **encoding, **source.arguments,
         )  # fmt: skip
+    # No pictures on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
+    # place of the result. For the same reason nothing is shown of what a browser does not play.
+    shown: Any = None
     if _plays_in_a_browser(report):
-        shown: Any = ui.PreviewVideo([ui.SavedResult(target.path.name, target.subfolder, place.folder)])
-    else:
-        shown = ui.PreviewImage(first[0][None].float() / 255, cls=cls)
+        shown = ui.PreviewVideo([ui.SavedResult(target.path.name, target.subfolder, place.folder)])
     return io.NodeOutput(InputImpl.VideoFromFile(str(target.path)), _told(report), ui=shown)
 
 

@@ -42,7 +42,6 @@ class FrameUpscaler:
     """Turns frames of `info` into frames of width x height in `layout` and `colour`.
 
     reuse_static: a tile that equals the same tile of the frame before is not computed again.
-    preview: called with the picture of each frame, (1 or 3, H, W) in [0, 1], on the Upscaler's device.
     """
 
     def __init__(
@@ -55,9 +54,8 @@ class FrameUpscaler:
         width: int,
         height: int,
         reuse_static: bool = True,
-        preview: Callable[[Tensor], None] | None = None,
     ) -> None:
-        self._upscaler, self._info, self._reuse_static, self._preview = upscaler, info, reuse_static, preview
+        self._upscaler, self._info, self._reuse_static = upscaler, info, reuse_static
         self._layout, self._colour = layout, colour
         self._width, self._height = width, height
         self._runs = len(list(runs_of_the_model(info.width, info.height, (width, height), upscaler.scale)))
@@ -123,8 +121,6 @@ class FrameUpscaler:
         if alpha is not None and frame.alpha is not None:
             alpha = keep_in_local_range(alpha, frame.alpha, seamless=self._upscaler.seamless)
         color, alpha = self._resized(color, alpha)
-        if self._preview is not None:
-            self._preview(color)
         if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:

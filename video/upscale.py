@@ -25,8 +25,6 @@ from .source import open_source
 from .target import open_target
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..inference.upscaler import Upscaler
 
 _log = logging.getLogger(__name__)
@@ -52,7 +50,6 @@ def upscale_video(
     streams_from: str | Path | BinaryIO | None = None,
     metadata: Mapping[str, str] | None = None,
     progress: Callable[[VideoProgress], None] | None = None,
-    preview: Callable[[Tensor], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> VideoReport:
@@ -81,8 +78,6 @@ def upscale_video(
             frames from memory, which have none.
         metadata: further tags for the file.
         progress: called in the caller's thread after each frame that has been upscaled.
-        preview: called in the caller's thread with each upscaled picture before it is written, (1 or 3, H, W), RGB in
-            [0, 1], on the upscaler's device; not to be changed or kept.
         cancelled: asked before every batch of tiles; when it returns True, the job ends with `Cancelled`. What it
             raises goes through.
         warn: called with one sentence for whatever cannot be kept as it was. Default: the log. The sentences are in the
@@ -134,7 +129,7 @@ def upscale_video(
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
-            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, preview, cancelled, warnings)
+            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
         except BaseException:
             sink.discard()
             raise
@@ -151,15 +146,13 @@ def _run(
     target: str,
     reuse_static: bool,
     progress: Callable[[VideoProgress], None] | None,
-    preview: Callable[[Tensor], None] | None,
     cancelled: Callable[[], bool] | None,
     warnings: list[str],
 ) -> VideoReport:
     info = source.info
     larger = FrameUpscaler(
-        upscaler, info, sink.layout, sink.colour,
-        width=sink.width, height=sink.height, reuse_static=reuse_static, preview=preview,
-    )  # fmt: skip
+        upscaler, info, sink.layout, sink.colour, width=sink.width, height=sink.height, reuse_static=reuse_static
+    )
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
     done = 0

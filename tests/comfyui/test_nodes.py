@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from .server import node
+
 LOADERS = {
     "SupertileLoadHATModel": "one.safetensors",
     "SupertileLoadVapSRModel": "two.safetensors",
     "SupertileLoadHiTSRModel": "more/three.safetensors",
 }
 ANY = "SupertileLoadUpscaleModel"
-
-
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs}
+BUNDLED = ["supertile-2x.safetensors", "supertile-4x.safetensors"]
 
 
 def pictures(server, name: str, *shape: int) -> str:
@@ -48,9 +47,9 @@ def test_the_pack_is_loaded(server):
 def test_each_loader_lists_the_files_of_its_family(server):
     for loader, name in LOADERS.items():
         own = [each for each in server.options(loader, "model_name") if not each.startswith("added")]
-        assert own == [name]
+        assert own == [name, *BUNDLED]
     everything = server.options(ANY, "model_name")
-    assert {*LOADERS.values(), "four.safetensors"} <= set(everything)
+    assert {*LOADERS.values(), "four.safetensors", *BUNDLED} <= set(everything)
     assert not {"broken.safetensors", "lora.safetensors"} & set(everything)
     assert server.log_text().count("broken.safetensors: ") == 1  # said once, however often the lists are asked for
 
@@ -104,6 +103,21 @@ def test_a_file_that_changes_is_loaded_anew(server, shown, model_files):
     before = shown(nodes, "core")
     (model_files / "added_later.safetensors").write_bytes((model_files / "one.safetensors").read_bytes())
     assert not shown(nodes, "core").equal(before)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_bundled_models_work_without_any_file(server, shown, name):
+    nodes = {
+        **loaded_and_shown(server),
+        "model": node(ANY, model_name=name),
+        "core": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0]),
+    }
+    scale = 2 if "2x" in name else 4
+    larger = shown(nodes, "core")
+    assert larger.shape == (1, 24 * scale, 36 * scale, 3)
+    small = torch.nn.functional.avg_pool2d(larger.movedim(-1, 1), scale).movedim(1, -1)
+    source = torch.load(server.base / "input" / "small.pt", weights_only=True)
+    assert (small - source).abs().mean() < 0.02  # a picture of the same, not noise
 
 
 # --- the core's loader -------------------------------------------------------------------------------------------

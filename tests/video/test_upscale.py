@@ -311,13 +311,6 @@ def test_the_depth_can_be_chosen(make_video, double, tmp_path, depth, expected):
     assert report.pixel_format == expected
 
 
-def test_pictures_are_shown_on_the_way(make_video, double, tmp_path):
-    seen: list[torch.Tensor] = []
-    upscale_video(picture_file(make_video), tmp_path / "out.mkv", double, preview=lambda p: seen.append(p.clone()))
-    assert [picture.shape for picture in seen] == [(3, 96, 128)] * 5
-    assert all(0 <= picture.min() and picture.max() <= 1 for picture in seen)
-
-
 def test_a_target_that_exists_is_refused_and_kept(make_video, identity, tmp_path):
     source, target = picture_file(make_video), tmp_path / "out.mkv"
     target.write_bytes(b"dear")
