@@ -32,8 +32,8 @@ class VideoInput:
     def info(self) -> VideoInfo:
         """What the source says of itself. Raises VideoError."""
         source = views(self.source, 1)[0] if isinstance(self.source, io.BytesIO) else self.source
-        rate = self.arguments.get("frame_rate")
-        with closing(open_source(source, frame_rate=rate, warn=lambda sentence: None)) as frames:
+        rate, stream = (self.arguments.get(name) for name in ("frame_rate", "stream"))
+        with closing(open_source(source, frame_rate=rate, stream=stream, warn=lambda sentence: None)) as frames:
             return frames.info
 
 
@@ -69,7 +69,7 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"the video {os.fspath(source)!r} is not there any more; load it again")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        return VideoInput(source, trim(*window))
+        return VideoInput(source, trim(*window) | {"stream": 0})  # the one that ComfyUI takes for the video
     if not hasattr(video, "get_components"):
         raise UpscaleError(f"a {type(video).__name__} is no video; use the output of Load Video or Create Video")
     return _from_components(video.get_components(), lossless_sound)

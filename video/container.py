@@ -118,10 +118,11 @@ def _head_of_file_object(source: BinaryIO, name: str) -> bytes:
     return head
 
 
-def best_video_stream(container: av.container.InputContainer, name: str) -> Any:
-    """The stream to upscale: no cover art, the default one before others, then the largest, then the first.
+def video_stream_of(container: av.container.InputContainer, name: str, number: int | None = None) -> Any:
+    """The stream to upscale: no cover art; of the others the one of that number, from 0, or the best.
 
-    Raises VideoError when there is none, it cannot be decoded, or it declares absurd dimensions.
+    The best is the default one before others, then the largest, then the first. Raises VideoError when there is none,
+    it cannot be decoded, or it declares absurd dimensions.
     """
     streams = [s for s in container.streams.video if not _is_still(s)]
     if not streams:
@@ -129,6 +130,10 @@ def best_video_stream(container: av.container.InputContainer, name: str) -> Any:
         held += " and sound" if container.streams.audio and container.streams.video else ""
         held += ", only sound" if container.streams.audio and not container.streams.video else ""
         raise VideoError(f"{name} holds {held}.")
+    if number is not None and number >= len(streams):
+        raise VideoError(f"{name} has no video stream {number}; the last is {len(streams) - 1}.")
+    if number is not None:
+        streams = [streams[number]]
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise VideoError(f"{name} holds video of a codec that this build of FFmpeg cannot decode.")

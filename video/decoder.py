@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import av
 
-from .container import best_video_stream, name_of, open_container, reason
+from .container import name_of, open_container, reason, video_stream_of
 from .errors import VideoError
 from .frames import ReadReport
 
@@ -28,16 +28,19 @@ _LOOK_BACK = (Fraction(0), Fraction(2), Fraction(15))
 
 
 class Decoder:
-    """The best video stream of a file. `stream` and `container` are PyAV's, for whoever describes them.
+    """A video stream of a file. `stream` and `container` are PyAV's, for whoever describes them.
 
-    Raises VideoError as `open_container` and `best_video_stream` do.
+    Raises VideoError as `open_container` and `video_stream_of` do.
     """
 
     container: Any
     stream: Any
 
-    def __init__(self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
+    ) -> None:
         self.name = name_of(source)
+        self._number = number
         self._source = source
         self._report = report
         self._warn = warn
@@ -49,7 +52,7 @@ class Decoder:
         given = source if isinstance(source, (str, Path)) else _Unclosed(source)
         self.container = open_container(given)  # type: ignore[arg-type]
         try:
-            self.stream = best_video_stream(self.container, self.name)
+            self.stream = video_stream_of(self.container, self.name, self._number)
             context = self.stream.codec_context
             alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"
             if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):

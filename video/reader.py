@@ -49,11 +49,12 @@ def check_span(start: Fraction | float | None, end: Fraction | float | None) -> 
 
 
 class VideoReader:
-    """Frames of the best video stream of a local file, one by one, in the order and at the times they are shown.
+    """Frames of a video stream of a local file, one by one, in the order and at the times they are shown.
 
     source: a path, or a seekable binary file object, which is read from its start and left open.
     start, end: seconds from the stream's own first picture; frames with start <= time < end are given. None: all.
     deinterlace: "auto" (frames that are flagged interlaced), "yes" (all) or "no"; one frame for each frame.
+    stream: which of its video streams, from 0, covers not counted; None: see `video_stream_of`.
     warn: called with a sentence for what was found on the way, each kind once; default Python's warnings.
 
     `info` is known from the start (the first frame is decoded on opening), with `start_pts`, `duration` and `frames` of
@@ -76,6 +77,7 @@ class VideoReader:
         start: Fraction | float | None = None,
         end: Fraction | float | None = None,
         deinterlace: str = "auto",
+        stream: int | None = None,
         warn: Callable[[str], None] = say_as_warning,
     ) -> None:
         if deinterlace not in DEINTERLACE:
@@ -86,7 +88,7 @@ class VideoReader:
         self._warn = warn
         self._warned: set[str] = set()
         self._reformatter = VideoReformatter()
-        self._decoder = Decoder(source, self.report, warn)
+        self._decoder = Decoder(source, self.report, warn, stream)
         try:
             self._describe_and_seek(first_second, last_second, deinterlace)
         except BaseException:

@@ -23,6 +23,7 @@ def open_source(
     start: Fraction | float | None = None,
     end: Fraction | float | None = None,
     deinterlace: str = "auto",
+    stream: int | None = None,
     warn: Callable[[str], None] = say_as_warning,
 ) -> FrameSource:
     """Open anything frames come from; the caller closes it.
@@ -31,7 +32,7 @@ def open_source(
     ("frames/%06d.png"), a list of picture files, a seekable binary file object, or an iterable of RGB frames, as
     `ArrayReader` takes them.
     frame_rate: needed for pictures and frames, which have no times of their own; not allowed for a file that has.
-    start, end: seconds from the first frame, half open. deinterlace: of video files; see `VideoReader`.
+    start, end: seconds from the first frame, half open. deinterlace, stream: of video files; see `VideoReader`.
 
     Raises VideoError for what cannot be read and for arguments that do not fit the source.
     """
@@ -42,10 +43,12 @@ def open_source(
         _refuse(frame_rate, path)
         if path.is_file() and _is_animated_webp(path):
             return AnimatedWebpReader(path, start=start, end=end)
-        return VideoReader(path, start=start, end=end, deinterlace=deinterlace, warn=warn)
+        return VideoReader(path, start=start, end=end, deinterlace=deinterlace, stream=stream, warn=warn)
     if hasattr(source, "read"):
         _refuse(frame_rate, source)
-        return VideoReader(cast(BinaryIO, source), start=start, end=end, deinterlace=deinterlace, warn=warn)
+        return VideoReader(
+            cast(BinaryIO, source), start=start, end=end, deinterlace=deinterlace, stream=stream, warn=warn
+        )
     if isinstance(source, (list, tuple)) and source and all(isinstance(each, (str, os.PathLike)) for each in source):
         return ImageSequenceReader(source, _needed(frame_rate, "a list"), start=start, end=end, warn=warn)
     if not isinstance(source, Iterable):

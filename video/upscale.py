@@ -45,6 +45,7 @@ def upscale_video(
     end: Fraction | float | None = None,
     frame_rate: Fraction | float | None = None,
     deinterlace: str = "auto",
+    stream: int | None = None,
     reuse_static: bool = True,
     overwrite: bool = False,
     streams_from: str | Path | BinaryIO | None = None,
@@ -71,6 +72,8 @@ def upscale_video(
         start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
         frame_rate: of numbered pictures or an iterable; a file has its own times.
         deinterlace: "auto" (frames flagged interlaced), "yes" or "no".
+        stream: which of the video streams of a file, from 0; None is the default one, else the largest. The others
+            are copied.
         reuse_static: do not compute again a tile that equals the same tile of the frame before, to the bit. The
             results are the same.
         overwrite: replace `target` if it exists. The source is never replaced.
@@ -100,7 +103,9 @@ def upscale_video(
     beside: Any = source  # the same file, for the streams beside the picture
     if hasattr(source, "read") and hasattr(source, "seek"):
         source, beside = views(source, 2)  # type: ignore[arg-type]
-    frames = open_source(source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, warn=say)
+    frames = open_source(
+        source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, stream=stream, warn=say
+    )
     try:
         info = frames.info
         width, height = target_size(size, info, upscaler.scale)

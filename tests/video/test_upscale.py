@@ -260,6 +260,17 @@ def test_a_binary_file_is_a_source_with_its_sound(nasa, identity, tmp_path):
     assert packets(tmp_path / "out.mkv", 1)
 
 
+def test_another_stream_can_be_chosen(nasa, identity, tmp_path):
+    """That file has two; the larger one is not the first."""
+    sizes = []
+    for stream in (None, 0, 1):
+        report = upscale_video(nasa, tmp_path / "out.mkv", identity, stream=stream, end=0.2, overwrite=True)
+        sizes.append(report.source_size)
+    assert sizes == [(480, 270), (320, 180), (480, 270)]
+    with pytest.raises(VideoError, match="has no video stream 2; the last is 1"):
+        upscale_video(nasa, tmp_path / "none.mkv", identity, stream=2)
+
+
 def test_frames_from_memory_and_numbered_pictures_and_back(double, tmp_path):
     frames = [np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8) for i in range(4)]
     pattern = tmp_path / "frames" / "%03d.png"
