@@ -187,7 +187,12 @@ def upscale(
         ),
     ] = None,
     tile: Annotated[
-        Any, typer.Option(parser=_number_or("auto", "none", at_least=1), metavar="auto|none|N", help="Tile size.")
+        Any,
+        typer.Option(
+            parser=_number_or("auto", "whole", "none", at_least=1),
+            metavar="auto|whole|N",
+            help="Tile size; whole pictures, in strips, need memory that auto finds out about.",
+        ),
     ] = "auto",
     overlap: Annotated[
         Any, typer.Option(parser=_number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")
@@ -261,7 +266,7 @@ def upscale(
                 load_model(model or bundled_for(factor_of(size)), mean=mean, base_window=base_window),
                 device=device,
                 precision=precision.value,
-                tile=None if tile == "none" else tile,
+                tile="whole" if tile == "none" else tile,
                 overlap=overlap,
                 batch=batch,
                 seamless=seamless.value,
@@ -373,7 +378,10 @@ def info(
 
             typer.echo(json.dumps(dataclasses.asdict(found), indent=2, default=str))
         else:
-            _print_info(found)
+            from .inference.memory import planned
+            from .weights.loader import load_model
+
+            _print_info(found, planned(load_model(file)))
 
 
 @app.command()
@@ -416,7 +424,7 @@ def demo(
                 typer.echo(path)
 
 
-def _print_info(found: CheckpointInfo) -> None:
+def _print_info(found: CheckpointInfo, memory: str | None = None) -> None:
     table = Table(show_header=False, box=None)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -430,6 +438,8 @@ def _print_info(found: CheckpointInfo) -> None:
         *((name, value) for name, value in found.hyperparameters.items() if name != "scale"),
         *found.metadata.items(),
     ]
+    if memory is not None:
+        rows.append(("memory", memory))
     if found.not_inferable:
         rows.append(("not in the file", ", ".join(found.not_inferable)))
     for name, value in rows:

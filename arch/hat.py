@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 
 from .layers import (
     Constants,
-    Upsample,
     conv2d,
     default_mean,
     grid_from_windows,
@@ -32,9 +32,9 @@ from .layers import (
     reflect_to,
     round_up,
     to_features,
-    to_image,
     windows_of,
 )
+from .strips import Job, Network, Strips, Upsample, bounds_of, convolved, convolved_rows, cropped, cut, joined, together
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,6 @@ def position_bias(table: Tensor, index: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.T.reshape(1, table.shape[1], *index.shape).contiguous()
 
 
-def shift_mask(window: int, shift: int, across_rows: bool, across_columns: bool) -> Tensor:
-    """What a window at the border of a shifted grid adds to its logits: -100 between pixels that are not neighbours.
-
-    Such a window holds the last `window - shift` and, wrapped around, the first `shift` rows (or columns) of the
-    picture. (L, L), 0 or -100 as in Swin.
-    """
-    part = (torch.arange(window) >= window - shift).int()
-    region = part[:, None] * 2 * int(across_rows) + part[None, :] * int(across_columns)
-    region = region.reshape(-1)
-    return (region[:, None] != region[None, :]) * -100.0
-
-
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
     """softmax(scale q kᵀ + bias) v, fused; q (B, heads, L, D), k and v (B, heads, L', D) -> (B, L, heads D)."""
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
@@ -188,75 +176,50 @@ class WindowAttention(Heads):
             ("bias", dtype), (table,), lambda: position_bias(table, window_bias_index(self.window_size), dtype)
         )
 
-    def mask(self, shift: int, across: tuple[bool, bool], like: Tensor) -> Tensor:
-        return self.constants.get(
-            ("mask", shift, across, like.dtype, like.device),
-            (),
-            lambda: shift_mask(self.window_size, shift, *across).to(like),
-        )
+    def add_to(self, residual: Tensor, n: Tensor, shift: int, start: int, height: int) -> Tensor:
+        """residual + W-MSA(n), both (B, h, W, C); writes to `residual`.
 
-    def add_to(self, residual: Tensor, n: Tensor, shift: int) -> Tensor:
-        """residual + W-MSA(n), both (B, H, W, C) with sides that are multiples of the window; writes to `residual`.
-
-        A shifted grid is not rolled: its inner windows are a slice of `n`, and only those that wrap around the lower
-        or right border (four kinds of window in all) are put together from parts and masked.
+        They are rows `start` to `start + h` of a picture `height` rows high. A shifted grid is not rolled: windows
+        that would wrap around a border are cut there, which is what their mask of -100 between both parts comes to.
         """
-        bias = self.bias(self.qkv.weight.dtype)
-        for rows, columns in shifted_regions(n.shape[1], n.shape[2], self.window_size, shift):
-            across = (len(rows) > 1, len(columns) > 1)
-            region_bias = bias + self.mask(shift, across, bias) if any(across) else bias
-            update = self._attend(take_region(n, rows, columns), region_bias)
-            put_region(residual, rows, columns, update)
+        whole = self.bias(self.qkv.weight.dtype)
+        by_axis = whole.unflatten(3, (self.window_size, -1)).unflatten(2, (self.window_size, -1))
+        for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
+            for left, right, columns in window_spans(0, n.shape[2], n.shape[2], self.window_size, shift):
+                at = (slice(None), slice(top - start, bottom - start), slice(left, right))
+                bias, window = whole, (rows.stop - rows.start, columns.stop - columns.start)
+                if window != (self.window_size, self.window_size):
+                    bias = by_axis[:, :, rows, columns, rows, columns].flatten(4, 5).flatten(2, 3)
+                residual[at] += self._attend(n[at], window, bias)
         return residual
 
-    def _attend(self, region: Tensor, bias: Tensor) -> Tensor:
+    def _attend(self, region: Tensor, window: tuple[int, int], bias: Tensor) -> Tensor:
         """(B, H', W', C) of whole windows -> the same, attended."""
-        w, h = self.window_size, self.num_heads
+        h = self.num_heads
         qkv_weight, qkv_bias, proj_weight = self.projections()
-        x = windows_of(region, (w, w))
+        x = windows_of(region, window)
         out = torch.empty(x.shape, dtype=proj_weight.dtype, device=x.device)
         for i in chunks(len(x), x.device):
             q, k, v = linear(x[i], qkv_weight, qkv_bias).unflatten(-1, (3, h, -1)).permute(2, 0, 3, 1, 4)
             out[i] = linear(attention(q, k, v, bias, self.scale), proj_weight, self.proj.bias)
-        return grid_from_windows(out, grid_of_windows(region, (w, w))).flatten(3, 4).flatten(1, 2)
+        return grid_from_windows(out, grid_of_windows(region, window)).flatten(3, 4).flatten(1, 2)
 
 
-Span = tuple[tuple[int, int], ...]
-"""Where a run of rows or columns of a shifted grid lies in the picture: one (start, length), or two when it wraps."""
+def window_spans(start: int, stop: int, size: int, window: int, shift: int) -> Iterator[tuple[int, int, slice]]:
+    """The runs of windows of one kind along an axis of `size`, from `start` to `stop`, which lie on the shifted grid.
 
-
-def shifted_regions(height: int, width: int, window: int, shift: int) -> Iterator[tuple[Span, Span]]:
-    """The regions of a shifted window grid whose windows share a mask: inner, right border, lower border, corner."""
-
-    def spans(size: int) -> list[Span]:
-        if shift == 0:
-            return [((0, size),)]
-        inner: list[Span] = [((shift, size - window),)] if size > window else []
-        return [*inner, ((size - window + shift, window - shift), (0, shift))]
-
-    for rows in spans(height):
-        for columns in spans(width):
-            yield rows, columns
-
-
-def take_region(x: Tensor, rows: Span, columns: Span) -> Tensor:
-    """The region (B, H', W', C) of (B, H, W, C); a view where it does not wrap."""
-    parts = [x.narrow(1, *span) for span in rows]
-    x = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-    parts = [x.narrow(2, *span) for span in columns]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-
-
-def put_region(x: Tensor, rows: Span, columns: Span, update: Tensor) -> None:
-    """Add `update` (B, H', W', C) to the region of `x` it was taken from."""
-    at_row = 0
-    for row, height in rows:
-        at_column = 0
-        for column, width in columns:
-            part = update[:, at_row : at_row + height, at_column : at_column + width]
-            x[:, row : row + height, column : column + width] += part
-            at_column += width
-        at_row += height
+    (start, stop, which part of a window they are): all of it, or at the ends what a shifted grid leaves of one.
+    """
+    if shift == 0:
+        yield start, stop, slice(0, window)
+        return
+    if start == 0:
+        yield 0, shift, slice(window - shift, window)
+    inner = max(start, shift), min(stop, size - window + shift)
+    if inner[0] < inner[1]:
+        yield *inner, slice(0, window)
+    if stop == size:
+        yield size - window + shift, size, slice(0, window - shift)
 
 
 def chunks(windows: int, device: torch.device) -> Iterator[slice]:
@@ -288,14 +251,18 @@ class ChannelGate(nn.Module):
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, squeeze_dim, 1), nn.ReLU(), nn.Conv2d(squeeze_dim, dim, 1)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean((1, 2), keepdim=True, dtype=torch.float32)  # (B, 1, 1, C)
+    def forward(self, mean: Tensor) -> Tensor:
+        """(B, 1, 1, C) -> the same."""
         _, squeeze, _, excite = self.attention
         return torch.sigmoid(conv2d(F.relu(conv2d(mean, squeeze)), excite).float())
 
 
 class ChannelAttention(nn.Module):
-    """CAB without its last product: the convolved features and the gate to scale them with."""
+    """CAB in two sweeps over the picture, because its gate comes from a mean over the whole of it.
+
+    The mean of what the second convolution gives follows from sums over what it is given. So the first sweep keeps the
+    narrow features between both convolutions, the second computes the wide ones where they are used.
+    """
 
     def __init__(self, dim: int, compress_dim: int, squeeze_dim: int) -> None:
         super().__init__()
@@ -306,15 +273,38 @@ class ChannelAttention(nn.Module):
             ChannelGate(dim, squeeze_dim),
         )
 
-    def forward(self, n: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, C) -> features (B, H, W, C) and gate (B, 1, 1, C)."""
-        narrow, _, wide, gate = self.cab
-        features = conv2d(F.gelu(conv2d(n, narrow)), wide)
-        return features, gate(features)
+    def narrow(self, n: Strips) -> Strips:
+        """The features between both convolutions."""
+        return convolved(n, self.cab[0]).map(F.gelu)
+
+    def gate(self, narrow: Tensor) -> Tensor:
+        """What to scale the features with; (B, H, W, C') of the whole picture -> (B, 1, 1, C)."""
+        wide = self.cab[2]
+        assert isinstance(wide, nn.Conv2d)
+        return self.cab[3](mean_of_convolution(narrow, wide))
+
+    def features(self, narrow: Tensor, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of the features, fp32."""
+        return convolved_rows(narrow, self.cab[2], start, stop).float()
+
+
+def mean_of_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The mean over all pixels of a 3x3 convolution padded with zeros, without computing it; (B, 1, 1, C) fp32.
+
+    Each of its nine taps sums the picture but for the row and the column that it never reaches.
+    """
+    total, rows, columns = x.sum((1, 2), dtype=torch.float32), x[:, [-1, 0]].float(), x[:, :, [-1, 0]].float()
+    row_sums, column_sums, corners = rows.sum(2), columns.sum(1), rows[:, :, [-1, 0]]
+    sums = total[:, None, None].repeat(1, 3, 3, 1)
+    sums[:, 0::2] -= row_sums[:, :, None]  # the upper taps miss the last row, the lower ones the first
+    sums[:, :, 0::2] -= column_sums[:, None]
+    sums[:, 0::2, 0::2] += corners
+    mean = torch.einsum("byxi,oiyx->bo", sums, conv.weight.float()) / (x.shape[1] * x.shape[2])
+    return (mean if conv.bias is None else mean + conv.bias.float())[:, None, None]
 
 
 class HAB(nn.Module):
-    """Hybrid attention block; (B, H, W, C) -> (B, H, W, C), the trunk in fp32."""
+    """Hybrid attention block; (B, H, W, C) -> (B, H, W, C) with sides that are multiples of the window; in fp32."""
 
     def __init__(self, c: HATConfig, num_heads: int, shift: int) -> None:
         super().__init__()
@@ -326,12 +316,30 @@ class HAB(nn.Module):
         self.norm2 = nn.LayerNorm(c.embed_dim)
         self.mlp = Mlp(c.embed_dim, c.mlp_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        n = layer_norm(x, self.norm1).to(self.attn.qkv.weight.dtype)
-        features, gate = self.conv_block(n)
-        y = torch.addcmul(x, features.float(), gate, value=self.conv_scale)
-        y = self.attn.add_to(y, n, self.shift)
-        return y + self.mlp(layer_norm(y, self.norm2))
+    def forward(self, x: Tensor, job: Job, into: Tensor | None = None) -> Tensor:
+        """into: see `joined`; may be `x`."""
+        height = x.shape[1]
+        kept: list[Tensor] = []  # of a picture of one strip, its normalised features
+
+        def normalised(part: Tensor) -> Tensor:
+            n = layer_norm(part, self.norm1).to(self.attn.qkv.weight.dtype)
+            if part.shape[1] == height:
+                kept.append(n)
+            return n
+
+        narrow = joined(self.conv_block.narrow(cut(x, bounds_of(height, job.rows)).map(normalised)), job)
+        gate = self.conv_block.gate(narrow)
+
+        def strip(start: int, stop: int) -> Tensor:
+            part = x[:, start:stop]
+            n = kept.pop() if kept else normalised(part)
+            y = torch.addcmul(part, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
+            y = self.attn.add_to(y, n, self.shift, start, height)
+            del n
+            return y + self.mlp(layer_norm(y, self.norm2))
+
+        bounds = bounds_of(height, job.rows, self.shift, self.attn.window_size)
+        return joined(Strips(height, starmap(strip, pairwise(bounds))), job, into)
 
 
 class OCAB(Heads):
@@ -356,15 +364,39 @@ class OCAB(Heads):
             ("bias", dtype), (table,), lambda: position_bias(table, overlap_bias_index(*index), dtype)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, job: Job) -> Strips:
+        """(B, H, W, C) with sides that are multiples of the window."""
+        height, halo = x.shape[1], (self.overlap_window - self.window_size) // 2
+        qkv_weight, qkv_bias, _ = self.projections()
+        third = qkv_weight.shape[0] // 3
+        rows = torch.empty(0)  # projected, up to `done`: from `halo` above a strip to `halo` below it
+        done = 0
+
+        def strip(start: int, stop: int) -> Tensor:
+            nonlocal rows, done
+            below = min(stop + halo, height)
+            if done < below:
+                more = linear(layer_norm(x[:, done:below], self.norm1), qkv_weight, qkv_bias)
+                rows = torch.cat([rows, more], 1) if done else more
+                done = below
+                del more
+            first = below - rows.shape[1]  # the row of the picture with which `rows` begins
+            q, kv = rows.split((third, 2 * third), dim=-1)
+            kv = F.pad(kv, (0, 0, halo, halo, halo - (start - first), stop + halo - below))
+            y = self._attended(x[:, start:stop], q[:, start - first : stop - first], kv)
+            rows = rows[:, max(stop - halo - first, 0) :].clone() if stop < height else torch.empty(0)
+            del q, kv
+            return y + self.mlp(layer_norm(y, self.norm2))
+
+        bounds = bounds_of(height, job.rows, multiple=self.window_size)
+        return Strips(height, starmap(strip, pairwise(bounds)))
+
+    def _attended(self, x: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+        """x + attention; x and q (B, h, W, C), kv (B, h + 2 halo, W + 2 halo, 2 C)."""
         w, o = self.window_size, self.overlap_window
         halo = (o - w) // 2
-        qkv_weight, qkv_bias, proj_weight = self.projections()
-        bias = self.bias(qkv_weight.dtype)
-        q, kv = linear(layer_norm(x, self.norm1), qkv_weight, qkv_bias).split(
-            (qkv_weight.shape[0] // 3, 2 * qkv_weight.shape[0] // 3), dim=-1
-        )
-        kv = F.pad(kv, (0, 0, halo, halo, halo, halo))
+        _, _, proj_weight = self.projections()
+        bias = self.bias(proj_weight.dtype)
         y = x.clone()
         rows = x.shape[1] // w
         step = 1 if x.device.type == "cpu" else rows  # one row of windows at a time stays in cache
@@ -378,7 +410,7 @@ class OCAB(Heads):
             out = linear(out, proj_weight, self.proj.bias)
             grid = grid_of_windows(strip, (w, w))
             grid += grid_from_windows(out, grid)
-        return y + self.mlp(layer_norm(y, self.norm2))
+        return y
 
 
 class ResidualGroup(nn.Module):
@@ -389,10 +421,12 @@ class ResidualGroup(nn.Module):
         self.blocks = nn.ModuleList(HAB(c, num_heads, c.shift if i % 2 else 0) for i in range(depth))
         self.overlap_attn = OCAB(c, num_heads)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, job: Job) -> Strips:
+        """(B, H, W, C), which stays as it is."""
+        y = x
         for block in self.blocks:
-            x = block(x)
-        return self.overlap_attn(x)
+            y = block(y, job, into=None if y is x else y)
+        return self.overlap_attn(y, job)
 
 
 class RHAG(nn.Module):
@@ -403,16 +437,18 @@ class RHAG(nn.Module):
         self.residual_group = ResidualGroup(c, depth, num_heads)
         self.conv = residual_conv(c)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + apply_conv(self.residual_group(x), self.conv)
+    def forward(self, x: Tensor, job: Job) -> Tensor:
+        """May write over `x`."""
+        y = apply_conv(self.residual_group(x, job), self.conv)
+        return joined(together(y, cut(x, bounds_of(x.shape[1], job.rows)), torch.add), job, into=x)
 
 
 def residual_conv(c: HATConfig) -> nn.Conv2d | nn.Identity:
     return nn.Conv2d(c.embed_dim, c.embed_dim, 3, padding=1) if c.resi_connection == "1conv" else nn.Identity()
 
 
-def apply_conv(x: Tensor, conv: nn.Conv2d | nn.Identity) -> Tensor:
-    return conv2d(x, conv) if isinstance(conv, nn.Conv2d) else x
+def apply_conv(x: Strips, conv: nn.Conv2d | nn.Identity) -> Strips:
+    return convolved(x, conv) if isinstance(conv, nn.Conv2d) else x
 
 
 class PatchEmbed(nn.Module):
@@ -426,11 +462,11 @@ class PatchEmbed(nn.Module):
         return x if self.norm is None else layer_norm(x, self.norm)
 
 
-class HAT(nn.Module):
+class HAT(Network):
     """The whole network.
 
-    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1, mirrors it at its lower and right edge up
-    to whole windows, and returns (B, in_channels, sH, sW) in the dtype of its input, unclamped.
+    Takes pictures of any size from 1x1 and mirrors them at their lower and right edge up to whole windows. In strips,
+    two maps of features are there as a whole, the narrow features of one block, and the rest a strip at a time.
     """
 
     def __init__(self, config: HATConfig) -> None:
@@ -446,24 +482,31 @@ class HAT(nn.Module):
         self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def work(self, height: int) -> int:
+        sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)
+        return sweeps * round_up(height, self.config.window_size)
+
+    def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config
         height, width = image.shape[-2:]
         mean = torch.tensor(self.mean, device=image.device)
-        x = (to_features(image) - mean) * c.img_range
-        x = reflect_to(x, round_up(height, c.window_size), round_up(width, c.window_size))
-        x = self.reconstruct(self.trunk(conv2d(x, self.conv_first).float()))
-        x = x[:, : height * c.scale, : width * c.scale] / c.img_range + mean
-        return to_image(x, image.dtype)
+        picture = (to_features(image) - mean) * c.img_range
+        picture = reflect_to(picture, round_up(height, c.window_size), round_up(width, c.window_size))
+        bounds = bounds_of(picture.shape[1], job.rows, multiple=c.window_size)
 
-    def trunk(self, shallow: Tensor) -> Tensor:
-        """The deep features, (B, H, W, C) with sides that are multiples of the window."""
-        x = self.patch_embed(shallow)
+        def shallow() -> Strips:  # cheaper to compute again than to keep
+            return convolved(cut(picture, bounds), self.conv_first).map(torch.Tensor.float)
+
+        x = joined(shallow().map(self.patch_embed), job)
         for group in self.layers:
-            x = group(x)
-        return shallow + apply_conv(layer_norm(x, self.norm), self.conv_after_body)
+            x = group(x, job)
+        deep = apply_conv(
+            job.reported(cut(x, bounds)).map(lambda part: layer_norm(part, self.norm)), self.conv_after_body
+        )
+        larger = self.reconstruct(together(deep, shallow(), torch.add))
+        return cropped(larger, height * c.scale).map(lambda part: part[:, :, : width * c.scale] / c.img_range + mean)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, sH, sW, in_channels)."""
-        x = F.leaky_relu(conv2d(x, self.conv_before_upsample[0]), 0.01)
-        return conv2d(self.upsample(x), self.conv_last).float()
+    def reconstruct(self, x: Strips) -> Strips:
+        """(B, H, W, C) -> (B, sH, sW, in_channels), fp32."""
+        x = convolved(x, self.conv_before_upsample[0]).map(lambda part: F.leaky_relu(part, 0.01))
+        return convolved(self.upsample(x), self.conv_last).map(torch.Tensor.float)

@@ -19,7 +19,9 @@ Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 import torch
 import torch.nn.functional as F
@@ -27,19 +29,29 @@ from torch import Tensor, nn
 
 from .layers import (
     Constants,
-    Upsample,
-    conv2d,
     default_mean,
     grid_from_windows,
     grid_of_windows,
     layer_norm,
     linear,
-    pixel_shuffle,
     reflect_to,
     round_up,
     to_features,
-    to_image,
     windows_of,
+)
+from .strips import (
+    Job,
+    Network,
+    Strips,
+    Upsample,
+    bounds_of,
+    convolved,
+    cropped,
+    cut,
+    grouped,
+    mirrored,
+    shuffled,
+    together,
 )
 
 LARGEST_KEPT_BIAS = 16 * 2**20
@@ -121,14 +133,13 @@ class DualFeatureExtraction(nn.Module):
         self.linear = nn.Conv2d(dim, dim, 1)
         self.constants = Constants()
 
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+    def forward(self, x: Strips, height: int, width: int) -> Strips:
         """(B, H, W, C) -> (B, height, width, C), as of the picture's features mirrored to that size.
 
         What happens pixel by pixel happens before the mirroring, on fewer pixels.
         """
         first, _, middle, _, last = self.conv
         assert isinstance(first, nn.Conv2d)
-        assert isinstance(middle, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)
         weight, bias = self.constants.get(
             "both branches",
@@ -138,10 +149,15 @@ class DualFeatureExtraction(nn.Module):
                 torch.cat([self.linear.bias, first.bias]),  # type: ignore[list-item]
             ),
         )
-        x = reflect_to(linear(x, weight, bias), height, width)
-        factor, t = x.split((self.linear.out_channels, first.out_channels), dim=-1)
-        t = F.leaky_relu(conv2d(F.leaky_relu(t, 0.2), middle), 0.2)
-        return linear(t, last.weight[:, :, 0, 0], last.bias) * factor
+        channels = self.linear.out_channels
+        x = mirrored(x.map(lambda part: linear(part, weight, bias)), height)
+        x, t = x.map(lambda part: reflect_to(part, part.shape[1], width)).twice()
+        t = convolved(t.map(lambda part: F.leaky_relu(part[..., channels:], 0.2)), middle)
+
+        def joined(part: Tensor, of_x: Tensor) -> Tensor:
+            return linear(F.leaky_relu(part, 0.2), last.weight[:, :, 0, 0], last.bias) * of_x[..., :channels]
+
+        return together(t, x, joined)
 
 
 class PositionMLP(nn.Module):
@@ -191,21 +207,29 @@ class Correlation(nn.Module):
         pair = 1 if self.ngram_window_partition is None else 2
         return self.window[0] * pair, self.window[1] * pair
 
-    def forward(self, x: Tensor) -> Tensor:
-        b, height, width, dim = x.shape
-        padded = (round_up(height, self.padding_multiple[0]), round_up(width, self.padding_multiple[1]))
-        qv = self.qv(x, *padded).float()
+    def forward(self, x: Strips, width: int) -> Strips:
+        """`width` is that of `x`."""
+        down, across = self.padding_multiple
+        qv = grouped(self.qv(x, round_up(x.height, down), round_up(width, across)), self.window[0])
+        windows = qv.map(torch.Tensor.float)
+        if self.ngram_window_partition is None:
+            y = windows.map(lambda part: self.correlated(part, None))
+        else:
+            context = self.ngram_window_partition.ngram_context
+            y = Strips(windows.height, starmap(self.correlated, context(windows)))
+        return cropped(y, x.height).map(lambda part: part[:, :, :width] + self.proj.bias.float())
+
+    def correlated(self, qv: Tensor, context: Tensor | None) -> Tensor:
+        """Whole windows, (B, h, W, C), each with what it hears from others, (B h' W', C) -> (B, h, W, C)."""
         grid = grid_of_windows(qv, self.window)
         windows = windows_of(qv, self.window)  # (N, L, C)
-        if self.ngram_window_partition is not None:
-            context = self.ngram_window_partition.ngram_context(windows, grid.shape[1], grid.shape[3])
+        if context is not None:
             windows = windows + context[:, None]
         patches = self.sum_patches(windows)  # v', (N, L', C/2)
         proj = self.proj.weight.float()
-        y = torch.matmul(self.position_term(patches).transpose(1, 2), proj[:, : dim // 2].T)
+        y = torch.matmul(self.position_term(patches).transpose(1, 2), proj[:, : qv.shape[-1] // 2].T)
         y = torch.baddbmm(y, windows, self.window_matrices(windows, patches, proj))
-        y = grid_from_windows(y, grid).reshape(b, *padded, dim)[:, :height, :width]
-        return y + self.proj.bias.float()
+        return grid_from_windows(y, grid).reshape(qv.shape)
 
     def window_matrices(self, windows: Tensor, patches: Tensor, proj: Tensor) -> Tensor:
         """Each window's matrix that takes [q, v] through both correlations and the projection; (N, C, C)."""
@@ -297,22 +321,51 @@ class NGramContext(nn.Module):
         self.ngram_attn = NGramAttention(dim // 2, num_heads)
         self.merge = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, windows: Tensor, rows: int, columns: int) -> Tensor:
-        """(B rows columns, L, C) -> (B rows columns, C)."""
-        kernel = self.unigram_embed.weight.float().reshape(2, -1)
-        assert self.unigram_embed.bias is not None
-        pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
-        unigram = pairs[:, 0, :, 0] + pairs[:, 1, :, 1] + self.unigram_embed.bias.float()
-        unigram = unigram.unflatten(0, (-1, rows, columns)).permute(0, 3, 1, 2)
-        forward = self._bigrams(F.pad(unigram, (0, 1, 0, 1), mode="reflect"))
-        backward = self._bigrams(F.pad(unigram, (1, 0, 1, 0), mode="reflect"))
-        merge = self.merge.weight.float()[:, :, 0, 0]
-        assert self.merge.bias is not None
-        return F.linear(torch.cat([forward, backward], dim=-1), merge, self.merge.bias.float())
+    def forward(self, windows: Strips) -> Iterator[tuple[Tensor, Tensor]]:
+        """Strips (B, h, W, C) of whole windows -> each with (windows, C), as soon as the windows below are known."""
+        held: list[Tensor] = []
+        unigrams = above = torch.empty(0)
+        for part in windows:
+            found = self._unigrams(part)
+            if held:
+                heard = [self._heard(above, unigrams, found[:, :1])]
+                above, unigrams = unigrams, found
+                held.append(part)
+                del part
+                yield held.pop(0), heard.pop()
+            else:
+                unigrams = found
+                held.append(part)
+                del part
+        # At the lower border the window above is heard once more.
+        below = unigrams[:, -2:-1] if unigrams.shape[1] > 1 else above[:, -1:]
+        yield held.pop(), self._heard(above, unigrams, below)
 
-    def _bigrams(self, unigram: Tensor) -> Tensor:
-        """(B, D, rows + 1, columns + 1) -> (B rows columns, D)."""
-        x = unigram.permute(0, 2, 3, 1)
+    def _unigrams(self, part: Tensor) -> Tensor:
+        """(B, h, W, C) of whole windows -> (B, rows of windows, columns, C/2)."""
+        height, width = self.unigram_embed.kernel_size
+        assert self.unigram_embed.bias is not None
+        windows = windows_of(part, (height, width))
+        kernel = self.unigram_embed.weight.float().reshape(2, -1)
+        pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
+        unigrams = pairs[:, 0, :, 0] + pairs[:, 1, :, 1] + self.unigram_embed.bias.float()
+        return unigrams.unflatten(0, (part.shape[0], part.shape[1] // height, part.shape[2] // width))
+
+    def _heard(self, above: Tensor, unigrams: Tensor, below: Tensor) -> Tensor:
+        """For each of `unigrams`, (B, rows, columns, D), what its bigrams in both directions say; (B rows columns, C).
+
+        above: the unigrams of the strip above, none at the upper border; below: the row of them below.
+        """
+        if not above.numel():  # there the window below is heard from both sides
+            above = unigrams[:, 1:2] if unigrams.shape[1] > 1 else below
+        both = torch.cat([above[:, -1:], unigrams, below], 1)
+        both = torch.cat([both[:, :, 1:2], both, both[:, :, -2:-1]], 2)
+        heard = torch.cat([self._bigrams(both[:, 1:, 1:]), self._bigrams(both[:, :-1, :-1])], dim=-1)
+        assert self.merge.bias is not None
+        return F.linear(heard, self.merge.weight.float()[:, :, 0, 0], self.merge.bias.float())
+
+    def _bigrams(self, x: Tensor) -> Tensor:
+        """(B, rows + 1, columns + 1, D) -> (B rows columns, D)."""
         four = torch.stack([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], dim=3)
         return self.ngram_attn(four.flatten(0, 2))
 
@@ -333,8 +386,8 @@ class DepthwiseConv(nn.Module):
         super().__init__()
         self.depthwise_conv = nn.Sequential(nn.Conv2d(dim, dim, 5, padding=2, groups=dim), nn.GELU())
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(conv2d(x, self.depthwise_conv[0]))
+    def forward(self, x: Strips) -> Strips:
+        return convolved(x, self.depthwise_conv[0]).map(F.gelu)
 
 
 class Mlp(nn.Module):
@@ -346,11 +399,12 @@ class Mlp(nn.Module):
         self.dwconv = DepthwiseConv(hidden) if depthwise else None
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.gelu(linear(x, self.fc1.weight, self.fc1.bias))
+    def forward(self, x: Strips) -> Strips:
+        h = x.map(lambda part: F.gelu(linear(part, self.fc1.weight, self.fc1.bias)))
         if self.dwconv is not None:
-            h = h + self.dwconv(h)
-        return linear(h, self.fc2.weight, self.fc2.bias)
+            h, around = h.twice()
+            h = together(self.dwconv(around), h, torch.add)
+        return h.map(lambda part: linear(part, self.fc2.weight, self.fc2.bias))
 
 
 class HierarchicalBlock(nn.Module):
@@ -363,9 +417,12 @@ class HierarchicalBlock(nn.Module):
         self.norm2 = nn.LayerNorm(c.embed_dim)
         self.mlp = Mlp(c.embed_dim, c.mlp_dim, depthwise=c.variant == "SRF")
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + layer_norm(self.correlation(x), self.norm1)
-        return x + layer_norm(self.mlp(x), self.norm2)
+    def forward(self, x: Strips, width: int) -> Strips:
+        x, shortcut = x.twice()
+        y = self.correlation(x, width).map(lambda part: layer_norm(part, self.norm1))
+        x, shortcut = together(y, shortcut, torch.add).twice()
+        y = self.mlp(x).map(lambda part: layer_norm(part, self.norm2))
+        return together(y, shortcut, torch.add)
 
 
 class BasicLayer(nn.Module):
@@ -373,9 +430,9 @@ class BasicLayer(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(HierarchicalBlock(c, num_heads, block) for block in range(depth))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Strips, width: int) -> Strips:
         for block in self.blocks:
-            x = block(x)
+            x = block(x, width)
         return x
 
 
@@ -387,8 +444,9 @@ class RHTB(nn.Module):
         self.residual_group = BasicLayer(c, depth, num_heads)
         self.conv = residual_conv(c)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + apply_conv(self.residual_group(x), self.conv)
+    def forward(self, x: Strips, width: int) -> Strips:
+        x, shortcut = x.twice()
+        return together(apply_conv(self.residual_group(x, width), self.conv), shortcut, torch.add)
 
 
 def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
@@ -404,12 +462,12 @@ def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
     )
 
 
-def apply_conv(x: Tensor, conv: nn.Conv2d | nn.Sequential) -> Tensor:
+def apply_conv(x: Strips, conv: nn.Conv2d | nn.Sequential) -> Strips:
     if isinstance(conv, nn.Conv2d):
-        return conv2d(x, conv)
+        return convolved(x, conv)
     first, _, middle, _, last = conv
-    x = F.leaky_relu(conv2d(x, first), 0.2)
-    return conv2d(F.leaky_relu(conv2d(x, middle), 0.2), last)
+    x = convolved(x, first).map(lambda part: F.leaky_relu(part, 0.2))
+    return convolved(convolved(x, middle).map(lambda part: F.leaky_relu(part, 0.2)), last)
 
 
 class PatchEmbed(nn.Module):
@@ -423,11 +481,10 @@ class PatchEmbed(nn.Module):
         return x if self.norm is None else layer_norm(x, self.norm)
 
 
-class HiTSR(nn.Module):
+class HiTSR(Network):
     """The whole network, of any of the three variants.
 
-    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1 and returns (B, in_channels, sH, sW) in the
-    dtype of its input, unclamped. Each block mirrors its own features up to whole windows.
+    Each block mirrors its own features up to whole windows. In strips, each holds as many rows as its windows have.
     """
 
     def __init__(self, config: HiTSRConfig) -> None:
@@ -455,34 +512,38 @@ class HiTSR(nn.Module):
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config
         mean = torch.tensor(self.mean, device=image.device)
-        x = (to_features(image) - mean) * c.img_range
-        y = self.reconstruct(self.trunk(conv2d(x, self.conv_first).float()))
-        if c.upsampler == "":
-            y = x + y
-        return to_image(y / c.img_range + mean, image.dtype)
-
-    def trunk(self, shallow: Tensor) -> Tensor:
-        """The deep features, (B, H, W, C)."""
-        x = self.patch_embed(shallow)
+        picture = (to_features(image) - mean) * c.img_range
+        bounds = bounds_of(image.shape[2], job.rows)
+        x, shallow = convolved(job.reported(cut(picture, bounds)), self.conv_first).map(torch.Tensor.float).twice()
+        x = x.map(self.patch_embed)
         for layer in self.layers:
-            x = layer(x)
-        return shallow + apply_conv(layer_norm(x, self.norm), self.conv_after_body)
+            x = layer(x, image.shape[3])
+        deep = apply_conv(x.map(lambda part: layer_norm(part, self.norm)), self.conv_after_body)
+        y = self.reconstruct(together(deep, shallow, torch.add))
+        if c.upsampler == "":
+            y = together(y, cut(picture, bounds), torch.add)
+        return y.map(lambda part: part / c.img_range + mean)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, sH, sW, in_channels)."""
+    def reconstruct(self, x: Strips) -> Strips:
+        """(B, H, W, C) -> (B, sH, sW, in_channels), fp32."""
         c = self.config
         if c.upsampler == "pixelshuffledirect":
-            return pixel_shuffle(conv2d(x, self.upsample[0]), c.scale).float()
+            return shuffled(convolved(x, self.upsample[0]), c.scale).map(torch.Tensor.float)
         if c.upsampler == "":
-            return conv2d(x, self.conv_last).float()
-        x = F.leaky_relu(conv2d(x, self.conv_before_upsample[0]), 0.01)
+            return convolved(x, self.conv_last).map(torch.Tensor.float)
+        x = convolved(x, self.conv_before_upsample[0]).map(lambda part: F.leaky_relu(part, 0.01))
         if c.upsampler == "pixelshuffle":
             x = self.upsample(x)
         else:
             for conv in (self.conv_up1, self.conv_up2):
-                x = F.leaky_relu(conv2d(x.repeat_interleave(2, 1).repeat_interleave(2, 2), conv), 0.2)
-            x = F.leaky_relu(conv2d(x, self.conv_hr), 0.2)
-        return conv2d(x, self.conv_last).float()
+                x = convolved(x.map(_doubled, 2), conv).map(lambda part: F.leaky_relu(part, 0.2))
+            x = convolved(x, self.conv_hr).map(lambda part: F.leaky_relu(part, 0.2))
+        return convolved(x, self.conv_last).map(torch.Tensor.float)
+
+
+def _doubled(part: Tensor) -> Tensor:
+    """Each pixel four times."""
+    return part.repeat_interleave(2, 1).repeat_interleave(2, 2)

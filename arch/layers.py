@@ -167,26 +167,6 @@ def _identity(tensor: Tensor) -> Hashable:
 # --- heads -------------------------------------------------------------------------------------------------------
 
 
-class Upsample(nn.Sequential):
-    """Enlarge by 3x3 convolution and pixel shuffle: steps of 2 for a power of two, one step of 3, none for 1.
-
-    The convolutions stand at the even indices, as in every checkpoint of this lineage (`upsample.0`, `upsample.2`...).
-    """
-
-    def __init__(self, scale: int, channels: int) -> None:
-        steps = upsample_steps(scale)
-        layers: list[nn.Module] = []
-        for step in steps:
-            layers += [nn.Conv2d(channels, channels * step**2, 3, padding=1), nn.PixelShuffle(step)]
-        super().__init__(*layers)
-        self.steps = steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        for conv, step in zip(list(self)[::2], self.steps, strict=True):
-            x = pixel_shuffle(conv2d(x, conv), step)
-        return x
-
-
 def upsample_steps(scale: int) -> tuple[int, ...]:
     """The pixel shuffles that make up a scale: (2, 2) for 4, (3,) for 3. Raises ValueError for any other scale."""
     if scale == 3:

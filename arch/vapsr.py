@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import conv2d, layer_norm, linear, pixel_shuffle, to_features, to_image
+from .layers import layer_norm, linear, to_features
+from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,15 @@ class PixelAttention(nn.Module):
         self.depthwise = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
         self.depthwise_dilated = nn.Conv2d(dim, dim, 5, padding=6, dilation=3, groups=dim)
 
-    def forward(self, t: Tensor) -> Tensor:
-        gate = conv2d(conv2d(pointwise(t, self.pointwise), self.depthwise), self.depthwise_dilated)
-        return gate * t if torch.is_grad_enabled() else gate.mul_(t)
+    def forward(self, t: Strips) -> Strips:
+        t, gated = t.twice()
+        gate = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
+        return together(convolved(gate, self.depthwise_dilated), gated, product)
+
+
+def product(fresh: Tensor, other: Tensor) -> Tensor:
+    """fresh * other; `fresh` is nobody else's to read."""
+    return fresh * other if torch.is_grad_enabled() else fresh.mul_(other)
 
 
 class VAB(nn.Module):
@@ -58,18 +65,15 @@ class VAB(nn.Module):
         self.pixel_norm = nn.LayerNorm(num_feat)
         nn.init.constant_(self.pixel_norm.weight, 0.1)  # as the authors train it
 
-    def forward(self, x: Tensor) -> Tensor:
-        t = F.gelu(pointwise(x, self.proj_1))
-        y = pointwise(self.atten_branch(t), self.proj_2)
-        return layer_norm(x + y, self.pixel_norm)
+    def forward(self, x: Strips) -> Strips:
+        x, shortcut = x.twice()
+        t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
+        y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))
+        return together(y, shortcut, lambda part, of_x: layer_norm(of_x + part, self.pixel_norm))
 
 
-class VapSR(nn.Module):
-    """The whole network.
-
-    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1 and returns (B, out_channels, sH, sW) in the
-    dtype of its input, unclamped.
-    """
+class VapSR(Network):
+    """The whole network. In strips, every block holds the few rows that its kernels reach, and no map is ever whole."""
 
     def __init__(self, config: VapSRConfig) -> None:
         super().__init__()
@@ -79,13 +83,12 @@ class VapSR(nn.Module):
         self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
 
-    def forward(self, image: Tensor) -> Tensor:
-        shallow = conv2d(to_features(image), self.conv_first)
-        x = shallow
+    def strips(self, image: Tensor, job: Job) -> Strips:
+        picture = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))
+        x, shallow = convolved(picture, self.conv_first).twice()
         for block in self.body:
             x = block(x)
-        x = shallow + conv2d(x, self.conv_body)
-        return to_image(self.upsampler(x), image.dtype)
+        return self.upsampler(together(convolved(x, self.conv_body), shallow, torch.add)).map(torch.Tensor.float)
 
 
 class SingleStepHead(nn.Sequential):
@@ -99,9 +102,9 @@ class SingleStepHead(nn.Sequential):
         )
         self.scale = c.scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(conv2d(x, self[0]), 0.1)
-        return pixel_shuffle(conv2d(x, self[2]), self.scale)
+    def forward(self, x: Strips) -> Strips:
+        x = convolved(x, self[0]).map(lambda part: F.leaky_relu(part, 0.1))
+        return shuffled(convolved(x, self[2]), self.scale)
 
 
 class TwoStepHead(nn.Sequential):
@@ -115,9 +118,9 @@ class TwoStepHead(nn.Sequential):
             nn.Conv2d(16, c.out_channels * 4, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(pixel_shuffle(conv2d(x, self[0]), 2), 0.1)
-        return pixel_shuffle(conv2d(x, self[3]), 2)
+    def forward(self, x: Strips) -> Strips:
+        x = shuffled(convolved(x, self[0]), 2).map(lambda part: F.leaky_relu(part, 0.1))
+        return shuffled(convolved(x, self[3]), 2)
 
 
 def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:

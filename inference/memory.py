@@ -7,11 +7,13 @@ choose a first tile and batch; where they are wrong, the core meets an out-of-me
 from __future__ import annotations
 
 import math
+import os
 
 import torch
 from spandrel import ImageModelDescriptor
 
 from ..arch import HAT, HiTSR, VapSR
+from ..arch.strips import Network
 from .tiling import Geometry
 
 CPU_TILE = {HAT: 256, HiTSR: 384, VapSR: 512}
@@ -22,6 +24,8 @@ OTHER_TILE = 512
 CPU_BATCH_PIXELS = 128 * 128  # small pictures share a batch up to here; beyond, a CPU gains nothing by batches
 GPU_TILE = 512
 GPU_BATCH = 32
+
+LEAST_ROWS = 16  # of a strip; it has as many pixels as the largest tile, so smaller pictures are one strip
 
 
 def geometry(descriptor: ImageModelDescriptor) -> Geometry:
@@ -85,12 +89,99 @@ def auto_batch(
     return max(1, min(GPU_BATCH, fits))
 
 
+def in_strips(descriptor: ImageModelDescriptor) -> bool:
+    """Whether a network computes whole pictures in strips, as all of ours do."""
+    return isinstance(descriptor.model, Network)
+
+
+def strip_rows(descriptor: ImageModelDescriptor, width: int, device: torch.device) -> int:
+    """How many rows of a picture of this width are computed at a time.
+
+    On a CPU lower strips stay in cache, but that gains less than the rows between them cost, which are copied.
+    """
+    model = descriptor.model
+    pixels = (CPU_TILE[type(model)] if device.type == "cpu" else GPU_TILE) ** 2
+    least = model.config.window_size if isinstance(model, HAT) else LEAST_ROWS
+    return _up(max(pixels // width, least), least)
+
+
+def whole_bytes(
+    descriptor: ImageModelDescriptor,
+    height: int,
+    width: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    rows: int | None = None,
+) -> int:
+    """What a whole picture takes in strips beside the weights and the result: tensors alive at once, to 15 %.
+
+    Counted from the widths of the layers; what cannot be counted (how long strips wait for each other in HiT-SR, whose
+    windows are of many sizes) is measured. rows: of a strip; None is what `strip_rows` says.
+    """
+    model = descriptor.model
+    rows = min(rows or strip_rows(descriptor, width, device), height)
+    size = 4 if dtype == torch.float32 else 2
+    if isinstance(model, HAT):
+        return _hat_bytes(model, height, width, rows, size, all_windows=device.type != "cpu")
+    if isinstance(model, VapSR):
+        c = model.config
+        blocks = c.num_blocks * (38 * c.attention_dim * size + 16 * c.num_feat * 4)
+        return width * min(blocks + rows * 8 * (c.num_feat + c.attention_dim) + 8192, height * 25 * c.attention_dim)
+    assert isinstance(model, HiTSR)
+    return _hitsr_bytes(model, height, width, rows)
+
+
+def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int) -> int:
+    c = model.config
+    windows = sum(c.window(block)[0] for depth in c.depths for block in range(depth))
+    # Rows of features that are alive: at most those of a picture at once, at most what the windows make wait; and of
+    # pairs of windows, which wait for each other, fewer where both are near.
+    waiting, sharpness = (11.0, 2.5) if c.variant == "SNG" else (7.3, 12.0)
+    alive = ((waiting * windows) ** -sharpness + (13.5 * height) ** -sharpness) ** (-1 / sharpness)
+    return int(4 * c.embed_dim * width * (alive + 7 * min(rows, 16)))
+
+
+def _hat_bytes(model: HAT, height: int, width: int, rows: int, size: int, all_windows: bool) -> int:
+    c = model.config
+    dim, window, around = c.embed_dim, c.window_size, c.overlap_window
+    height, width = _up(height, window), _up(width, window)
+    block = height * (8 * dim + c.compress_dim * size) + rows * (16 * dim + 2 * c.mlp_dim * size + dim * size)
+    gathered = 2 * around**2 * 2 * dim * size // window * (rows // window if all_windows else 1)
+    overlap = height * 8 * dim + rows * (8 * dim + 5 * dim * size) + (around - window) * 3 * dim * size + gathered
+    tail = height * 4 * dim + rows * 2.3 * c.scale**2 * c.num_feat * size
+    return int(width * max(block, overlap, tail))
+
+
+def planned(descriptor: ImageModelDescriptor, width: int = 1920, height: int = 1080) -> str | None:
+    """What a picture of this size takes, for people; None for networks that do without strips."""
+    if not in_strips(descriptor):
+        return None
+    needed = whole_bytes(descriptor, height, width, torch.device("cpu"), torch.float32)
+    return f"{needed / 2**30:.1f} GB for {width}x{height} as a whole, in fp32"
+
+
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be allocated on an accelerator, what PyTorch keeps in reserve included."""
+    """Memory that can still be allocated, what PyTorch keeps in reserve on an accelerator included."""
+    if device.type == "cpu":
+        return _free_ram()
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return 4 * 2**30  # no accelerator but CUDA tells; what any of them has
+
+
+def _free_ram() -> int:
+    """What Linux would give without swapping; elsewhere half of what there is."""
+    try:
+        with open("/proc/meminfo") as file:
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 * 2**30
 
 
 def _up(size: int, multiple: int) -> int:

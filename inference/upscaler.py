@@ -16,6 +16,7 @@ from spandrel import ImageModelDescriptor, ModelTiling
 from torch import Tensor
 
 from ..arch.layers import reflected_index
+from ..arch.strips import Job, Network
 from . import memory
 from . import precision as precisions
 from .allocator import keep_freed_memory
@@ -25,6 +26,8 @@ from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
 log = logging.getLogger(__name__)
 
 SEAMLESS = ("none", "x", "y", "both")
+STEPS = 64
+"""Of progress, for a whole picture larger than a tile; a tile is one."""
 
 
 @dataclass
@@ -35,18 +38,43 @@ class Stats:
     tiles_reused: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One of the eight ways to flip and turn a picture (N, C, H, W)."""
+
+    transpose: bool
+    flips: tuple[int, ...]
+
+    def of(self, x: Tensor) -> Tensor:
+        return (x.transpose(2, 3) if self.transpose else x).flip(self.flips)
+
+    def back(self, x: Tensor) -> Tensor:
+        x = x.flip(self.flips)
+        return x.transpose(2, 3) if self.transpose else x
+
+    def place(self, at: int, rows: int, height: int) -> tuple[slice, ...]:
+        """Where in (C, H, W) some rows lie of the turned picture, `height` high."""
+        start = height - at - rows if 2 in self.flips else at
+        rows_of_it = slice(start, start + rows)
+        return (slice(None), slice(None), rows_of_it) if self.transpose else (slice(None), rows_of_it)
+
+
+TURNS = tuple(Turn(transpose, flips) for transpose in (False, True) for flips in ((), (2,), (3,), (2, 3)))
+
+
 @dataclass(eq=False)
 class _Picture:
     """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills.
 
     Its tiles join in the order of the plan, so that sums round alike whether or not some were known beforehand:
-    `turns` are those that have not joined, `early` the outputs that wait for their turn.
+    `turns` are those that have not joined, `early` the outputs that wait for their turn. `steps`: see `Upscaler.steps`.
     """
 
     source: Tensor
     padded: Tensor
     plan: TilePlan
     result: Tensor
+    steps: int
     missing: int
     turns: deque[tuple[int, int]]
     early: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -83,8 +111,11 @@ class Upscaler:
         device: "auto" (CUDA, else Apple's MPS, else CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small picture,
             measured on this model. Layers that would break in half precision stay in fp32 in any case.
-        tile: longest side of a tile in input pixels; "auto" from the family and the memory; None for whole pictures.
-            Less than three overlaps is taken as three: below, nearly all work would be context.
+        tile: "auto", "whole" (or None), or the longest side of a tile in input pixels. Networks of ours compute whole
+            pictures in strips: nothing twice, no seams, and channel attention sees the picture instead of a tile.
+            "auto" does so where the memory that this takes is there, else it takes the largest sensible tiles; "whole"
+            does it until memory runs out. Less than three overlaps is taken as three: below, nearly all work would be
+            context.
         overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value.
         batch: tiles that go through the network at once; "auto" from the memory.
         seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
@@ -118,7 +149,7 @@ class Upscaler:
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         _check_choice("seamless", seamless, SEAMLESS)
-        _check_size("tile", tile, 1, also=("auto", None))
+        _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
         self.scale, self.input_channels = model.scale, model.input_channels
@@ -141,7 +172,10 @@ class Upscaler:
         else:
             self._network = precisions.cast(model, self.dtype, self.device)
         self._exact: ImageModelDescriptor | None = None
-        self._tile = memory.auto_tile(model, self.device, self.dtype) if tile == "auto" else tile
+        self._in_strips = memory.in_strips(model)
+        self._whole = "auto" if tile == "auto" else "never" if isinstance(tile, int) else "always"
+        self._tile = tile if isinstance(tile, int) else memory.auto_tile(model, self.device, self.dtype)
+        self._rows: int | None = None  # of a strip, where memory has run out
         self._batch = batch
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -182,9 +216,20 @@ class Upscaler:
         """
         return _Stream(self, keep_on_device, reuse_static).run(images)
 
-    def plan(self, height: int, width: int) -> TilePlan:
-        """The tiles in which a picture of this size is computed (without what `seamless` adds)."""
-        return plan_tiles(height, width, None if self._whole_only else self._tile, self._geometry)  # type: ignore[arg-type]
+    def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
+        """The tiles in which a picture of this size is computed (without what `seamless` adds); a whole one is one.
+
+        reuse_static: as in `stream`. Then "auto" means tiles, since of a whole picture nothing can be reused.
+        """
+        whole = self._whole == "always" or self._whole_only
+        if self._whole == "auto" and self._in_strips and not reuse_static:
+            needed = memory.whole_bytes(self._original, height, width, self.device, self.dtype)
+            whole = needed <= 0.8 * memory.free_bytes(self.device)
+        return plan_tiles(height, width, None if whole else self._tile, self._geometry)
+
+    def steps(self, height: int, width: int) -> int:
+        """How much a picture of this size counts in `progress`."""
+        return self._steps(self.plan(height, width))
 
     # --- below: for _Stream ---
 
@@ -194,7 +239,7 @@ class Upscaler:
             return precisions.choose(self._original, self.device)
         return precisions.PRECISIONS[name]
 
-    def _open(self, image: Tensor, result_device: torch.device) -> _Picture:
+    def _open(self, image: Tensor, result_device: torch.device, reuse_static: bool) -> _Picture:
         """Check a picture and bring it to the device."""
         if image.dim() != 3 or image.shape[0] != self.input_channels or min(image.shape) < 1:
             raise UpscaleError(
@@ -210,10 +255,10 @@ class Upscaler:
             source = source.index_select(1, _wrapped_index(source.shape[1], margin_y, self.device))
         if margin_x:
             source = source.index_select(2, _wrapped_index(source.shape[2], margin_x, self.device))
-        return self._lay_out(source, result_device)
+        return self._lay_out(source, result_device, reuse_static)
 
-    def _lay_out(self, source: Tensor, result_device: torch.device) -> _Picture:
-        plan = self.plan(source.shape[1], source.shape[2])
+    def _lay_out(self, source: Tensor, result_device: torch.device, reuse_static: bool) -> _Picture:
+        plan = self.plan(source.shape[1], source.shape[2], reuse_static=reuse_static)
         padded = source
         if plan.padded != tuple(source.shape[1:]):
             rows, columns = (
@@ -224,7 +269,7 @@ class Upscaler:
             result = torch.zeros(
                 self.output_channels, source.shape[1] * self.scale, source.shape[2] * self.scale, device=result_device
             )
-        return _Picture(source, padded, plan, result, len(plan), deque(plan))
+        return _Picture(source, padded, plan, result, self._steps(plan), len(plan), deque(plan))
 
     def _close(self, picture: _Picture) -> Tensor:
         """The finished picture, without what `seamless` added around it."""
@@ -239,51 +284,112 @@ class Upscaler:
         margin = -(-max(self._geometry.overlap, 1) // grid) * grid
         return margin * self._seamless_y, margin * self._seamless_x
 
-    def _batch_size(self, tile: tuple[int, int]) -> int:
+    def _steps(self, plan: TilePlan) -> int:
+        """STEPS for a picture that is computed whole although a tile would be smaller, else its tiles."""
+        return STEPS if len(plan) == 1 and self._in_strips and max(plan.tile) > self._tile else len(plan)
+
+    def _batch_size(self, plan: TilePlan) -> int:
         if isinstance(self._batch, int):
             return self._batch
-        return memory.auto_batch(self._original, self.device, self.dtype, tile)
+        if self._steps(plan) > len(plan):
+            return 1
+        return memory.auto_batch(self._original, self.device, self.dtype, plan.tile)
 
     def _compute(self, batch: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', sh, sw) fp32; in fp32 where half precision gave something that is no number."""
         output = self._run(self._network, batch)
         if self.dtype == torch.float32 or torch.isfinite(output).all():
             return output
+        return self._run(self._exact_network(), batch)
+
+    def _exact_network(self) -> ImageModelDescriptor:
         if self._exact is None:
             name = str(self.dtype).removeprefix("torch.")
             log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
             self._exact = precisions.cast(self._original, torch.float32, self.device)
-        return self._run(self._exact, batch)
+        return self._exact
 
     def _run(self, network: ImageModelDescriptor, batch: Tensor) -> Tensor:
         if not self._self_ensemble:
             return precisions.run(network, batch)
         total: Tensor | None = None
-        for transpose in (False, True):
-            for flips in ((), (2,), (3,), (2, 3)):
-                turned = (batch.transpose(2, 3) if transpose else batch).flip(flips)
-                output = precisions.run(network, turned).flip(flips)
-                output = output.transpose(2, 3) if transpose else output
-                total = output.clone() if total is None else total.add_(output)
+        for turn in TURNS:
+            output = turn.back(precisions.run(network, turn.of(batch)))
+            total = output.clone() if total is None else total.add_(output)
         assert total is not None
-        return total.div_(8)
+        return total.div_(len(TURNS))
 
-    def _shrink(self, batch: int, tile: tuple[int, int], error: BaseException) -> None:
-        """After an out-of-memory error: halve the batch, then the tile. Raises when nothing is left to halve."""
+    def _compute_whole(self, batch: Tensor, results: list[Tensor], report: Callable[[float], None]) -> None:
+        """The same for whole pictures, into `results` (C', sh, sw) on any device, a few rows at a time.
+
+        report: called with the share of the work that is done.
+        """
+        if not self._fill(self._network, batch, results, report):
+            self._fill(self._exact_network(), batch, results, report)
+
+    def _fill(
+        self, network: ImageModelDescriptor, batch: Tensor, results: list[Tensor], report: Callable[[float], None]
+    ) -> bool:
+        """Whether all of it is finite, which is known to be so in fp32."""
+        model = network.model
+        assert isinstance(model, Network)
+        turns = TURNS if self._self_ensemble else TURNS[:1]
+        work = sum(model.work(turn.of(batch).shape[2]) for turn in turns)
+        done = 0
+
+        def tick(rows: int) -> None:
+            nonlocal done
+            self._check_cancelled()
+            report(done / work)
+            done += rows
+
+        half = self.dtype != torch.float32 and network is self._network
+        for turn in turns:
+            picture = turn.of(batch)
+            rows = self._rows or memory.strip_rows(self._original, picture.shape[3], self.device)
+            at, height = 0, picture.shape[2] * self.scale
+            for part in model.strips(picture, Job(rows, tick)):
+                if half and not torch.isfinite(part).all():
+                    return False
+                piece, place = turn.back(part.permute(0, 3, 1, 2)), turn.place(at, part.shape[1], height)
+                for result, of_it in zip(results, piece, strict=True):
+                    if turn is turns[0]:
+                        result[place].copy_(of_it)
+                    else:
+                        result[place].add_(of_it.to(result.device))
+                at += part.shape[1]
+                del part, piece, of_it
+        if len(turns) > 1:
+            for result in results:
+                result.div_(len(turns))
+        return True
+
+    def _shrink(self, batch: int, plan: TilePlan, error: BaseException) -> None:
+        """After an out-of-memory error: halve the batch, the strips of a whole picture, or the tile.
+
+        Raises when nothing is left to halve.
+        """
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        tile = plan.tile
         if batch > 1:
             self._batch = batch // 2
             log.warning("Out of memory with %d tiles at once; going on with %d.", batch, self._batch)
             return
-        least = smallest_tile(self._geometry)
-        side = max(tile)
+        if len(plan) == 1 and self._in_strips:
+            rows = min(self._rows or memory.strip_rows(self._original, tile[1], self.device), tile[0])
+            if rows > memory.LEAST_ROWS:
+                self._rows = max(rows // 2, memory.LEAST_ROWS)
+                log.warning("Out of memory with strips of %d rows; going on with %d.", rows, self._rows)
+                return
+        side, least = max(tile), smallest_tile(self._geometry)
         if side <= least or self._whole_only:
             raise OutOfMemoryError(
                 f"there is not enough memory on {self.device} for a tile of {tile[1]}x{tile[0]} pixels; close other "
                 "programs, use another device, or choose a smaller model"
             ) from error
-        self._tile, self._batch = max(side // 2, least), 1
+        self._tile = max(min(side // 2, self._tile), least)
+        self._batch, self._rows, self._whole = 1, None, "never"
         log.warning("Out of memory with a tile of %d pixels; going on with %d.", side, self._tile)
 
     def _check_cancelled(self) -> None:
@@ -311,12 +417,13 @@ class _Stream:
     def run(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
         for image in images:
             with torch.inference_mode():
-                picture = self.upscaler._open(image, self.result_device)
+                picture = self.upscaler._open(image, self.result_device, self.reuse_static)
                 if self.waiting and self.waiting[0].picture.plan.tile != picture.plan.tile:
+                    tile = self.upscaler._tile
                     while self.waiting:
                         self._compute_batch()
-                    if picture.plan.tile != self.upscaler.plan(*picture.source.shape[1:]).tile:  # memory ran out
-                        picture = self.upscaler._lay_out(picture.source, self.result_device)
+                    if self.upscaler._tile != tile:  # memory ran out
+                        picture = self.upscaler._lay_out(picture.source, self.result_device, self.reuse_static)
                 self.pictures.append(picture)
                 self._add_tiles(picture)
                 while self.waiting and len(self.waiting) >= self._batch_size():
@@ -328,7 +435,7 @@ class _Stream:
         yield from self._finished()
 
     def _batch_size(self) -> int:
-        return self.upscaler._batch_size(self.waiting[0].picture.plan.tile)
+        return self.upscaler._batch_size(self.waiting[0].picture.plan)
 
     def _finished(self) -> Iterator[Tensor]:
         while self.pictures and self.pictures[0].missing == 0:
@@ -337,7 +444,7 @@ class _Stream:
     def _add_tiles(self, picture: _Picture) -> None:
         if picture.plan != self.previous_plan:
             self.previous, self.previous_plan = {}, picture.plan
-        self.upscaler._known += len(picture.plan)
+        self.upscaler._known += picture.steps
         for at in picture.plan:
             tile = _Tile(picture, at, picture.plan.cut(picture.padded, *at))
             if self.reuse_static:
@@ -357,20 +464,34 @@ class _Stream:
         upscaler._check_cancelled()
         size = min(self._batch_size(), len(self.waiting))
         tiles = [self.waiting[i] for i in range(size)]
+        plan = tiles[0].picture.plan
+        whole = len(plan) == 1 and upscaler._in_strips
         try:
             batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
-            outputs = upscaler._compute(batch)
+            if whole:
+                done, steps = upscaler._done, tiles[0].picture.steps  # alone in its batch, if more than one
+
+                def report(share: float) -> None:
+                    upscaler._done = done + int(share * steps)
+                    upscaler._report()
+
+                results = [tile.picture.result for tile in tiles]
+                upscaler._compute_whole(batch, results, report if steps > 1 else lambda share: None)
+                upscaler._done = done
+            else:
+                outputs = upscaler._compute(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            before = upscaler._tile
-            upscaler._shrink(size, tiles[0].picture.plan.tile, error)
-            if upscaler._tile != before:
+            before = upscaler._tile, upscaler._whole
+            upscaler._shrink(size, plan, error)
+            if (upscaler._tile, upscaler._whole) != before:
                 self._start_again()
             return
-        for tile, output in zip(tiles, outputs, strict=True):
+        for index, tile in enumerate(tiles):
             self.waiting.popleft()
             upscaler.stats.tiles_computed += 1
+            output = tile.picture.result if whole else outputs[index]
             self._deliver(tile, output)
             if tile.known is not None:
                 tile.known.output = output.clone()
@@ -381,12 +502,15 @@ class _Stream:
 
     def _deliver(self, tile: _Tile, output: Tensor) -> None:
         picture = tile.picture
-        picture.early[tile.at] = output
+        if output is picture.result:
+            picture.turns.clear()
+        else:
+            picture.early[tile.at] = output
         while picture.turns and picture.turns[0] in picture.early:
             at = picture.turns.popleft()
             picture.plan.join(picture.result, picture.early.pop(at), *at, self.upscaler.scale)
         picture.missing -= 1
-        self.upscaler._done += 1
+        self.upscaler._done += picture.steps // len(picture.plan)
 
     def _start_again(self) -> None:
         """Lay out every picture that is not finished anew, with the smaller tile."""
@@ -394,9 +518,9 @@ class _Stream:
         self.previous, self.previous_plan = {}, None
         for i, picture in enumerate(self.pictures):
             if picture.missing:
-                self.upscaler._known -= len(picture.plan)
+                self.upscaler._known -= picture.steps
                 self.upscaler._done -= len(picture.plan) - picture.missing
-                self.pictures[i] = self.upscaler._lay_out(picture.source, self.result_device)
+                self.pictures[i] = self.upscaler._lay_out(picture.source, self.result_device, self.reuse_static)
                 self._add_tiles(self.pictures[i])
 
 

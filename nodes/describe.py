@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from spandrel import ImageModelDescriptor
 
+from ..inference.memory import planned
+
 # What those who write it call it: modelspec, OpenModelDB, Hugging Face.
 FACTS = {
     "title": ("modelspec.title", "title", "name"),
@@ -30,6 +32,7 @@ def describe(
         "channels": f"{model.input_channels} in, {model.output_channels} out",
         "parameters": f"{sum(p.numel() for p in model.model.parameters()):,}",
         "precision": precision,
+        "memory": planned(model),
         **dict(_told(metadata or {})),
     }
     return "\n".join(f"{name}: {value}" for name, value in facts.items() if value)

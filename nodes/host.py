@@ -53,11 +53,17 @@ def activation_bytes(
     model: ImageModelDescriptor, width: int, height: int, tile: int | str | None, batch: int | str
 ) -> int:
     """What computing a picture of this size takes at once beside the weights, at most; "auto" makes do with less."""
-    longest = memory.GPU_TILE if tile == "auto" else tile
-    side_x, side_y = (side if longest is None else min(side, int(longest)) for side in (width, height))
+    longest = tile if isinstance(tile, int) else memory.GPU_TILE
+    if tile in ("whole", None) and not memory.in_strips(model):
+        longest = max(width, height)
     tiles = batch if isinstance(batch, int) else 1
-    picture = 2 * 4 * model.input_channels * width * height
-    return picture + tiles * side_x * side_y * memory.bytes_per_pixel(model, torch.float32)
+    needed = tiles * min(width, longest) * min(height, longest) * memory.bytes_per_pixel(model, torch.float32)
+    if not isinstance(tile, int) and memory.in_strips(model):
+        device = mm.get_torch_device()
+        whole = memory.whole_bytes(model, height, width, device, torch.float32)
+        if tile != "auto" or whole <= mm.get_total_memory(device) // 2:
+            needed = max(needed, whole)
+    return 2 * 4 * model.input_channels * width * height + needed
 
 
 def check_ram(needed: int, what: str, instead: str) -> None:

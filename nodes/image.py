@@ -85,9 +85,9 @@ def upscale(
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
-        tiles = [len(upscaler.plan(high, wide)) for wide, high in runs]
+        steps = [upscaler.steps(high, wide) for wide, high in runs]
         at_once = [_planes(image, upscaler.input_channels) for image in images]
-        upscaler.progress = Progress([each * of_run for each in at_once for of_run in tiles], bar)
+        upscaler.progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
         for image, place in zip(images, result, strict=True):
             larger = upscale_picture(_picture(image), upscaler, size=words)

@@ -50,7 +50,8 @@ def size() -> Any:
 def computing() -> list[Any]:
     """Tiles and precision, as `computing_options` takes them."""
     return [
-        advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: from the memory."),
+        advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: the whole picture where there "
+                 "is memory for it, except of videos; else the largest sensible tile."),
         advanced("overlap", OVERLAPS, "What neighbouring tiles share, in pixels of the source. auto: as much as the "
                  "architecture needs for tiles that cannot be seen."),
         advanced("batch", BATCHES, "Tiles computed at once. auto: from the memory."),
@@ -62,7 +63,7 @@ def computing() -> list[Any]:
 def computing_options(tile: str, overlap: str, batch: str, precision: str) -> dict[str, Any]:
     """What an Upscaler is told for these widgets."""
     return {
-        "tile": None if tile == WHOLE else _number(tile),
+        "tile": "whole" if tile == WHOLE else _number(tile),
         "overlap": _number(overlap),
         "batch": _number(batch),
         "precision": precision,

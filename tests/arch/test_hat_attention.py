@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
 from supertile.arch import hat
 from supertile.arch.hat import OCAB, HATConfig, WindowAttention
+from supertile.arch.strips import Job, bounds_of
 from torch import Tensor
 
 
@@ -85,18 +88,29 @@ def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
     return y + F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
 
 
+def attend(attn: WindowAttention, residual: Tensor, n: Tensor, shift: int, rows: int | None = None) -> Tensor:
+    """`add_to` on the whole picture, or on strips of it."""
+    bounds = bounds_of(n.shape[1], rows, shift, attn.window_size)
+    return torch.cat([attn.add_to(residual[:, a:b], n[:, a:b], shift, a, n.shape[1]) for a, b in pairwise(bounds)], 1)
+
+
+def whole(block: OCAB, x: Tensor, rows: int | None = None) -> Tensor:
+    return torch.cat(list(block(x, Job(rows))), 1)
+
+
+@pytest.mark.parametrize("rows", [None, 1, 8])
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(
     ("window", "sides"),
     [(4, (12, 8)), (4, (4, 12)), (4, (4, 4)), (7, (14, 21)), (5, (5, 15)), (1, (3, 2)), (2, (6, 4))],
 )
-def test_window_attention_is_the_authors(randomised, window, sides, shifted):
+def test_window_attention_is_the_authors(randomised, window, sides, shifted, rows):
     attn = randomised(WindowAttention(config(window, window + 2), 2))
     n = torch.randn(2, *sides, 12)
     shift = window // 2 if shifted else 0
     residual = torch.randn_like(n)
     expected = residual + reference_window_attention(attn, n, shift)
-    torch.testing.assert_close(attn.add_to(residual.clone(), n, shift), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attend(attn, residual.clone(), n, shift, rows), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_qk_scale_and_absent_qkv_bias_are_respected(randomised):
@@ -105,17 +119,18 @@ def test_qk_scale_and_absent_qkv_bias_are_respected(randomised):
     assert "qkv.bias" not in attn.state_dict()
     n = torch.randn(1, 8, 8, 12)
     expected = reference_window_attention(attn, n, 2)
-    torch.testing.assert_close(attn.add_to(torch.zeros_like(n), n, 2), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attend(attn, torch.zeros_like(n), n, 2), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [None, 1, 8])
 @pytest.mark.parametrize(
     ("window", "overlap_window", "sides"),
     [(4, 6, (8, 12)), (4, 4, (4, 8)), (7, 9, (14, 7)), (8, 14, (8, 8)), (4, 10, (4, 4))],
 )
-def test_overlapping_cross_attention_is_the_authors(randomised, window, overlap_window, sides):
+def test_overlapping_cross_attention_is_the_authors(randomised, window, overlap_window, sides, rows):
     block = randomised(OCAB(config(window, overlap_window), 3))
     x = torch.randn(2, *sides, 12)
-    torch.testing.assert_close(block(x), reference_overlap_block(block, x), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(whole(block, x, rows), reference_overlap_block(block, x), atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("window", "overlap_window"), [(16, 24), (7, 9), (8, 14)])
@@ -128,27 +143,23 @@ def test_negative_official_indices_name_the_same_rows(window, overlap_window):
     assert torch.equal(official_index(window), hat.window_bias_index(window))
 
 
-@pytest.mark.parametrize(
-    ("window", "shift", "sides"), [(16, 8, (48, 32)), (7, 3, (21, 14)), (4, 2, (4, 8)), (4, 2, (4, 4))]
-)
-def test_border_windows_have_the_masks_of_the_authors_slices(window, shift, sides):
-    rows, columns = sides[0] // window, sides[1] // window
-    official = official_mask(*sides, window, shift).view(rows, columns, window**2, window**2)
-    for i in range(rows):
-        for j in range(columns):
-            ours = hat.shift_mask(window, shift, i == rows - 1, j == columns - 1)
-            assert torch.equal(official[i, j], ours), (i, j)
+@pytest.mark.parametrize("sides", [(1, 1), (1, 5), (2, 2), (7, 4), (3, 1)])
+def test_the_mean_of_a_convolution_needs_no_convolution(sides):
+    conv = torch.nn.Conv2d(5, 7, 3, padding=1)
+    x = torch.randn(2, *sides, 5)
+    expected = conv(x.permute(0, 3, 1, 2)).mean((2, 3))
+    torch.testing.assert_close(hat.mean_of_convolution(x, conv)[:, 0, 0], expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_padded_heads_change_nothing(randomised, monkeypatch, bias):
     attn, block = (randomised(kind(config(4, 6, qkv_bias=bias), 2)) for kind in (WindowAttention, OCAB))
     n = torch.randn(1, 8, 12, 12)
-    plain = attn.add_to(torch.zeros_like(n), n, 2), block(n)
+    plain = attend(attn, torch.zeros_like(n), n, 2), whole(block, n)
     monkeypatch.setattr(hat, "kernel_head_dim", lambda head_dim, device: 8)
     assert attn.projections()[0].shape == (3 * 2 * 8, 12), "heads of 6 channels are padded to 8"
-    torch.testing.assert_close(attn.add_to(torch.zeros_like(n), n, 2), plain[0], atol=2e-6, rtol=1e-5)
-    torch.testing.assert_close(block(n), plain[1], atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(attend(attn, torch.zeros_like(n), n, 2), plain[0], atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(whole(block, n), plain[1], atol=2e-6, rtol=1e-5)
 
 
 def test_impossible_shapes_are_refused():

@@ -613,7 +613,7 @@ def test_not_a_number_in_fp32_is_the_models_own_doing(enlarger, caplog):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tile": 0}, "tile is auto or None or a whole number of at least 1, not 0"),
+        ({"tile": 0}, "tile is auto or whole or None or a whole number of at least 1, not 0"),
         ({"tile": -5}, "not -5"),
         ({"tile": 64.0}, "not 64.0"),
         ({"tile": "large"}, "not 'large'"),

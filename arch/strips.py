@@ -1,0 +1,322 @@
+"""Pictures in strips of rows: a network computes a picture of any height in the memory of a few rows.
+
+A stage takes strips of features (B, rows, W, C) and gives strips, as soon as it has the rows for them: a pixelwise
+step those of its input, a convolution a kernel's rim fewer, until the last rows come. Nothing is computed twice, and
+borders are where the picture ends and nowhere else, so the result is that of the whole picture, whatever the strips.
+A single strip as high as the picture is the whole picture: there is no other forward pass.
+
+Strips are made when they are asked for. What one stage has given is another's to read, never to write to. And it keeps
+no reference to it: a generator that waits at its `yield` would keep all the variables of its loop alive, and a chain of
+them every map of the network. So stages are functions that are called for the next strip.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
+
+
+class Strips:
+    """Features of a picture `height` rows high, as strips (B, rows, W, C) from top to bottom. To be read once."""
+
+    def __init__(self, height: int, parts: Iterator[Tensor]) -> None:
+        self.height = height
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self._parts
+
+    def map(self, step: Callable[[Tensor], Tensor], scale: int = 1) -> Strips:
+        """`step` on every strip: what looks at one row at a time, and gives `scale` of them."""
+        return Strips(self.height * scale, map(step, self._parts))
+
+    def twice(self) -> tuple[Strips, Strips]:
+        """For two readers. What one of them has read waits for the other."""
+        waiting: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
+
+        def reader(own: deque[Tensor], others: deque[Tensor]) -> Callable[[], Tensor]:
+            def following() -> Tensor:
+                if not own:
+                    part = next(self._parts)
+                    others.append(part)
+                    return part
+                return own.popleft()
+
+            return following
+
+        one, other = (reader(waiting[i], waiting[1 - i]) for i in (0, 1))
+        return Strips(self.height, _Calls(one)), Strips(self.height, _Calls(other))
+
+
+class _Calls:
+    """The strips that a function gives, one a call, until it raises StopIteration."""
+
+    def __init__(self, following: Callable[[], Tensor]) -> None:
+        self._following = following
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        return self._following()
+
+
+@dataclass
+class Job:
+    """How a picture is computed.
+
+    rows: of the picture in a strip; None is all of them. report: called now and then with the rows that are about to
+    go through a sweep over the picture or just have; what it raises goes through.
+    """
+
+    rows: int | None = None
+    report: Callable[[int], None] = lambda rows: None
+
+    def reported(self, strips: Strips) -> Strips:
+        """The same strips, each reported when it is asked for."""
+
+        def report(part: Tensor) -> Tensor:
+            self.report(part.shape[1])
+            return part
+
+        return strips.map(report)
+
+
+def cut(x: Tensor, bounds: list[int]) -> Strips:
+    """(B, H, W, C) as strips, views; `bounds` from 0 to H, rising."""
+    return Strips(x.shape[1], (x[:, start:end] for start, end in itertools.pairwise(bounds)))
+
+
+def bounds_of(height: int, rows: int | None, first: int = 0, multiple: int = 1) -> list[int]:
+    """Where strips of about `rows` begin and end: at `first` + a multiple of `multiple`, and at both ends."""
+    if rows is None or rows >= height:
+        return [0, height]
+    step = max(rows // multiple, 1) * multiple
+    return [0, *range(first + step, height, step), height]
+
+
+def joined(parts: Strips, job: Job, into: Tensor | None = None) -> Tensor:
+    """All of a picture's rows in one tensor.
+
+    into: a tensor of that size, of which the strips may be made: it is only written where all has been read that is
+    ever read. A picture of one strip is that strip, and while gradients are recorded nothing is written over.
+    """
+    at = 0
+    kept: list[Tensor] = []
+    for part in parts:
+        rows = part.shape[1]
+        job.report(rows)
+        if rows == parts.height:
+            return part
+        if torch.is_grad_enabled():
+            kept.append(part)
+            continue
+        if into is None:
+            into = part.new_empty(part.shape[0], parts.height, *part.shape[2:])
+        into[:, at : at + rows] = part
+        at += rows
+        del part  # or it would be there beside the next
+    if kept:
+        return torch.cat(kept, 1)
+    assert into is not None
+    return into
+
+
+class Network(nn.Module):
+    """A network that computes pictures in strips.
+
+    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1, and returns (B, out_channels, sH, sW) in the
+    dtype of its input, unclamped; at once, which is one strip.
+    """
+
+    def work(self, height: int) -> int:
+        """How many rows `Job.report` hears of, in all sweeps over a picture `height` rows high."""
+        return height
+
+    def strips(self, image: Tensor, job: Job) -> Strips:
+        """The result, (B, rows, sW, out_channels) fp32 at a time."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        job = Job()
+        return to_image(joined(self.strips(image, job), job), image.dtype)
+
+
+class _Rows:
+    """The rows of a picture, as many at a time as are asked for."""
+
+    def __init__(self, strips: Strips) -> None:
+        self._parts = iter(strips)
+        self._left: Tensor | None = None  # of the last strip
+        self._ours = False  # whether that lies in `_place`
+        self._place: Tensor | None = None
+
+    def take(self, rows: int) -> Tensor:
+        taken: list[Tensor] = []
+        while rows:
+            if self._left is None:
+                self._left, self._ours = next(self._parts), False
+            piece = self._left[:, :rows]
+            rows -= piece.shape[1]
+            if self._ours and not rows and not taken:
+                self._place = None  # it goes out as it is, and may not be written over
+            taken.append(piece)
+            self._left = self._left[:, piece.shape[1] :] if piece.shape[1] < self._left.shape[1] else None
+        result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
+        if self._left is not None and not self._ours:
+            self._left = self._place = _kept(self._left, self._place)
+            self._ours = True
+        return result
+
+
+def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
+    """A copy of a few rows of a strip, which a view would keep alive as a whole.
+
+    In `place` if they fit: what lives longer than what comes and goes around it leaves holes in memory.
+    """
+    if place is None or place.shape != rows.shape or torch.is_grad_enabled():
+        return rows.clone()
+    return place.copy_(rows)
+
+
+def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
+    """`step` on the same rows of two pictures, in the strips of the one that comes later."""
+    rows = _Rows(other)
+    return leading.map(lambda part: step(part, rows.take(part.shape[1])))
+
+
+def grouped(x: Strips, multiple: int) -> Strips:
+    """The same rows in strips of a multiple of `multiple`; the height must be one."""
+    parts, waiting = iter(x), deque[Tensor]()
+
+    def following() -> Tensor:
+        while True:
+            waiting.append(next(parts))
+            rows = sum(part.shape[1] for part in waiting)
+            whole = rows // multiple * multiple
+            if whole:
+                break
+        part = waiting[0] if len(waiting) == 1 else torch.cat(list(waiting), 1)
+        waiting.clear()
+        if whole < rows:
+            waiting.append(part[:, whole:].clone())
+        return part[:, :whole]
+
+    return Strips(x.height, _Calls(following))
+
+
+def cropped(x: Strips, height: int) -> Strips:
+    """The first `height` rows."""
+    parts, left = iter(x), height
+
+    def following() -> Tensor:
+        nonlocal left
+        if not left:
+            raise StopIteration
+        part = next(parts)[:, :left]
+        left -= part.shape[1]
+        return part
+
+    return Strips(height, _Calls(following))
+
+
+def mirrored(x: Strips, height: int) -> Strips:
+    """Mirrored at the lower edge up to `height` rows, as `reflect_to` does it."""
+    if height == x.height:
+        return x
+    reach = min(height - x.height + 1, x.height)  # the last rows, which are all that the mirror shows
+    seen, last = 0, torch.empty(0)
+
+    def extended(part: Tensor) -> Tensor:
+        nonlocal seen, last
+        seen += part.shape[1]
+        if part.shape[1] < reach:
+            last = part.clone() if seen == part.shape[1] else torch.cat([last, part], 1)[:, -reach:]
+        else:
+            last = _kept(part[:, -reach:], last) if seen < x.height else part[:, -reach:]
+        if seen < x.height:
+            return part
+        index = reflected_index(x.height, height, part.device)[x.height :] - (x.height - last.shape[1])
+        below, last = last.index_select(1, index), torch.empty(0)
+        return torch.cat([part, below], 1)
+
+    return Strips(height, map(extended, x))
+
+
+def convolved(x: Strips, conv: nn.Module) -> Strips:
+    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights."""
+    assert isinstance(conv, nn.Conv2d)
+    rim = int(conv.padding[0])
+    parts, seen, above = iter(x), 0, torch.empty(0)
+
+    def following() -> Tensor:
+        nonlocal seen, above
+        while True:
+            slab = next(parts).to(conv.weight.dtype)
+            first, seen = seen == 0, seen + slab.shape[1]
+            last = seen == x.height
+            if first and last:
+                return conv2d(slab, conv)
+            if not first:
+                slab = torch.cat([above, slab], 1)
+            if first or last:
+                slab = F.pad(slab, (0, 0, 0, 0, rim * first, rim * last))
+            above = torch.empty(0) if last else _kept(slab[:, max(slab.shape[1] - 2 * rim, 0) :], above)
+            if slab.shape[1] > 2 * rim:
+                return _without_rim(slab, conv)
+
+    return Strips(x.height, _Calls(following))
+
+
+def convolved_rows(x: Tensor, conv: nn.Module, start: int, stop: int) -> Tensor:
+    """Rows `start` to `stop` of a convolution of all of (B, H, W, C), as `convolved` computes them."""
+    assert isinstance(conv, nn.Conv2d)
+    if (start, stop) == (0, x.shape[1]):
+        return conv2d(x, conv)
+    rim = int(conv.padding[0])
+    above, below = max(rim - start, 0), max(stop + rim - x.shape[1], 0)
+    slab = x[:, start - rim + above : stop + rim - below].to(conv.weight.dtype)
+    if above or below:
+        slab = F.pad(slab, (0, 0, 0, 0, above, below))
+    return _without_rim(slab, conv)
+
+
+def _without_rim(slab: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The convolution where its rows are all there; columns padded with zeros."""
+    padding = (0, int(conv.padding[1]))
+    x = slab.permute(0, 3, 1, 2)
+    y = F.conv2d(x, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
+    return y.permute(0, 2, 3, 1)
+
+
+class Upsample(nn.Sequential):
+    """Enlarge by 3x3 convolution and pixel shuffle: steps of 2 for a power of two, one step of 3, none for 1.
+
+    The convolutions stand at the even indices, as in every checkpoint of this lineage (`upsample.0`, `upsample.2`...).
+    """
+
+    def __init__(self, scale: int, channels: int) -> None:
+        steps = upsample_steps(scale)
+        layers: list[nn.Module] = []
+        for step in steps:
+            layers += [nn.Conv2d(channels, channels * step**2, 3, padding=1), nn.PixelShuffle(step)]
+        super().__init__(*layers)
+        self.steps = steps
+
+    def forward(self, x: Strips) -> Strips:
+        for conv, step in zip(list(self)[::2], self.steps, strict=True):
+            x = shuffled(convolved(x, conv), step)
+        return x
+
+
+def shuffled(x: Strips, scale: int) -> Strips:
+    """(B, rows, W, C s²) -> (B, s rows, s W, C)."""
+    return x.map(lambda part: pixel_shuffle(part, scale), scale)

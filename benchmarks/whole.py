@@ -1,0 +1,165 @@
+"""Whole pictures in strips: peak memory beside the plan, work and time beside one pass and beside tiles.
+
+    python -m supertile.benchmarks.whole memory [HAT-L 1920x1080 ...]
+    python -m supertile.benchmarks.whole work [HAT 256x256 ...]
+
+memory: each picture in a process of its own; resident memory above model and result, and what the plan said. Blocks
+are left out where `--depth` says so: memory is the same with any number of them, time is not.
+work: FLOPs counted by PyTorch, and time in one interleaved run, of strips, of one strip as high as the picture, of the
+core's tiles, and of tiles of 512 with an overlap of 32 (as ComfyUI cuts). Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
+from ..arch.strips import Job, Network
+from ..inference import memory, precision
+from ..inference.tiling import Geometry, plan_tiles
+
+NETWORKS: dict[str, Any] = {
+    "HAT-S": lambda depth: HAT(HATConfig(
+        embed_dim=144, compress_dim=6, mlp_dim=288, oca_mlp_dim=288, depths=(depth,) * 6,
+    )),
+    "HAT": lambda depth: HAT(HATConfig(depths=(depth,) * 6)),
+    "HAT-L": lambda depth: HAT(HATConfig(depths=(depth,) * 12, num_heads=(6,) * 12)),
+    "VapSR": lambda depth: VapSR(VapSRConfig()),
+    "HiT-SRF": lambda depth: HiTSR(HiTSRConfig(variant="SRF")),
+    "HiT-SIR": lambda depth: HiTSR(HiTSRConfig(variant="SIR")),
+    "HiT-SNG": lambda depth: HiTSR(HiTSRConfig(variant="SNG")),
+}  # fmt: skip
+CPU = torch.device("cpu")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("memory", "work"))
+    parser.add_argument("cases", nargs="+", metavar="NETWORK WxH")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32")
+    parser.add_argument("--depth", type=int, default=6, help="blocks in a group of HAT")
+    parser.add_argument("--groups", type=int, help="groups of HAT")
+    parser.add_argument("--rows", type=int, nargs="+", help="of a strip")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    names, sizes = arguments.cases[::2], arguments.cases[1::2]
+    for name, size in zip(names, sizes, strict=True):
+        width, height = map(int, size.split("x"))
+        if arguments.what == "memory":
+            print(measured_memory(name, width, height, arguments), flush=True)
+        else:
+            for line in measured_work(name, width, height, arguments):
+                print(line, flush=True)
+
+
+def build(name: str, arguments: argparse.Namespace) -> Any:
+    """A stand-in for a descriptor, as far as the plan and the cast look at it."""
+    torch.manual_seed(0)
+    network = NETWORKS[name](arguments.depth)
+    if arguments.groups and isinstance(network, HAT):
+        network.layers = network.layers[: arguments.groups]
+    network.eval().requires_grad_(False)
+    model = SimpleNamespace(model=network, scale=network.config.scale, architecture=None)
+    return precision.cast(model, DTYPES[arguments.precision], CPU)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def measured_memory(name: str, width: int, height: int, arguments: argparse.Namespace) -> str:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=peak, args=(theirs, name, width, height, arguments))
+    process.start()
+    theirs.close()
+    try:
+        grown, planned, seconds = ours.recv()
+    except EOFError:
+        return f"{name} {width}x{height}: ended without a result"
+    finally:
+        process.join()
+    return (
+        f"{name} {width}x{height} {arguments.precision}: {grown / 2**20:,.0f} MiB resident above model and result, "
+        f"{planned / 2**20:,.0f} MiB planned, {seconds:.0f} s"
+    )
+
+
+def peak(pipe: Connection, name: str, width: int, height: int, arguments: argparse.Namespace) -> None:
+    from ..inference.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    model = build(name, arguments)
+    scale = model.scale
+    with torch.inference_mode():
+        model.model(torch.rand(1, 3, 64, 64))
+        result = torch.zeros(1, 3, height * scale, width * scale)
+        picture = torch.rand(1, 3, height, width)
+        rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model, width, CPU)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, at = time.perf_counter(), 0
+        for part in model.model.strips(picture, Job(rows)):
+            result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
+            at += part.shape[1]
+            del part
+        seconds = time.perf_counter() - start
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    planned = memory.whole_bytes(model, height, width, CPU, DTYPES[arguments.precision], rows)
+    pipe.send((grown * 1024, planned, seconds))
+
+
+# --- work ------------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def measured_work(name: str, width: int, height: int, arguments: argparse.Namespace) -> list[str]:
+    from ..inference.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    model = build(name, arguments)
+    network: Network = model.model
+    picture = torch.rand(1, 3, height, width)
+    rows = arguments.rows or [memory.strip_rows(model, width, CPU)]
+    ways: dict[str, Any] = {"at once": lambda: network(picture)}
+    for each in rows:
+        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(picture, Job(each))]
+    tile = memory.auto_tile(model, CPU, torch.float32)
+    ways[f"tiles of {tile}"] = lambda: in_tiles(network, picture, tile, memory.geometry(model))
+    ways["tiles of 512, 32 shared"] = lambda: in_tiles(network, picture, 512, Geometry(1, 1, 16))
+    flops = {}
+    for label, way in ways.items():
+        with FlopCounterMode(display=False) as counter:
+            way()
+        flops[label] = counter.get_total_flops()
+    times: dict[str, list[float]] = {label: [] for label in ways}
+    for _ in range(arguments.rounds):
+        for label, way in ways.items():
+            start = time.perf_counter()
+            way()
+            times[label].append(time.perf_counter() - start)
+    once, base = statistics.median(times["at once"]), flops["at once"]
+    return [
+        f"{name} {width}x{height} {label}: {flops[label] / base:.3f} of the work, "
+        f"{statistics.median(times[label]) / once:.2f} of the time ({statistics.median(times[label]):.2f} s)"
+        for label in ways
+    ]
+
+
+def in_tiles(network: Network, picture: torch.Tensor, tile: int, geometry: Geometry) -> None:
+    plan = plan_tiles(picture.shape[2], picture.shape[3], tile, geometry)
+    for at in plan:
+        network(plan.cut(picture, *at).contiguous())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Pictures in strips are pictures at once, for every stage and every network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from supertile.arch.layers import reflect_to
+from supertile.arch.strips import (
+    Job,
+    Strips,
+    bounds_of,
+    convolved,
+    convolved_rows,
+    cropped,
+    cut,
+    grouped,
+    joined,
+    mirrored,
+    together,
+)
+from supertile.tests.arch.test_networks import BUILD
+from supertile.weights.loader import load_model
+from torch import Tensor
+
+HEIGHTS = st.integers(1, 23)
+CUTS = st.lists(st.integers(1, 22), max_size=8)
+
+
+def strips(x: Tensor, cuts: list[int]) -> Strips:
+    inner = sorted({at for at in cuts if at < x.shape[1]})
+    return cut(x, [0, *inner, x.shape[1]])
+
+
+def picture(height: int, channels: int = 3) -> Tensor:
+    return torch.randn(2, height, 5, channels, generator=torch.Generator().manual_seed(height))
+
+
+def together_again(x: Strips) -> Tensor:
+    height, parts = x.height, list(x)
+    assert all(part.shape[1] for part in parts)
+    assert sum(part.shape[1] for part in parts) == height
+    return torch.cat(parts, 1)
+
+
+# --- stages ------------------------------------------------------------------------------------------------------
+
+
+@given(height=HEIGHTS, cuts=CUTS, kernel=st.sampled_from([(1, 1), (3, 1), (5, 1), (5, 3)]))
+@settings(deadline=None)
+@torch.inference_mode()
+def test_a_convolution(height, cuts, kernel):
+    size, dilation = kernel
+    conv = torch.nn.Conv2d(3, 4, size, padding=dilation * (size // 2), dilation=dilation)
+    x = picture(height)
+    expected = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(together_again(convolved(strips(x, cuts), conv)), expected, atol=1e-6, rtol=1e-5)
+    bounds = [0, *sorted({at for at in cuts if at < height}), height]
+    rows = torch.cat([convolved_rows(x, conv, a, b) for a, b in pairwise(bounds)], 1)
+    torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
+
+
+@given(height=HEIGHTS, cuts=CUTS, more=st.integers(0, 60))
+@settings(deadline=None)
+def test_a_mirror(height, cuts, more):
+    x = picture(height)
+    assert torch.equal(together_again(mirrored(strips(x, cuts), height + more)), reflect_to(x, height + more, 5))
+
+
+@given(height=HEIGHTS, cuts=CUTS, kept=st.integers(1, 23))
+def test_a_crop(height, cuts, kept):
+    x = picture(height)
+    kept = min(kept, height)
+    assert torch.equal(together_again(cropped(strips(x, cuts), kept)), x[:, :kept])
+
+
+@given(groups=st.integers(1, 6), multiple=st.integers(1, 5), cuts=CUTS)
+def test_groups(groups, multiple, cuts):
+    x = picture(groups * multiple)
+    parts = list(grouped(strips(x, cuts), multiple))
+    assert all(part.shape[1] % multiple == 0 for part in parts)
+    assert torch.equal(torch.cat(parts, 1), x)
+
+
+@given(height=HEIGHTS, cuts=CUTS, others=CUTS)
+def test_two_pictures(height, cuts, others):
+    x, y = picture(height), picture(height) * 2
+    assert torch.equal(together_again(together(strips(x, cuts), strips(y, others), torch.add)), x + y)
+
+
+@given(height=HEIGHTS, cuts=CUTS)
+def test_two_readers(height, cuts):
+    one, other = strips(picture(height), cuts).twice()
+    assert torch.equal(together_again(one), together_again(other))
+
+
+@given(height=HEIGHTS, cuts=CUTS)
+def test_joining_where_it_comes_from(height, cuts):
+    x = picture(height)
+    expected, seen = x + 1, []
+    result = joined(strips(x, cuts).map(lambda part: part + 1), Job(report=seen.append), into=x)
+    assert torch.equal(result, expected)
+    assert sum(seen) == height
+
+
+@given(height=st.integers(1, 70), rows=st.none() | st.integers(1, 80), first=st.integers(0, 3))
+def test_strips_begin_on_the_grid_and_are_about_as_high_as_asked(height, rows, first):
+    bounds = bounds_of(height, rows, first, 4)
+    assert (bounds[0], bounds[-1]) == (0, height)
+    assert all(a < b for a, b in pairwise(bounds))
+    assert all(at % 4 == first for at in bounds[1:-1])
+    if rows is None:
+        assert bounds == [0, height]
+    else:
+        assert max(b - a for a, b in pairwise(bounds)) <= max(rows, 4) + first
+
+
+def test_zeros_are_where_the_picture_ends_and_nowhere_else():
+    conv = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    torch.nn.init.ones_(conv.weight)
+    sums = together_again(convolved(strips(torch.ones(1, 6, 6, 1), [2, 4]), conv))[0, :, :, 0]
+    assert sums[:, 2].tolist() == [6, 9, 9, 9, 9, 6]
+    assert torch.equal(sums, F.conv2d(torch.ones(1, 1, 6, 6), conv.weight, padding=1)[0, 0])
+
+
+# --- networks ----------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def by_strips(network: torch.nn.Module, image: Tensor, rows: int | None) -> Tensor:
+    parts = list(network.strips(image, Job(rows)))
+    return torch.cat(parts, 1).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 16, 40])
+@torch.inference_mode()
+def test_every_golden_network_gives_the_whole_picture(golden, rows):
+    network = load_model(golden.path, **golden.options).model
+    image = torch.rand(3, golden.io["input"].shape[1], 45, 22, generator=torch.Generator().manual_seed(0))
+    whole = network(image)
+    assert (by_strips(network, image, rows) - whole).abs().max() <= 1e-5
+    assert (by_strips(network, golden.io["input"], rows) - golden.io["output"]).abs().max() <= golden.limit
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+@given(height=st.integers(1, 40), width=st.integers(1, 30), rows=st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_any_size_in_any_strips(randomised, name, height, width, rows):
+    network = randomised(BUILD[name]())
+    image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(width))
+    with torch.inference_mode():
+        whole = network(image)
+    assert (by_strips(network, image, rows) - whole).abs().max() <= 2e-5
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+def test_gradients_are_those_of_the_whole_picture(randomised, name):
+    network = randomised(BUILD[name]()).requires_grad_(True)
+    image = torch.rand(1, 3, 20, 14)
+
+    def gradients(rows: int | None) -> list[Tensor]:
+        network.zero_grad()
+        sum(part.square().sum() for part in network.strips(image, Job(rows))).backward()
+        return [p.grad.clone() for p in network.parameters() if p.grad is not None]
+
+    expected = gradients(None)
+    largest = max(float(gradient.abs().max()) for gradient in expected)
+    for whole, in_strips in zip(expected, gradients(4), strict=True):
+        torch.testing.assert_close(in_strips, whole, atol=1e-5 * largest, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+@torch.inference_mode()
+def test_every_sweep_is_reported(randomised, name):
+    network = randomised(BUILD[name]())
+    rows: list[int] = []
+    parts = list(network.strips(torch.rand(1, 3, 61, 16), Job(8, rows.append)))
+    assert sum(rows) == network.work(61)
+    assert len(rows) > 5
+    assert len(parts) > 1

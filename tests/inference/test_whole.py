@@ -1,0 +1,195 @@
+"""Whole pictures in strips, through the Upscaler: the same as at once, in the memory that was planned."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from supertile import Cancelled, Upscaler
+from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
+from supertile.arch.strips import Job
+from supertile.inference import memory
+from supertile.inference import upscaler as core
+from supertile.tests.inference.live_bytes import LiveBytes
+from supertile.weights.loader import load_model
+from torch import Tensor
+
+HAT_WIDTHS = {"depths": (2, 2), "num_heads": (6, 6)}
+BUILD = {
+    "HAT": lambda: HAT(HATConfig(**HAT_WIDTHS)),
+    "HAT-S": lambda: HAT(HATConfig(
+        scale=2, embed_dim=144, compress_dim=6, mlp_dim=288, oca_mlp_dim=288, **HAT_WIDTHS
+    )),
+    "VapSR": lambda: VapSR(VapSRConfig()),
+    "VapSR-S": lambda: VapSR(VapSRConfig(scale=2, num_feat=32, num_blocks=11, attention_dim=32)),
+    "SRF": lambda: HiTSR(HiTSRConfig(variant="SRF")),
+    "SIR": lambda: HiTSR(HiTSRConfig(variant="SIR")),
+    "SNG": lambda: HiTSR(HiTSRConfig(variant="SNG")),
+}  # fmt: skip
+SMALL = {
+    "HAT": lambda: HAT(HATConfig(
+        scale=2, embed_dim=12, depths=(2, 1), num_heads=(2, 3), window_size=4, overlap_window=6, compress_dim=4,
+        squeeze_dim=3, mlp_dim=16, oca_mlp_dim=20, num_feat=8,
+    )),
+    "SNG": lambda: HiTSR(HiTSRConfig(
+        variant="SNG", scale=2, embed_dim=20, depths=(3,), num_heads=(2,), base_window=(4, 4),
+        window_ratios=(0.5, 1, 2), mlp_dim=24,
+    )),
+    "VapSR": lambda: VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=2, attention_dim=12)),
+}  # fmt: skip
+each_family = pytest.mark.parametrize("name", list(SMALL))
+
+
+@pytest.fixture
+def model(saved, randomised):
+    return lambda name: load_model(saved(randomised(SMALL[name]()), f"{name}.safetensors"))
+
+
+def picture(height: int, width: int, count: int = 1) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height))
+
+
+def in_strips_of(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "strip_rows", lambda model, width, device: rows)
+
+
+@pytest.fixture
+def thin_strips(monkeypatch):
+    in_strips_of(4, monkeypatch)
+
+
+@each_family
+@pytest.mark.parametrize("seamless", ["none", "both"])
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_whole_by_strips_is_whole_at_once(model, monkeypatch, name, seamless, self_ensemble):
+    images = picture(61, 47, 3)
+    results = []
+    for rows in (10**4, 4):
+        in_strips_of(rows, monkeypatch)
+        upscaler = Upscaler(
+            model(name), device="cpu", tile="whole", precision="fp32", seamless=seamless, self_ensemble=self_ensemble
+        )
+        results.append(upscaler(images))
+    assert results[0].shape == (3, 3, 122, 94)
+    assert (results[0] - results[1]).abs().max() <= 1e-5
+
+
+@each_family
+def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatch, thin_strips, name):
+    upscaler = Upscaler(model(name), device="cpu", precision="fp32")
+    monkeypatch.setattr(upscaler, "_tile", 48)
+    image = picture(150, 120)
+    assert len(upscaler.plan(150, 120)) == 1
+    assert len(upscaler.plan(150, 120, reuse_static=True)) > 1
+    whole = upscaler(image)
+    assert upscaler.stats.tiles_computed == 1
+    needed = memory.whole_bytes(upscaler._original, 150, 120, upscaler.device, torch.float32)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * needed))
+    assert len(upscaler.plan(150, 120)) > 1
+    assert (upscaler(image) - whole).abs().mean() < 0.05  # of noise through random weights
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.3 * needed))
+    assert len(upscaler.plan(150, 120)) == 1
+
+
+@each_family
+def test_progress_grows_with_the_strips_and_ends_with_all(model, thin_strips, name):
+    seen: list[tuple[int, int]] = []
+    upscaler = Upscaler(
+        model(name), device="cpu", tile="whole", precision="fp32", progress=lambda *step: seen.append(step)
+    )
+    upscaler._tile = 32
+    upscaler(picture(80, 40, 2))
+    total = 2 * core.STEPS
+    assert upscaler.steps(80, 40) == core.STEPS
+    assert seen == sorted(seen)
+    assert seen[-1] == (total, total)
+    assert len({done for done, _ in seen}) > 8
+
+
+@each_family
+def test_a_strip_is_the_longest_that_cancelling_waits(model, thin_strips, name):
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 5
+
+    upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32", cancelled=cancelled)
+    with pytest.raises(Cancelled):
+        upscaler(picture(80, 40))
+    assert asked == 5
+
+
+@each_family
+def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monkeypatch, caplog, name):
+    upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")
+    in_strips_of(64, monkeypatch)
+    monkeypatch.setattr(upscaler, "_tile", 64)
+    expected = upscaler(picture(200, 40))
+    network = type(upscaler._network.model)
+    whole, heights = network.strips, []
+
+    def strips(self, image: Tensor, job: Job):
+        if image.shape[2] == 200:
+            heights.append(job.rows)
+            raise torch.OutOfMemoryError("no")
+        return whole(self, image, job)
+
+    monkeypatch.setattr(network, "strips", strips)
+    result = upscaler(picture(200, 40))
+    assert heights == [64, 32, 16]
+    assert result.shape == expected.shape
+    assert upscaler.stats.tiles_computed > 2
+    assert [record.message for record in caplog.records][-1].startswith("Out of memory with a tile of 200")
+
+
+@each_family
+def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypatch, thin_strips, name):
+    upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="bf16")
+    exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(picture(40, 24))
+    half, whole = upscaler._network.model, type(upscaler._network.model).strips
+
+    def strips(self, image: Tensor, job: Job):
+        found = whole(self, image, job)
+        return found.map(lambda part: part * float("nan")) if self is half else found
+
+    monkeypatch.setattr(type(half), "strips", strips)
+    assert (upscaler(picture(40, 24)) - exact).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "height", "width", "rows"),
+    [
+        *((name, *size) for name in ("HAT", "HAT-S") for size in [(130, 40, 16), (400, 32, 16), (400, 32, 64)]),
+        *((name, *size) for name in ("VapSR", "VapSR-S") for size in [(130, 40, 16), (400, 32, 16), (400, 40, 64)]),
+        *((name, 300, 128, 16) for name in ("SRF", "SIR", "SNG")),  # as wide as their windows, or they are padded
+    ],
+)
+def test_the_plan_is_honest(randomised, name, height, width, rows):
+    network = randomised(BUILD[name]())
+    image = picture(height, width)
+    with torch.no_grad():
+        network(image[:, :, :32, :32])  # constants are part of the model
+        with LiveBytes() as live:
+            for part in network.strips(image, Job(rows)):
+                del part
+    model = SimpleNamespace(model=network, scale=network.config.scale)
+    planned = memory.whole_bytes(model, height, width, torch.device("cpu"), torch.float32, rows)
+    assert planned == pytest.approx(live.peak, rel=0.15)
+
+
+@torch.no_grad()
+def test_memory_is_flat_in_the_number_of_blocks(randomised):
+    peaks = []
+    for depth in (1, 3):
+        config = HATConfig(depths=(depth,), num_heads=(6,))
+        network = randomised(HAT(config))
+        image = picture(256, 32)
+        network(image[:, :, :32, :32])
+        with LiveBytes() as live:
+            for part in network.strips(image, Job(16)):
+                del part
+        peaks.append(live.peak)
+    assert peaks[1] <= 1.01 * peaks[0]
