@@ -93,6 +93,15 @@ def official_vapsr() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def nasa() -> Path:
+    """A real clip with two video streams, two sounds and subtitles."""
+    path = SHARED / "videos" / "nasa_13013.mp4"
+    if not path.is_file():
+        pytest.skip(f"there is no {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def picture_pairs() -> Callable[[str, int], list[tuple[Path, Path]]]:
     """The small and the large picture of every pair of Set5 or Set14."""
 

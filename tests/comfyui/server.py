@@ -108,9 +108,9 @@ class Server:
         seen = json.loads(done.stdout)
         return [tuple(step) for step in seen["steps"]], seen["previews"]
 
-    def run(self, prompt: dict[str, Any]) -> Result:
+    def run(self, prompt: dict[str, Any], seconds: float = 120) -> Result:
         try:
-            return self.wait(self.queue(prompt))
+            return self.wait(self.queue(prompt), seconds)
         except urllib.error.HTTPError as error:
             answer = json.load(error)
             details = [e for node in answer.get("node_errors", {}).values() for e in node["errors"]]

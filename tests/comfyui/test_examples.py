@@ -59,7 +59,7 @@ def test_the_server_lists_and_serves_them(server):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(server, name):
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    result = server.run(prompt(workflow, server.get("/object_info"), video="example.mp4"))
+    result = server.run(prompt(workflow, server.get("/object_info"), video="example.mp4"), seconds=600)
     assert result.status == "success", (result, server.log_text()[-3000:])
     kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
     (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from supertile.weights.bundle import bundled_models
 
 from .server import node
 
@@ -123,9 +124,14 @@ def test_the_bundled_models_work_without_any_file(server, shown, name):
 # --- the core's loader -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["VapSR", "HiT-SR"])
+@pytest.mark.parametrize("kind", ["VapSR", "HiT-SR", "bundled"])
 def test_the_core_loads_and_runs_our_families(server, shown, model_files, official_vapsr, golden_case, kind):
-    source = official_vapsr("VapSR_X2.pth") if kind == "VapSR" else golden_case("hit_srf_x4").path
+    sources = {
+        "VapSR": lambda: official_vapsr("VapSR_X2.pth"),
+        "HiT-SR": lambda: golden_case("hit_srf_x4").path,
+        "bundled": lambda: bundled_models()["supertile-4x"],
+    }
+    source = sources[kind]()
     name = f"added_{source.name}"
     shutil.copy(source, model_files / name)
     results = []

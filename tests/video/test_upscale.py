@@ -12,7 +12,6 @@ import pytest
 import torch
 from supertile import Cancelled, Upscaler, VideoError, upscale_video
 from supertile.images.size import SizeError
-from supertile.tests.conftest import SHARED
 from supertile.tests.video.conftest import from_frame, random_planes, smooth_planes
 from supertile.tests.video.media import VFR, VFR_END, rich_file
 from supertile.video.sound import aac_file
@@ -199,14 +198,6 @@ def test_a_part_is_cut_out_by_time(make_video, identity, tmp_path):
 def packets(path, index):
     with av.open(str(path)) as container:
         return [(p.pts * p.time_base, bytes(p)) for p in container.demux(container.streams[index]) if p.size]
-
-
-@pytest.fixture
-def nasa():
-    path = SHARED / "videos" / "nasa_13013.mp4"
-    if not path.is_file():
-        pytest.skip(f"there is no {path}")
-    return path
 
 
 def test_a_real_file_keeps_its_frames_times_and_sound(nasa, identity, tmp_path):
