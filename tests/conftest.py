@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     facts = json.loads((GOLDEN / "index.json").read_text())
     metafunc.parametrize("golden", [GoldenCase(name, each) for name, each in facts.items()], ids=list(facts))
+
+
+def hear_interrupts() -> None:
+    """For `preexec_fn`: what a shell starts in the background ignores SIGINT, and so do its children; tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from supertile import __version__
 from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app
+from supertile.tests.conftest import hear_interrupts
 from supertile.weights import bundle
 from typer.testing import CliRunner
 
@@ -197,8 +198,9 @@ def process(*arguments: str, **options) -> subprocess.Popen:
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     command = [sys.executable, *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hear_interrupts,
+        **options,
+    )  # fmt: skip
 
 
 def test_help_and_version_do_not_wait_for_torch(folder):

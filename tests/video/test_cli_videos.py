@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from supertile.arch import VapSR, VapSRConfig
 from supertile.cli import app
+from supertile.tests.conftest import hear_interrupts
 from supertile.tests.video.conftest import random_planes, smooth_planes
 from typer.testing import CliRunner
 
@@ -136,7 +137,7 @@ def test_a_signal_leaves_no_partial_file(folder, model, make_video, number, code
     make_video("long.mkv", [smooth_planes("yuv420p", 320, 240, i) for i in range(400)], codec="mpeg4")
     process = subprocess.Popen(
         [sys.executable, "-m", "supertile", "upscale", "long.mkv", "out/out.mkv", "--model", model, "--preset", "slow"],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (Path("out").is_dir() and any(Path("out").iterdir())):
