@@ -224,6 +224,7 @@ class Upscaler:
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._in_strips and not reuse_static:
             needed = memory.whole_bytes(self._original, height, width, self.device, self.dtype)
+            needed = int(needed * memory.holes(self._original, self.device))
             whole = needed <= 0.8 * memory.free_bytes(self.device)
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
 

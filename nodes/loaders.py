@@ -72,7 +72,8 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
             io.Combo.Input(
                 "model_name",
                 options=folders.model_files(family),
-                tooltip=f"{kind} in models/upscale_models, recognised by what is in the file.",
+                tooltip=f"{kind} in models/upscale_models, recognised by what is in the file; and the bundled ones, "
+                "which are VapSR.",
             ),
             io.Combo.Input(
                 "precision",

@@ -194,10 +194,10 @@ def _upscaled(
         )  # fmt: skip
     # No pictures on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
     # place of the result. For the same reason nothing is shown of what a browser does not play.
-    shown: Any = None
-    if _plays_in_a_browser(report):
-        shown = ui.PreviewVideo([ui.SavedResult(target.path.name, target.subfolder, place.folder)])
-    return io.NodeOutput(InputImpl.VideoFromFile(str(target.path)), _told(report), ui=shown)
+    playable = _plays_in_a_browser(report)
+    shown = [ui.SavedResult(target.path.name, target.subfolder, place.folder)] if playable else []
+    video = InputImpl.VideoFromFile(str(target.path))
+    return io.NodeOutput(video, _told(report), ui=ui.PreviewVideo(shown))  # nothing, too, clears what was shown before
 
 
 def _format_of_pictures(codec: str, depth: str, width: int, height: int) -> str:
