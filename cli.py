@@ -379,9 +379,9 @@ def info(
             typer.echo(json.dumps(dataclasses.asdict(found), indent=2, default=str))
         else:
             from .inference.memory import planned
-            from .weights.loader import load_model
+            from .weights.loader import network_without_weights
 
-            _print_info(found, planned(load_model(file)))
+            _print_info(found, planned(network_without_weights(file)))
 
 
 @app.command()

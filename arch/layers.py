@@ -36,15 +36,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
 
 
-def conv2d(x: Tensor, conv: nn.Module) -> Tensor:
-    """An nn.Conv2d over features with channels last; (B, H, W, in) -> (B, H, W, out), in the dtype of its weights."""
+def conv2d(x: Tensor, conv: nn.Module, rows_padded: bool = True) -> Tensor:
+    """An nn.Conv2d over features with channels last; (B, H, W, in) -> (B, H, W, out), in the dtype of its weights.
+
+    rows_padded: False where `x` brings the rows above and below that the padding stands for.
+    """
     assert isinstance(conv, nn.Conv2d)
     y = F.conv2d(
         x.to(conv.weight.dtype).permute(0, 3, 1, 2),
         conv.weight,
         conv.bias,
         conv.stride,
-        conv.padding,
+        conv.padding if rows_padded else (0, int(conv.padding[1])),
         conv.dilation,
         conv.groups,
     )

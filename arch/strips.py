@@ -271,7 +271,7 @@ def convolved(x: Strips, conv: nn.Module) -> Strips:
                 slab = F.pad(slab, (0, 0, 0, 0, rim * first, rim * last))
             above = torch.empty(0) if last else _kept(slab[:, max(slab.shape[1] - 2 * rim, 0) :], above)
             if slab.shape[1] > 2 * rim:
-                return _without_rim(slab, conv)
+                return conv2d(slab, conv, rows_padded=False)
 
     return Strips(x.height, _Calls(following))
 
@@ -286,15 +286,7 @@ def convolved_rows(x: Tensor, conv: nn.Module, start: int, stop: int) -> Tensor:
     slab = x[:, start - rim + above : stop + rim - below].to(conv.weight.dtype)
     if above or below:
         slab = F.pad(slab, (0, 0, 0, 0, above, below))
-    return _without_rim(slab, conv)
-
-
-def _without_rim(slab: Tensor, conv: nn.Conv2d) -> Tensor:
-    """The convolution where its rows are all there; columns padded with zeros."""
-    padding = (0, int(conv.padding[1]))
-    x = slab.permute(0, 3, 1, 2)
-    y = F.conv2d(x, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
-    return y.permute(0, 2, 3, 1)
+    return conv2d(slab, conv, rows_padded=False)
 
 
 class Upsample(nn.Sequential):

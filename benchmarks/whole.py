@@ -105,7 +105,7 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         model.model(torch.rand(1, 3, 64, 64))
         result = torch.zeros(1, 3, height * scale, width * scale)
         picture = torch.rand(1, 3, height, width)
-        rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model, width, CPU)
+        rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model.model, width, CPU)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, at = time.perf_counter(), 0
         for part in model.model.strips(picture, Job(rows)):
@@ -114,7 +114,7 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
             del part
         seconds = time.perf_counter() - start
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    planned = memory.whole_bytes(model, height, width, CPU, DTYPES[arguments.precision], rows)
+    planned = memory.whole_bytes(model.model, height, width, CPU, DTYPES[arguments.precision], rows)
     pipe.send((grown * 1024, planned, seconds))
 
 
@@ -129,7 +129,7 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     model = build(name, arguments)
     network: Network = model.model
     picture = torch.rand(1, 3, height, width)
-    rows = arguments.rows or [memory.strip_rows(model, width, CPU)]
+    rows = arguments.rows or [memory.strip_rows(model.model, width, CPU)]
     ways: dict[str, Any] = {"at once": lambda: network(picture)}
     for each in rows:
         ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(picture, Job(each))]

@@ -11,6 +11,7 @@ import os
 
 import torch
 from spandrel import ImageModelDescriptor
+from torch import nn
 
 from ..arch import HAT, HiTSR, VapSR
 from ..arch.strips import Network
@@ -89,24 +90,18 @@ def auto_batch(
     return max(1, min(GPU_BATCH, fits))
 
 
-def in_strips(descriptor: ImageModelDescriptor) -> bool:
-    """Whether a network computes whole pictures in strips, as all of ours do."""
-    return isinstance(descriptor.model, Network)
-
-
-def strip_rows(descriptor: ImageModelDescriptor, width: int, device: torch.device) -> int:
+def strip_rows(model: nn.Module, width: int, device: torch.device) -> int:
     """How many rows of a picture of this width are computed at a time.
 
     On a CPU lower strips stay in cache, but that gains less than the rows between them cost, which are copied.
     """
-    model = descriptor.model
     pixels = (CPU_TILE[type(model)] if device.type == "cpu" else GPU_TILE) ** 2
     least = model.config.window_size if isinstance(model, HAT) else LEAST_ROWS
     return _up(max(pixels // width, least), least)
 
 
 def whole_bytes(
-    descriptor: ImageModelDescriptor,
+    model: nn.Module,
     height: int,
     width: int,
     device: torch.device,
@@ -118,8 +113,7 @@ def whole_bytes(
     Counted from the widths of the layers; what cannot be counted (how long strips wait for each other in HiT-SR, whose
     windows are of many sizes) is measured. rows: of a strip; None is what `strip_rows` says.
     """
-    model = descriptor.model
-    rows = min(rows or strip_rows(descriptor, width, device), height)
+    rows = min(rows or strip_rows(model, width, device), height)
     size = 4 if dtype == torch.float32 else 2
     if isinstance(model, HAT):
         return _hat_bytes(model, height, width, rows, size, all_windows=device.type != "cpu")
@@ -131,7 +125,7 @@ def whole_bytes(
     return _hitsr_bytes(model, height, width, rows)
 
 
-def holes(descriptor: ImageModelDescriptor, device: torch.device) -> float:
+def holes(model: nn.Module, device: torch.device) -> float:
     """How much more memory is resident than tensors are alive, at most.
 
     On a CPU, where freed memory is kept (see allocator.py), long and short lived strips of many sizes leave holes
@@ -140,7 +134,7 @@ def holes(descriptor: ImageModelDescriptor, device: torch.device) -> float:
     """
     if device.type != "cpu":
         return 1.1
-    return 2.0 if isinstance(descriptor.model, HAT) else 4.5
+    return 2.0 if isinstance(model, HAT) else 4.5
 
 
 def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int) -> int:
@@ -164,11 +158,11 @@ def _hat_bytes(model: HAT, height: int, width: int, rows: int, size: int, all_wi
     return int(width * max(block, overlap, tail))
 
 
-def planned(descriptor: ImageModelDescriptor, width: int = 1920, height: int = 1080) -> str | None:
+def planned(model: nn.Module | None, width: int = 1920, height: int = 1080) -> str | None:
     """What a picture of this size takes, for people; None for networks that do without strips."""
-    if not in_strips(descriptor):
+    if not isinstance(model, Network):
         return None
-    needed = whole_bytes(descriptor, height, width, torch.device("cpu"), torch.float32)
+    needed = whole_bytes(model, height, width, torch.device("cpu"), torch.float32)
     return f"{needed / 2**30:.1f} GB of tensors for {width}x{height} as a whole, in fp32"
 
 

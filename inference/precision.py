@@ -17,6 +17,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch import HAT, HiTSR, VapSR
+from ..arch.strips import Network
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _FP32_MODULES: tuple[tuple[type[nn.Module], str], ...] = (
 
 
 def is_ours(model: nn.Module) -> bool:
-    return isinstance(model, (HAT, HiTSR, VapSR))
+    return isinstance(model, Network)
 
 
 def cast(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.device) -> ImageModelDescriptor:

@@ -22,6 +22,7 @@ from . import precision as precisions
 from .allocator import keep_freed_memory
 from .errors import Cancelled, OutOfMemoryError, UpscaleError, is_out_of_memory
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
+from .turns import TURNS
 
 log = logging.getLogger(__name__)
 
@@ -36,30 +37,6 @@ class Stats:
 
     tiles_computed: int = 0
     tiles_reused: int = 0
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One of the eight ways to flip and turn a picture (N, C, H, W)."""
-
-    transpose: bool
-    flips: tuple[int, ...]
-
-    def of(self, x: Tensor) -> Tensor:
-        return (x.transpose(2, 3) if self.transpose else x).flip(self.flips)
-
-    def back(self, x: Tensor) -> Tensor:
-        x = x.flip(self.flips)
-        return x.transpose(2, 3) if self.transpose else x
-
-    def place(self, at: int, rows: int, height: int) -> tuple[slice, ...]:
-        """Where in (C, H, W) some rows lie of the turned picture, `height` high."""
-        start = height - at - rows if 2 in self.flips else at
-        rows_of_it = slice(start, start + rows)
-        return (slice(None), slice(None), rows_of_it) if self.transpose else (slice(None), rows_of_it)
-
-
-TURNS = tuple(Turn(transpose, flips) for transpose in (False, True) for flips in ((), (2,), (3,), (2, 3)))
 
 
 @dataclass(eq=False)
@@ -172,7 +149,7 @@ class Upscaler:
         else:
             self._network = precisions.cast(model, self.dtype, self.device)
         self._exact: ImageModelDescriptor | None = None
-        self._in_strips = memory.in_strips(model)
+        self._in_strips = precisions.is_ours(model.model)
         self._whole = "auto" if tile == "auto" else "never" if isinstance(tile, int) else "always"
         self._tile = tile if isinstance(tile, int) else memory.auto_tile(model, self.device, self.dtype)
         self._rows: int | None = None  # of a strip, where memory has run out
@@ -223,8 +200,8 @@ class Upscaler:
         """
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._in_strips and not reuse_static:
-            needed = memory.whole_bytes(self._original, height, width, self.device, self.dtype)
-            needed = int(needed * memory.holes(self._original, self.device))
+            needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
+            needed = int(needed * memory.holes(self._original.model, self.device))
             whole = needed <= 0.8 * memory.free_bytes(self.device)
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
 
@@ -347,7 +324,7 @@ class Upscaler:
         half = self.dtype != torch.float32 and network is self._network
         for turn in turns:
             picture = turn.of(batch)
-            rows = self._rows or memory.strip_rows(self._original, picture.shape[3], self.device)
+            rows = self._rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
             at, height = 0, picture.shape[2] * self.scale
             for part in model.strips(picture, Job(rows, tick)):
                 if half and not torch.isfinite(part).all():
@@ -378,7 +355,7 @@ class Upscaler:
             log.warning("Out of memory with %d tiles at once; going on with %d.", batch, self._batch)
             return
         if len(plan) == 1 and self._in_strips:
-            rows = min(self._rows or memory.strip_rows(self._original, tile[1], self.device), tile[0])
+            rows = min(self._rows or memory.strip_rows(self._original.model, tile[1], self.device), tile[0])
             if rows > memory.LEAST_ROWS:
                 self._rows = max(rows // 2, memory.LEAST_ROWS)
                 log.warning("Out of memory with strips of %d rows; going on with %d.", rows, self._rows)
@@ -397,9 +374,10 @@ class Upscaler:
         if self.cancelled is not None and self.cancelled():
             raise Cancelled("the upscaling was cancelled")
 
-    def _report(self) -> None:
+    def _report(self, under_way: int = 0) -> None:
+        """under_way: steps of a picture that is not done; where memory runs out they are done again."""
         if self.progress is not None:
-            self.progress(self._done, self._known)
+            self.progress(self._done + under_way, self._known)
 
 
 class _Stream:
@@ -470,15 +448,10 @@ class _Stream:
         try:
             batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
             if whole:
-                done, steps = upscaler._done, tiles[0].picture.steps  # alone in its batch, if more than one
-
-                def report(share: float) -> None:
-                    upscaler._done = done + int(share * steps)
-                    upscaler._report()
-
+                steps = tiles[0].picture.steps  # alone in its batch, if more than one
                 results = [tile.picture.result for tile in tiles]
-                upscaler._compute_whole(batch, results, report if steps > 1 else lambda share: None)
-                upscaler._done = done
+                under_way = (lambda share: upscaler._report(int(share * steps))) if steps > 1 else (lambda share: None)
+                upscaler._compute_whole(batch, results, under_way)
             else:
                 outputs = upscaler._compute(batch)
         except Exception as error:

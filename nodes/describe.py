@@ -32,7 +32,7 @@ def describe(
         "channels": f"{model.input_channels} in, {model.output_channels} out",
         "parameters": f"{sum(p.numel() for p in model.model.parameters()):,}",
         "precision": precision,
-        "memory": planned(model),
+        "memory": planned(model.model),
         **dict(_told(metadata or {})),
     }
     return "\n".join(f"{name}: {value}" for name, value in facts.items() if value)

@@ -16,6 +16,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..inference import memory
+from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
 
 PREVIEW_SIDE = 512
@@ -54,13 +55,13 @@ def activation_bytes(
 ) -> int:
     """What computing a picture of this size takes at once beside the weights, at most; "auto" makes do with less."""
     longest = tile if isinstance(tile, int) else memory.GPU_TILE
-    if tile in ("whole", None) and not memory.in_strips(model):
+    if tile in ("whole", None) and not precisions.is_ours(model.model):
         longest = max(width, height)
     tiles = batch if isinstance(batch, int) else 1
     needed = tiles * min(width, longest) * min(height, longest) * memory.bytes_per_pixel(model, torch.float32)
-    if not isinstance(tile, int) and memory.in_strips(model):
+    if not isinstance(tile, int) and precisions.is_ours(model.model):
         device = mm.get_torch_device()
-        whole = memory.whole_bytes(model, height, width, device, torch.float32)
+        whole = memory.whole_bytes(model.model, height, width, device, torch.float32)
         if tile != "auto" or whole <= mm.get_total_memory(device) // 2:
             needed = max(needed, whole)
     return 2 * 4 * model.input_channels * width * height + needed

@@ -25,6 +25,7 @@ DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
 BYTES_PER_PIXEL = 200  # of the result, while a job runs: frames between the stages and in the encoder, as measured
 LONGEST = 1_000_000.0  # seconds
+ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "preset": "medium"}  # optional widgets
 
 
 class UpscaleVideo(io.ComfyNode):
@@ -58,23 +59,14 @@ class UpscaleVideo(io.ComfyNode):
         upscale_model: ImageModelDescriptor,
         video: Any,
         size: dict[str, Any] | None = None,
-        codec: str = "auto",
-        quality: int = DEFAULT_QUALITY,
-        bit_depth: str = "auto",
-        preset: str = "medium",
-        tile: str = "auto",
-        overlap: str = "auto",
-        batch: str = "auto",
-        precision: str = "auto",
+        **chosen: Any,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
-        source = video_input(video, Input.Video, lossless_sound=codec == "ffv1")
-        if source.from_pictures and bit_depth == "auto":
-            bit_depth = str(video.get_bit_depth())
+        source = video_input(video, Input.Video, lossless_sound=chosen.get("codec") == "ffv1")
+        if source.from_pictures and chosen.get("bit_depth", "auto") == "auto":
+            chosen["bit_depth"] = str(video.get_bit_depth())
         place = folders.Place(io.FolderType.temp, "supertile", ".mp4")
-        options = widgets.computing_options(tile, overlap, batch, precision)
-        encoding = {"codec": codec, "quality": quality, "bit_depth": bit_depth, "preset": preset}
-        return _upscaled(cls, upscale_model, source, place, size, options, encoding)
+        return _upscaled(cls, upscale_model, source, place, size, chosen)
 
 
 class UpscaleVideoFile(io.ComfyNode):
@@ -135,27 +127,20 @@ class UpscaleVideoFile(io.ComfyNode):
         size: dict[str, Any] | None = None,
         filename_prefix: str = "video/Supertile",
         format: dict[str, Any] | None = None,
-        quality: int = DEFAULT_QUALITY,
-        bit_depth: str = "auto",
-        preset: str = "medium",
-        tile: str = "auto",
-        overlap: str = "auto",
-        batch: str = "auto",
-        precision: str = "auto",
         start: float = 0.0,
         duration: float = 0.0,
         deinterlace: str = "auto",
+        **chosen: Any,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
-        chosen = format or {}
-        container = chosen.get("format")
+        chosen_format = format or {}
+        container = chosen_format.get("format")
         if container not in MUXERS:
             raise ValueError(f"That format is not offered; choose {', '.join(MUXERS)}.")
         source = VideoInput(folders.input_path(file), trim(start, duration) | {"deinterlace": deinterlace})
         place = folders.Place(io.FolderType.output, filename_prefix, f".{container}")
-        options = widgets.computing_options(tile, overlap, batch, precision)
-        encoding = {"codec": chosen.get("codec", "auto"), "quality": quality, "bit_depth": bit_depth, "preset": preset}
-        return _upscaled(cls, upscale_model, source, place, size, options, encoding)
+        chosen["codec"] = chosen_format.get("codec", "auto")
+        return _upscaled(cls, upscale_model, source, place, size, chosen)
 
 
 def _upscaled(
@@ -164,10 +149,14 @@ def _upscaled(
     source: VideoInput,
     place: folders.Place,
     size: dict[str, Any] | None,
-    options: dict[str, Any],
-    encoding: dict[str, Any],
+    chosen: dict[str, Any],
 ) -> io.NodeOutput:
-    """Run `upscale_video` for a node, and show what it does and what it did. All is written or nothing."""
+    """Run `upscale_video` for a node, and show what it does and what it did. All is written or nothing.
+
+    chosen: the widgets for the encoder, and those of `widgets.computing`; what is not there is the default.
+    """
+    options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
+    encoding = {name: chosen.get(name, default) for name, default in ENCODING.items()}
     info = source.info()
     turned = is_turned(info.display_matrix)
     words = size_words(size, *((info.height, info.width) if turned else (info.width, info.height)))

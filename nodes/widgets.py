@@ -14,6 +14,7 @@ WHOLE = "whole picture"
 TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
 OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
 BATCHES = ["auto", "1", "2", "4", "8", "16", "32", "64"]
+COMPUTING = ("tile", "overlap", "batch", "precision")
 PRECISIONS = ["auto", *precisions.PRECISIONS]
 
 
@@ -60,7 +61,9 @@ def computing() -> list[Any]:
     ]  # fmt: skip
 
 
-def computing_options(tile: str, overlap: str, batch: str, precision: str) -> dict[str, Any]:
+def computing_options(
+    tile: str = "auto", overlap: str = "auto", batch: str = "auto", precision: str = "auto"
+) -> dict[str, Any]:
     """What an Upscaler is told for these widgets."""
     return {
         "tile": "whole" if tile == WHOLE else _number(tile),

@@ -132,10 +132,16 @@ def _shrink(large: NDArray[np.uint8], path: Path, scale: int) -> None:
     part = path.with_suffix(".part.npy")
     small = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, side // scale, side // scale, 3))
     for n in range(count):
-        tile = torch.from_numpy(np.array(large[n])).permute(2, 0, 1).float() / 255
-        small[n] = (downscale(tile, scale) * 255).round().byte().permute(1, 2, 0).numpy()
+        small[n] = reduced(np.array(large[n]), scale)
     small.flush()
     os.replace(part, path)
+
+
+def reduced(large: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """The small version of pixels (H, W, 3), as of a benchmark's picture."""
+    picture = torch.from_numpy(large).permute(2, 0, 1).float() / 255
+    small: NDArray[np.uint8] = (downscale(picture, scale) * 255).round().byte().permute(1, 2, 0).numpy()
+    return small
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:

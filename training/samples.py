@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..images.imresize import downscale
+from .corpus import reduced
 from .leaves import draw_leaves
 from .pictures import FINER
 
@@ -57,7 +56,4 @@ def _view(progress: float, size: int) -> tuple[int, int, int, int]:
 
 def _seen(scene: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
     """A part of the scene, reduced and made small as in training; (H, W, 3)."""
-    reduced = scene.resize(size, Image.Resampling.BOX, box=box, reducing_gap=None)
-    large = torch.from_numpy(np.array(reduced)).permute(2, 0, 1).float() / 255
-    small: NDArray[np.uint8] = (downscale(large, SCALE) * 255).round().byte().permute(1, 2, 0).numpy()
-    return small
+    return reduced(np.array(scene.resize(size, Image.Resampling.BOX, box=box, reducing_gap=None)), SCALE)

@@ -118,6 +118,18 @@ def inspect_checkpoint(
     )
 
 
+def network_without_weights(path: str | Path) -> nn.Module | None:
+    """The network of a checkpoint of one of our families, on no device; None for others. Raises: as `load_model`."""
+    header = read_header(resolve(path))
+    shapes = shapes_of(header.tensors)
+    family = family_of(shapes)
+    if family is None:
+        return None
+    with _naming(header.path):
+        shapes = drop_strays(shapes)
+        return build_skeleton(family, family.read_config(shapes, Hints.of(header.metadata, header.config)), shapes)
+
+
 def convert_checkpoint(
     source: str | Path,
     target: str | Path,

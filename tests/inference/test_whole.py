@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from supertile import Cancelled, Upscaler
@@ -84,8 +82,8 @@ def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatc
     assert len(upscaler.plan(150, 120, reuse_static=True)) > 1
     whole = upscaler(image)
     assert upscaler.stats.tiles_computed == 1
-    needed = memory.whole_bytes(upscaler._original, 150, 120, upscaler.device, torch.float32)
-    needed *= memory.holes(upscaler._original, upscaler.device)
+    needed = memory.whole_bytes(upscaler._original.model, 150, 120, upscaler.device, torch.float32)
+    needed *= memory.holes(upscaler._original.model, upscaler.device)
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * needed))
     assert len(upscaler.plan(150, 120)) > 1
     assert (upscaler(image) - whole).abs().mean() < 0.05  # of noise through random weights
@@ -176,8 +174,7 @@ def test_the_plan_is_honest(randomised, name, height, width, rows):
         with LiveBytes() as live:
             for part in network.strips(image, Job(rows)):
                 del part
-    model = SimpleNamespace(model=network, scale=network.config.scale)
-    planned = memory.whole_bytes(model, height, width, torch.device("cpu"), torch.float32, rows)
+    planned = memory.whole_bytes(network, height, width, torch.device("cpu"), torch.float32, rows)
     assert planned == pytest.approx(live.peak, rel=0.15)
 
 
