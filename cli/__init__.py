@@ -1,0 +1,42 @@
+"""The command line: arguments in, sentences and exit codes out. The work is done by the folders below.
+
+torch is imported inside the commands, so that help and wrong usage answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .checkpoints import convert, info
+from .demo import demo
+from .upscale import upscale
+
+app = typer.Typer(
+    name="supertile",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"supertile {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
+
+
+for command in (upscale, info, convert, demo):
+    app.command()(command)

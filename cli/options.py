@@ -1,0 +1,115 @@
+"""What options may say, and those that several commands have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Seamless(str, Enum):
+    none = "none"
+    x = "x"
+    y = "y"
+    both = "both"
+
+
+class Format(str, Enum):
+    png = "png"
+    jpg = "jpg"
+    jpeg = "jpeg"
+    webp = "webp"
+    tif = "tif"
+    tiff = "tiff"
+
+
+class Deinterlace(str, Enum):
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
+class Dtype(str, Enum):
+    keep = "keep"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+def number_or(*words: str, at_least: int) -> Callable[[str], int | str]:
+    """A parser for options such as "auto", "none" or a whole number."""
+
+    def parse(text: str) -> int | str:
+        if text in words:
+            return text
+        if not text.isdecimal() or int(text) < at_least:
+            raise typer.BadParameter(f"{text!r} is not {', '.join(words)} or a whole number of {at_least} or more.")
+        return int(text)
+
+    return parse
+
+
+def parse_mean(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(0 <= value <= 1 for value in values):
+        raise typer.BadParameter(f"{text!r} is not R,G,B (or one number for gray), each from 0 to 1.")
+    return values
+
+
+def parse_time(text: str) -> Any:
+    """Seconds, or hours:minutes:seconds, as an exact number."""
+    from fractions import Fraction
+
+    seconds = Fraction(0)
+    parts = text.split(":")
+    for part in parts:
+        if not re.fullmatch(r"\d{1,9}(\.\d{0,9})?", part) or len(parts) > 3:
+            raise typer.BadParameter(f"{text!r} is no time; give seconds (90.5) or hours:minutes:seconds (0:01:30.5).")
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+def parse_rate(text: str) -> Any:
+    from fractions import Fraction
+
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", text) or not Fraction(text):
+        raise typer.BadParameter(f"{text!r} is no frame rate; give a number such as 25, 23.976 or 24000/1001.")
+    return Fraction(text)
+
+
+def parse_size(text: str) -> str:
+    from ..images.size import SizeError, check_size_words
+
+    try:
+        check_size_words(text)
+    except SizeError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+Mean = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_mean,
+        metavar="R,G,B",
+        help="The mean colour the model was trained with, where the file does not say.",
+    ),
+]
+BaseWindow = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="HiT-SR's base window size, where the file does not say."),
+]
+Debug = Annotated[bool, typer.Option("--debug", envvar="SUPERTILE_DEBUG", help="Show tracebacks of errors.")]
