@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import attention as kernel
 from .layers import (
     Constants,
     conv2d,
@@ -84,6 +85,8 @@ class HATConfig:
 
 
 # --- attention ---------------------------------------------------------------------------------------------------
+
+BAND_PIXELS = 4096  # whose queries, keys and values are computed and used on a CPU before the next
 
 
 def window_bias_index(window: int) -> Tensor:
@@ -182,16 +185,44 @@ class WindowAttention(Heads):
         They are rows `start` to `start + h` of a picture `height` rows high. A shifted grid is not rolled: windows
         that would wrap around a border are cut there, which is what their mask of -100 between both parts comes to.
         """
-        whole = self.bias(self.qkv.weight.dtype)
-        by_axis = whole.unflatten(3, (self.window_size, -1)).unflatten(2, (self.window_size, -1))
+        fused = kernel.available(n, *self.parameters())
         for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
-            for left, right, columns in window_spans(0, n.shape[2], n.shape[2], self.window_size, shift):
+            columns = list(window_spans(0, n.shape[2], n.shape[2], self.window_size, shift))
+            if fused:
+                for band in bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
+                    residual[:, band] += self._attend_fused(n[:, band], rows, columns)
+                continue
+            for left, right, part in columns:
                 at = (slice(None), slice(top - start, bottom - start), slice(left, right))
-                bias, window = whole, (rows.stop - rows.start, columns.stop - columns.start)
-                if window != (self.window_size, self.window_size):
-                    bias = by_axis[:, :, rows, columns, rows, columns].flatten(4, 5).flatten(2, 3)
-                residual[at] += self._attend(n[at], window, bias)
+                window = (rows.stop - rows.start, part.stop - part.start)
+                residual[at] += self._attend(n[at], window, self.bias_of(rows, part))
         return residual
+
+    def bias_of(self, rows: slice, columns: slice) -> Tensor:
+        """The bias between the pixels of a window that a border leaves; (1, heads, L, L)."""
+        w, whole = self.window_size, self.bias(self.qkv.weight.dtype)
+        if rows == columns == slice(0, w):
+            return whole
+        by_axis = whole.unflatten(3, (w, -1)).unflatten(2, (w, -1))
+        return by_axis[:, :, rows, columns, rows, columns].flatten(4, 5).flatten(2, 3)
+
+    def _attend_fused(self, n: Tensor, rows: slice, columns: list[tuple[int, int, slice]]) -> Tensor:
+        """The same for a band of windows of all columns, (B, h, W, C), by one kernel and without copies of windows."""
+        q, k, v = linear(n, self.qkv.weight, self.qkv.bias).chunk(3, dim=-1)
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        for left, right, part in columns:
+            bias = self.constants.get(
+                ("kernel's bias", rows.start, rows.stop, part.start, part.stop),
+                (self.relative_position_bias_table, self.qkv.weight),
+                lambda part=part: kernel.prepared_bias(self.bias_of(rows, part)),  # type: ignore[misc]
+            )
+            window = (rows.stop - rows.start, part.stop - part.start)
+            across = slice(left, right)
+            kernel.window_attention(
+                q[:, :, across], k[:, :, across], v[:, :, across], out=out[:, :, across],
+                heads=self.num_heads, window=window, around=window, bias=bias, scale=self.scale,
+            )  # fmt: skip
+        return linear(out, self.proj.weight, self.proj.bias)
 
     def _attend(self, region: Tensor, window: tuple[int, int], bias: Tensor) -> Tensor:
         """(B, H', W', C) of whole windows -> the same, attended."""
@@ -220,6 +251,13 @@ def window_spans(start: int, stop: int, size: int, window: int, shift: int) -> I
         yield *inner, slice(0, window)
     if stop == size:
         yield size - window + shift, size, slice(0, window - shift)
+
+
+def bands(start: int, stop: int, window: int, width: int) -> Iterator[slice]:
+    """Whole rows of windows, few enough that what attention reads and leaves stays in cache."""
+    step = max(BAND_PIXELS // (window * width), 1) * window
+    for top in range(start, stop, step):
+        yield slice(top, min(top + step, stop))
 
 
 def chunks(windows: int, device: torch.device) -> Iterator[slice]:
@@ -397,6 +435,16 @@ class OCAB(Heads):
         halo = (o - w) // 2
         _, _, proj_weight = self.projections()
         bias = self.bias(proj_weight.dtype)
+        if kernel.available(q, kv, *self.parameters()):
+            prepared = self.constants.get(
+                "kernel's bias", (self.relative_position_bias_table, proj_weight), lambda: kernel.prepared_bias(bias)
+            )
+            k, v = kv.chunk(2, dim=-1)
+            out = torch.empty(q.shape, dtype=q.dtype)
+            kernel.window_attention(
+                q, k, v, out=out, heads=self.num_heads, window=(w, w), around=(o, o), bias=prepared, scale=self.scale
+            )
+            return x + linear(out, proj_weight, self.proj.bias)
         y = x.clone()
         rows = x.shape[1] // w
         step = 1 if x.device.type == "cpu" else rows  # one row of windows at a time stays in cache

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Folder -> the folders it may import from, besides itself. What is not listed stands on top and may import anything.
 ARROWS = {
-    "arch": set(),
+    "kernels": set(),
+    "arch": {"kernels"},
     "weights": {"arch"},
     "inference": {"arch", "weights"},
     "images": {"arch", "weights", "inference"},
@@ -36,6 +37,7 @@ ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
 
 # Folder -> what it may import from outside, besides the standard library.
 OUTSIDE = {
+    "kernels": {"torch"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},

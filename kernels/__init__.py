@@ -1,0 +1,1 @@
+"""What networks compute on a CPU in C, compiled where there is a compiler; each with its twin in PyTorch."""
