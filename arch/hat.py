@@ -360,7 +360,7 @@ class HAB(nn.Module):
         kept: list[Tensor] = []  # of a picture of one strip, its normalised features
 
         def normalised(part: Tensor) -> Tensor:
-            n = layer_norm(part, self.norm1).to(self.attn.qkv.weight.dtype)
+            n = layer_norm(part, self.norm1, dtype=self.attn.qkv.weight.dtype)
             if part.shape[1] == height:
                 kept.append(n)
             return n
@@ -374,7 +374,7 @@ class HAB(nn.Module):
             y = torch.addcmul(part, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
             y = self.attn.add_to(y, n, self.shift, start, height)
             del n
-            return y + self.mlp(layer_norm(y, self.norm2))
+            return y + self.mlp(layer_norm(y, self.norm2, dtype=self.mlp.fc1.weight.dtype))
 
         bounds = bounds_of(height, job.rows, self.shift, self.attn.window_size)
         return joined(Strips(height, starmap(strip, pairwise(bounds))), job, into)
@@ -414,17 +414,18 @@ class OCAB(Heads):
             nonlocal rows, done
             below = min(stop + halo, height)
             if done < below:
-                more = linear(layer_norm(x[:, done:below], self.norm1), qkv_weight, qkv_bias)
+                n = layer_norm(x[:, done:below], self.norm1, dtype=qkv_weight.dtype)
+                more = linear(n, qkv_weight, qkv_bias)
                 rows = torch.cat([rows, more], 1) if done else more
                 done = below
-                del more
+                del n, more
             first = below - rows.shape[1]  # the row of the picture with which `rows` begins
             q, kv = rows.split((third, 2 * third), dim=-1)
             kv = F.pad(kv, (0, 0, halo, halo, halo - (start - first), stop + halo - below))
             y = self._attended(x[:, start:stop], q[:, start - first : stop - first], kv)
             rows = rows[:, max(stop - halo - first, 0) :].clone() if stop < height else torch.empty(0)
             del q, kv
-            return y + self.mlp(layer_norm(y, self.norm2))
+            return y + self.mlp(layer_norm(y, self.norm2, dtype=self.mlp.fc1.weight.dtype))
 
         bounds = bounds_of(height, job.rows, multiple=self.window_size)
         return Strips(height, starmap(strip, pairwise(bounds)))

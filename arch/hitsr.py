@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import starmap
 
 import torch
@@ -419,10 +420,14 @@ class HierarchicalBlock(nn.Module):
 
     def forward(self, x: Strips, width: int) -> Strips:
         x, shortcut = x.twice()
-        y = self.correlation(x, width).map(lambda part: layer_norm(part, self.norm1))
-        x, shortcut = together(y, shortcut, torch.add).twice()
-        y = self.mlp(x).map(lambda part: layer_norm(part, self.norm2))
-        return together(y, shortcut, torch.add)
+        x = together(self.correlation(x, width), shortcut, partial(added, norm=self.norm1))
+        x, shortcut = x.twice()
+        return together(self.mlp(x), shortcut, partial(added, norm=self.norm2))
+
+
+def added(branch: Tensor, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """x + LN(branch)."""
+    return layer_norm(branch, norm, after=x)
 
 
 class BasicLayer(nn.Module):

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from ..kernels import normalise
+
 T = TypeVar("T")
 
 
@@ -54,9 +56,23 @@ def conv2d(x: Tensor, conv: nn.Module, rows_padded: bool = True) -> Tensor:
     return y.permute(0, 2, 3, 1)
 
 
-def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """Layer normalisation over the last dimension, always in fp32: its sums are what half precision breaks first."""
-    return F.layer_norm(x.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+def layer_norm(
+    x: Tensor,
+    norm: nn.LayerNorm,
+    *,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """norm(x + before) + after over the last dimension, in `dtype`.
+
+    Always computed in fp32: its sums are what half precision breaks first.
+    """
+    if normalise.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
+        return normalise.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+    x = x.float() if before is None else x + before
+    y = F.layer_norm(x.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+    return (y if after is None else y + after).to(dtype)
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:

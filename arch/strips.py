@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import depthwise
 from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
 
 
@@ -160,21 +161,25 @@ class _Rows:
         self._place: Tensor | None = None
 
     def take(self, rows: int) -> Tensor:
+        pieces = self.pieces(rows)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+    def pieces(self, rows: int) -> list[Tensor]:
+        """The same as they come, without joining them."""
         taken: list[Tensor] = []
         while rows:
             if self._left is None:
                 self._left, self._ours = next(self._parts), False
             piece = self._left[:, :rows]
             rows -= piece.shape[1]
-            if self._ours and not rows and not taken:
+            if self._ours:
                 self._place = None  # it goes out as it is, and may not be written over
             taken.append(piece)
             self._left = self._left[:, piece.shape[1] :] if piece.shape[1] < self._left.shape[1] else None
-        result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
         if self._left is not None and not self._ours:
             self._left = self._place = _kept(self._left, self._place)
             self._ours = True
-        return result
+        return taken
 
 
 def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
@@ -251,11 +256,15 @@ def mirrored(x: Strips, height: int) -> Strips:
     return Strips(height, map(extended, x))
 
 
-def convolved(x: Strips, conv: nn.Module) -> Strips:
-    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights."""
+def convolved(x: Strips, conv: nn.Module, factor: Strips | None = None) -> Strips:
+    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights.
+
+    Times `factor`, if there is one.
+    """
     assert isinstance(conv, nn.Conv2d)
     rim = int(conv.padding[0])
     parts, seen, above = iter(x), 0, torch.empty(0)
+    factors = None if factor is None else _Rows(factor)
 
     def following() -> Tensor:
         nonlocal seen, above
@@ -263,17 +272,44 @@ def convolved(x: Strips, conv: nn.Module) -> Strips:
             slab = next(parts).to(conv.weight.dtype)
             first, seen = seen == 0, seen + slab.shape[1]
             last = seen == x.height
-            if first and last:
-                return conv2d(slab, conv)
-            if not first:
-                slab = torch.cat([above, slab], 1)
-            if first or last:
-                slab = F.pad(slab, (0, 0, 0, 0, rim * first, rim * last))
-            above = torch.empty(0) if last else _kept(slab[:, max(slab.shape[1] - 2 * rim, 0) :], above)
-            if slab.shape[1] > 2 * rim:
-                return conv2d(slab, conv, rows_padded=False)
+            pieces = _with_rim(slab, above, rim, first, last)
+            rows = sum(piece.shape[1] for piece in pieces) - 2 * rim
+            y = None if rows <= 0 else _convolved(pieces, conv, factors, whole=first and last)
+            if last or not rim:
+                above = torch.empty(0)
+            elif slab.shape[1] >= 2 * rim:
+                above = _kept(slab[:, -2 * rim :], above)
+            else:
+                above = torch.cat(pieces, 1)[:, -2 * rim :]
+            if y is not None:
+                return y
 
     return Strips(x.height, _Calls(following))
+
+
+def _with_rim(slab: Tensor, above: Tensor, rim: int, first: bool, last: bool) -> list[Tensor]:
+    """A strip between the rows above it, or zeros, and the zeros below the picture."""
+    if not rim:
+        return [slab]
+    none = slab.new_zeros(slab.shape[0], rim, *slab.shape[2:]) if first or last else above
+    return [none if first else above, slab, *([none] if last else ())]
+
+
+def _convolved(pieces: list[Tensor], conv: nn.Conv2d, factors: _Rows | None, whole: bool) -> Tensor:
+    """The convolution of all rows of `pieces` but the rim's; whole: they are all of a picture between zeros."""
+    rows = sum(piece.shape[1] for piece in pieces) - 2 * int(conv.padding[0])
+    if len(pieces) == 1 or whole:
+        y = conv2d(pieces[len(pieces) // 2], conv)
+    elif depthwise.available(conv, *pieces):
+        return depthwise.depthwise(pieces, conv, () if factors is None else factors.pieces(rows))
+    else:
+        y = conv2d(torch.cat(pieces, 1), conv, rows_padded=False)
+    return y if factors is None else product(y, factors.take(rows))
+
+
+def product(fresh: Tensor, other: Tensor) -> Tensor:
+    """fresh * other; `fresh` is nobody else's to read."""
+    return fresh * other if torch.is_grad_enabled() else fresh.mul_(other)
 
 
 def convolved_rows(x: Tensor, conv: nn.Module, start: int, stop: int) -> Tensor:

@@ -46,12 +46,7 @@ class PixelAttention(nn.Module):
     def forward(self, t: Strips) -> Strips:
         t, gated = t.twice()
         gate = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
-        return together(convolved(gate, self.depthwise_dilated), gated, product)
-
-
-def product(fresh: Tensor, other: Tensor) -> Tensor:
-    """fresh * other; `fresh` is nobody else's to read."""
-    return fresh * other if torch.is_grad_enabled() else fresh.mul_(other)
+        return convolved(gate, self.depthwise_dilated, gated)
 
 
 class VAB(nn.Module):
@@ -69,7 +64,7 @@ class VAB(nn.Module):
         x, shortcut = x.twice()
         t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
         y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))
-        return together(y, shortcut, lambda part, of_x: layer_norm(of_x + part, self.pixel_norm))
+        return together(y, shortcut, lambda part, of_x: layer_norm(part, self.pixel_norm, before=of_x))
 
 
 class VapSR(Network):

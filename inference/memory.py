@@ -119,8 +119,9 @@ def whole_bytes(
         return _hat_bytes(model, height, width, rows, size, all_windows=device.type != "cpu")
     if isinstance(model, VapSR):
         c = model.config
-        blocks = c.num_blocks * (38 * c.attention_dim * size + 16 * c.num_feat * 4)
-        return width * min(blocks + rows * 8 * (c.num_feat + c.attention_dim) + 8192, height * 25 * c.attention_dim)
+        blocks = c.num_blocks * (35 * c.attention_dim * size + 15 * c.num_feat * 4)
+        strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192
+        return width * min(blocks + strip, height * 23 * c.attention_dim)
     assert isinstance(model, HiTSR)
     return _hitsr_bytes(model, height, width, rows)
 

@@ -5,22 +5,13 @@
 // of its time at 24 or 30 channels a head, is never written to memory. Windows are read where they lie in the map of
 // features and may overlap. Arithmetic is in fp32; features may be bf16.
 
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#if defined(__AVX512F__)
-#define LANES 16
-#define KEY_VECTORS 4  // 6 x 4 sums and 4 operands: 28 of 32 registers
-#else
-#define LANES 8
-#define KEY_VECTORS 2  // 6 x 2 of 16
-#endif
+#include "vectors.h"
+
 #define ROWS 6
+#define KEY_VECTORS (LANES == 16 ? 4 : 2)  // 6 x 4 sums and 4 operands are 28 of 32 registers; 6 x 2 and 2, 14 of 16
 #define VALUE_VECTORS 2
-
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t whole __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
   int64_t batch, row, column;  // how far apart, in numbers
@@ -39,53 +30,31 @@ typedef struct {
 int64_t attention_rows(void) { return ROWS; }
 int64_t attention_lanes(void) { return LANES; }
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE lanes load(const float* x) { return *(const lanes*)x; }
-INLINE void store(float* x, lanes y) { *(lanes*)x = y; }
-INLINE lanes all(float x) { return x - (lanes){}; }
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
-INLINE float largest_of(lanes x) { return _mm512_reduce_max_ps((__m512)x); }
-INLINE float sum_of(lanes x) { return _mm512_reduce_add_ps((__m512)x); }
-#else
-INLINE lanes larger(lanes a, lanes b) {
-  const whole first = a > b;
-  return (lanes)((first & (whole)a) | (~first & (whole)b));
-}
-INLINE float largest_of(lanes x) {
-  float largest = x[0];
-  for (int i = 1; i < LANES; i++) largest = x[i] > largest ? x[i] : largest;
-  return largest;
-}
-INLINE float sum_of(lanes x) {
-  float sum = 0;
-  for (int i = 0; i < LANES; i++) sum += x[i];
-  return sum;
-}
-#endif
-
-INLINE float widened(uint16_t x) {
-  uint32_t bits = (uint32_t)x << 16;
-  float result;
-  memcpy(&result, &bits, 4);
-  return result;
-}
-
-INLINE uint16_t narrowed(float x) {  // to the nearest, ties to even
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
+// Rows of numbers between maps and the scratch, both ways.
 INLINE void read_pixel(float* to, const void* from, int64_t at, int64_t dim, int half) {
-  if (half)
-    for (int64_t d = 0; d < dim; d++) to[d] = widened(((const uint16_t*)from)[at + d]);
-  else
-    for (int64_t d = 0; d < dim; d++) to[d] = ((const float*)from)[at + d];
+  for (int64_t d = 0; d < dim; d += LANES) {
+    const int64_t left = dim - d;
+    const lanes x = half ? widened(load_halves((const uint16_t*)from + at + d, left))
+                    : left >= LANES ? load((const float*)from + at + d)
+                                    : load_first((const float*)from + at + d, left);
+    if (left >= LANES)
+      store(to + d, x);
+    else
+      store_first(to + d, left, x);
+  }
+}
+
+INLINE void write_pixel(void* to, const float* from, int64_t at, int64_t dim, int half, float factor) {
+  for (int64_t d = 0; d < dim; d += LANES) {
+    const int64_t left = dim - d;
+    const lanes x = load(from + d) * factor;
+    if (half)
+      store_halves((uint16_t*)to + at + d, left, narrowed(x));
+    else if (left >= LANES)
+      store((float*)to + at + d, x);
+    else
+      store_first((float*)to + at + d, left, x);
+  }
 }
 
 // 2^x for x <= 0, to a unit in the last place or two; what is smaller than 2^-126 becomes that.
@@ -189,14 +158,7 @@ static void one_window(const shape* g, const void* q, const void* k, const void*
     for (c = 0; c + VALUE_VECTORS * LANES <= width; c += VALUE_VECTORS * LANES)
       values_wide(m->s, columns, keys, m->values + c, width, m->out + c);
     for (; c < width; c += LANES) values_narrow(m->s, columns, keys, m->values + c, width, m->out + c);
-    for (int64_t r = 0; r < rows; r++) {
-      float* found = m->out + r * width;
-      for (int64_t d = 0; d < dim; d++) found[d] *= share[r];
-      if (g->half)
-        for (int64_t d = 0; d < dim; d++) ((uint16_t*)out)[place[r] + d] = narrowed(found[d]);
-      else
-        for (int64_t d = 0; d < dim; d++) ((float*)out)[place[r] + d] = found[d];
-    }
+    for (int64_t r = 0; r < rows; r++) write_pixel(out, m->out + r * width, place[r], dim, g->half, share[r]);
   }
 }
 

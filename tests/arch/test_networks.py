@@ -221,6 +221,8 @@ def test_every_single_tensor_gets_the_gradient_it_gets_among_all(network, name):
     image = torch.rand(1, 3, 6, 5)
     net(image).square().sum().backward()
     together = {n: p.grad.clone() for n, p in net.named_parameters()}
+    # Some gradients are nothing but rounding: what is added to all channels before a norm changes nothing.
+    rounding = 1e-6 * max(1, *(gradient.abs().max().item() for gradient in together.values()))
     for each, parameter in net.named_parameters():
         if not re.search(ONE_BLOCK, each):
             continue
@@ -231,7 +233,7 @@ def test_every_single_tensor_gets_the_gradient_it_gets_among_all(network, name):
         assert output.requires_grad, each
         output.square().sum().backward()
         scale = together[each].abs().max().item()
-        torch.testing.assert_close(parameter.grad, together[each], atol=1e-4 * scale + 1e-6, rtol=1e-3, msg=each)
+        torch.testing.assert_close(parameter.grad, together[each], atol=1e-4 * scale + rounding, rtol=1e-3, msg=each)
 
 
 @every_network

@@ -1,0 +1,83 @@
+// Vectors of floats as wide as the processor's registers, and the few steps that C has no operator for.
+
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#else
+#define LANES 8
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t whole __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+INLINE lanes load(const float* x) { return *(const lanes*)x; }
+INLINE void store(float* x, lanes y) { *(lanes*)x = y; }
+INLINE lanes all(float x) { return x - (lanes){}; }
+
+#if defined(__AVX512F__)
+INLINE __mmask16 first(int64_t count) { return (__mmask16)((1u << count) - 1); }
+// The first `count` of LANES numbers: read, the others being zero; written; and x with zeros for the others.
+INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm512_maskz_loadu_ps(first(count), x); }
+INLINE void store_first(float* x, int64_t count, lanes y) { _mm512_mask_storeu_ps(x, first(count), (__m512)y); }
+INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm512_maskz_mov_ps(first(count), (__m512)x); }
+INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE float largest_of(lanes x) { return _mm512_reduce_max_ps((__m512)x); }
+INLINE float sum_of(lanes x) { return _mm512_reduce_add_ps((__m512)x); }
+#else
+INLINE __m256i first(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm256_maskload_ps(x, first(count)); }
+INLINE void store_first(float* x, int64_t count, lanes y) { _mm256_maskstore_ps(x, first(count), (__m256)y); }
+INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm256_and_ps((__m256)first(count), (__m256)x); }
+INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE float largest_of(lanes x) {
+  float largest = x[0];
+  for (int i = 1; i < LANES; i++) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+INLINE float sum_of(lanes x) {
+  float sum = 0;
+  for (int i = 0; i < LANES; i++) sum += x[i];
+  return sum;
+}
+#endif
+
+// bf16
+INLINE lanes widened(halves x) { return (lanes)(__builtin_convertvector(x, whole) << 16); }
+
+INLINE halves narrowed(lanes x) {  // to the nearest, ties to even
+  const whole bits = (whole)x, odd = bits >> 16 & 1, none = x != x;
+  const whole rounded = (bits + 0x7fff + odd) >> 16;
+  return __builtin_convertvector((none & 0x7fc0) | (~none & rounded), halves);
+}
+
+INLINE halves load_halves(const uint16_t* x, int64_t count) {
+  halves y = {};
+  if (count >= LANES) return *(const halves*)x;
+#if defined(__AVX512F__)
+  y = (halves)_mm256_maskz_loadu_epi16(first(count), x);
+#else
+  memcpy(&y, x, count * sizeof(uint16_t));
+#endif
+  return y;
+}
+
+INLINE void store_halves(uint16_t* x, int64_t count, halves y) {
+  if (count >= LANES)
+    *(halves*)x = y;
+  else
+#if defined(__AVX512F__)
+    _mm256_mask_storeu_epi16(x, first(count), (__m256i)y);
+#else
+    memcpy(x, &y, count * sizeof(uint16_t));
+#endif
+}
