@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ..images.imresize import downscale, imresize
 from ..images.picture import ImageFileError, ImageFileWarning, Picture
 from ..images.upscale import upscale_picture
 from ..inference.errors import UpscaleError
-from .fidelity import ComparisonError, Fidelity, measure
+from .fidelity import ComparisonError, Fidelity, mean, measure
 from .pairs import Pair, find_pairs, without_a_large_one
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def evaluate(methods: Iterable[Method], large: Path, small: Path | None = None) 
                 yield Row(pair.name, method.name, method.scale, fidelity)
 
 
-def mean(rows: Sequence[Row]) -> Fidelity | None:
-    """The mean of each figure over the rows that have one; None where none has."""
+def mean_of(rows: Sequence[Row]) -> Fidelity | None:
+    """The mean over the rows that have figures; None where none has."""
     known = [row.fidelity for row in rows if row.fidelity is not None]
-    if not known:
-        return None
-    return Fidelity(*(sum(getattr(each, field.name) for each in known) / len(known) for field in fields(Fidelity)))
+    return mean(known) if known else None
 
 
 def read_colour(path: Path) -> Tensor:

@@ -7,7 +7,8 @@ What BasicSR computes, with which HAT, VapSR and HiT-SR were measured: both pict
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -47,6 +48,11 @@ def measure(result: Tensor, truth: Tensor, border: int) -> Fidelity:
     y_a, y_b = luma(a / 255), luma(b / 255)
     channels = [ssim(one, other) for one, other in zip(a, b, strict=True)]
     return Fidelity(_psnr(y_a, y_b), ssim(y_a, y_b), _psnr(a, b), sum(channels) / len(channels))
+
+
+def mean(found: Sequence[Fidelity]) -> Fidelity:
+    """The mean of each figure over one or more pictures, as papers take it: of the decibels themselves."""
+    return Fidelity(*(sum(getattr(each, field.name) for each in found) / len(found) for field in fields(Fidelity)))
 
 
 def psnr_y(result: Tensor, truth: Tensor, border: int) -> float:

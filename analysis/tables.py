@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from .evaluate import Row, mean
+from .evaluate import Row, mean_of
 from .fidelity import Fidelity
 from .published import published
 
@@ -31,7 +31,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["picture", "method", "scale", *_FIGURES, "error"])
     for (method, scale), its_rows in by_method(rows).items():
-        for row in [*its_rows, Row("mean", method, scale, mean(its_rows))]:
+        for row in [*its_rows, Row("mean", method, scale, mean_of(its_rows))]:
             figures = [""] * len(_FIGURES) if row.fidelity is None else list(asdict(row.fidelity).values())
             writer.writerow([row.picture, method, scale, *figures, row.error or ""])
     return text.getvalue()
@@ -46,7 +46,7 @@ def as_json(rows: Sequence[Row], about: Mapping[str, Mapping[str, Any]], benchma
     methods = []
     for (method, scale), its_rows in by_method(rows).items():
         pictures = [{"picture": row.picture, **_figures(row.fidelity), "error": row.error} for row in its_rows]
-        means = _figures(mean(its_rows))
+        means = _figures(mean_of(its_rows))
         methods.append({"name": method, "scale": scale, **about.get(method, {}), "mean": means, "pictures": pictures})
     known = [asdict(each) for scale in _scales(rows) for each in published(benchmark, scale)] if benchmark else []
     document = {**facts, "benchmark": benchmark, "methods": methods, "published": known}

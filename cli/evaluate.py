@@ -178,7 +178,7 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
 
 def _figures(rows: list[Row], rgb: bool) -> Table:
     """A line for each picture and one for the mean; two columns for each method, four with RGB."""
-    from ..analysis.evaluate import mean
+    from ..analysis.evaluate import mean_of
     from ..analysis.tables import by_method
 
     methods = by_method(rows)
@@ -193,7 +193,7 @@ def _figures(rows: list[Row], rgb: bool) -> Table:
     for picture, figures in by_picture.items():
         table.add_row(escape(picture), *(cell for key in methods for cell in _cells(figures.get(key), rgb)))
     table.add_section()
-    means = [mean(its_rows) for its_rows in methods.values()]
+    means = [mean_of(its_rows) for its_rows in methods.values()]
     table.add_row("mean", *(cell for each in means for cell in _cells(each, rgb)), style="bold")
     return table
 
@@ -207,13 +207,13 @@ def _cells(fidelity: Fidelity | None, rgb: bool) -> list[str]:
 
 def _standing(rows: list[Row], benchmark: str, scale: int) -> Table:
     """The means and the published figures together, the best first."""
-    from ..analysis.evaluate import mean
+    from ..analysis.evaluate import mean_of
     from ..analysis.published import published
     from ..analysis.tables import by_method
 
     lines: list[tuple[str, float, float | None, str]] = []
     for (method, its_scale), its_rows in by_method(rows).items():
-        if its_scale == scale and (fidelity := mean(its_rows)) is not None:
+        if its_scale == scale and (fidelity := mean_of(its_rows)) is not None:
             lines.append((method, fidelity.psnr_y, fidelity.ssim_y, "measured here"))
     lines += [(each.network, each.psnr_y, each.ssim_y, each.source) for each in published(benchmark, scale)]
     table = Table(box=None, header_style="bold", title=f"{benchmark} x{scale}", title_justify="left")

@@ -8,7 +8,7 @@ VapSR-S; the files that they publish give up to 0.03 dB more and 0.0004 less.
 from __future__ import annotations
 
 import pytest
-from supertile.analysis.evaluate import Method, evaluate, mean
+from supertile.analysis.evaluate import Method, evaluate, mean_of
 from supertile.analysis.published import published
 from supertile.inference.upscaler import Upscaler
 from supertile.weights.loader import load_model
@@ -31,7 +31,7 @@ def test_official_files_reach_their_figures(official_vapsr, picture_pairs, name,
     folder = picture_pairs(pictures, upscaler.scale)[0][0].parent
     rows = list(evaluate([Method.of(name, upscaler)], folder, folder))
     assert len(rows) == int(pictures.removeprefix("Set"))
-    found = mean(rows)
+    found = mean_of(rows)
     assert (found.psnr_y, found.psnr_rgb) == pytest.approx((a, c), abs=0.001)
     assert (found.ssim_y, found.ssim_rgb) == pytest.approx((b, d), abs=0.00005)
     for paper in published(pictures, upscaler.scale):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from supertile import Upscaler, load_model
-from supertile.analysis.evaluate import Method, evaluate, mean, read_colour
+from supertile.analysis.evaluate import Method, evaluate, mean_of, read_colour
 from supertile.analysis.fidelity import measure
 from supertile.arch import VapSR, VapSRConfig
 from supertile.cli import app
@@ -55,7 +55,7 @@ def test_models_are_measured_beside_bicubic_and_what_is_published(folder, model)
     files = {"bicubic": None, "small": model, "supertile-2x": bundled_models()["supertile-2x"]}
     for column, (name, file) in enumerate(files.items()):
         method = Method.bicubic(2) if file is None else Method.of(name, Upscaler(load_model(file), precision="fp32"))
-        found = mean(list(evaluate([method], Path("Set5"))))
+        found = mean_of(list(evaluate([method], Path("Set5"))))
         assert lines[7][1 + 2 * column : 3 + 2 * column] == [f"{found.psnr_y:.2f}", f"{found.ssim_y:.4f}"]
     standing = lines[lines.index(["Set5", "x2"]) + 2 :]
     decibels = [float(line[1]) for line in standing]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from supertile.analysis.evaluate import Method, Row, evaluate, mean, read_colour
+from supertile.analysis.evaluate import Method, Row, evaluate, mean_of, read_colour
 from supertile.analysis.fidelity import Fidelity, measure
 from supertile.analysis.tables import as_csv, as_json
 from supertile.images.imresize import imresize
@@ -113,7 +113,7 @@ def test_pictures_that_cannot_be_measured_leave_the_others_alone(large, tmp_path
     ]:
         assert words in rows[name].error
         assert rows[name].fidelity is None
-    assert mean([*rows.values()]) == mean([rows["a"], rows["b"], rows["opaque"]])
+    assert mean_of([*rows.values()]) == mean_of([rows["a"], rows["b"], rows["opaque"]])
 
 
 def test_sixteen_bits_are_measured_in_eight(large):
@@ -130,8 +130,8 @@ def test_the_mean_is_that_of_each_figure():
         Row("b", "m", 2, error="broken."),
         Row("c", "m", 2, Fidelity(32, 0.9, 31, 0.8)),
     ]
-    assert mean(rows) == Fidelity(31, pytest.approx(0.85), 29.5, pytest.approx(0.75))
-    assert mean(rows[1:2]) is None
+    assert mean_of(rows) == Fidelity(31, pytest.approx(0.85), 29.5, pytest.approx(0.75))
+    assert mean_of(rows[1:2]) is None
 
 
 # --- CSV and JSON ------------------------------------------------------------------------------------------------
@@ -146,13 +146,13 @@ def test_figures_are_written_in_full(large):
     assert float(lines[0]["ssim_rgb"]) == rows[0].fidelity.ssim_rgb
     assert lines[3] == {**dict.fromkeys(lines[3], ""), "picture": "broken", "method": "bicubic", "scale": "2", "error":
                         "It is broken."}  # fmt: skip
-    assert float(lines[4]["psnr_y"]) == mean(rows[:3]).psnr_y
+    assert float(lines[4]["psnr_y"]) == mean_of(rows[:3]).psnr_y
     assert lines[-1]["psnr_y"] == "inf"
 
     written = json.loads(as_json(rows, {"exact": {"file": large / "x.pth"}}, "Set5", pictures=large))
     assert written["pictures"] == str(large)
     bicubic, exact = written["methods"]
-    assert bicubic["mean"]["psnr_y"] == mean(rows[:3]).psnr_y
+    assert bicubic["mean"]["psnr_y"] == mean_of(rows[:3]).psnr_y
     assert bicubic["pictures"][0] == {"picture": "a", **vars(rows[0].fidelity), "error": None}
     assert bicubic["pictures"][3] == {"picture": "broken", "error": "It is broken."}
     assert exact["file"] == str(large / "x.pth")
