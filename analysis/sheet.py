@@ -45,7 +45,7 @@ def draw(a: Tensor, b: Tensor, comparison: Comparison, names: tuple[str, str] = 
     image = Image.fromarray((canvas.movedim(0, -1) * 255 + 0.5).to(torch.uint8).numpy())
     pen = ImageDraw.Draw(image)
     _write(pen, (_GAP, _GAP), sentence(comparison.fidelity), image.width - 2 * _GAP)
-    difference = f"difference, {comparison.gain} times as large" if comparison.gain > 1 else "difference"
+    difference = f"difference x{comparison.gain}" if comparison.gain > 1 else "difference"
     for (x, y), name in zip(corners[:3], (*names, difference), strict=True):
         _write(pen, (x, y - _LINE), name, width)
     if comparison.worst is not None:
@@ -58,10 +58,12 @@ def draw(a: Tensor, b: Tensor, comparison: Comparison, names: tuple[str, str] = 
 
 
 def sentence(fidelity: Fidelity) -> str:
-    """The figures in a line."""
-    if fidelity.identical:
-        return "equal: no pixel differs"
-    f = fidelity
+    """The figures of two pictures in a line."""
+    return "equal: no pixel differs" if fidelity.identical else figures(fidelity)
+
+
+def figures(f: Fidelity) -> str:
+    """The figures in a line, also where they are means."""
     return f"Y {f.psnr_y:.2f} dB, SSIM {f.ssim_y:.4f}; RGB {f.psnr_rgb:.2f} dB, SSIM {f.ssim_rgb:.4f}"
 
 

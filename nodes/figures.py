@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..analysis.fidelity import Fidelity, mean
-from ..analysis.sheet import sentence
+from ..analysis.sheet import figures, sentence
 from ..inference.errors import UpscaleError
 
 
@@ -21,4 +21,4 @@ def report(found: Sequence[Fidelity]) -> str:
     if len(found) == 1:
         return sentence(found[0])
     lines = [f"{number}: {sentence(each)}" for number, each in enumerate(found, 1)]
-    return "\n".join([*lines, f"mean: {sentence(mean(found))}"])
+    return "\n".join([*lines, f"mean: {figures(mean(found))}"])
