@@ -47,7 +47,7 @@ def evaluate(
     small: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[LR_FOLDER]",
+            metavar="LR_FOLDER",
             show_default=False,
             help="Small pictures, matched by name (babyx4.png, baby_LR.png). Default: made by MATLAB's bicubic.",
         ),
