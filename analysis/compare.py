@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .fidelity import Fidelity, measure
+from .fidelity import Fidelity, codes, inside, measure
 
 _LARGEST_GAIN = 128
 _BEYOND_WHITE = 0.01  # how much of the picture the gain may push there
@@ -41,15 +42,10 @@ class Comparison:
 def compare(a: Tensor, b: Tensor, border: int = 0) -> Comparison:
     """Two pictures (1 or 3, H, W) in [0, 1], in 8 bits. Raises ComparisonError as `fidelity.measure`."""
     fidelity = measure(a, b, border)
-    codes = ((255 * x.float().clamp(0, 1)).round().expand(3, -1, -1) for x in (a, b))
-    steps = (next(codes) - next(codes)).abs()
+    steps = (codes(a) - codes(b)).abs()
     gain = _gain(steps)
-    difference = (steps * (gain / 255)).clamp(0, 1)
-    height, width = steps.shape[-2:]
-    measured = torch.zeros_like(steps)
-    inner = (..., slice(border, height - border), slice(border, width - border))
-    measured[inner] = steps[inner]
-    return Comparison(fidelity, difference, gain, _worst(measured))
+    difference = (steps * (gain / 255)).clamp(0, 1).float()
+    return Comparison(fidelity, difference, gain, _worst(inside(steps, border), border))
 
 
 def _gain(steps: Tensor) -> int:
@@ -61,13 +57,13 @@ def _gain(steps: Tensor) -> int:
     return gain if bool(counts[1]) else 1
 
 
-def _worst(steps: Tensor) -> Region | None:
+def _worst(steps: Tensor, border: int) -> Region | None:
+    if not bool(steps.any()):
+        return None
     height, width = steps.shape[-2:]
     side = min(max(16, min(96, min(height, width) // 6)), height, width)
     # Sums over every square of that side, from sums over everything above and to the left.
-    sums = torch.nn.functional.pad(steps.double().square().sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0))
+    sums = F.pad(steps.square().sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0))
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    if not bool(steps.any()):
-        return None
     top, left = divmod(int(squares.argmax()), squares.shape[1])
-    return Region(left, top, side)
+    return Region(border + left, border + top, side)

@@ -75,6 +75,7 @@ def evaluate(methods: Iterable[Method], large: Path, small: Path | None = None) 
                 yield Row(pair.name, method.name, method.scale, error=str(error))
             else:
                 yield Row(pair.name, method.name, method.scale, fidelity)
+        del method  # its network makes room for the next one
 
 
 def mean_of(rows: Sequence[Row]) -> Fidelity | None:

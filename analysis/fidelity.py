@@ -44,7 +44,7 @@ def measure(result: Tensor, truth: Tensor, border: int) -> Fidelity:
     MATLAB scripts that leave gray pictures as they are report 1.32 dB less for these.
     Raises ComparisonError where the sizes differ, or less than SSIM's window of 11 pixels is left within the border.
     """
-    a, b = _codes(result, truth, border, least=WINDOW)
+    a, b = _comparable(result, truth, border, least=WINDOW)
     y_a, y_b = luma(a / 255), luma(b / 255)
     channels = [ssim(one, other) for one, other in zip(a, b, strict=True)]
     return Fidelity(_psnr(y_a, y_b), ssim(y_a, y_b), _psnr(a, b), sum(channels) / len(channels))
@@ -57,7 +57,7 @@ def mean(found: Sequence[Fidelity]) -> Fidelity:
 
 def psnr_y(result: Tensor, truth: Tensor, border: int) -> float:
     """The first figure of `measure` alone. Raises ComparisonError where nothing is left within the border."""
-    a, b = _codes(result, truth, border, least=1)
+    a, b = _comparable(result, truth, border, least=1)
     return _psnr(luma(a / 255), luma(b / 255))
 
 
@@ -67,17 +67,26 @@ def luma(rgb: Tensor) -> Tensor:
     return 16 + torch.einsum("...chw,c->...hw", rgb.double(), weights)
 
 
-def _codes(result: Tensor, truth: Tensor, border: int, least: int) -> tuple[Tensor, Tensor]:
-    """Both as RGB (3, H, W) float64, whole numbers in 0..255, without the border."""
+def codes(picture: Tensor) -> Tensor:
+    """(1 or 3, H, W) in [0, 1] -> RGB (3, H, W) float64, whole numbers from 0 to 255."""
+    return (255 * picture.double().clamp(0, 1)).round().expand(3, -1, -1)
+
+
+def inside(picture: Tensor, border: int) -> Tensor:
+    """What is left of (..., H, W) within a border."""
+    height, width = picture.shape[-2:]
+    return picture[..., border : height - border, border : width - border]
+
+
+def _comparable(result: Tensor, truth: Tensor, border: int, least: int) -> tuple[Tensor, Tensor]:
+    """The codes of both within the border, at least `least` a side."""
     if result.shape[-2:] != truth.shape[-2:]:
         raise ComparisonError(f"pictures of {_size(result)} and {_size(truth)} cannot be compared pixel by pixel")
-    height, width = truth.shape[-2:]
-    if min(height, width) < 2 * border + least:
-        left = "nothing" if min(height, width) <= 2 * border else f"less than {least} pixels a side"
+    shorter = min(truth.shape[-2:]) - 2 * border
+    if shorter < least:
+        left = "nothing" if shorter <= 0 else f"less than {least} pixels a side"
         raise ComparisonError(f"of a picture of {_size(truth)} {left} is left within a border of {border} pixels")
-    inner = (..., slice(border, height - border), slice(border, width - border))
-    a, b = ((255 * x[inner].double().clamp(0, 1)).round().expand(3, -1, -1) for x in (result, truth))
-    return a, b
+    return codes(inside(result, border)), codes(inside(truth, border))
 
 
 def _psnr(a: Tensor, b: Tensor) -> float:

@@ -1,7 +1,7 @@
 """What authors publish on the benchmarks of super-resolution: Y-PSNR / SSIM, as data with its source.
 
-Only figures that were read at their source. Missing for that reason: SSIM of HAT but on Urban100, HAT on the other
-sets of x2 and x3, and VapSR at x2 and x3.
+Only figures that were read, at the source or where it says "as quoted". Missing for that reason: SSIM of HAT but on
+Urban100, HAT on the other sets at x2 and x3, and VapSR at x2 and x3.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ def evaluate(
         from ..analysis.pairs import large_pictures
         from ..analysis.published import benchmark_of
         from ..images.atomic import check_target
+        from ..images.picture import ImageFileError
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for
         from ..weights.errors import CheckpointError
@@ -95,8 +96,11 @@ def evaluate(
         for path in (csv, json):
             if path is not None:
                 check_target(path, overwrite=overwrite, sources=[Path(file) for file in files])
+                if not path.parent.is_dir():
+                    raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.")
         count = len(large_pictures(large))
-        known = _known_as(benchmark, large, count, benchmark_of)
+        known = benchmark_of(large, count) if benchmark is Benchmark.auto else benchmark.value
+        known = None if benchmark is Benchmark.none else known
         infos = {file: inspect_checkpoint(file, mean=mean, base_window=base_window) for file in files}
         scales = list(dict.fromkeys(info.scale for info in infos.values()))
         about: dict[str, dict[str, Any]] = {}
@@ -130,6 +134,7 @@ def evaluate(
                     about[name] = {"file": info.path, "network": info.variant, "parameters": info.parameters}
                     about[name] |= {"precision": str(upscaler.dtype), "device": str(upscaler.device)}
                     yield Method.of(name, upscaler)
+                    del upscaler
 
             rows = []
             for row in rows_of(methods(), large, small):
@@ -144,8 +149,9 @@ def evaluate(
             _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         if not quiet:
             show(_figures(rows, rgb))
-            for scale in scales if known else []:
-                show(_standing(rows, known or "", scale))
+            if known is not None:
+                for scale in scales:
+                    show(_standing(rows, known, scale))
         failed = sum(row.error is not None for row in rows)
         if failed or unread:
             if failed:
@@ -153,16 +159,11 @@ def evaluate(
             raise typer.Exit(FAILED)
 
 
-def _known_as(benchmark: Benchmark, folder: Path, pictures: int, by_name: Any) -> str | None:
-    if benchmark is Benchmark.auto:
-        return by_name(folder, pictures)
-    return None if benchmark is Benchmark.none else benchmark.value
-
-
 def _names(files: list[str]) -> list[str]:
-    """The stem of each file; the whole path where two have the same."""
+    """The stem of each file; the whole path where two have the same, or one that of the baseline."""
     stems = [Path(file).stem for file in files]
-    return [file if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)]
+    taken = [*stems, "bicubic"]
+    return [file if taken.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)]
 
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
@@ -206,14 +207,15 @@ def _cells(fidelity: Fidelity | None, rgb: bool) -> list[str]:
 
 
 def _standing(rows: list[Row], benchmark: str, scale: int) -> Table:
-    """The means and the published figures together, the best first."""
+    """The means over all pictures and the published figures together, the best first."""
     from ..analysis.evaluate import mean_of
     from ..analysis.published import published
     from ..analysis.tables import by_method
 
     lines: list[tuple[str, float, float | None, str]] = []
     for (method, its_scale), its_rows in by_method(rows).items():
-        if its_scale == scale and (fidelity := mean_of(its_rows)) is not None:
+        complete = all(row.fidelity is not None for row in its_rows)
+        if its_scale == scale and complete and (fidelity := mean_of(its_rows)) is not None:
             lines.append((method, fidelity.psnr_y, fidelity.ssim_y, "measured here"))
     lines += [(each.network, each.psnr_y, each.ssim_y, each.source) for each in published(benchmark, scale)]
     table = Table(box=None, header_style="bold", title=f"{benchmark} x{scale}", title_justify="left")

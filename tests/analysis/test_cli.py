@@ -99,6 +99,29 @@ def test_all_figures_are_written(folder, model):
     assert len(Path("all.csv").read_text().splitlines()) == 1 + 2 * 6
 
 
+def test_files_that_cannot_be_written_are_refused_before_any_work(folder, model):
+    for arguments, words in [
+        (["--csv", "none/a.csv"], "none/a.csv cannot be written: the folder none does not exist."),
+        (["--json", model, "--overwrite"], "is the source itself"),
+        (["--json", "Set5", "--overwrite"], "Set5 is a folder"),
+    ]:
+        result = run("eval", "Set5", "-m", model, *arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert words in result.stderr
+
+
+def test_models_of_one_name_and_one_named_bicubic_are_told_apart(folder, model):
+    Path("other").mkdir()
+    for name in ("small.safetensors", "other/small.safetensors", "bicubic.safetensors"):
+        Path(name).write_bytes(Path(model).read_bytes())
+    files = ["small.safetensors", "other/small.safetensors", "bicubic.safetensors"]
+    result = run("eval", "Set5", *(word for file in files for word in ("-m", file)), "--json", "all.json")
+    assert result.exit_code == 0, result.stderr
+    names = [method["name"] for method in json.loads(Path("all.json").read_text())["methods"]]
+    assert names == ["bicubic", *files]
+
+
 def test_rgb_stands_beside_y(folder, model):
     lines = run("eval", "Set5", "-m", model, "--rgb").stdout.splitlines()
     assert lines[1].split() == ["picture", *["Y", "PSNR", "SSIM", "RGB", "PSNR", "SSIM"] * 2]
@@ -139,6 +162,7 @@ def test_small_pictures_from_a_folder_and_what_is_missing(folder, model):
     ]
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[5] == ["head", "-", "-"]
+    assert "measured here" not in result.stdout  # four pictures are not Set5
     found = measure(torch.full((3, 64, 72), 99 / 255), read_colour(Path("Set5/baby.png")), 2)
     assert lines[2][1:3] == [f"{found.psnr_y:.2f}", f"{found.ssim_y:.4f}"]
 

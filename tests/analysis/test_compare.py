@@ -65,7 +65,7 @@ def test_the_border_does_not_count(pair):
     b[:, :4] = 1 - b[:, :4]
     assert compare(a, b, border=4).worst is None
     assert compare(a, b, border=4).fidelity.identical
-    assert compare(a, b, border=3).worst.top == 0
+    assert compare(a, b, border=3).worst.top == 3
 
 
 def test_what_cannot_be_compared_is_refused(pair):

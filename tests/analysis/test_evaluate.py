@@ -7,6 +7,7 @@ import io
 import json
 import math
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -78,6 +79,21 @@ def test_methods_are_asked_for_one_after_the_other(large):
     for row in evaluate(methods(), large):
         events.append(row.picture)
     assert events == ["one", "a", "b", "two", "a", "b"]
+
+
+def test_a_network_is_let_go_before_the_next_is_loaded(large, enlarger):
+    networks = []
+
+    def methods():
+        for _ in range(3):
+            assert all(network() is None for network in networks)
+            upscaler = Upscaler(enlarger(2), device="cpu")
+            networks.append(weakref.ref(upscaler))
+            yield Method.of("network", upscaler)
+            del upscaler
+
+    assert len(list(evaluate(methods(), large))) == 6
+    assert len(networks) == 3
 
 
 def test_small_pictures_come_from_their_folder(large, tmp_path):
