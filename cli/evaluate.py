@@ -86,6 +86,7 @@ def evaluate(
         from ..analysis.pairs import large_pictures
         from ..analysis.published import benchmark_of
         from ..images.atomic import check_target
+        from ..images.batch import PlanError
         from ..images.picture import ImageFileError
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for
@@ -93,6 +94,8 @@ def evaluate(
         from ..weights.loader import inspect_checkpoint, load_model
 
         files = list(dict.fromkeys(models or [bundled_for(None)]))
+        if csv is not None and csv == json:
+            raise PlanError(f"{csv} cannot be both CSV and JSON.")
         for path in (csv, json):
             if path is not None:
                 check_target(path, overwrite=overwrite, sources=[Path(file) for file in files])
@@ -142,16 +145,16 @@ def evaluate(
                 progress.advance(pictures)
                 if row.error is not None:
                     say(console, row.error if row.method == "bicubic" else f"{row.method}: {row.error}")
-        if csv is not None:
-            _write(csv, tables.as_csv(rows), overwrite)
-        if json is not None:
-            facts = {"pictures": large, "small_pictures": small, "self_ensemble": self_ensemble}
-            _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         if not quiet:
             show(_figures(rows, rgb))
             if known is not None:
                 for scale in scales:
                     show(_standing(rows, known, scale))
+        if csv is not None:
+            _write(csv, tables.as_csv(rows), overwrite)
+        if json is not None:
+            facts = {"pictures": large, "small_pictures": small, "self_ensemble": self_ensemble}
+            _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         failed = sum(row.error is not None for row in rows)
         if failed or unread:
             if failed:

@@ -208,6 +208,7 @@ def test_wrong_usage_exits_2(folder, model):
         (["empty"], "empty holds no picture files"),
         (["Set5", "empty"], "empty holds no picture files"),
         (["Set5", "--benchmark", "Set6"], "Set6"),
+        (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON."),
     ]:
         result = run("eval", *arguments, "-m", model)
         assert result.exit_code == 2, arguments
