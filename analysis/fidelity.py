@@ -1,13 +1,64 @@
-"""PSNR as papers on super-resolution report it: of the luma of 8-bit pictures, without their border."""
+"""PSNR and SSIM as papers on super-resolution report them: of 8-bit pictures, without their border.
+
+What BasicSR computes, with which HAT, VapSR and HiT-SR were measured: both pictures rounded to 8 bits, `border` pixels
+(by convention the scale) cut off on every side; "Y" is BT.601 luma, not rounded, "RGB" is over all three channels.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from .ssim import WINDOW, ssim
+
 _LUMA = (65.481, 128.553, 24.966)  # ITU-R BT.601, onto 16..235, as MATLAB's rgb2ycbcr
+
+
+class ComparisonError(ValueError):
+    """Two pictures that cannot be compared pixel by pixel. The message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near a picture is to the truth: PSNR in decibels (infinite for equal pictures), SSIM from -1 to 1."""
+
+    psnr_y: float
+    ssim_y: float
+    psnr_rgb: float
+    ssim_rgb: float
+
+    @property
+    def identical(self) -> bool:
+        """Whether no pixel within the border differs."""
+        return self.psnr_rgb == math.inf
+
+
+def measure(result: Tensor, truth: Tensor, border: int) -> Fidelity:
+    """All four figures of two pictures (1 or 3, H, W) in [0, 1].
+
+    Gray counts as a colour picture of three equal channels, so that its Y lies in 16..235 as everywhere in BasicSR.
+    MATLAB scripts that leave gray pictures as they are report 1.32 dB less for these.
+    Raises ComparisonError where the sizes differ, or less than SSIM's window of 11 pixels is left within the border.
+    """
+    a, b = _comparable(result, truth, border, least=WINDOW)
+    y_a, y_b = luma(a / 255), luma(b / 255)
+    channels = [ssim(one, other) for one, other in zip(a, b, strict=True)]
+    return Fidelity(_psnr(y_a, y_b), ssim(y_a, y_b), _psnr(a, b), sum(channels) / len(channels))
+
+
+def mean(found: Sequence[Fidelity]) -> Fidelity:
+    """The mean of each figure over one or more pictures, as papers take it: of the decibels themselves."""
+    return Fidelity(*(sum(getattr(each, field.name) for each in found) / len(found) for field in fields(Fidelity)))
+
+
+def psnr_y(result: Tensor, truth: Tensor, border: int) -> float:
+    """The first figure of `measure` alone. Raises ComparisonError where nothing is left within the border."""
+    a, b = _comparable(result, truth, border, least=1)
+    return _psnr(luma(a / 255), luma(b / 255))
 
 
 def luma(rgb: Tensor) -> Tensor:
@@ -16,19 +67,30 @@ def luma(rgb: Tensor) -> Tensor:
     return 16 + torch.einsum("...chw,c->...hw", rgb.double(), weights)
 
 
-def psnr_y(result: Tensor, truth: Tensor, border: int) -> float:
-    """Decibels of two RGB pictures (3, H, W) in [0, 1]: both rounded to 8 bits, `border` pixels cut off on every side.
+def codes(picture: Tensor) -> Tensor:
+    """(1 or 3, H, W) in [0, 1] -> RGB (3, H, W) float64, whole numbers from 0 to 255."""
+    return (255 * picture.double().clamp(0, 1)).round().expand(3, -1, -1)
 
-    The border is by convention the scale. Returns infinity for equal pictures. Raises ValueError where the sizes differ
-    or nothing is left within the border.
-    """
-    if result.shape != truth.shape:
-        raise ValueError(f"pictures of {_size(result)} and {_size(truth)} cannot be compared pixel by pixel")
-    if min(truth.shape[-2:]) <= 2 * border:
-        raise ValueError(f"of a picture of {_size(truth)} nothing is left within a border of {border} pixels")
-    a, b = (luma((255 * x.double().clamp(0, 1)).round() / 255) for x in (result, truth))
-    inner = (..., slice(border, a.shape[-2] - border), slice(border, a.shape[-1] - border))
-    error = float((a[inner] - b[inner]).square().mean())
+
+def inside(picture: Tensor, border: int) -> Tensor:
+    """What is left of (..., H, W) within a border."""
+    height, width = picture.shape[-2:]
+    return picture[..., border : height - border, border : width - border]
+
+
+def _comparable(result: Tensor, truth: Tensor, border: int, least: int) -> tuple[Tensor, Tensor]:
+    """The codes of both within the border, at least `least` a side."""
+    if result.shape[-2:] != truth.shape[-2:]:
+        raise ComparisonError(f"pictures of {_size(result)} and {_size(truth)} cannot be compared pixel by pixel")
+    shorter = min(truth.shape[-2:]) - 2 * border
+    if shorter < least:
+        left = "nothing" if shorter <= 0 else f"less than {least} pixels a side"
+        raise ComparisonError(f"of a picture of {_size(truth)} {left} is left within a border of {border} pixels")
+    return codes(inside(result, border)), codes(inside(truth, border))
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    error = float((a - b).square().mean())
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 

@@ -11,7 +11,9 @@ import typer
 
 from .. import __version__
 from .checkpoints import convert, info
+from .compare import compare
 from .demo import demo
+from .evaluate import evaluate
 from .upscale import upscale
 
 app = typer.Typer(
@@ -38,5 +40,6 @@ def _main(
     """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
-for command in (upscale, info, convert, demo):
+for command in (upscale, info, convert, demo, compare):
     app.command()(command)
+app.command("eval")(evaluate)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 if TYPE_CHECKING:
     from ..video.report import VideoProgress
@@ -47,6 +48,7 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
+        from ..analysis.fidelity import ComparisonError
         from ..images.batch import PlanError
         from ..images.picture import ImageFileError
         from ..images.size import SizeError
@@ -57,7 +59,8 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if isinstance(error, Cancelled):
             say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError)):
+        sentences = (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError)
+        if isinstance(error, sentences):
             say(console, str(error))
         else:
             say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
@@ -67,6 +70,12 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
 def say(console: Console, sentence: str) -> None:
     """A line on stderr, on one line also where the terminal is narrow, beside a progress bar without tearing it."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """A table on stdout; where that is no terminal, as wide as it needs, for programs that read lines."""
+    console = Console()
+    (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from .console import bar_of_frames, errors_as_sentences, progress_bar, sigterm_cleans_up, warnings_once
-from .options import Debug
+from .options import Debug, Device
 
 
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")] = Path("out/demo"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Enlarge a picture and a clip that come with the package, and show the picture beside bicubic."""

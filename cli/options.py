@@ -100,6 +100,21 @@ def parse_size(text: str) -> str:
     return text
 
 
+Tile = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or("auto", "whole", "none", at_least=1),
+        metavar="auto|whole|N",
+        help="Tile size; whole pictures, in strips, need memory that auto finds out about.",
+    ),
+]
+Overlap = Annotated[Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")]
+Batch = Annotated[Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tiles at a time.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Numbers the network computes in.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+SelfEnsemble = Annotated[
+    bool, typer.Option("--self-ensemble", help="Average over eight flips and turns: eight times the time.")
+]
 Mean = Annotated[
     Any,
     typer.Option(
@@ -112,4 +127,5 @@ BaseWindow = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="HiT-SR's base window size, where the file does not say."),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")]
 Debug = Annotated[bool, typer.Option("--debug", envvar="SUPERTILE_DEBUG", help="Show tracebacks of errors.")]

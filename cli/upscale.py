@@ -21,13 +21,19 @@ from .console import (
 )
 from .options import (
     BaseWindow,
+    Batch,
     Debug,
     Deinterlace,
+    Device,
     Format,
     Mean,
+    Overlap,
+    Overwrite,
     Precision,
+    PrecisionOption,
     Seamless,
-    number_or,
+    SelfEnsemble,
+    Tile,
     parse_rate,
     parse_size,
     parse_time,
@@ -66,26 +72,13 @@ def upscale(
             "Default: what the model gives.",
         ),
     ] = None,
-    tile: Annotated[
-        Any,
-        typer.Option(
-            parser=number_or("auto", "whole", "none", at_least=1),
-            metavar="auto|whole|N",
-            help="Tile size; whole pictures, in strips, need memory that auto finds out about.",
-        ),
-    ] = "auto",
-    overlap: Annotated[
-        Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")
-    ] = "auto",
-    batch: Annotated[
-        Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tiles at a time.")
-    ] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Numbers the network computes in.")] = Precision.auto,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    tile: Tile = "auto",
+    overlap: Overlap = "auto",
+    batch: Batch = "auto",
+    precision: PrecisionOption = Precision.auto,
+    device: Device = "auto",
     seamless: Annotated[Seamless, typer.Option(help="Axes along which the picture tiles.")] = Seamless.none,
-    self_ensemble: Annotated[
-        bool, typer.Option("--self-ensemble", help="Average over eight flips and turns: eight times the time.")
-    ] = False,
+    self_ensemble: SelfEnsemble = False,
     mean: Mean = None,
     base_window: BaseWindow = None,
     format: Annotated[Format | None, typer.Option(help="Format to write; default: by the name of the target.")] = None,
@@ -118,7 +111,7 @@ def upscale(
     deinterlace: Annotated[
         Deinterlace, typer.Option(rich_help_panel=VIDEOS, help="auto: frames that are flagged interlaced.")
     ] = Deinterlace.auto,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")] = False,
+    overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
     debug: Debug = False,
 ) -> None:

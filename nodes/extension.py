@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compare import CompareImages
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
@@ -21,6 +22,7 @@ class SupertileExtension(ComfyExtension):
             UpscaleVideo,
             UpscaleVideoFile,
             UpscaleModelInfo,
+            CompareImages,
         ]
 
 

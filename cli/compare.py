@@ -1,0 +1,69 @@
+"""`supertile compare`: two pictures of one size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .console import errors_as_sentences, show, sigterm_cleans_up, warnings_once
+from .options import Debug, Overwrite
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A picture.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="A picture of the same size, such as the original of A.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Draw both, their difference, and where it is largest (png, jpg, webp, tif)."
+        ),
+    ] = None,
+    border: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pixels that do not count at each side; papers: the scale.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Say how much two pictures differ: PSNR and SSIM, of Y and of RGB in 8 bits."""
+    with errors_as_sentences(debug), sigterm_cleans_up():
+        from rich.console import Console
+
+        from ..analysis.compare import compare as compare_pictures
+        from ..analysis.evaluate import read_colour
+        from ..analysis.fidelity import ComparisonError
+        from ..analysis.sheet import draw
+        from ..images.atomic import check_target
+        from ..images.files import format_of, write_image
+        from ..images.picture import Picture
+
+        if out is not None:
+            format_of(out)
+            check_target(out, overwrite=overwrite, sources=[a, b])
+        with warnings_once(Console(stderr=True)):
+            one, other = read_colour(a), read_colour(b)
+        try:
+            found = compare_pictures(one, other, border)
+        except ComparisonError as error:
+            raise ComparisonError(f"{a} and {b}: {error}.") from None
+        if out is not None:
+            names = (a.name, b.name) if a.name != b.name else (str(a), str(b))
+            write_image(out, Picture(draw(one, other, found, names)), overwrite=overwrite, sources=[a, b])
+        f = found.fidelity
+        if as_json:
+            import dataclasses
+            import json
+            import math
+
+            figures = {n: v if math.isfinite(v) else None for n, v in dataclasses.asdict(f).items()}
+            typer.echo(json.dumps(figures | {"identical": f.identical}, indent=2))
+            return
+        table = Table(box=None, header_style="bold")
+        for name in ("", "PSNR", "SSIM"):
+            table.add_column(name, justify="right" if name else "left")
+        for channels, psnr, ssim in (("Y", f.psnr_y, f.ssim_y), ("RGB", f.psnr_rgb, f.ssim_rgb)):
+            table.add_row(channels, "equal" if f.identical else f"{psnr:.2f} dB", f"{ssim:.4f}")
+        show(table)
