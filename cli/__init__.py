@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .bench import bench
 from .checkpoints import convert, info
 from .demo import demo
 from .upscale import upscale
@@ -38,5 +39,5 @@ def _main(
     """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
-for command in (upscale, info, convert, demo):
+for command in (upscale, info, convert, demo, bench):
     app.command()(command)

@@ -47,6 +47,7 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
+        from ..benchmarks.errors import BenchError, CheckoutError
         from ..images.batch import PlanError
         from ..images.picture import ImageFileError
         from ..images.size import SizeError
@@ -57,11 +58,12 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if isinstance(error, Cancelled):
             say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError)):
+        known = (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, BenchError)
+        if isinstance(error, known):
             say(console, str(error))
         else:
             say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
-        raise typer.Exit(USAGE if isinstance(error, PlanError) else FAILED) from None
+        raise typer.Exit(USAGE if isinstance(error, (PlanError, CheckoutError)) else FAILED) from None
 
 
 def say(console: Console, sentence: str) -> None:
