@@ -110,7 +110,8 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
 
 
 def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
-    sides = [side for side in (128, 256, 512, 1024) if side < min(case.inputs[-1].width, case.inputs[-1].height)]
+    largest = min(case.inputs[-1].width, case.inputs[-1].height)
+    sides = [side for side in (128, 256, 512, 1024) if largest / 4 <= side < largest]
     ours = [Contender(OURS, OURS), Contender(f"{OURS}, whole", OURS, tile="whole")]
     ours += [Contender(f"{OURS}, tile {side}", OURS, tile=side) for side in sides]
     return [*ours, Contender("ComfyUI's tiles", "comfyui")]
@@ -189,7 +190,7 @@ def _comfyui(contender: Contender, network: Network, setup: Setup) -> Runner:
 def _convolution(contender: Contender, network: Network, setup: Setup) -> Runner:
     """The machine's peak for a dtype: the fastest 3x3 convolution of 64 to 256 channels, channels last."""
     device, dtype = torch.device(setup.device), PRECISIONS[contender.precision]
-    pictures, height, width = (1, 180, 320) if device.type == "cpu" else (8, 360, 640)
+    pictures, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
     best: tuple[float, Runner] | None = None
     for channels in (64, 128, 256):
         x, weight = (

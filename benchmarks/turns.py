@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 import statistics
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,7 +169,7 @@ def _context() -> Any:
     """Forked from a process that has imported the libraries and computed nothing, where that is sound; else anew."""
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload(["torch", "spandrel"])
+    multiprocessing.set_forkserver_preload([__name__])
     return multiprocessing.get_context("forkserver")
 
 
@@ -178,6 +179,7 @@ def _context() -> Any:
 def serve(pipe: Connection, case: Case, contender: Contender, setup: Setup) -> None:
     """Builds the contender when it is first asked for something, then answers ("first" or "time", which input)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
+    warnings.simplefilter("ignore")  # those of others' code
     try:
         what, index = pipe.recv()
         torch.set_num_threads(setup.threads)

@@ -133,12 +133,12 @@ def _cases(
     elif scaling:
         found = list(cases.SCALING)
     else:
-        found = [cases.CASES[name] for name in dict.fromkeys(names or cases.DEFAULT)]
+        found = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
     found = [case.on(device_type) for case in found]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
         found = [replace(c, inputs=tuple(replace(s, pictures=c.inputs[0].pictures) for s in rising)) for c in found]
-    return [case.smallest() for case in found] if quick else found
+    return [case.shortened() for case in found] if quick else found
 
 
 def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:

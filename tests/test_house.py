@@ -244,6 +244,23 @@ def test_no_committed_file_names_a_path_of_a_machine():
     assert wrong == []
 
 
+def test_importing_costs_no_torch_and_no_cuda():
+    """`import supertile` leaves torch out, and all of its names together leave CUDA alone."""
+    run_python(
+        """
+        import supertile
+        assert "torch" not in sys.modules and "spandrel" not in sys.modules
+        import torch
+        asked = []
+        torch.cuda._lazy_init = lambda: asked.append("CUDA")
+        for name in supertile.__all__:
+            getattr(supertile, name)
+        assert "supertile.inference.upscaler" in sys.modules
+        assert asked == [] and not torch.cuda.is_initialized()
+        """
+    )
+
+
 # --- under another name ------------------------------------------------------------------------------------------
 
 LOAD_AND_UPSCALE = """
