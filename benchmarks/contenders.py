@@ -1,7 +1,7 @@
 """Who takes turns in a case, and how each of them computes pictures. Each is built in a process of its own.
 
-Pictures begin and end on the device, clamped or not, so that on an accelerator nobody is charged with copies; where it
-is the whole way that is measured (`to_cpu`), results go to the CPU.
+Pictures begin and end on the device for everybody, so that on an accelerator networks are compared and not copies.
+Where the whole way is measured (`to_cpu`), results go to the CPU.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Runner:
 
 
 def halves(network: Network, device: torch.device) -> list[str]:
-    """Half precisions in which this machine computes our families, or a network of spandrel's, faster than in fp32."""
+    """Half precisions that are faster than fp32 on this machine. Our families have the same ones."""
     probe = load_model(str(BUNDLED_X2.file)) if network.family in networks.CONFIGS else networks.ours(network)
     names = {dtype: name for name, dtype in PRECISIONS.items()}
     return [names[dtype] for dtype in candidates(probe, device)]
@@ -97,16 +97,16 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     family = case.network.family
     if family not in networks.CONFIGS:
         return [*ours, Contender("spandrel", "spandrel"), Contender("ComfyUI's tiles, spandrel's network", "comfyui")]
-    peers = [Contender(f"{OURS}, plain eager", "eager")]
+    others = [Contender(f"{OURS}, plain eager", "eager")]
     if family == "HAT":
         # In half precision only where somebody would run it so: on a CPU ComfyUI and all others compute in fp32.
         on_gpu = half if setup.device_type != "cpu" else []
-        peers += [Contender("spandrel", "spandrel"), *(Contender(f"spandrel, {n}", "spandrel", n) for n in on_gpu)]
+        others += [Contender("spandrel", "spandrel"), *(Contender(f"spandrel, {n}", "spandrel", n) for n in on_gpu)]
     whose = "spandrel's" if family == "HAT" else "our"
-    peers.append(Contender(f"ComfyUI's tiles, {whose} network", "comfyui"))
+    others.append(Contender(f"ComfyUI's tiles, {whose} network", "comfyui"))
     if family in setup.checkouts:
-        peers.append(Contender("official", "official"))
-    return ours + peers
+        others.append(Contender("official", "official"))
+    return ours + others
 
 
 def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:

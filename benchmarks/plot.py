@@ -19,7 +19,7 @@ def check_possible() -> None:
 
 
 def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Replaces `path` when all is drawn. Left time against pixels of the cases of peers, right time against batch."""
+    """Replaces `path` when all is drawn. Left time against pixels, right time against batch. Raises BenchError."""
     check_possible()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def by_batch(rows: Sequence[Row]) -> Lines:
 
 
 def _draw(axes: Any, lines: Lines, across: str, up: str, base: int) -> None:
-    markers = "osv^D<>pX*"
+    markers = "osv^D<>pX"  # nine, beside ten colours: ninety lines before two are alike
     for index, (label, points) in enumerate(lines.items()):
         x, y = zip(*points, strict=True)
         axes.plot(x, y, marker=markers[index % len(markers)], markersize=5, label=label)

@@ -71,7 +71,7 @@ def failures(measured: list[Measured]) -> list[str]:
 
 
 def peaks(measured: list[Measured]) -> dict[str, float]:
-    """Precision -> FLOP/s of the convolution, over all its rounds."""
+    """Precision -> FLOP/s of the convolution: of its median, on the input beside which it was fastest."""
     found: dict[str, float] = {}
     for m in measured:
         if m.contender.way == PEAK and m.flops and m.times:
@@ -158,7 +158,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
 
 
 def write_json(path: Path, machine: dict[str, Any], sections: dict[str, Any]) -> None:
-    """Replaces `path` when all is written. Rows become objects; a difference of 0 dB without end becomes null."""
+    """Replaces `path` when all is written. An agreement without end (not a bit differs) becomes null."""
     text = json.dumps({"machine": machine} | sections, indent=1, default=_plain, allow_nan=False)
     with atomic_file(path, overwrite=True) as file:
         file.write(text.encode())

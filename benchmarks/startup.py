@@ -44,7 +44,7 @@ print(json.dumps({{"times": times, "cuda_at_import": cuda}}))
 """
 
 
-def measure_startup(device: str, threads: int, rounds: int, model: str = "supertile-4x") -> dict[str, Any]:
+def measure_startup(device: str, threads: int, rounds: int, model: str) -> dict[str, Any]:
     """steps: name -> median seconds; cuda_at_import: whether importing touched CUDA. Raises BenchError."""
     package = __name__.partition(".")[0]
     probe = _PROBE.format(package=package, model=model, device=device, threads=threads)

@@ -209,6 +209,7 @@ class _AtWork:
     def first(self, index: int) -> dict[str, Any]:
         """The first pass over an input, for what it gives and takes; memory with the pictures themselves."""
         shown = self.case.inputs[index]
+        self.images = self.images.new_empty(0)
         if self.device.type == "cuda":
             self.memory = PeakMemory(self.device)
         self.images = pictures(shown, self.case.network.channels).to(self.device)

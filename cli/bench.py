@@ -60,7 +60,7 @@ def bench(
             parser=parse_case,
             metavar="CASE",
             help="hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, pixels, tiles, tiles-2048 or "
-            "batches; may be given again. Default: a round of them that takes some minutes.",
+            "batches; may be given again. Default: a round of them, some minutes long.",
         ),
     ] = None,
     model: Annotated[
@@ -73,10 +73,12 @@ def bench(
     hat: Checkout = None,
     vapsr: Checkout = None,
     hitsr: Checkout = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of every contender.")] = 5,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of every contender. Default: 5; 3 with --quick, 1 with --scaling.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: as PyTorch chooses.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="The smallest pictures, 3 rounds at most.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The smallest pictures only.")] = False,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Time and memory from 0.1 to 33 megapixels and 1 to 64 frames instead.")
     ] = False,
@@ -91,6 +93,10 @@ def bench(
 
     All take turns in one run; what counts is the ratio. JSON and plot replace the files of their names.
     """
+    if sum(map(bool, (case, scaling, startup))) > 1 or (model and (case or scaling)):
+        raise typer.BadParameter("--case, --model, --scaling and --startup are different things to measure.")
+    if startup and plot is not None:
+        raise typer.BadParameter("--startup gives nothing that --plot could draw.")
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..benchmarks.contenders import setup_of
         from ..benchmarks.machine import describe, headline
@@ -104,13 +110,13 @@ def bench(
         out, err = Console(), Console(stderr=True)
         if not out.is_terminal:
             out = Console(width=WIDE)
-        rounds = min(rounds, 3) if quick else rounds
+        rounds = rounds or (3 if quick else 1 if scaling else 5)
         sections: dict[str, Any] = {}
         if startup:
-            sections["startup"] = _startup(out, setup, rounds)
+            sections["startup"] = _startup(out, setup, rounds, model or "supertile-4x")
         else:
             cases = _cases(case, model, size, quick, scaling, setup.device_type)
-            sections = _measured(cases, setup, 1 if scaling and not quick else rounds, out, err)
+            sections = _measured(cases, setup, rounds, out, err)
         out.print(headline(machine, sections.get("peaks", {})), markup=False, highlight=False, soft_wrap=True)
         if json is not None:
             write_json(json, machine, sections)
@@ -143,14 +149,22 @@ def _cases(
 
 def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
     from ..benchmarks import report
+    from ..benchmarks.errors import BenchError
     from ..benchmarks.turns import measure
 
     rows: list[Row] = []
     left_out: list[str] = []
     peaks: dict[str, float] = {}
     for case in cases:
-        with err.status(case.network.name) as status:
-            measured = measure(case, setup, rounds, _saying(status.update))
+        try:
+            with err.status(case.network.name) as status:
+                measured = measure(case, setup, rounds, _saying(status.update))
+        except BenchError as error:  # the other cases are not lost with it
+            if len(cases) == 1:
+                raise
+            say(err, f"Left out: {error}")
+            left_out.append(str(error))
+            continue
         found = report.rows(measured)
         out.print(table(found, case.what))
         for sentence in map(report.said, report.speedups(found)):
@@ -170,10 +184,10 @@ def _saying(update: Callable[[str], None]) -> Callable[[str], None]:
     return lambda what: update(escape(what))
 
 
-def _startup(out: Console, setup: Setup, rounds: int) -> dict[str, Any]:
+def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, Any]:
     from ..benchmarks.startup import measure_startup
 
-    found = measure_startup(setup.device, setup.threads, rounds)
+    found = measure_startup(setup.device, setup.threads, rounds, model)
     shown = _table(("step", "median"))
     for name, seconds in found["steps"].items():
         shown.add_row(name, _time(seconds))

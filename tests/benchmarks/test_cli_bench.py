@@ -62,8 +62,11 @@ def test_wrong_usage_exits_2_and_says_what_is_known():
         ("--json=nowhere/figures.json", "figures.json"),
         ("--plot=empty", "empty"),
         ("--rounds=0", "--rounds"),
+        ("--case=hat --scaling", "different things"),
+        ("--case=hat --model=a.pth", "different things"),
+        ("--startup --plot=a.png", "nothing that --plot could draw"),
     ]:
-        result = run(option)
+        result = run(*option.split())
         assert result.exit_code == 2, option
         assert words in result.stderr
 
@@ -75,6 +78,20 @@ def test_a_folder_that_is_no_checkout_is_one_sentence(option):
     assert result.exit_code == 2
     (sentence,) = result.stderr.splitlines()
     assert "empty is no checkout of the authors'" in sentence
+
+
+def test_a_case_that_fails_does_not_take_the_others_with_it(tiny, monkeypatch):
+    broken = replace(tiny, network=replace(tiny.network, config={"num_feat": -1}))
+    monkeypatch.setitem(cases.CASES, "tiny", replace(tiny, what="growth", inputs=(cases.Input(16, 16),)))
+    monkeypatch.setitem(cases.CASES, "broken", broken)
+    options = "--rounds 1 --threads 1 --device cpu --json figures.json"
+    result = run("--case", "broken", "--case", "tiny", *options.split())
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("Left out: tiny VapSR, ours: ")
+    figures = json.loads(Path("figures.json").read_text())
+    assert {row["case"] for row in figures["rows"]} == {"tiny"}
+    assert len(figures["left_out"]) == 1
+    assert run("--case", "broken", "--device", "cpu").exit_code == 1
 
 
 def test_a_model_that_cannot_be_read_is_one_sentence():
