@@ -24,7 +24,7 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 6), layout="constrained")
+    figure = Figure(figsize=(14, 8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize="medium")
     pixels, batch = figure.subplots(1, 2)
@@ -38,12 +38,13 @@ Lines = dict[str, list[tuple[float, float]]]
 
 
 def by_pixels(rows: Sequence[Row]) -> Lines:
-    """Label -> (pixels, seconds), rising. A network that was measured on one size only is a point."""
+    """Label -> (pixels, seconds), rising; of networks on several sizes, where there are any, else points."""
     lines: Lines = {}
     for row in rows:
         if row.tile == "auto" and row.batch == "auto" and row.pictures == 1:
             lines.setdefault(f"{row.network}: {row.contender}", []).append((row.width * row.height, row.median))
-    return {label: sorted(points) for label, points in lines.items()}
+    several = {label: sorted(points) for label, points in lines.items() if len(points) > 1}
+    return several or lines
 
 
 def by_batch(rows: Sequence[Row]) -> Lines:
@@ -67,6 +68,6 @@ def _draw(axes: Any, lines: Lines, across: str, up: str, base: int) -> None:
     axes.set_ylabel(up)
     axes.grid(True, which="both", alpha=0.3)
     if lines:
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(0, -0.1), frameon=False)
     else:
         axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -70,6 +71,8 @@ def test_lines_of_the_plot(timed):
     rows = report.rows(timed(1e9, ours=[2.0], spandrel=[6.0]))
     assert plot.by_pixels(rows) == {"tiny VapSR: ours": [(320, 2.0)], "tiny VapSR: spandrel": [(320, 6.0)]}
     assert plot.by_batch(rows) == {}
+    larger = [replace(rows[0], width=40, median=5.0), *rows]
+    assert plot.by_pixels(larger) == {"tiny VapSR: ours": [(320, 2.0), (640, 5.0)]}, "one size alone is no line"
     measured = timed(1e9, ours=[2.0])
     object.__setattr__(measured[0].contender, "batch", 4)
     (row,) = report.rows(measured)
@@ -82,7 +85,7 @@ def test_the_plot_is_a_picture(timed, tmp_path):
     target = tmp_path / "plot.png"
     plot.write_plot(target, report.rows(timed(1e9, ours=[2.0], spandrel=[6.0])), "a processor")
     with Image.open(target) as image:
-        assert image.size == (1680, 720)
+        assert image.size == (1680, 960)
         assert len(image.convert("RGB").getcolors(1 << 24)) > 10, "something is drawn"
     assert list(tmp_path.iterdir()) == [target]
 
