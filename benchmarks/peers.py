@@ -1,4 +1,4 @@
-"""What a user could run instead: the authors' own code, from a checkout whose path is given, and spandrel's networks.
+"""What a user could run instead: the authors' own code, from a checkout whose path is given.
 
 Nothing of the authors' code is part of this project. Their files are loaded one by one; the training framework that
 they import is not needed to run a network, so a few names of it are supplied here.
@@ -11,8 +11,11 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+
+from .errors import BenchError, CheckoutError
 
 
 class _Registry:
@@ -22,7 +25,10 @@ class _Registry:
 
 def _supply_imports() -> None:
     """The names that the authors' files import from basicsr and from older versions of timm."""
-    import timm.layers
+    try:
+        import timm.layers
+    except ImportError:
+        raise BenchError("the authors' code needs the package timm: pip install timm") from None
 
     def module(name: str, **names: object) -> None:
         if name not in sys.modules:
@@ -45,10 +51,49 @@ def _supply_imports() -> None:
     module("timm.models.fx_features", register_notrace_function=lambda f: f)
 
 
-def official(file: Path, name: str) -> Callable[..., nn.Module]:
-    """The class `name` from a file of the authors' repository. Needs the package timm."""
+def official(family: str, checkout: Path, config: Any) -> nn.Module:
+    """The authors' network of our hyper-parameters. Raises BenchError where their file or the package timm is missing.
+
+    Their ratios are computed back from widths; all networks that were published have whole ones.
+    """
+    file, name = source(family, checkout, getattr(config, "variant", ""))
+    if family == "HAT":
+        return _class(file, name)(
+            img_size=64, in_chans=config.in_channels, embed_dim=config.embed_dim, depths=config.depths,
+            num_heads=config.num_heads, window_size=config.window_size,
+            compress_ratio=config.embed_dim // config.compress_dim,
+            squeeze_factor=config.embed_dim // config.squeeze_dim,
+            overlap_ratio=config.overlap_window / config.window_size - 1, mlp_ratio=config.mlp_dim / config.embed_dim,
+            conv_scale=config.conv_scale, upscale=config.scale, img_range=config.img_range, upsampler="pixelshuffle",
+            resi_connection=config.resi_connection,
+        )  # fmt: skip
+    if family == "VapSR":
+        return _class(file, name)(
+            num_in_ch=config.in_channels, num_out_ch=config.out_channels, scale=config.scale,
+            num_feat=config.num_feat, num_block=config.num_blocks, d_atten=config.attention_dim,
+            conv_groups=config.conv_groups,
+        )  # fmt: skip
+    return _class(file, name)(
+        in_chans=config.in_channels, embed_dim=config.embed_dim, depths=list(config.depths),
+        num_heads=list(config.num_heads), base_win_size=list(config.base_window),
+        hier_win_ratios=list(config.window_ratios), mlp_ratio=config.mlp_dim / config.embed_dim, upscale=config.scale,
+        img_range=config.img_range, upsampler=config.upsampler, resi_connection=config.resi_connection,
+    )  # fmt: skip
+
+
+def source(family: str, checkout: Path, variant: str = "SRF") -> tuple[Path, str]:
+    """The file of the authors' repository with the network, and its class. Raises CheckoutError."""
+    file, name = {
+        "HAT": (checkout / "hat" / "archs" / "hat_arch.py", "HAT"),
+        "VapSR": (checkout / "code" / "vapsr.py", "vapsr"),
+        "HiT-SR": (checkout / "basicsr" / "archs" / f"hit_{variant.lower()}_arch.py", f"HiT_{variant}"),
+    }[family]
     if not file.is_file():
-        raise SystemExit(f"{file} is missing: give the path of a checkout of the authors' repository")
+        raise CheckoutError(f"{checkout} is no checkout of the authors' {family}: {file} is missing")
+    return file, name
+
+
+def _class(file: Path, name: str) -> Callable[..., nn.Module]:
     _supply_imports()
     spec = importlib.util.spec_from_file_location(f"official_{file.stem}", file)
     assert spec is not None
@@ -56,15 +101,3 @@ def official(file: Path, name: str) -> Callable[..., nn.Module]:
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return getattr(loaded, name)
-
-
-def official_hat(checkout: Path) -> Callable[..., nn.Module]:
-    return official(checkout / "hat" / "archs" / "hat_arch.py", "HAT")
-
-
-def official_vapsr(checkout: Path) -> Callable[..., nn.Module]:
-    return official(checkout / "code" / "vapsr.py", "vapsr")
-
-
-def official_hitsr(checkout: Path, variant: str) -> Callable[..., nn.Module]:
-    return official(checkout / "basicsr" / "archs" / f"hit_{variant.lower()}_arch.py", f"HiT_{variant}")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .bench import bench
 from .checkpoints import convert, info
 from .compare import compare
 from .demo import demo
@@ -40,6 +41,6 @@ def _main(
     """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
-for command in (upscale, info, convert, demo, compare):
+for command in (upscale, info, convert, demo, compare, bench):
     app.command()(command)
 app.command("eval")(evaluate)

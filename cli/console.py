@@ -49,6 +49,7 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if debug:
             raise
         from ..analysis.fidelity import ComparisonError
+        from ..benchmarks.errors import BenchError, CheckoutError
         from ..images.batch import PlanError
         from ..images.picture import ImageFileError
         from ..images.size import SizeError
@@ -59,12 +60,14 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         if isinstance(error, Cancelled):
             say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
-        sentences = (PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError)
+        sentences = (
+            PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError, BenchError,
+        )  # fmt: skip
         if isinstance(error, sentences):
             say(console, str(error))
         else:
             say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
-        raise typer.Exit(USAGE if isinstance(error, PlanError) else FAILED) from None
+        raise typer.Exit(USAGE if isinstance(error, (PlanError, CheckoutError)) else FAILED) from None
 
 
 def say(console: Console, sentence: str) -> None:

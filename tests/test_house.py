@@ -112,10 +112,12 @@ def test_arrows_never_run_back():
 
 
 def test_nothing_imports_what_stands_on_top():
+    also = {"benchmarks": {"cli"}}  # `supertile bench`
     wrong = [
         where(e)
         for e in ALL
-        if e.inside in ("nodes", "benchmarks", "training") and home(e.file) not in (e.inside, "__init__")
+        if e.inside in ("nodes", "benchmarks", "training")
+        and home(e.file) not in {e.inside, "__init__", *also.get(e.inside, ())}
     ]
     assert wrong == []
 
@@ -190,7 +192,7 @@ def test_what_is_imported_is_declared(project):
     always, optional = names(project["project"]["dependencies"]), project["project"]["optional-dependencies"]
     used = {each.outside for each in ALL} - set(sys.stdlib_module_names) - HOSTS - {None}
     needed = {PACKAGES.get(name, name) for name in used} - {None}
-    assert needed <= always | names(optional["cli"])
+    assert needed <= always | names(optional["cli"]) | names(optional["bench"])
     only_cli = {each.outside for each in ALL if home(each.file) not in ("cli", "__main__", "training")} & names(
         optional["cli"]
     )
@@ -242,6 +244,23 @@ def test_no_committed_file_names_a_path_of_a_machine():
             text = (ROOT / name).read_text(encoding="utf-8", errors="ignore")
             wrong += [f"{name}: {match[0]}" for match in pattern.finditer(text)]
     assert wrong == []
+
+
+def test_importing_costs_no_torch_and_no_cuda():
+    """`import supertile` leaves torch out, and all of its names together leave CUDA alone."""
+    run_python(
+        """
+        import supertile
+        assert "torch" not in sys.modules and "spandrel" not in sys.modules
+        import torch
+        asked = []
+        torch.cuda._lazy_init = lambda: asked.append("CUDA")
+        for name in supertile.__all__:
+            getattr(supertile, name)
+        assert "supertile.inference.upscaler" in sys.modules
+        assert asked == [] and not torch.cuda.is_initialized()
+        """
+    )
 
 
 # --- under another name ------------------------------------------------------------------------------------------

@@ -1,0 +1,232 @@
+"""Who takes turns in a case, and how each of them computes pictures. Each is built in a process of its own.
+
+Pictures begin and end on the device for everybody, so that on an accelerator networks are compared and not copies.
+Where the whole way is measured (`to_cpu`), results go to the CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..inference import Upscaler
+from ..inference.precision import PRECISIONS, candidates
+from ..inference.upscaler import choose_device
+from ..weights.loader import load_model
+from . import comfyui_tiling, networks, peers
+from .cases import BUNDLED_X2, Case, Network
+
+OURS = "ours"
+PEAK = "convolution"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all contenders have in common. checkouts: family -> the authors' repository."""
+
+    device: str = "cpu"
+    threads: int = 1
+    checkouts: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def device_type(self) -> str:
+        return torch.device(self.device).type
+
+
+def setup_of(device: str, threads: int | None, checkouts: Mapping[str, Path | None]) -> Setup:
+    """What is asked for, checked. threads: None is PyTorch's own choice.
+
+    Raises CheckoutError, or UpscaleError where the device cannot be had.
+    """
+    given = {family: path for family, path in checkouts.items() if path is not None}
+    for family, path in given.items():
+        peers.source(family, path)
+    return Setup(str(choose_device(device)), threads or torch.get_num_threads(), given)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """way: ours, eager, spandrel, comfyui, official, or convolution, which is no contender but the machine's peak."""
+
+    name: str
+    way: str
+    precision: str = "fp32"
+    tile: int | str = "auto"
+    batch: int | str = "auto"
+    to_cpu: bool = False
+
+
+@dataclass
+class Runner:
+    """run: (N, C, H, W) on the device -> the first result, (C', sH, sW); all of them are computed.
+
+    tiles: (height, width) -> what a picture of that size is cut into. flops: of one run, where it is no network.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    tiles: Callable[[int, int], list[tuple[int, int]]] = lambda height, width: [(height, width)]
+    flops: float | None = None
+
+
+# --- who takes part ----------------------------------------------------------------------------------------------
+
+
+def halves(network: Network, device: torch.device) -> list[str]:
+    """Half precisions that are faster than fp32 on this machine. Our families have the same ones."""
+    probe = load_model(str(BUNDLED_X2.file)) if network.family in networks.CONFIGS else networks.ours(network)
+    names = {dtype: name for name, dtype in PRECISIONS.items()}
+    return [names[dtype] for dtype in candidates(probe, device)]
+
+
+def contenders_of(case: Case, setup: Setup) -> list[Contender]:
+    """Those that a case asks for, the one that all are held against first. The machine's peaks come last."""
+    half = halves(case.network, torch.device(setup.device))
+    found = {"peers": _peers, "tiles": _tiles, "batches": _batches, "growth": _growth}[case.what](case, setup, half)
+    precisions = dict.fromkeys(contender.precision for contender in found)
+    return found + [Contender(f"3x3 convolution, {name}", PEAK, name) for name in precisions]
+
+
+def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
+    ours = [Contender(OURS, OURS), *(Contender(f"{OURS}, {name}", OURS, name) for name in half)]
+    family = case.network.family
+    if family not in networks.CONFIGS:
+        return [*ours, Contender("spandrel", "spandrel"), Contender("ComfyUI's tiles, spandrel's network", "comfyui")]
+    others = [Contender(f"{OURS}, plain eager", "eager")]
+    if family == "HAT":
+        # In half precision only where somebody would run it so: on a CPU ComfyUI and all others compute in fp32.
+        on_gpu = half if setup.device_type != "cpu" else []
+        others += [Contender("spandrel", "spandrel"), *(Contender(f"spandrel, {n}", "spandrel", n) for n in on_gpu)]
+    whose = "spandrel's" if family == "HAT" else "our"
+    others.append(Contender(f"ComfyUI's tiles, {whose} network", "comfyui"))
+    if family in setup.checkouts:
+        others.append(Contender("official", "official"))
+    return ours + others
+
+
+def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
+    largest = min(case.inputs[-1].width, case.inputs[-1].height)
+    sides = [side for side in (128, 256, 512, 1024) if largest / 4 <= side < largest]
+    ours = [Contender(OURS, OURS), Contender(f"{OURS}, whole", OURS, tile="whole")]
+    ours += [Contender(f"{OURS}, tile {side}", OURS, tile=side) for side in sides]
+    return [*ours, Contender("ComfyUI's tiles", "comfyui")]
+
+
+def _batches(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
+    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= case.inputs[-1].pictures]
+    precisions = [("fp32", ""), *((name, f", {name}") for name in half[:1])]
+    return [Contender(OURS, OURS)] + [
+        Contender(f"{OURS}, batch {size}{said}", OURS, name, tile="whole", batch=size)
+        for name, said in precisions
+        for size in sizes
+    ]
+
+
+def _growth(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
+    tile = Contender(f"{OURS}, tile 512", OURS, tile=512, to_cpu=True)
+    return [Contender(OURS, OURS, to_cpu=True), *([tile] if case.inputs[-1].pictures == 1 else [])]
+
+
+# --- how they compute --------------------------------------------------------------------------------------------
+
+
+def build(contender: Contender, network: Network, setup: Setup) -> Runner:
+    """In the contender's process. Raises what its code raises."""
+    return _BUILDERS[contender.way](contender, network, setup)
+
+
+def _ours(contender: Contender, network: Network, setup: Setup) -> Runner:
+    upscaler = Upscaler(
+        networks.ours(network), device=setup.device, precision=contender.precision, tile=contender.tile,
+        batch=contender.batch,
+    )  # fmt: skip
+
+    def run(images: Tensor) -> Tensor:
+        first: Tensor | None = None
+        for result in upscaler.stream(images, keep_on_device=not contender.to_cpu):
+            first = result if first is None else first
+            del result
+        assert first is not None
+        return first
+
+    def tiles(height: int, width: int) -> list[tuple[int, int]]:
+        plan = upscaler.plan(height, width)
+        return [plan.tile] * len(plan)
+
+    return Runner(run, tiles)
+
+
+def _eager(contender: Contender, network: Network, setup: Setup) -> Runner:
+    model = networks.plain(network).to(setup.device)
+    return Runner(lambda images: model(images)[0])
+
+
+def _spandrel(contender: Contender, network: Network, setup: Setup) -> Runner:
+    dtype = PRECISIONS[contender.precision]
+    model = networks.spandrels(network).to(torch.device(setup.device), dtype)
+    return Runner(lambda images: model(images.to(dtype)).float()[0])
+
+
+def _official(contender: Contender, network: Network, setup: Setup) -> Runner:
+    model = networks.officials(network, setup.checkouts[network.family]).to(setup.device)
+    return Runner(lambda images: model(images)[0])
+
+
+def _comfyui(contender: Contender, network: Network, setup: Setup) -> Runner:
+    model = networks.as_comfyui_opens_it(network).to(torch.device(setup.device))
+
+    def run(images: Tensor) -> Tensor:
+        results = [comfyui_tiling.upscale(image[None], model, model.scale) for image in images]
+        return results[0][0]
+
+    return Runner(run, comfyui_tiling.tiles)
+
+
+def _convolution(contender: Contender, network: Network, setup: Setup) -> Runner:
+    """The machine's peak for a dtype: the fastest 3x3 convolution of 64 to 256 channels, channels last."""
+    device, dtype = torch.device(setup.device), PRECISIONS[contender.precision]
+    pictures, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
+    best: tuple[float, Runner] | None = None
+    for channels in (64, 128, 256):
+        x, weight = (
+            torch.randn(*shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+            for shape in ((pictures, channels, height, width), (channels, channels, 3, 3))
+        )
+        flops = 2.0 * 9 * channels**2 * pictures * height * width
+        runner = Runner(lambda _, x=x, weight=weight: F.conv2d(x, weight, padding=1)[0, :3], flops=flops)  # type: ignore[misc]
+        rate = flops / min(seconds(runner, x, device)[0] for _ in range(3))
+        if best is None or rate > best[0]:
+            best = rate, runner
+    assert best is not None
+    return best[1]
+
+
+_BUILDERS = {
+    "ours": _ours,
+    "eager": _eager,
+    "spandrel": _spandrel,
+    "official": _official,
+    "comfyui": _comfyui,
+    PEAK: _convolution,
+}
+
+
+def seconds(runner: Runner, images: Tensor, device: torch.device) -> tuple[float, Tensor]:
+    """One pass, from an idle device to an idle device, and what it gave."""
+    synchronize(device)
+    start = time.perf_counter()
+    result = runner.run(images)
+    synchronize(device)
+    return time.perf_counter() - start, result
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,11 @@
+"""What can be wrong with a measurement, in a sentence for the user."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Nothing can be measured as asked: a checkout that is none, a package that is missing, a contender that ended."""
+
+
+class CheckoutError(BenchError):
+    """A path is no checkout of the repository that it was given for."""

@@ -1,0 +1,53 @@
+"""Which machine and which libraries figures come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .contenders import Setup
+
+
+def describe(setup: Setup) -> dict[str, Any]:
+    """For the head of a table and for JSON. load: programs that wanted a core in the last minute, before measuring."""
+    device = torch.device(setup.device)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device_type": device.type,
+        "threads": setup.threads,
+        "cores": os.cpu_count(),
+        "load": load,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "spandrel": _version("spandrel"),
+        "supertile": _version("supertile"),
+        "tf32": torch.backends.cudnn.allow_tf32 if device.type == "cuda" else None,
+    }
+
+
+def headline(machine: dict[str, Any], peaks: dict[str, float]) -> str:
+    told = f"{machine['device']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}"
+    found = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
+    return f"{told}. Fastest 3x3 convolution, GFLOP/s: {found}." if found else f"{told}."
+
+
+def _processor() -> str:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+    return None

@@ -1,0 +1,234 @@
+"""`supertile bench`: how fast this machine is, beside what could be used instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .console import errors_as_sentences, say, sigterm_cleans_up
+from .options import Debug
+
+if TYPE_CHECKING:
+    from ..benchmarks.cases import Case
+    from ..benchmarks.contenders import Setup
+    from ..benchmarks.report import Row
+
+WIDE = 170  # columns of a table that goes to a file
+
+
+def parse_case(text: str) -> str:
+    from ..benchmarks.cases import CASES
+
+    if text.lower() not in CASES:
+        raise typer.BadParameter(f"{text!r} is no case; there are {', '.join(CASES)}.")
+    return text.lower()
+
+
+def parse_picture(text: str) -> Any:
+    from ..benchmarks.cases import Input
+
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT.")
+    return Input(int(width), int(height))
+
+
+def parse_output(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise typer.BadParameter(f"{text!r} is not a file in a folder that exists.")
+    return path
+
+
+Checkout = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, metavar="CHECKOUT", help="The authors' repository, to be measured too."),
+]
+Output = Annotated[Any, typer.Option(parser=parse_output, metavar="FILE", help="Write the figures as JSON.")]
+
+
+def bench(
+    case: Annotated[
+        list[Any] | None,
+        typer.Option(
+            parser=parse_case,
+            metavar="CASE",
+            help="hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, pixels, tiles, tiles-2048 or "
+            "batches; may be given again. Default: a round of them, some minutes long.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="FILE", help="Measure this checkpoint instead.")
+    ] = None,
+    size: Annotated[
+        list[Any] | None,
+        typer.Option(parser=parse_picture, metavar="WxH", help="Pictures to measure on instead; may be given again."),
+    ] = None,
+    hat: Checkout = None,
+    vapsr: Checkout = None,
+    hitsr: Checkout = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of every contender. Default: 5; 3 with --quick, 1 with --scaling.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: as PyTorch chooses.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="The smallest pictures only.")] = False,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Time and memory from 0.1 to 33 megapixels and 1 to 64 frames instead.")
+    ] = False,
+    startup: Annotated[bool, typer.Option("--startup", help="Time to the first result instead.")] = False,
+    json: Output = None,
+    plot: Annotated[
+        Any, typer.Option(parser=parse_output, metavar="FILE.png", help="Draw time against pixels and against batch.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Measure the speed of this machine: ours beside spandrel, ComfyUI's way of tiling and the authors' code.
+
+    All take turns in one run; what counts is the ratio. JSON and plot replace the files of their names.
+    """
+    if sum(map(bool, (case, scaling, startup))) > 1 or (model and (case or scaling)):
+        raise typer.BadParameter("--case, --model, --scaling and --startup are different things to measure.")
+    if startup and plot is not None:
+        raise typer.BadParameter("--startup gives nothing that --plot could draw.")
+    with errors_as_sentences(debug), sigterm_cleans_up():
+        from ..benchmarks.contenders import setup_of
+        from ..benchmarks.machine import describe, headline
+        from ..benchmarks.plot import check_possible, write_plot
+        from ..benchmarks.report import write_json
+
+        if plot is not None:
+            check_possible()
+        setup = setup_of(device, threads, {"HAT": hat, "VapSR": vapsr, "HiT-SR": hitsr})
+        machine = describe(setup)
+        out, err = Console(), Console(stderr=True)
+        if not out.is_terminal:
+            out = Console(width=WIDE)
+        rounds = rounds or (3 if quick else 1 if scaling else 5)
+        sections: dict[str, Any] = {}
+        if startup:
+            sections["startup"] = _startup(out, setup, rounds, model or "supertile-4x")
+        else:
+            cases = _cases(case, model, size, quick, scaling, setup.device_type)
+            sections = _measured(cases, setup, rounds, out, err)
+        out.print(headline(machine, sections.get("peaks", {})), markup=False, highlight=False, soft_wrap=True)
+        if json is not None:
+            write_json(json, machine, sections)
+        if plot is not None:
+            write_plot(plot, sections.get("rows", []), headline(machine, {}))
+
+
+def _cases(
+    names: list[str] | None, model: str | None, sizes: list[Any] | None, quick: bool, scaling: bool, device_type: str
+) -> list[Case]:
+    from dataclasses import replace
+
+    from ..benchmarks import cases
+
+    if model is not None:
+        from ..weights.loader import inspect_checkpoint
+
+        info = inspect_checkpoint(model)
+        found = cases.of_file(model, info.family, info.scale, info.input_channels)
+    elif scaling:
+        found = list(cases.SCALING)
+    else:
+        found = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
+    found = [case.on(device_type) for case in found]
+    if sizes:
+        rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
+        found = [replace(c, inputs=tuple(replace(s, pictures=c.inputs[0].pictures) for s in rising)) for c in found]
+    return [case.shortened() for case in found] if quick else found
+
+
+def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
+    from ..benchmarks import report
+    from ..benchmarks.errors import BenchError
+    from ..benchmarks.turns import measure
+
+    rows: list[Row] = []
+    left_out: list[str] = []
+    peaks: dict[str, float] = {}
+    for case in cases:
+        try:
+            with err.status(case.network.name) as status:
+                measured = measure(case, setup, rounds, _saying(status.update))
+        except BenchError as error:  # the other cases are not lost with it
+            if len(cases) == 1:
+                raise
+            say(err, f"Left out: {error}")
+            left_out.append(str(error))
+            continue
+        found = report.rows(measured)
+        out.print(table(found, case.what))
+        for sentence in map(report.said, report.speedups(found)):
+            out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        for sentence in report.failures(measured):
+            say(err, f"Left out: {sentence}")
+        rows += found
+        left_out += report.failures(measured)
+        for name, rate in report.peaks(measured).items():
+            peaks[name] = max(rate, peaks.get(name, 0.0))
+    return {"rounds": rounds, "peaks": peaks, "rows": rows, "left_out": left_out}
+
+
+def _saying(update: Callable[[str], None]) -> Callable[[str], None]:
+    from rich.markup import escape
+
+    return lambda what: update(escape(what))
+
+
+def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, Any]:
+    from ..benchmarks.startup import measure_startup
+
+    found = measure_startup(setup.device, setup.threads, rounds, model)
+    shown = _table(("step", "median"))
+    for name, seconds in found["steps"].items():
+        shown.add_row(name, _time(seconds))
+    shown.add_row("to the first result", _time(found["to_first_result"]))
+    out.print(shown)
+    touched = "touches CUDA, which it must not" if found["cuda_at_import"] else "touches no CUDA"
+    out.print(f"Importing {touched}.", markup=False)
+    return found
+
+
+def table(rows: Iterable[Row], what: str) -> Table:
+    """A case's figures, in Markdown, so that they can go into a page as they are."""
+    columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
+    columns += ["work", "memory"] + (["memory without pictures"] if what == "growth" else ["difference"])
+    shown = _table(columns)
+    for row in rows:
+        pictures = f"{row.width}x{row.height}" + (f", {row.pictures}" if row.pictures > 1 else "")
+        last = _bytes(row.memory_without_pictures) if what == "growth" else _number(row.difference, ".1e")
+        shown.add_row(
+            row.network, pictures, row.contender, _time(row.median), f"{row.spread:.2f}",
+            f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})", f"{row.seconds_per_megapixel:.2f}",
+            _number(row.flops_per_second and row.flops_per_second / 1e9, ",.0f"), _number(row.share, ".0%"),
+            _number(row.work, ".2f"), _bytes(row.memory), last,
+        )  # fmt: skip
+    return shown
+
+
+def _table(columns: Iterable[str]) -> Table:
+    shown = Table(box=box.MARKDOWN)
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="left" if index < 3 else "right")
+    return shown
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 10 else f"{seconds * 1000:,.1f} ms"
+
+
+def _bytes(count: int | None) -> str:
+    return _number(None if count is None else count / 2**20, ",.0f", " MiB")
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"

@@ -1,0 +1,93 @@
+"""Contenders in processes of their own, measured for real on networks that are tiny."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from supertile.benchmarks import report
+from supertile.benchmarks.contenders import PEAK, Setup, contenders_of
+from supertile.benchmarks.flops import flops
+from supertile.benchmarks.networks import config_of
+from supertile.benchmarks.peak_memory import PeakMemory
+from supertile.benchmarks.turns import _turned, measure
+
+SETUP = Setup("cpu", 1)
+
+
+def test_all_contenders_compute_the_same_network(tiny):
+    said = []
+    measured = measure(tiny, SETUP, 2, said.append)
+    assert report.failures(measured) == []
+    assert any("round 2 of 2" in sentence for sentence in said)
+    assert {m.input for m in measured} == set(tiny.inputs)
+    assert all(len(m.times) == 2 and min(m.times) > 0 for m in measured)
+    rows = report.rows(measured)
+    assert {row.way for row in rows} == {"ours", "eager", "comfyui"}
+    for row in rows:
+        exact = row.precision == "fp32"
+        assert row.difference <= (1e-5 if exact else 0.1), row.contender
+        assert row.agreement >= (100 if exact else 30), row.contender
+        assert row.flops == flops(config_of(tiny.network), row.height, row.width)
+        assert row.work == 1
+        assert row.share > 0
+        assert row.memory is not None or sys.platform == "win32"
+    assert [row.ratio for row in rows if row.contender == "ours"] == [1, 1]
+
+
+def test_spandrels_hat_has_our_weights(tiny_hat):
+    """Of a width that is no whole number of windows, so that both have to fill it."""
+    rows = report.rows(measure(tiny_hat, SETUP, 1))
+    theirs = [row for row in rows if row.way in ("spandrel", "comfyui")]
+    assert [row.contender for row in theirs] == ["spandrel", "ComfyUI's tiles, spandrel's network"]
+    assert all(row.difference <= 1e-5 for row in theirs)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("raise RuntimeError('no network today')", "no network today"),
+        ("import os; os._exit(3)", "its process ended (3)"),
+    ],
+    ids=["raises", "ends"],
+)
+def test_who_fails_is_left_out_and_the_others_are_measured(tiny, tmp_path, code, sentence):
+    pytest.importorskip("timm")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "vapsr.py").write_text(code)
+    measured = measure(tiny, Setup("cpu", 1, {"VapSR": tmp_path}), 1)
+    (left_out,) = report.failures(measured)
+    assert left_out.startswith("tiny VapSR, official: ")
+    assert sentence in left_out
+    rows = report.rows(measured)
+    assert "official" not in {row.contender for row in rows}
+    assert {row.way for row in rows if row.width == 40} == {"ours", "eager", "comfyui"}, "the larger input came after"
+
+
+def test_every_round_begins_with_another():
+    assert [_turned(["a", "b", "c"], i) for i in range(4)] == [
+        ["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"],
+    ]  # fmt: skip
+
+
+def test_each_precision_that_takes_part_has_a_peak(tiny):
+    contenders = contenders_of(tiny, SETUP)
+    computed = {c.precision for c in contenders if c.way != PEAK}
+    assert {c.precision for c in contenders if c.way == PEAK} == computed
+    assert "fp32" in computed
+
+
+def test_a_checkout_adds_the_authors(tiny):
+    names = [c.name for c in contenders_of(tiny, Setup("cpu", 1, {"VapSR": Path("there")}))]
+    assert "official" in names
+    assert "official" not in [c.name for c in contenders_of(tiny, Setup("cpu", 1, {"HAT": Path("there")}))]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the peak is that of the whole process")
+def test_peak_memory_sees_what_is_gone_again():
+    memory = PeakMemory(torch.device("cpu"))
+    size = 300 * 2**20
+    torch.ones(size, dtype=torch.uint8)
+    assert 0.9 * size <= memory.growth() <= 1.5 * size
