@@ -40,7 +40,7 @@ OUTSIDE = {
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
-    "analysis": {"torch"},
+    "analysis": {"torch", "numpy", "PIL", "spandrel"},
     "demo": {"torch"},
     "training": {"torch", "numpy", "PIL", "typer", "rich"},
     "video": {"torch", "numpy", "PIL", "av"},
