@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .attribution import Attribution, Patch
 from .receptive_field import ReceptiveField
+from .seams import Seams
 
 LEAST_SIDE = 384  # pixels of a panel: small pictures are repeated pixel by pixel, so that each can be seen
 MARGIN, TEXT = 12, 18
@@ -52,6 +53,13 @@ def field_panels(found: Sequence[tuple[str, ReceptiveField]]) -> list[Panel]:
         panels.append(Panel(heat(strength / strength.max()), (name, f"50 / 95 / 99 % within {radii} px")))
         panels.append(Panel(heat(decades), ("the same, six decades", f"farthest pixel: {field.farthest} px")))
     return panels
+
+
+def seam_panels(found: Seams) -> list[Panel]:
+    """Where tiles differ from the whole picture: white is no difference, the darkest red the largest."""
+    most = max(found.largest, 1e-12)
+    text = f"{found.tiles} tiles of {found.tile}, overlap {found.overlap}"
+    return [Panel(heat(found.error / most), (text, f"largest {found.largest:.3f}, mean {found.mean:.4f} of 255"))]
 
 
 def over(picture: Tensor, strength: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,11 @@ class ReceptiveField:
         """The distance of the farthest pixel that has any influence; 0 where there is none."""
         reached = self.distances[self.magnitude > 0]
         return int(reached.max()) if len(reached) else 0
+
+    def figures(self) -> dict[str, Any]:
+        """All of it but the maps: radii by share, of the energy and of the magnitude."""
+        radii = {of: {share: self.radius(share, of) for share in SHARES} for of in ("energy", "magnitude")}
+        return {**radii, "farthest": self.farthest, "pictures": self.pictures}
 
 
 def receptive_field(

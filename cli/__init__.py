@@ -12,6 +12,7 @@ import typer
 from .. import __version__
 from .checkpoints import convert, info
 from .demo import demo
+from .measure import attribution, receptive_field, seams
 from .upscale import upscale
 
 app = typer.Typer(
@@ -38,5 +39,5 @@ def _main(
     """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
-for command in (upscale, info, convert, demo):
+for command in (upscale, info, convert, attribution, receptive_field, seams, demo):
     app.command()(command)
