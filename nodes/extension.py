@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
+from .measure import LocalAttributionMap, SeamCheckNode
 from .video import UpscaleVideo, UpscaleVideoFile
 
 
@@ -21,6 +22,8 @@ class SupertileExtension(ComfyExtension):
             UpscaleVideo,
             UpscaleVideoFile,
             UpscaleModelInfo,
+            LocalAttributionMap,
+            SeamCheckNode,
         ]
 
 

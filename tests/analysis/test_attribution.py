@@ -118,9 +118,8 @@ def test_the_objective_is_the_length_of_differences():
     larger = torch.zeros(1, 1, 8, 8)
     larger[0, 0, 4:, :] = 3
     larger[0, 0, :, 4:] += 4
-    assert edges(larger, Patch(1, 1, 2), 2).item() == pytest.approx(
-        3 * 3 + 3 * 4 + 5
-    )  # pixels 2 to 5: a step in each line, and a corner
+    # Pixels 2 to 5: a step in each line, and a corner.
+    assert edges(larger, Patch(1, 1, 2), 2).item() == pytest.approx(3 * 3 + 3 * 4 + 5)
     larger.requires_grad_()
     edges(larger, Patch(0, 0, 1), 2).backward()
     assert larger.grad.abs().sum() == 0  # flat: no derivative, and no NaN
