@@ -35,7 +35,7 @@ class LocalAttributionMap(io.ComfyNode):
                 io.Image.Input("image", tooltip="The small picture; of a batch, the first. Best 64 to 128 pixels."),
                 io.Int.Input("x", default=0, **side, tooltip="Left side of the patch, in pixels of the picture."),
                 io.Int.Input("y", default=0, **side, tooltip="Upper side of the patch, in pixels of the picture."),
-                io.Int.Input("size", default=0, **side,
+                io.Int.Input("patch_size", default=0, **side,
                              tooltip="Side of the patch in pixels of the picture. 0: 4 pixels in the middle."),
                 io.Int.Input("steps", default=STEPS, min=1, max=256, step=1, advanced=True, optional=True,
                              tooltip="Points of the path from a blurred picture to the picture itself."),
@@ -55,7 +55,7 @@ class LocalAttributionMap(io.ComfyNode):
         image: Tensor,
         x: int = 0,
         y: int = 0,
-        size: int = 0,
+        patch_size: int = 0,
         steps: int = STEPS,
     ) -> io.NodeOutput:
         picture = _picture(upscale_model, image)
@@ -69,7 +69,7 @@ class LocalAttributionMap(io.ComfyNode):
                 host.cancelled()
                 bar(done, total)
 
-            found = attribute(network, picture, Patch(x, y, size) if size else None, steps=steps, progress=progress)
+            found = attribute(network, picture, Patch(x, y, patch_size) if patch_size else None, steps=steps, progress=progress)
         finally:
             network = None
             host.give_back_memory()

@@ -34,7 +34,7 @@ def picture(server) -> torch.Tensor:
 def test_a_map_is_that_of_the_library(server, shown, model_files, name):
     nodes = prepared(server, name, LOADERS[name])
     nodes["lam"] = node(
-        "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=30, y=20, size=3, steps=4
+        "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=30, y=20, patch_size=3, steps=4
     )
     nodes["map"] = node("MaskToImage", mask=["lam", 1])
     found = shown(nodes, "map")[0, ..., 0]
@@ -47,7 +47,7 @@ def test_a_map_is_that_of_the_library(server, shown, model_files, name):
 def test_a_patch_outside_of_the_picture_is_refused(server):
     nodes = prepared(server, "two.safetensors", "SupertileLoadVapSRModel")
     nodes["lam"] = node(
-        "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=70, y=0, size=8
+        "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=70, y=0, patch_size=8
     )
     result = server.run(nodes)
     assert result.status == "error"
