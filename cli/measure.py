@@ -16,7 +16,6 @@ from .options import Debug, number_or, parse_patch
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-    from torch import Tensor
 
     from ..analysis.seams import Seams
 
@@ -194,8 +193,8 @@ def _sentence(seams: Seams) -> str:
     )
 
 
-def _read(path: Path, channels: int) -> Tensor:
-    """A picture file in the channels of a model, without its transparency."""
+def _read(path: Path, channels: int) -> Any:
+    """A picture file as a tensor in the channels of a model, without its transparency."""
     from ..images.channels import to_batch
     from ..images.files import read_image
 
@@ -213,7 +212,7 @@ def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite
             check_target(path, overwrite=overwrite, sources=sources)
 
 
-def _write_picture(path: Path, pixels: Tensor, sources: list[Path], overwrite: bool) -> None:
+def _write_picture(path: Path, pixels: Any, sources: list[Path], overwrite: bool) -> None:
     from ..images.files import write_image
     from ..images.picture import Picture
 

@@ -69,7 +69,9 @@ class LocalAttributionMap(io.ComfyNode):
                 host.cancelled()
                 bar(done, total)
 
-            found = attribute(network, picture, Patch(x, y, patch_size) if patch_size else None, steps=steps, progress=progress)
+            found = attribute(
+                network, picture, Patch(x, y, patch_size) if patch_size else None, steps=steps, progress=progress
+            )
         finally:
             network = None
             host.give_back_memory()

@@ -34,7 +34,13 @@ def picture(server) -> torch.Tensor:
 def test_a_map_is_that_of_the_library(server, shown, model_files, name):
     nodes = prepared(server, name, LOADERS[name])
     nodes["lam"] = node(
-        "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=30, y=20, patch_size=3, steps=4
+        "SupertileLocalAttributionMap",
+        upscale_model=["model", 0],
+        image=["image", 0],
+        x=30,
+        y=20,
+        patch_size=3,
+        steps=4,
     )
     nodes["map"] = node("MaskToImage", mask=["lam", 1])
     found = shown(nodes, "map")[0, ..., 0]
