@@ -37,7 +37,9 @@ def crop(picture_pairs, read_rgb) -> Tensor:
 @pytest.mark.parametrize("name", ["VapSR_X4.pth", "hat_tiny_w8_x2", "hit_sir_x2"])
 def test_attributions_add_up_to_the_change_of_the_objective(official_vapsr, golden_case, crop, name):
     path = official_vapsr(name) if name.endswith("pth") else golden_case(name).path
-    found = attribute(on_cpu(load_model(path)), crop)
+    # Random weights hardly answer to a blur: of HiT-SR a larger patch, where the change is more than rounding.
+    patch = Patch(16, 16, 12) if name == "hit_sir_x2" else None
+    found = attribute(on_cpu(load_model(path)), crop, patch)
     assert abs(found.after - found.before) > 1
     assert found.signed.double().sum().item() == pytest.approx(found.after - found.before, rel=0.02)
     assert found.completeness == pytest.approx(1, abs=0.02)
