@@ -15,6 +15,7 @@ from .checkpoints import convert, info
 from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
+from .measure import attribution, receptive_field, seams
 from .upscale import upscale
 
 app = typer.Typer(
@@ -41,6 +42,6 @@ def _main(
     """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
-for command in (upscale, info, convert, demo, compare, bench):
+for command in (upscale, info, convert, demo, compare, attribution, receptive_field, seams, bench):
     app.command()(command)
 app.command("eval")(evaluate)

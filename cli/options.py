@@ -69,6 +69,13 @@ def parse_mean(text: str) -> tuple[float, ...]:
     return values
 
 
+def parse_patch(text: str) -> tuple[int, int, int]:
+    if not re.fullmatch(r"\d{1,9},\d{1,9},[1-9]\d{0,8}", text):
+        raise typer.BadParameter(f"{text!r} is not X,Y,SIZE: the upper left corner and the side of a square.")
+    x, y, size = map(int, text.split(","))
+    return x, y, size
+
+
 def parse_time(text: str) -> Any:
     """Seconds, or hours:minutes:seconds, as an exact number."""
     from fractions import Fraction

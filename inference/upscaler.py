@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..arch.layers import reflected_index
 from ..arch.strips import Job, Network
-from . import memory
+from . import context, memory
 from . import precision as precisions
 from .allocator import keep_freed_memory
 from .errors import Cancelled, OutOfMemoryError, UpscaleError, is_out_of_memory
@@ -93,7 +93,8 @@ class Upscaler:
             "auto" does so where the memory that this takes is there, else it takes the largest sensible tiles; "whole"
             does it until memory runs out. Less than three overlaps is taken as three: below, nearly all work would be
             context.
-        overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value.
+        overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value, and of an
+            unknown architecture measured on this very model (see context.py).
         batch: tiles that go through the network at once; "auto" from the memory.
         seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
         self_ensemble: average over the eight flips and turns: eight times the work for about 0.1 dB.
@@ -137,6 +138,7 @@ class Upscaler:
         self._original = model
         self._whole_only = model.tiling == ModelTiling.INTERNAL
         self._geometry = _with_overlap(memory.geometry(model), overlap)
+        self._overlap_known = overlap != "auto" or precisions.is_ours(model.model)
         self.seamless = seamless
         self._seamless_x, self._seamless_y = seamless in ("x", "both"), seamless in ("y", "both")
         self._self_ensemble = self_ensemble
@@ -203,13 +205,29 @@ class Upscaler:
             needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
             needed = int(needed * memory.holes(self._original.model, self.device))
             whole = needed <= 0.8 * memory.free_bytes(self.device)
+        if not whole and max(height, width) > self._tile:
+            self._measure_overlap()
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
 
     def steps(self, height: int, width: int) -> int:
         """How much a picture of this size counts in `progress`."""
         return self._steps(self.plan(height, width))
 
+    @property
+    def overlap(self) -> int:
+        """Context at each inner side of a tile, in input pixels."""
+        self._measure_overlap()
+        return self._geometry.overlap
+
     # --- below: for _Stream ---
+
+    def _measure_overlap(self) -> None:
+        """Of an unknown architecture, once tiles are needed: most pictures are no larger than one."""
+        if not self._overlap_known:
+            self._overlap_known = True
+            needed = context.needed_overlap(self._original)
+            multiple = self._geometry.multiple
+            self._geometry = _with_overlap(self._geometry, -(-needed // multiple) * multiple)
 
     def _resolve_precision(self, name: str) -> torch.dtype:
         _check_choice("precision", name, ("auto", *precisions.PRECISIONS))
@@ -258,6 +276,9 @@ class Upscaler:
 
     def _margins(self) -> tuple[int, int]:
         """How far the picture is continued at each side where it is seamless: the overlap, in whole windows."""
+        if not (self._seamless_x or self._seamless_y):
+            return 0, 0
+        self._measure_overlap()
         grid = self._geometry.grid
         margin = -(-max(self._geometry.overlap, 1) // grid) * grid
         return margin * self._seamless_y, margin * self._seamless_x

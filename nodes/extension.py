@@ -8,6 +8,7 @@ from .compare import CompareImages
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
+from .measure import LocalAttributionMap, SeamCheckNode
 from .video import UpscaleVideo, UpscaleVideoFile
 
 
@@ -23,6 +24,8 @@ class SupertileExtension(ComfyExtension):
             UpscaleVideoFile,
             UpscaleModelInfo,
             CompareImages,
+            LocalAttributionMap,
+            SeamCheckNode,
         ]
 
 

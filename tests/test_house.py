@@ -42,7 +42,7 @@ OUTSIDE = {
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},
     "images": {"torch", "numpy", "PIL"},
-    "analysis": {"torch", "numpy", "PIL"},  # what it draws has letters
+    "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
     "training": {"torch", "numpy", "PIL", "typer", "rich"},
     "video": {"torch", "numpy", "PIL", "av"},

@@ -1,0 +1,97 @@
+"""Effective receptive fields: how far a network looks, and where most of what it sees lies.
+
+Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016: the
+gradient of one pixel in the middle of the result by every pixel of the picture, averaged over pictures. Here the
+gradient is that of the sum over the channels of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..inference.errors import UpscaleError
+from .gradients import Differentiable
+
+SHARES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the pixels of a picture weigh for one in the middle, as means over pictures, (H, W) fp64 on the CPU.
+
+    magnitude: the absolute gradient, summed over channels. energy: the squared one.
+    """
+
+    magnitude: Tensor
+    energy: Tensor
+    pictures: int
+
+    @property
+    def distances(self) -> Tensor:
+        """Of each pixel from the middle, along the farther axis: kernels and windows are square; (H, W)."""
+        height, width = self.magnitude.shape
+        rows, columns = torch.arange(height) - height // 2, torch.arange(width) - width // 2
+        return torch.maximum(rows.abs()[:, None], columns.abs()[None, :])
+
+    def radius(self, share: float, of: str = "energy") -> int:
+        """The r for which the square of 2 r + 1 pixels around the middle holds this share of `of`."""
+        values = self.energy if of == "energy" else self.magnitude
+        within = torch.zeros(int(self.distances.max()) + 1, dtype=torch.float64)
+        within.index_add_(0, self.distances.flatten(), values.flatten())
+        held = within.cumsum(0) >= share * within.sum() * (1 - 1e-12)  # sums round
+        return int(held.nonzero()[0])
+
+    @property
+    def farthest(self) -> int:
+        """The distance of the farthest pixel that has any influence; 0 where there is none."""
+        reached = self.distances[self.magnitude > 0]
+        return int(reached.max()) if len(reached) else 0
+
+    def figures(self) -> dict[str, Any]:
+        """All of it but the maps: radii by share, of the energy and of the magnitude."""
+        radii = {of: {share: self.radius(share, of) for share in SHARES} for of in ("energy", "magnitude")}
+        return {**radii, "farthest": self.farthest, "pictures": self.pictures}
+
+
+def receptive_field(
+    model: Differentiable,
+    pictures: Sequence[Tensor],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReceptiveField:
+    """The effective receptive field in pictures (C, H, W) in [0, 1] of one size.
+
+    progress: called with the pictures done and all of them. Raises UpscaleError for pictures that the model does not
+    take, of different sizes, or none; Cancelled when the model's `cancelled` said so.
+    """
+    if not pictures:
+        raise UpscaleError("a receptive field is measured on one picture at least")
+    for picture in pictures:
+        model.check(picture)
+        if picture.shape != pictures[0].shape:
+            raise UpscaleError("a receptive field is measured on pictures of one size")
+    height, width = pictures[0].shape[1:]
+    row, column = (size // 2 * model.scale + model.scale // 2 for size in (height, width))
+    at_once = model.plan(height, width)
+    magnitude = torch.zeros(height, width, dtype=torch.float64)
+    energy = torch.zeros(height, width, dtype=torch.float64)
+    for start in range(0, len(pictures), at_once):
+        here = pictures[start : start + at_once]
+        batch = torch.stack([picture.to(model.device, torch.float32) for picture in here])
+        _, gradient = model.gradient(batch, lambda larger: larger[:, :, row, column].sum(1))
+        magnitude += gradient.double().abs().sum((0, 1)).cpu()
+        energy += gradient.double().square().sum((0, 1)).cpu()
+        if progress is not None:
+            progress(start + len(here), len(pictures))
+    return ReceptiveField(magnitude / len(pictures), energy / len(pictures), len(pictures))
+
+
+def noise(channels: int, side: int, count: int) -> list[Tensor]:
+    """Pictures of uniform noise, the same ones at each call."""
+    seed = torch.Generator().manual_seed(0)
+    return [torch.rand(channels, side, side, generator=seed) for _ in range(count)]

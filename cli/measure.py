@@ -1,0 +1,227 @@
+"""`supertile attribution`, `receptive-field` and `seams`: what a model looks at, and what tiles cost it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .console import errors_as_sentences, progress_bar, sigterm_cleans_up, warnings_once
+from .options import Debug, number_or, parse_patch
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ..analysis.seams import Seams
+
+Models = Annotated[
+    list[str], typer.Option("--model", "-m", metavar="FILE", help="A checkpoint; several are shown side by side.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")]
+JSON = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
+
+
+def attribution(
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small picture.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The maps over the picture.")],
+    model: Models,
+    patch: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_patch,
+            metavar="X,Y,SIZE",
+            help="The square that is asked about, in pixels of PICTURE. Default: 4 pixels in its middle.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Points of the path from a blurred picture to PICTURE.")] = 32,
+    as_json: JSON = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Show which pixels of a picture a model uses for a patch of its result (local attribution maps)."""
+    with errors_as_sentences(debug), sigterm_cleans_up():
+        _check_files(out, as_json, [picture], overwrite)
+        from ..analysis.attribution import Patch, attribute
+        from ..analysis.drawing import attribution_panels, draw
+        from ..analysis.gradients import Differentiable
+        from ..weights.loader import load_model
+
+        console = Console(stderr=True)
+        found, figures = [], []
+        with progress_bar(console, hidden=False) as progress, warnings_once(console):
+            for name in model:
+                network = Differentiable(load_model(name), device=device)
+                pixels = _read(picture, network.input_channels)
+                square = None if patch is None else Patch(*patch)
+                each = attribute(
+                    network, pixels, square, steps=steps,
+                    progress=_bar(progress, Path(name).stem),
+                )  # fmt: skip
+                found.append((Path(name).stem, each))
+                figures.append({
+                    "model": name, "diffusion_index": each.diffusion_index, "before": each.before,
+                    "after": each.after, "completeness": each.completeness,
+                })  # fmt: skip
+            for (name, each), row in zip(found, figures, strict=True):
+                typer.echo(f"{name}: DI {row['diffusion_index']:.2f}, completeness {100 * each.completeness:.1f} %")
+            _write_picture(out, draw(attribution_panels(_read(picture, 3), found)), [picture], overwrite)
+            where = found[0][1].patch
+            _write_json(as_json, {
+                "picture": str(picture), "patch": {"x": where.x, "y": where.y, "size": where.size}, "steps": steps,
+                "models": figures,
+            }, overwrite)  # fmt: skip
+
+
+def receptive_field(
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture of the field.")],
+    model: Models,
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option("--picture", metavar="FILE", help="Measure on these, of one size, instead of on noise."),
+    ] = None,
+    side: Annotated[int, typer.Option(min=1, metavar="N", help="Of pictures of noise, in pixels.")] = 128,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures of noise.")] = 8,
+    as_json: JSON = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Show how far a model looks: the effective receptive field of a pixel in the middle."""
+    with errors_as_sentences(debug), sigterm_cleans_up():
+        sources = picture or []
+        _check_files(out, as_json, sources, overwrite)
+        from ..analysis import receptive_field as fields
+        from ..analysis.drawing import draw, field_panels
+        from ..analysis.gradients import Differentiable
+        from ..weights.loader import load_model
+
+        console = Console(stderr=True)
+        found, figures = [], []
+        with progress_bar(console, hidden=False) as progress, warnings_once(console):
+            for name in model:
+                network = Differentiable(load_model(name), device=device)
+                channels = network.input_channels
+                pictures = [_read(path, channels) for path in sources] or fields.noise(channels, side, count)
+                field = fields.receptive_field(
+                    network, pictures,
+                    progress=_bar(progress, Path(name).stem),
+                )  # fmt: skip
+                found.append((Path(name).stem, field))
+                figures.append({"model": name, **field.figures()})
+            for (name, field), row in zip(found, figures, strict=True):
+                radii = ", ".join(f"{100 * share:.0f} % within {row['energy'][share]}" for share in fields.SHARES)
+                typer.echo(f"{name}: {radii}, farthest {field.farthest} pixels")
+            _write_picture(out, draw(field_panels(found), 2), sources, overwrite)
+            _write_json(as_json, {"pictures": [str(path) for path in sources] or f"{count} of noise, {side}x{side}",
+                                  "models": figures}, overwrite)  # fmt: skip
+
+
+def seams(
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small picture.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="FILE", help="The checkpoint.")],
+    tile: Annotated[
+        Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tile size in pixels.")
+    ] = "auto",
+    overlap: Annotated[
+        Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")
+    ] = "auto",
+    below: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="E", help="Find the smallest overlap whose error is below E, in 1/255."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="MAP.png", help="Write where the errors are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what tiles cost: the difference from the whole picture, and the overlap that is enough."""
+    with errors_as_sentences(debug), sigterm_cleans_up():
+        if out is not None:
+            _check_files(out, None, [picture], overwrite)
+        from ..analysis.drawing import draw, seam_panels
+        from ..analysis.seams import SeamCheck
+        from ..weights.loader import load_model
+
+        console = Console(stderr=True)
+        with progress_bar(console, hidden=False) as progress, warnings_once(console):
+            loaded = load_model(model)
+            pixels = _read(picture, loaded.input_channels)
+            check = SeamCheck(
+                loaded, pixels, None if tile == "auto" else tile, device=device, precision="fp32",
+                progress=_bar(progress, "pictures"),
+            )  # fmt: skip
+            found = check.measure(overlap)
+            smallest = None if below is None else check.smallest(below)
+            if out is not None:
+                _write_picture(out, draw(seam_panels(found)), [picture], overwrite)
+        if as_json:
+            typer.echo(json.dumps({
+                **_figures(found),
+                **({} if below is None else {"below": below, "smallest": smallest and _figures(smallest)}),
+            }, indent=2))  # fmt: skip
+            return
+        typer.echo(_sentence(found))
+        if smallest is not None:
+            typer.echo(f"The smallest overlap with errors below {below:g}: {smallest.overlap}. {_sentence(smallest)}")
+        elif below is not None:
+            typer.echo(f"No overlap that fits tiles of {check.tile} pixels has errors below {below:g}.")
+
+
+def _bar(progress: Progress, name: str) -> Callable[[int, int], None]:
+    task = progress.add_task(name, total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _figures(seams: Seams) -> dict[str, Any]:
+    psnr = seams.psnr if math.isfinite(seams.psnr) else None  # JSON knows no infinity
+    return {"tile": seams.tile, "overlap": seams.overlap, "tiles": seams.tiles, "largest": seams.largest,
+            "mean": seams.mean, "psnr": psnr}  # fmt: skip
+
+
+def _sentence(seams: Seams) -> str:
+    return (
+        f"{seams.tiles} tiles of {seams.tile} with an overlap of {seams.overlap}: largest difference "
+        f"{seams.largest:.3f}, mean {seams.mean:.4f} of 255, {seams.psnr:.1f} dB."
+    )
+
+
+def _read(path: Path, channels: int) -> Any:
+    """A picture file as a tensor in the channels of a model, without its transparency."""
+    from ..images.channels import to_batch
+    from ..images.files import read_image
+
+    return to_batch(read_image(path).color, None, channels)[0]
+
+
+def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite: bool) -> None:
+    """Before the work: what cannot be written in the end."""
+    from ..images.atomic import check_target
+    from ..images.files import format_of
+
+    format_of(out)
+    for path in (out, figures):
+        if path is not None:
+            check_target(path, overwrite=overwrite, sources=sources)
+
+
+def _write_picture(path: Path, pixels: Any, sources: list[Path], overwrite: bool) -> None:
+    from ..images.files import write_image
+    from ..images.picture import Picture
+
+    write_image(path, Picture(pixels), overwrite=overwrite, sources=sources)
+
+
+def _write_json(path: Path | None, figures: dict[str, Any], overwrite: bool) -> None:
+    if path is not None:
+        from ..images.atomic import atomic_file
+
+        with atomic_file(path, overwrite=overwrite) as file:
+            file.write((json.dumps(figures, indent=2) + "\n").encode())
