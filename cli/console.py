@@ -61,7 +61,8 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
             say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
         sentences = (
-            PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError, BenchError,
+            PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError,
+            BenchError,
         )  # fmt: skip
         if isinstance(error, sentences):
             say(console, str(error))

@@ -222,7 +222,7 @@ def test_every_single_tensor_gets_the_gradient_it_gets_among_all(network, name):
     net(image).square().sum().backward()
     together = {n: p.grad.clone() for n, p in net.named_parameters()}
     # Some gradients are nothing but rounding: what is added to all channels before a norm changes nothing.
-    rounding = 1e-6 * max(1, *(gradient.abs().max().item() for gradient in together.values()))
+    rounding = 1e-5 * max(1, *(gradient.abs().max().item() for gradient in together.values()))
     for each, parameter in net.named_parameters():
         if not re.search(ONE_BLOCK, each):
             continue
