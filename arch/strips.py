@@ -13,8 +13,10 @@ them every map of the network. So stages are functions that are called for the n
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +69,26 @@ class _Calls:
         return self
 
     def __next__(self) -> Tensor:
+        getattr(_attention, "check", _nothing)()
         return self._following()
+
+
+_attention = threading.local()
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def attended(check: Callable[[], None]) -> Iterator[None]:
+    """While it is entered, `check` is called between any two steps of this thread's strips: the host's own affairs."""
+    before = getattr(_attention, "check", _nothing)
+    _attention.check = check
+    try:
+        yield
+    finally:
+        _attention.check = before
 
 
 @dataclass

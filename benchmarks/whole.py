@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from ..arch.strips import Job, Network
+from ..arch.strips import Job, Network, attended
 from ..inference import memory, precision
 from ..inference.tiling import Geometry, plan_tiles
 
@@ -96,7 +96,7 @@ def measured_memory(name: str, width: int, height: int, arguments: argparse.Name
 
 
 def peak(pipe: Connection, name: str, width: int, height: int, arguments: argparse.Namespace) -> None:
-    from ..inference.allocator import keep_freed_memory
+    from ..inference.allocator import keep_freed_memory, within
 
     keep_freed_memory()
     model = build(name, arguments)
@@ -108,13 +108,15 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model.model, width, CPU)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, at = time.perf_counter(), 0
-        for part in model.model.strips(picture, Job(rows)):
-            result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
-            at += part.shape[1]
-            del part
+        planned = memory.whole_bytes(model.model, height, width, CPU, DTYPES[arguments.precision], rows)
+        check = within(int(planned * memory.KEPT))
+        with attended(check):
+            for part in model.model.strips(picture, Job(rows)):
+                result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
+                at += part.shape[1]
+                del part
         seconds = time.perf_counter() - start
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    planned = memory.whole_bytes(model.model, height, width, CPU, DTYPES[arguments.precision], rows)
     pipe.send((grown * 1024, planned, seconds))
 
 

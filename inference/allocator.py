@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
+from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = 1 << 30  # bytes; larger blocks, and more than this at the end of the heap, still go back
@@ -27,3 +29,38 @@ def keep_freed_memory() -> bool:
         return False
     kept = mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, _KEPT_BY_OLD_GLIBC)
     return bool(kept and mallopt(_M_TRIM_THRESHOLD, _KEPT))
+
+
+def within(limit: int) -> Callable[[], None]:
+    """A function to be called now and then: it gives freed memory back once the process has grown by `limit` bytes.
+
+    Memory that is kept gets holes where tensors of many sizes come and go, and a stream of strips leaves so many that
+    HiT-SRF's features of 2 GB took 18 GB. Given back each time they take more than the limit, they cost little time.
+    """
+    trim = _trim()
+    if trim is None:
+        return lambda: None
+    before = _resident()
+
+    def check() -> None:
+        if _resident() - before > limit:
+            trim(0)
+
+    return check
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    if not keep_freed_memory():
+        return None
+    try:
+        _resident()
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -16,10 +16,10 @@ from spandrel import ImageModelDescriptor, ModelTiling
 from torch import Tensor
 
 from ..arch.layers import reflected_index
-from ..arch.strips import Job, Network
+from ..arch.strips import Job, Network, attended
 from . import context, memory
 from . import precision as precisions
-from .allocator import keep_freed_memory
+from .allocator import keep_freed_memory, within
 from .errors import Cancelled, OutOfMemoryError, UpscaleError, is_out_of_memory
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
 from .turns import TURNS
@@ -203,7 +203,7 @@ class Upscaler:
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._in_strips and not reuse_static:
             needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
-            needed = int(needed * memory.holes(self._original.model, self.device))
+            needed = int(needed * memory.holes(self.device))
             whole = needed <= 0.8 * memory.free_bytes(self.device)
         if not whole and max(height, width) > self._tile:
             self._measure_overlap()
@@ -347,7 +347,7 @@ class Upscaler:
             picture = turn.of(batch)
             rows = self._rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
             at, height = 0, picture.shape[2] * self.scale
-            for part in model.strips(picture, Job(rows, tick)):
+            for part in self._attended(model, picture, Job(rows, tick)):
                 if half and not torch.isfinite(part).all():
                     return False
                 piece, place = turn.back(part.permute(0, 3, 1, 2)), turn.place(at, part.shape[1], height)
@@ -362,6 +362,23 @@ class Upscaler:
             for result in results:
                 result.div_(len(turns))
         return True
+
+    def _attended(self, model: Network, picture: Tensor, job: Job) -> Iterator[Tensor]:
+        """The strips of a picture; on a CPU in about as much memory as they are planned to take."""
+        if self.device.type != "cpu":
+            yield from model.strips(picture, job)
+            return
+        height, width = picture.shape[2:]
+        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(picture)
+        check = within(int(planned * memory.KEPT))
+        strips = iter(model.strips(picture, job))
+        while True:
+            with attended(check):
+                part = next(strips, None)
+            if part is None:
+                return
+            yield part
+            del part
 
     def _shrink(self, batch: int, plan: TilePlan, error: BaseException) -> None:
         """After an out-of-memory error: halve the batch, the strips of a whole picture, or the tile.

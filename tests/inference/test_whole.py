@@ -83,7 +83,7 @@ def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatc
     whole = upscaler(image)
     assert upscaler.stats.tiles_computed == 1
     needed = memory.whole_bytes(upscaler._original.model, 150, 120, upscaler.device, torch.float32)
-    needed *= memory.holes(upscaler._original.model, upscaler.device)
+    needed *= memory.holes(upscaler.device)
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * needed))
     assert len(upscaler.plan(150, 120)) > 1
     assert (upscaler(image) - whole).abs().mean() < 0.05  # of noise through random weights
