@@ -31,8 +31,13 @@ def keep_freed_memory() -> bool:
     return bool(kept and mallopt(_M_TRIM_THRESHOLD, _KEPT))
 
 
+_LEAST = 512 << 20  # bytes that a process may always grow by
+
+
 def within(limit: int) -> Callable[[], None]:
     """A function to be called now and then: it gives freed memory back once the process has grown by `limit` bytes.
+
+    Where what is left is in use, the limit rises: giving back nothing again and again would only take time.
 
     Memory that is kept gets holes where tensors of many sizes come and go, and a stream of strips leaves so many that
     HiT-SRF's features of 2 GB took 18 GB. Given back each time they take more than the limit, they cost little time.
@@ -40,11 +45,13 @@ def within(limit: int) -> Callable[[], None]:
     trim = _trim()
     if trim is None:
         return lambda: None
-    before = _resident()
+    limit, before = max(limit, _LEAST), _resident()
 
     def check() -> None:
+        nonlocal limit
         if _resident() - before > limit:
             trim(0)
+            limit = max(limit, (_resident() - before) * 5 // 4)
 
     return check
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from supertile import Cancelled, Upscaler
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.strips import Job
-from supertile.inference import memory
+from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
@@ -191,3 +194,23 @@ def test_memory_is_flat_in_the_number_of_blocks(randomised):
                 del part
         peaks.append(live.peak)
     assert peaks[1] <= 1.01 * peaks[0]
+
+
+@pytest.mark.skipif(not allocator.keep_freed_memory(), reason="the C library gives freed memory back by itself")
+def test_holes_in_kept_memory_are_given_back_at_the_limit():
+    script = """
+import ctypes, torch
+from supertile.inference import allocator
+allocator.keep_freed_memory()
+check = allocator.within(600 << 20)
+before = allocator._resident()
+pieces = [torch.ones(1 << 20, dtype=torch.uint8) for _ in range(900)]
+del pieces[:-1]  # the last one keeps the heap from shrinking
+grown = allocator._resident() - before
+check()
+print(grown >> 20, (allocator._resident() - before) >> 20)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    grown, left = map(int, ran.stdout.split())
+    assert grown > 850
+    assert left < 100
