@@ -131,6 +131,10 @@ KEPT = 1.2
 and strips of many sizes leave holes in it."""
 
 
+SMALL = 256 << 20
+"""Bytes of a plan of which nobody needs to care what holes make of it."""
+
+
 def holes(device: torch.device) -> float:
     """How much more memory is resident than tensors are alive, at most."""
     return 1.1 if device.type != "cpu" else 1.75

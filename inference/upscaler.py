@@ -365,11 +365,11 @@ class Upscaler:
 
     def _attended(self, model: Network, picture: Tensor, job: Job) -> Iterator[Tensor]:
         """The strips of a picture; on a CPU in about as much memory as they are planned to take."""
-        if self.device.type != "cpu":
-            yield from model.strips(picture, job)
-            return
         height, width = picture.shape[2:]
         planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(picture)
+        if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
+            yield from model.strips(picture, job)
+            return
         check = within(int(planned * memory.KEPT))
         strips = iter(model.strips(picture, job))
         while True:
