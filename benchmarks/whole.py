@@ -27,27 +27,25 @@ from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from ..arch.strips import Job, Network, attended
 from ..inference import memory, precision
 from ..inference.tiling import Geometry, plan_tiles
+from .cases import HAT_L, HAT_S
 
 NETWORKS: dict[str, Any] = {
-    "HAT-S": lambda depth: HAT(HATConfig(
-        embed_dim=144, compress_dim=6, mlp_dim=288, oca_mlp_dim=288, depths=(depth,) * 6,
-    )),
+    "HAT-S": lambda depth: HAT(HATConfig(**HAT_S, depths=(depth,) * 6)),
     "HAT": lambda depth: HAT(HATConfig(depths=(depth,) * 6)),
-    "HAT-L": lambda depth: HAT(HATConfig(depths=(depth,) * 12, num_heads=(6,) * 12)),
+    "HAT-L": lambda depth: HAT(HATConfig(**{**HAT_L, "depths": (depth,) * 12})),
     "VapSR": lambda depth: VapSR(VapSRConfig()),
     "HiT-SRF": lambda depth: HiTSR(HiTSRConfig(variant="SRF")),
     "HiT-SIR": lambda depth: HiTSR(HiTSRConfig(variant="SIR")),
     "HiT-SNG": lambda depth: HiTSR(HiTSRConfig(variant="SNG")),
 }  # fmt: skip
 CPU = torch.device("cpu")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("memory", "work"))
     parser.add_argument("cases", nargs="+", metavar="NETWORK WxH")
-    parser.add_argument("--precision", choices=tuple(DTYPES), default="fp32")
+    parser.add_argument("--precision", choices=tuple(precision.PRECISIONS), default="fp32")
     parser.add_argument("--depth", type=int, default=6, help="blocks in a group of HAT")
     parser.add_argument("--groups", type=int, help="groups of HAT")
     parser.add_argument("--rows", type=int, nargs="+", help="of a strip")
@@ -71,7 +69,7 @@ def build(name: str, arguments: argparse.Namespace) -> Any:
         network.layers = network.layers[: arguments.groups]
     network.eval().requires_grad_(False)
     model = SimpleNamespace(model=network, scale=network.config.scale, architecture=None)
-    return precision.cast(model, DTYPES[arguments.precision], CPU)
+    return precision.cast(model, precision.PRECISIONS[arguments.precision], CPU)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model.model, width, CPU)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, at = time.perf_counter(), 0
-        planned = memory.whole_bytes(model.model, height, width, CPU, DTYPES[arguments.precision], rows)
+        planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
         check = within(int(planned * memory.KEPT))
         with attended(check):
             for part in model.model.strips(picture, Job(rows)):

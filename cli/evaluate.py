@@ -123,7 +123,7 @@ def evaluate(
                             load_model(file, mean=mean, base_window=base_window),
                             device=device,
                             precision=precision.value,
-                            tile="whole" if tile == "none" else tile,
+                            tile=tile,
                             overlap=overlap,
                             batch=batch,
                             self_ensemble=self_ensemble,

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from .console import errors_as_sentences, progress_bar, sigterm_cleans_up, warnings_once
-from .options import Debug, number_or, parse_patch
+from .options import Debug, Device, Overlap, Overwrite, number_or, parse_patch
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[str], typer.Option("--model", "-m", metavar="FILE", help="A checkpoint; several are shown side by side.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")]
 JSON = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 
 
@@ -129,9 +127,7 @@ def seams(
     tile: Annotated[
         Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tile size in pixels.")
     ] = "auto",
-    overlap: Annotated[
-        Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")
-    ] = "auto",
+    overlap: Overlap = "auto",
     below: Annotated[
         float | None,
         typer.Option(min=0, metavar="E", help="Find the smallest overlap whose error is below E, in 1/255."),

@@ -107,10 +107,16 @@ def parse_size(text: str) -> str:
     return text
 
 
+def parse_tile(text: str) -> int | str:
+    """`none` is another word for the whole picture."""
+    tile = number_or("auto", "whole", "none", at_least=1)(text)
+    return "whole" if tile == "none" else tile
+
+
 Tile = Annotated[
     Any,
     typer.Option(
-        parser=number_or("auto", "whole", "none", at_least=1),
+        parser=parse_tile,
         metavar="auto|whole|N",
         help="Tile size; whole pictures, in strips, need memory that auto finds out about.",
     ),

@@ -140,7 +140,7 @@ def upscale(
                 load_model(model or bundled_for(factor_of(size)), mean=mean, base_window=base_window),
                 device=device,
                 precision=precision.value,
-                tile="whole" if tile == "none" else tile,
+                tile=tile,
                 overlap=overlap,
                 batch=batch,
                 seamless=seamless.value,

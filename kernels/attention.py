@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .compiled import library
-
-log = logging.getLogger(__name__)
+from .compiled import library, usable
 
 _LOG2_E = math.log2(math.e)
 _HALF = {torch.float32: 0, torch.bfloat16: 1}
@@ -28,12 +24,7 @@ _HALF = {torch.float32: 0, torch.bfloat16: 1}
 
 def available(*tensors: Tensor) -> bool:
     """Whether attention over these can be computed here: plain tensors in CPU memory, without gradients."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return False
-    plain = all(t.device.type == "cpu" and t.dtype in _HALF for t in tensors)
-    if not plain or torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
-        return False
-    return _functions() is not None
+    return usable(tensors, _HALF) and _functions() is not None
 
 
 def prepared_bias(bias: Tensor) -> Tensor:

@@ -18,9 +18,12 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,15 @@ def library(name: str) -> ctypes.CDLL | None:
     except (_NotHere, OSError, subprocess.SubprocessError) as reason:
         log.info("The kernel %s is not used: %s.", name, reason)
         return None
+
+
+def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype]) -> bool:
+    """Whether a kernel may read these: of those dtypes, in CPU memory, in a pass that nothing records or counts."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    if not all(t.device.type == "cpu" and t.dtype in dtypes for t in tensors):
+        return False
+    return not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
 
 
 class _NotHere(Exception):

@@ -13,19 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .compiled import library
+from .compiled import library, usable
 
 
 def available(conv: nn.Conv2d, *tensors: Tensor) -> bool:
     """Whether this convolution is one of those, of fp32 features in CPU memory, without gradients."""
     if conv.bias is None:
-        return False
-    given = (conv.weight, conv.bias, *tensors)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
-        return False
-    if not all(t.device.type == "cpu" and t.dtype == torch.float32 for t in given):
         return False
     dilation = int(conv.dilation[0])
     fits = (
@@ -36,9 +30,8 @@ def available(conv: nn.Conv2d, *tensors: Tensor) -> bool:
         and conv.dilation == (dilation, dilation)
         and conv.padding == (2 * dilation, 2 * dilation)
     )
-    if not fits or torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
-        return False
-    return _function() is not None
+    given = (conv.weight, conv.bias, *tensors)
+    return fits and usable(given, (torch.float32,)) and _function() is not None
 
 
 def depthwise(pieces: Sequence[Tensor], conv: nn.Conv2d, factors: Sequence[Tensor] = ()) -> Tensor:

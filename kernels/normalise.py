@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .compiled import library
+from .compiled import library, usable
 
 _TYPES = {torch.float32: 1, torch.bfloat16: 2}
 _ONE_THREAD = 1 << 14  # numbers; fewer are not worth waking the others for
@@ -23,11 +22,7 @@ _ONE_THREAD = 1 << 14  # numbers; fewer are not worth waking the others for
 def available(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
     """Whether the kernel can take these and give `dtype`: tensors in CPU memory, without gradients."""
     given = [t for t in tensors if t is not None]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
-        return False
-    if dtype not in _TYPES or not all(t.device.type == "cpu" and t.dtype in _TYPES for t in given):
-        return False
-    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+    if dtype not in _TYPES or not usable(given, _TYPES):
         return False
     functions = _functions()
     return functions is not None and given[0].shape[-1] <= functions.channels
