@@ -61,8 +61,8 @@ class Case:
         return replace(self, inputs=self.inputs[: 3 if self.what == "growth" else 1])
 
 
-HAT_S = {"embed_dim": 144, "compress_dim": 6, "squeeze_dim": 6, "mlp_dim": 288, "oca_mlp_dim": 288}
-HAT_L = {"depths": (6,) * 12, "num_heads": (6,) * 12}
+HAT_S: dict[str, Any] = {"embed_dim": 144, "compress_dim": 6, "squeeze_dim": 6, "mlp_dim": 288, "oca_mlp_dim": 288}
+HAT_L: dict[str, Any] = {"depths": (6,) * 12, "num_heads": (6,) * 12}
 SMALL = (Input(64, 64),)
 SQUARES = (Input(64, 64), Input(128, 128))
 ON_GPU = (Input(256, 256), Input(512, 512))
