@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import depthwise
 from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
 
 
@@ -40,6 +39,17 @@ class Strips:
     def map(self, step: Callable[[Tensor], Tensor], scale: int = 1) -> Strips:
         """`step` on every strip: what looks at one row at a time, and gives `scale` of them."""
         return Strips(self.height * scale, map(step, self._parts))
+
+    def through(self, step: Callable[[Tensor], Tensor | None]) -> Strips:
+        """`step` on every strip, where it gives what is ready by then: None until there is anything."""
+
+        def following() -> Tensor:
+            while True:
+                part = step(next(self._parts))
+                if part is not None:
+                    return part
+
+        return Strips(self.height, _Calls(following))
 
     def twice(self) -> tuple[Strips, Strips]:
         """For two readers. What one of them has read waits for the other."""
@@ -69,8 +79,9 @@ class _Calls:
         return self
 
     def __next__(self) -> Tensor:
+        part = self._following()
         getattr(_attention, "check", _nothing)()
-        return self._following()
+        return part
 
 
 _attention = threading.local()
@@ -182,25 +193,21 @@ class _Rows:
         self._place: Tensor | None = None
 
     def take(self, rows: int) -> Tensor:
-        pieces = self.pieces(rows)
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
-
-    def pieces(self, rows: int) -> list[Tensor]:
-        """The same as they come, without joining them."""
         taken: list[Tensor] = []
         while rows:
             if self._left is None:
                 self._left, self._ours = next(self._parts), False
             piece = self._left[:, :rows]
             rows -= piece.shape[1]
-            if self._ours:
+            if self._ours and not rows and not taken:
                 self._place = None  # it goes out as it is, and may not be written over
             taken.append(piece)
             self._left = self._left[:, piece.shape[1] :] if piece.shape[1] < self._left.shape[1] else None
+        result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
         if self._left is not None and not self._ours:
             self._left = self._place = _kept(self._left, self._place)
             self._ours = True
-        return taken
+        return result
 
 
 def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
@@ -277,15 +284,11 @@ def mirrored(x: Strips, height: int) -> Strips:
     return Strips(height, map(extended, x))
 
 
-def convolved(x: Strips, conv: nn.Module, factor: Strips | None = None) -> Strips:
-    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights.
-
-    Times `factor`, if there is one.
-    """
+def convolved(x: Strips, conv: nn.Module) -> Strips:
+    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights."""
     assert isinstance(conv, nn.Conv2d)
     rim = int(conv.padding[0])
     parts, seen, above = iter(x), 0, torch.empty(0)
-    factors = None if factor is None else _Rows(factor)
 
     def following() -> Tensor:
         nonlocal seen, above
@@ -293,39 +296,15 @@ def convolved(x: Strips, conv: nn.Module, factor: Strips | None = None) -> Strip
             slab = next(parts).to(conv.weight.dtype)
             first, seen = seen == 0, seen + slab.shape[1]
             last = seen == x.height
-            pieces = _with_rim(slab, above, rim, first, last)
-            rows = sum(piece.shape[1] for piece in pieces) - 2 * rim
-            y = None if rows <= 0 else _convolved(pieces, conv, factors, whole=first and last)
-            if last or not rim:
-                above = torch.empty(0)
-            elif slab.shape[1] >= 2 * rim:
-                above = _kept(slab[:, -2 * rim :], above)
-            else:
-                above = torch.cat(pieces, 1)[:, -2 * rim :]
-            if y is not None:
-                return y
+            if not rim or (first and last):
+                return conv2d(slab, conv)
+            outside = slab.new_zeros(slab.shape[0], rim, *slab.shape[2:]) if first or last else above
+            slab = torch.cat([outside if first else above, slab, *([outside] if last else ())], 1)
+            above = torch.empty(0) if last else _kept(slab[:, -2 * rim :], above)
+            if slab.shape[1] > 2 * rim:
+                return conv2d(slab, conv, rows_padded=False)
 
     return Strips(x.height, _Calls(following))
-
-
-def _with_rim(slab: Tensor, above: Tensor, rim: int, first: bool, last: bool) -> list[Tensor]:
-    """A strip between the rows above it, or zeros, and the zeros below the picture."""
-    if not rim:
-        return [slab]
-    none = slab.new_zeros(slab.shape[0], rim, *slab.shape[2:]) if first or last else above
-    return [none if first else above, slab, *([none] if last else ())]
-
-
-def _convolved(pieces: list[Tensor], conv: nn.Conv2d, factors: _Rows | None, whole: bool) -> Tensor:
-    """The convolution of all rows of `pieces` but the rim's; whole: they are all of a picture between zeros."""
-    rows = sum(piece.shape[1] for piece in pieces) - 2 * int(conv.padding[0])
-    if len(pieces) == 1 or whole:
-        y = conv2d(pieces[len(pieces) // 2], conv)
-    elif depthwise.available(conv, *pieces):
-        return depthwise.depthwise(pieces, conv, () if factors is None else factors.pieces(rows))
-    else:
-        y = conv2d(torch.cat(pieces, 1), conv, rows_padded=False)
-    return y if factors is None else product(y, factors.take(rows))
 
 
 def product(fresh: Tensor, other: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import layer_norm, linear, to_features
-from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
+from ..kernels import vab as kernel
+from .layers import Constants, layer_norm, linear, to_features
+from .strips import Job, Network, Strips, bounds_of, convolved, cut, product, shuffled, together
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class PixelAttention(nn.Module):
 
     def forward(self, t: Strips) -> Strips:
         t, gated = t.twice()
-        gate = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
-        return convolved(gate, self.depthwise_dilated, gated)
+        near = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
+        return together(convolved(near, self.depthwise_dilated), gated, product)
 
 
 class VAB(nn.Module):
@@ -59,8 +60,17 @@ class VAB(nn.Module):
         self.proj_2 = nn.Conv2d(attention_dim, num_feat, 1)
         self.pixel_norm = nn.LayerNorm(num_feat)
         nn.init.constant_(self.pixel_norm.weight, 0.1)  # as the authors train it
+        self.constants = Constants()
 
     def forward(self, x: Strips) -> Strips:
+        layers = kernel.Layers(
+            maps=(self.proj_1, self.atten_branch.pointwise, self.proj_2),
+            depthwise=(self.atten_branch.depthwise, self.atten_branch.depthwise_dilated),
+            norm=self.pixel_norm,
+        )
+        if kernel.available(layers):
+            weights = self.constants.get("kernel", tuple(self.parameters()), lambda: kernel.packed(layers))
+            return x.through(kernel.Rows(weights, x.height))
         x, shortcut = x.twice()
         t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
         y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))

@@ -79,6 +79,8 @@ def _built(source: Path) -> Path:
     if not _openmp_is_gnu():
         raise _NotHere("PyTorch runs on another OpenMP than GNU's, and two of them would fight for the cores")
     flags = [*_FLAGS, *_INSTRUCTIONS[level]]
+    if level == "AVX512" and "avx512_bf16" in Path("/proc/cpuinfo").read_text():
+        flags.append("-mavx512bf16")
     text = b"".join(path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h"))))
     made = _folder() / f"{source.stem}-{hashlib.sha256(text + ' '.join(flags).encode()).hexdigest()[:24]}.so"
     if not made.exists():

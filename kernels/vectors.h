@@ -29,6 +29,7 @@ INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm512_ma
 INLINE void store_first(float* x, int64_t count, lanes y) { _mm512_mask_storeu_ps(x, first(count), (__m512)y); }
 INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm512_maskz_mov_ps(first(count), (__m512)x); }
 INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
 INLINE float largest_of(lanes x) { return _mm512_reduce_max_ps((__m512)x); }
 INLINE float sum_of(lanes x) { return _mm512_reduce_add_ps((__m512)x); }
 #else
@@ -39,6 +40,7 @@ INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm256_ma
 INLINE void store_first(float* x, int64_t count, lanes y) { _mm256_maskstore_ps(x, first(count), (__m256)y); }
 INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm256_and_ps((__m256)first(count), (__m256)x); }
 INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm256_min_ps((__m256)a, (__m256)b); }
 INLINE float largest_of(lanes x) {
   float largest = x[0];
   for (int i = 1; i < LANES; i++) largest = x[i] > largest ? x[i] : largest;
@@ -54,11 +56,15 @@ INLINE float sum_of(lanes x) {
 // bf16
 INLINE lanes widened(halves x) { return (lanes)(__builtin_convertvector(x, whole) << 16); }
 
+#if defined(__AVX512BF16__)
+INLINE halves narrowed(lanes x) { return (halves)_mm512_cvtneps_pbh((__m512)x); }  // to the nearest, ties to even
+#else
 INLINE halves narrowed(lanes x) {  // to the nearest, ties to even
   const whole bits = (whole)x, odd = bits >> 16 & 1, none = x != x;
   const whole rounded = (bits + 0x7fff + odd) >> 16;
   return __builtin_convertvector((none & 0x7fc0) | (~none & rounded), halves);
 }
+#endif
 
 INLINE halves load_halves(const uint16_t* x, int64_t count) {
   halves y = {};

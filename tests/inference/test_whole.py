@@ -12,6 +12,7 @@ from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfi
 from supertile.arch.strips import Job
 from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
+from supertile.kernels import attention, vab
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
 from torch import Tensor
@@ -169,7 +170,11 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
         *((name, 300, 128, 16) for name in ("SRF", "SIR", "SNG")),  # as wide as their windows, or they are padded
     ],
 )
-def test_the_plan_is_honest(randomised, name, height, width, rows):
+@pytest.mark.parametrize("kernels", [True, False])
+def test_the_plan_is_honest(randomised, monkeypatch, name, height, width, rows, kernels):
+    if not kernels:
+        monkeypatch.setattr(attention, "_functions", lambda: None)
+        monkeypatch.setattr(vab, "_functions", lambda: None)
     network = randomised(BUILD[name]())
     image = picture(height, width)
     with torch.no_grad():
@@ -184,7 +189,7 @@ def test_the_plan_is_honest(randomised, name, height, width, rows):
 @torch.no_grad()
 def test_memory_is_flat_in_the_number_of_blocks(randomised):
     peaks = []
-    for depth in (1, 3):
+    for depth in (2, 4):
         config = HATConfig(depths=(depth,), num_heads=(6,))
         network = randomised(HAT(config))
         image = picture(256, 32)
