@@ -27,7 +27,7 @@ CPU_BATCH_PIXELS = 128 * 128  # small pictures share a batch up to here; beyond,
 GPU_TILE = 512
 GPU_BATCH = 32
 
-LEAST_ROWS = 16  # of a strip; it has as many pixels as the largest tile, so smaller pictures are one strip
+LEAST_ROWS = 16  # of a strip
 
 
 def geometry(descriptor: ImageModelDescriptor) -> Geometry:
@@ -92,13 +92,14 @@ def auto_batch(
 
 
 def strip_rows(model: nn.Module, width: int, device: torch.device) -> int:
-    """How many rows of a picture of this width are computed at a time.
+    """How many rows of a picture of this width are computed at a time: as many pixels as the largest tile has.
 
-    On a CPU lower strips stay in cache, but that gains less than the rows between them cost, which are copied.
+    VapSR on a CPU never takes less than 64, since every strip reads what its blocks keep of the one before: 24 rows.
     """
     pixels = (CPU_TILE[type(model)] if device.type == "cpu" else GPU_TILE) ** 2
-    least = model.config.window_size if isinstance(model, HAT) else LEAST_ROWS
-    return _up(max(pixels // width, least), least)
+    multiple = model.config.window_size if isinstance(model, HAT) else LEAST_ROWS
+    least = 4 * multiple if isinstance(model, VapSR) and device.type == "cpu" else multiple
+    return _up(max(pixels // width, least), multiple)
 
 
 def whole_bytes(

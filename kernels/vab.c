@@ -30,7 +30,7 @@ typedef struct {
   int64_t before, rows;            // of the picture: given so far, and now
   int64_t x_batch, x_row;          // how far apart they are, in numbers
   int64_t out_rows;
-  int64_t band;                    // rows that go through a step at once
+  int64_t band, panels;            // rows, and parts of a row, that go through a step at once
   int64_t half;                    // whether maps multiply in bf16
   int64_t threads;
 } shape;
@@ -76,11 +76,37 @@ static int64_t lay_out(const shape* s, float* memory, rings* r, float** zeros) {
   return at + (blocked(s, FAR) + 15) / 16 * 16;
 }
 
-int64_t vab_memory(const shape* s) {
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// A panel: some columns of a picture, whose rings lie in cache where those of all its columns would not. It is computed
+// for itself, from as many more columns at its sides as it reaches: of 512 columns, that is 2 % more work.
+typedef struct {
+  int64_t first, last;  // columns of the result,
+  int64_t left, right;  // and those that its rings hold
+} panel;
+
+static panel panel_of(const shape* s, int64_t i) {
+  const int64_t first = s->width * i / s->panels, last = s->width * (i + 1) / s->panels;
+  return (panel){first, last, most(first - REACH, 0), least(last + REACH, s->width)};
+}
+
+// A shape as wide as the rings of a panel, or of the widest.
+static shape narrowed_to(const shape* s, int64_t width) {
+  shape narrow = *s;
+  narrow.width = width;
+  return narrow;
+}
+
+static int64_t panel_memory(const shape* s) {
+  const int64_t widest = (s->width + s->panels - 1) / s->panels + 2 * REACH;
+  const shape narrow = narrowed_to(s, least(widest, s->width));
   rings r;
   float* zeros;
-  return s->batches * lay_out(s, NULL, &r, &zeros);
+  return lay_out(&narrow, NULL, &r, &zeros);
 }
+
+int64_t vab_memory(const shape* s) { return s->batches * s->panels * panel_memory(s); }
 
 int64_t vab_channels(void) { return MOST; }
 
@@ -268,21 +294,21 @@ static const float* taps(const float* weight, int64_t c) {
 // --- the three steps of a band, a row of a tile at a time ---
 
 typedef struct {
-  const shape* s;
+  const shape* s;  // as wide as the panel's rings
   const weights* w;
   float eps;
   rings r;
   const float* zeros;
-  const float* x;  // the strip's first row
-} picture;
+  const float* x;  // the strip's first row, from the panel's first column on
+} part;
 
 // Row y of x: of this strip, or kept of those before it.
-static const float* x_row(const picture* m, int64_t y) {
+static const float* x_row(const part* m, int64_t y) {
   return y < m->s->before ? row_of(m->r.x, y) : m->x + (y - m->s->before) * m->s->x_row;
 }
 
 // The rows of a ring that the five taps around row y read, from column x on.
-static void rows_around(const picture* m, ring r, int64_t y, int64_t step, int64_t x, int64_t block,
+static void rows_around(const part* m, ring r, int64_t y, int64_t step, int64_t x, int64_t block,
                         const float** rows) {
   const int64_t rim = NEAR * step, pixels = m->s->width + 2 * rim;
   for (int64_t ky = 0; ky < TAPS; ky++) {
@@ -297,7 +323,7 @@ static void fetch(const float* x, int64_t count) {
 }
 
 // x -> t, p
-static void lift(const picture* m, int64_t y, int64_t left, int64_t right) {
+static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
   const int64_t columns = right - left, a = s->channels, f = s->features;
   uint16_t scratch[COLUMNS * MOST];
@@ -309,7 +335,7 @@ static void lift(const picture* m, int64_t y, int64_t left, int64_t right) {
 }
 
 // p -> d
-static void look_near(const picture* m, int64_t y, int64_t left, int64_t right) {
+static void look_near(const part* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
   for (int64_t c = 0; c < s->channels; c += LANES) {
     const float* rows[TAPS];
@@ -320,7 +346,7 @@ static void look_near(const picture* m, int64_t y, int64_t left, int64_t right) 
 }
 
 // d, t, x -> y
-static void look_far(const picture* m, int64_t y, int64_t left, int64_t right, float* out) {
+static void look_far(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
   const int64_t columns = right - left, a = s->channels, f = s->features;
   float gated[COLUMNS * MOST], back[COLUMNS * MOST];
@@ -350,9 +376,6 @@ static void look_far(const picture* m, int64_t y, int64_t left, int64_t right, f
   }
 }
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 // How many rows of d, and of y, can be there when `given` rows of x are.
 static int64_t ready(const shape* s, int64_t given, int64_t reach) {
   return given == s->height ? given : most(given - reach, 0);
@@ -372,41 +395,52 @@ static void clear_rims(const shape* s, const rings* r, float* zeros) {
   memset(zeros, 0, blocked(s, FAR) * sizeof(float));
 }
 
+// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the picture's result.
+// Called by all threads of a team.
+static void down(const part* m, panel p, float* out, int64_t out_row) {
+  const shape* s = m->s;
+  const int64_t after = s->before + s->rows, first = p.first - p.left, last = p.last - p.left;
+  for (int64_t start = s->before; start < after; start += s->band) {
+    const int64_t stop = least(start + s->band, after);
+    // Tile by tile, so that a thread has the same columns in all three steps; each waits for the one before it.
+#define EACH(TOP, BOTTOM, LEFT, RIGHT, STEP)                                                                        \
+  {                                                                                                                 \
+    const int64_t top = TOP, rows = BOTTOM - top, from = LEFT, columns = RIGHT - from;                              \
+    const int64_t tiles = (columns + COLUMNS - 1) / COLUMNS;                                                        \
+    _Pragma("omp for schedule(static)") for (int64_t job = 0; job < tiles * rows; job++) {                          \
+      const int64_t tile = job / rows, y = top + job % rows;                                                        \
+      const int64_t left = from + columns * tile / tiles, right = from + columns * (tile + 1) / tiles;              \
+      STEP;                                                                                                         \
+    }                                                                                                               \
+  }
+    EACH(start, stop, 0, s->width, lift(m, y, left, right))
+    EACH(ready(s, start, NEAR), ready(s, stop, NEAR), most(first - FAR, 0), least(last + FAR, s->width),
+         look_near(m, y, left, right))
+    EACH(ready(s, start, REACH), ready(s, stop, REACH), first, last, look_far(m, y, left, right, out + y * out_row))
+  }
+#pragma omp for schedule(static)
+  for (int64_t y = most(ready(s, after, REACH), s->before); y < after; y++)
+    memcpy(row_of(m->r.x, y), x_row(m, y), s->width * s->features * sizeof(float));
+}
+
 // x: rows of every picture; memory: of `vab_memory`, the same for all strips; out: contiguous, (batches, out_rows,
 // width, features), as many rows as the strip makes ready.
 void vab(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
-  const int64_t tiles = (s->width + COLUMNS - 1) / COLUMNS, apart = vab_memory(s) / s->batches;
-  const int64_t after = s->before + s->rows, first_out = ready(s, s->before, REACH);
+  const int64_t apart = panel_memory(s), out_row = s->width * s->features;
 #pragma omp parallel num_threads(s->threads)
-  for (int64_t batch = 0; batch < s->batches; batch++) {
-    picture m = {.s = s, .w = w, .eps = eps, .x = x + batch * s->x_batch};
+  for (int64_t i = 0; i < s->batches * s->panels; i++) {
+    const int64_t batch = i / s->panels;
+    const panel p = panel_of(s, i % s->panels);
+    const shape narrow = narrowed_to(s, p.right - p.left);
+    part m = {.s = &narrow, .w = w, .eps = eps, .x = x + batch * s->x_batch + p.left * s->features};
     float* zeros;
-    lay_out(s, memory + batch * apart, &m.r, &zeros);
+    lay_out(&narrow, memory + i * apart, &m.r, &zeros);
     m.zeros = zeros;
     if (s->before == 0) {
 #pragma omp single
-      clear_rims(s, &m.r, zeros);
+      clear_rims(&narrow, &m.r, zeros);
     }
-    float* to = out + batch * s->out_rows * s->width * s->features;
-    for (int64_t start = s->before; start < after; start += s->band) {
-      const int64_t stop = least(start + s->band, after);
-      // Tile by tile, so that a thread has the same columns in all three steps; each waits for the one before it.
-#define EACH(FIRST, LAST, STEP)                                                              \
-  {                                                                                          \
-    const int64_t first = FIRST, rows = LAST - first;                                        \
-    _Pragma("omp for schedule(static)") for (int64_t job = 0; job < tiles * rows; job++) {   \
-      const int64_t tile = job / rows, y = first + job % rows;                               \
-      const int64_t left = s->width * tile / tiles, right = s->width * (tile + 1) / tiles;   \
-      STEP;                                                                                  \
-    }                                                                                        \
-  }
-      EACH(start, stop, lift(&m, y, left, right))
-      EACH(ready(s, start, NEAR), ready(s, stop, NEAR), look_near(&m, y, left, right))
-      EACH(ready(s, start, REACH), ready(s, stop, REACH),
-           look_far(&m, y, left, right, to + (y - first_out) * s->width * s->features))
-    }
-#pragma omp for schedule(static)
-    for (int64_t y = most(ready(s, after, REACH), s->before); y < after; y++)
-      memcpy(row_of(m.r.x, y), x_row(&m, y), s->width * s->features * sizeof(float));
+    const int64_t first_row = batch * s->out_rows - ready(s, s->before, REACH);
+    down(&m, p, out + first_row * out_row + p.left * s->features, out_row);
   }
 }

@@ -19,6 +19,7 @@ from .compiled import library, usable
 REACH = 8  # rows above and below that a pixel's result depends on
 _DTYPES = (torch.float32, torch.bfloat16)
 _BLOCK = 16  # channels that lie together in the taps of the depthwise convolutions; see vab.c
+_COLUMNS = 256  # of a panel, for each thread: the rows that it keeps of them lie in a core's own cache, or nearly
 _BAND_PIXELS, _BAND_ROWS = 2048, 16  # for each thread, and at most, that go through one step before the next
 
 
@@ -50,7 +51,8 @@ def available(layers: Layers) -> bool:
     if any(layer.bias is None for layer in (*layers.maps, *layers.depthwise)):
         return False
     dtypes = {layer.weight.dtype for layer in layers.maps}
-    return len(dtypes) == 1 and exists(*layers.maps[0].weight.shape[:2], dtypes.pop())
+    channels, features = layers.maps[0].weight.shape[:2]
+    return len(dtypes) == 1 and exists(channels, features, dtypes.pop())
 
 
 def exists(channels: int, features: int, dtype: torch.dtype) -> bool:
@@ -65,16 +67,16 @@ def ring_bytes(channels: int, features: int, width: int) -> int:
     """What `Rows` keeps for a picture of this width."""
     functions = _functions()
     assert functions is not None
-    return 4 * functions.memory(_shape(1, 1, width, features, channels, band=band_rows(width, torch.get_num_threads())))
+    return 4 * functions.memory(_shape(1, 1, width, features, channels, parts=parts_of(width, torch.get_num_threads())))
 
 
 def _shape(
     batch: int, height: int, width: int, features: int, channels: int,
     given: int = 0, rows: int = 0, apart: tuple[int, ...] = (0, 0), ready: int = 0,
-    *, band: int, half: bool = False, threads: int = 1,
+    *, parts: tuple[int, int], half: bool = False, threads: int = 1,
 ) -> Any:  # fmt: skip
     """vab.c's shape."""
-    numbers = (batch, height, width, features, channels, given, rows, *apart, ready, band, half, threads)
+    numbers = (batch, height, width, features, channels, given, rows, *apart, ready, *parts, half, threads)
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
@@ -110,7 +112,7 @@ class Rows:
     def __init__(self, weights: Weights, height: int) -> None:
         self._weights, self._height = weights, height
         self._given = self._ready = 0  # rows of x, and of y
-        self._band = 0
+        self._parts: tuple[int, int] | None = None
         self._memory = torch.empty(0)
 
     def __call__(self, x: Tensor) -> Tensor | None:
@@ -127,10 +129,10 @@ class Rows:
         ready = given if given == self._height else max(given - REACH, 0)
         y = torch.empty(batch, ready - self._ready, width, features)
         threads = torch.get_num_threads()
-        self._band = self._band or band_rows(width, threads)
+        self._parts = self._parts or parts_of(width, threads)
         shape = _shape(
             batch, self._height, width, features, w.channels, self._given, rows, x.stride()[:2], y.shape[1],
-            band=self._band, half=w.half, threads=threads,
+            parts=self._parts, half=w.half, threads=threads,
         )  # fmt: skip
         if not self._given:
             self._memory = torch.empty(functions.memory(shape))
@@ -142,9 +144,10 @@ class Rows:
         return y if y.shape[1] else None
 
 
-def band_rows(width: int, threads: int) -> int:
-    """How many rows of this width go through one step before the next, so that what they leave is found in cache."""
-    return min(max(_BAND_PIXELS * threads // width, 1), _BAND_ROWS)
+def parts_of(width: int, threads: int) -> tuple[int, int]:
+    """(rows, panels): how many rows of how many parts of this width go through one step before the next."""
+    panels = max(round(width / (_COLUMNS * threads)), 1)
+    return min(max(_BAND_PIXELS * threads * panels // width, 1), _BAND_ROWS), panels
 
 
 class _Functions:

@@ -77,11 +77,13 @@ def test_any_height_in_any_strips(height: int, strip: int) -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("band", [1, 3, 16])
-def test_any_threads_and_any_bands_give_the_same_bits(threads: int, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("parts", [(1, 1), (3, 2), (16, 7), (2, 25), (4, 200)])
+def test_any_threads_bands_and_panels_give_the_same_bits(
+    threads: int, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, x = block(48, 64), torch.randn(1, 30, 200, 48)
     expected, before = by_kernel(made, x), torch.get_num_threads()
-    monkeypatch.setattr(kernel, "band_rows", lambda width, threads: band)
+    monkeypatch.setattr(kernel, "parts_of", lambda width, threads: parts)
     try:
         torch.set_num_threads(threads)
         assert torch.equal(by_kernel(made, x, 13), expected)
