@@ -531,6 +531,10 @@ class HAT(Network):
         self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
 
+    def gathers_windows(self, device: torch.device) -> bool:
+        """Whether the keys and values of overlapping windows are copied together there; the kernel reads the map."""
+        return device.type != "cpu" or not kernel.available()
+
     def work(self, height: int) -> int:
         sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)
         return sweeps * round_up(height, self.config.window_size)

@@ -35,6 +35,10 @@ class VapSRConfig:
     conv_groups: int = 1
 
 
+REACH = kernel.REACH
+"""Rows and columns on each side of a pixel that a block's result for it depends on."""
+
+
 class PixelAttention(nn.Module):
     """The attention branch: pointwise, 5x5 depthwise, 5x5 depthwise with dilation 3."""
 
@@ -87,6 +91,13 @@ class VapSR(Network):
         self.body = nn.ModuleList(VAB(c.num_feat, c.attention_dim) for _ in range(c.num_blocks))
         self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
+
+    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
+        """What a block keeps of a picture of this width, with maps in `dtype`; None where there is no kernel for it."""
+        c = self.config
+        if device.type != "cpu" or not kernel.exists(c.attention_dim, c.num_feat, dtype):
+            return None
+        return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
 
     def strips(self, image: Tensor, job: Job) -> Strips:
         picture = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..arch import HAT, HiTSR, VapSR
 from ..arch.strips import Network
-from ..kernels import attention, vab
+from ..arch.vapsr import REACH
 from .tiling import Geometry
 
 CPU_TILE = {HAT: 256, HiTSR: 384, VapSR: 512}
@@ -118,11 +118,13 @@ def whole_bytes(
     rows = min(rows or strip_rows(model, width, device), height)
     size = 4 if dtype == torch.float32 else 2
     if isinstance(model, HAT):
-        return _hat_bytes(model, height, width, rows, size, _windows_at_once(device, rows // model.config.window_size))
+        gathered = rows // model.config.window_size if device.type != "cpu" else 1
+        return _hat_bytes(model, height, width, rows, size, gathered if model.gathers_windows(device) else 0)
     if isinstance(model, VapSR):
         c = model.config
-        if device.type == "cpu" and vab.exists(c.attention_dim, c.num_feat, dtype):
-            return _vapsr_bytes(model, height, width, rows)
+        kept = model.bytes_kept(width, device, dtype)
+        if kept is not None:
+            return _vapsr_bytes(model, height, width, rows, kept)
         blocks = c.num_blocks * (35 * c.attention_dim * size + 15 * c.num_feat * 4)
         strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192
         return width * min(blocks + strip, height * 23 * c.attention_dim)
@@ -154,22 +156,14 @@ def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int) -> int:
     return int(4 * c.embed_dim * width * (alive + 7 * min(rows, 16)))
 
 
-def _vapsr_bytes(model: VapSR, height: int, width: int, rows: int) -> int:
-    """With the kernel for its blocks: their rings, and features that wait for the last of them."""
+def _vapsr_bytes(model: VapSR, height: int, width: int, rows: int, kept: int) -> int:
+    """With the kernel for its blocks, each of which has `kept`; and features that wait for the last of them."""
     c = model.config
-    delay = vab.REACH * c.num_blocks  # rows that the last block is behind the first
-    under_way = min(c.num_blocks, (height - rows) // vab.REACH + 1)
-    rings = under_way * vab.ring_bytes(c.attention_dim, c.num_feat, width)
-    body = rings + width * 4 * c.num_feat * (min(delay + rows, height) + 2 * rows)
+    delay = REACH * c.num_blocks  # rows that the last block is behind the first
+    under_way = min(c.num_blocks, (height - rows) // REACH + 1)
+    body = under_way * kept + width * 4 * c.num_feat * (min(delay + rows, height) + 2 * rows)
     head = width * min(delay + rows, height) * 4 * (c.num_feat + 2 * 64 if c.scale == 4 else 2 * 56)
     return max(body, head)
-
-
-def _windows_at_once(device: torch.device, rows: int) -> int:
-    """How many rows of windows have their keys and values gathered at the same time; the kernel needs no copies."""
-    if device.type == "cpu":
-        return 0 if attention.available() else 1
-    return rows
 
 
 def _hat_bytes(model: HAT, height: int, width: int, rows: int, size: int, windows: int) -> int:

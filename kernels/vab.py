@@ -20,7 +20,7 @@ REACH = 8  # rows above and below that a pixel's result depends on
 _DTYPES = (torch.float32, torch.bfloat16)
 _BLOCK = 16  # channels that lie together in the taps of the depthwise convolutions; see vab.c
 _COLUMNS = 256  # of a panel, for each thread: the rows that it keeps of them lie in a core's own cache, or nearly
-_BAND_PIXELS, _BAND_ROWS = 2048, 16  # for each thread, and at most, that go through one step before the next
+_BAND_PIXELS, _BAND_ROWS = 1024, 16  # for each thread, and at most, that go through one step before the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def exists(channels: int, features: int, dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and functions.half)
 
 
-def ring_bytes(channels: int, features: int, width: int) -> int:
+def bytes_kept(channels: int, features: int, width: int) -> int:
     """What `Rows` keeps for a picture of this width."""
     functions = _functions()
     assert functions is not None
