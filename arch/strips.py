@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import depthwise
+from ..kernels import choice, depthwise
 from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
 
 
@@ -320,12 +320,27 @@ def _convolved(pieces: list[Tensor], conv: nn.Conv2d, factors: _Rows | None, who
     """The convolution of all rows of `pieces` but the rim's; whole: they are all of a picture between zeros."""
     rows = sum(piece.shape[1] for piece in pieces) - 2 * int(conv.padding[0])
     if len(pieces) == 1 or whole:
-        y = conv2d(pieces[len(pieces) // 2], conv)
+        x, padded = pieces[len(pieces) // 2], True
     elif depthwise.available(conv, *pieces):
         return depthwise.depthwise(pieces, conv, () if factors is None else factors.pieces(rows))
     else:
-        y = conv2d(torch.cat(pieces, 1), conv, rows_padded=False)
-    return y if factors is None else product(y, factors.take(rows))
+        x, padded = torch.cat(pieces, 1), False
+    factor = None if factors is None else factors.take(rows)
+
+    def plain() -> Tensor:
+        y = conv2d(x, conv, padded)
+        return y if factor is None else product(y, factor)
+
+    def fused() -> Tensor:
+        from ..kernels.cuda import depthwise as cuda
+
+        assert conv.bias is not None
+        return cuda.depthwise(x, conv.weight, conv.bias, int(conv.dilation[0]), factor, rows_padded=padded)
+
+    if not depthwise.fits(conv):
+        return plain()
+    kind, given = (conv.groups, conv.dilation), (x, factor, conv.weight, conv.bias)
+    return choice.best("depthwise convolution", kind, plain, fused, given, tf32=choice.tf32_convolutions())
 
 
 def product(fresh: Tensor, other: Tensor) -> Tensor:

@@ -17,21 +17,25 @@ from torch import Tensor, nn
 from .compiled import library, usable
 
 
-def available(conv: nn.Conv2d, *tensors: Tensor) -> bool:
-    """Whether this convolution is one of those, of fp32 features in CPU memory, without gradients."""
-    if conv.bias is None:
-        return False
+def fits(conv: nn.Conv2d) -> bool:
+    """Whether this is a depthwise 5x5 convolution that keeps the size."""
     dilation = int(conv.dilation[0])
-    fits = (
-        conv.kernel_size == (5, 5)
+    return (
+        conv.bias is not None
+        and conv.kernel_size == (5, 5)
         and conv.groups == conv.in_channels == conv.out_channels
-        and conv.groups % 16 == 0
         and conv.stride == (1, 1)
         and conv.dilation == (dilation, dilation)
         and conv.padding == (2 * dilation, 2 * dilation)
     )
+
+
+def available(conv: nn.Conv2d, *tensors: Tensor) -> bool:
+    """Whether this convolution is one of those, of fp32 features in CPU memory, without gradients."""
+    if not fits(conv) or conv.groups % 16:
+        return False
     given = (conv.weight, conv.bias, *tensors)
-    return fits and usable(given, (torch.float32,)) and _function() is not None
+    return usable([t for t in given if t is not None], (torch.float32,)) and _function() is not None
 
 
 def depthwise(pieces: Sequence[Tensor], conv: nn.Conv2d, factors: Sequence[Tensor] = ()) -> Tensor:
