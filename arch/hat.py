@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import attention as kernel
+from ..kernels import choice
 from .layers import (
     Constants,
     conv2d,
@@ -185,17 +186,20 @@ class WindowAttention(Heads):
         They are rows `start` to `start + h` of a picture `height` rows high. A shifted grid is not rolled: windows
         that would wrap around a border are cut there, which is what their mask of -100 between both parts comes to.
         """
-        fused = kernel.available(n, *self.parameters())
-        for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
-            columns = list(window_spans(0, n.shape[2], n.shape[2], self.window_size, shift))
-            if fused:
+        if kernel.available(n, *self.parameters()):
+            for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
+                columns = list(window_spans(0, n.shape[2], n.shape[2], self.window_size, shift))
                 for band in bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
                     residual[:, band] += self._attend_fused(n[:, band], rows, columns)
-                continue
-            for left, right, part in columns:
-                at = (slice(None), slice(top - start, bottom - start), slice(left, right))
-                window = (rows.stop - rows.start, part.stop - part.start)
-                residual[at] += self._attend(n[at], window, self.bias_of(rows, part))
+            return residual
+        residual += choice.best(
+            "window attention",
+            (n.shape[-1], self.num_heads, self.window_size, shift > 0),
+            lambda: self._attend(n, shift, start, height),
+            lambda: self._attend_on_cuda(n, shift, start),
+            (n, *self.parameters()),
+            tf32=choice.tf32_products(),
+        )
         return residual
 
     def bias_of(self, rows: slice, columns: slice) -> Tensor:
@@ -224,16 +228,41 @@ class WindowAttention(Heads):
             )  # fmt: skip
         return linear(out, self.proj.weight, self.proj.bias)
 
-    def _attend(self, region: Tensor, window: tuple[int, int], bias: Tensor) -> Tensor:
-        """(B, H', W', C) of whole windows -> the same, attended."""
+    def _attend_on_cuda(self, n: Tensor, shift: int, start: int) -> Tensor:
+        """The same for all windows of a strip, (B, h, W, C), by one kernel: windows that are cut lie partly outside."""
+        from ..kernels.cuda import attention as cuda
+
+        qkv_weight, qkv_bias, proj_weight = self.projections()
+        q, k, v = linear(n, qkv_weight, qkv_bias).chunk(3, dim=-1)
+        w = self.window_size
+        first = shift - w if shift and not start else 0, shift - w if shift else 0
+        out = cuda.window_attention(
+            q, k, v, heads=self.num_heads, window=(w, w), around=(w, w), bias=self.bias(proj_weight.dtype),
+            scale=self.scale, precision=choice.precision_of_products(), first=first, first_around=first,
+        )  # fmt: skip
+        return linear(out, proj_weight, self.proj.bias)
+
+    def _attend(self, n: Tensor, shift: int, start: int, height: int) -> Tensor:
+        """The same by PyTorch's attention, of windows that are cut out."""
+        out = torch.empty(n.shape, dtype=self.proj.weight.dtype, device=n.device)
+        for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
+            for left, right, part in window_spans(0, n.shape[2], n.shape[2], self.window_size, shift):
+                at = (slice(None), slice(top - start, bottom - start), slice(left, right))
+                window = (rows.stop - rows.start, part.stop - part.start)
+                grid = grid_of_windows(out[at], window)
+                attended = self._attend_windows(windows_of(n[at], window), self.bias_of(rows, part))
+                grid.copy_(grid_from_windows(attended, grid))
+        return out
+
+    def _attend_windows(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(windows, L, C) -> the same, attended."""
         h = self.num_heads
         qkv_weight, qkv_bias, proj_weight = self.projections()
-        x = windows_of(region, window)
         out = torch.empty(x.shape, dtype=proj_weight.dtype, device=x.device)
         for i in chunks(len(x), x.device):
             q, k, v = linear(x[i], qkv_weight, qkv_bias).unflatten(-1, (3, h, -1)).permute(2, 0, 3, 1, 4)
             out[i] = linear(attention(q, k, v, bias, self.scale), proj_weight, self.proj.bias)
-        return grid_from_windows(out, grid_of_windows(region, window)).flatten(3, 4).flatten(1, 2)
+        return out
 
 
 def window_spans(start: int, stop: int, size: int, window: int, shift: int) -> Iterator[tuple[int, int, slice]]:
@@ -421,8 +450,7 @@ class OCAB(Heads):
                 del n, more
             first = below - rows.shape[1]  # the row of the picture with which `rows` begins
             q, kv = rows.split((third, 2 * third), dim=-1)
-            kv = F.pad(kv, (0, 0, halo, halo, halo - (start - first), stop + halo - below))
-            y = self._attended(x[:, start:stop], q[:, start - first : stop - first], kv)
+            y = x[:, start:stop] + self._attended(q[:, start - first : stop - first], kv, start - first)
             rows = rows[:, max(stop - halo - first, 0) :].clone() if stop < height else torch.empty(0)
             del q, kv
             return y + self.mlp(layer_norm(y, self.norm2, dtype=self.mlp.fc1.weight.dtype))
@@ -430,25 +458,60 @@ class OCAB(Heads):
         bounds = bounds_of(height, job.rows, multiple=self.window_size)
         return Strips(height, starmap(strip, pairwise(bounds)))
 
-    def _attended(self, x: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-        """x + attention; x and q (B, h, W, C), kv (B, h + 2 halo, W + 2 halo, 2 C)."""
+    def _attended(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
+        """The attention, projected; q (B, h, W, C), kv (B, above + h + below, W, 2 C) within the picture."""
+        if not kernel.available(q, kv, *self.parameters()):
+            return choice.best(
+                "overlapping attention",
+                (q.shape[-1], self.num_heads, self.window_size, self.overlap_window),
+                lambda: self._attended_by_windows(q, self._with_zeros(kv, above, q.shape[1])),
+                lambda: self._attended_on_cuda(q, kv, above),
+                (q, kv, *self.parameters()),
+                tf32=choice.tf32_products(),
+            )
+        w, o = self.window_size, self.overlap_window
+        _, _, proj_weight = self.projections()
+        bias = self.constants.get(
+            "kernel's bias",
+            (self.relative_position_bias_table, proj_weight),
+            lambda: kernel.prepared_bias(self.bias(proj_weight.dtype)),
+        )
+        k, v = self._with_zeros(kv, above, q.shape[1]).chunk(2, dim=-1)
+        out = torch.empty(q.shape, dtype=q.dtype)
+        kernel.window_attention(
+            q, k, v, out=out, heads=self.num_heads, window=(w, w), around=(o, o), bias=bias, scale=self.scale
+        )
+        return linear(out, proj_weight, self.proj.bias)
+
+    def _with_zeros(self, kv: Tensor, above: int, rows: int) -> Tensor:
+        """Keys and values of `rows` rows, with zeros beyond the picture; (B, rows + 2 halo, W + 2 halo, 2 C)."""
+        halo = (self.overlap_window - self.window_size) // 2
+        return F.pad(kv, (0, 0, halo, halo, halo - above, above + rows + halo - kv.shape[1]))
+
+    def _attended_on_cuda(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
+        """The same by one kernel."""
+        from ..kernels.cuda import attention as cuda
+
+        w, o = self.window_size, self.overlap_window
+        halo = (o - w) // 2
+        _, _, proj_weight = self.projections()
+        k, v = kv.chunk(2, dim=-1)
+        out = cuda.window_attention(
+            q, k, v, heads=self.num_heads, window=(w, w), around=(o, o), bias=self.bias(proj_weight.dtype),
+            scale=self.scale, precision=choice.precision_of_products(), first_around=(above - halo, -halo),
+            zeros_beyond=True,
+        )  # fmt: skip
+        return linear(out, proj_weight, self.proj.bias)
+
+    def _attended_by_windows(self, q: Tensor, kv: Tensor) -> Tensor:
+        """The same by PyTorch's attention, of windows that are cut out; kv with its zeros."""
         w, o = self.window_size, self.overlap_window
         halo = (o - w) // 2
         _, _, proj_weight = self.projections()
         bias = self.bias(proj_weight.dtype)
-        if kernel.available(q, kv, *self.parameters()):
-            prepared = self.constants.get(
-                "kernel's bias", (self.relative_position_bias_table, proj_weight), lambda: kernel.prepared_bias(bias)
-            )
-            k, v = kv.chunk(2, dim=-1)
-            out = torch.empty(q.shape, dtype=q.dtype)
-            kernel.window_attention(
-                q, k, v, out=out, heads=self.num_heads, window=(w, w), around=(o, o), bias=prepared, scale=self.scale
-            )
-            return x + linear(out, proj_weight, self.proj.bias)
-        y = x.clone()
-        rows = x.shape[1] // w
-        step = 1 if x.device.type == "cpu" else rows  # one row of windows at a time stays in cache
+        y = torch.empty((*q.shape[:3], proj_weight.shape[0]), dtype=proj_weight.dtype, device=q.device)
+        rows = q.shape[1] // w
+        step = 1 if q.device.type == "cpu" else rows  # one row of windows at a time stays in cache
         for row in range(0, rows, step):
             strip = y[:, row * w : (row + step) * w]
             queries = windows_of(q[:, row * w : (row + step) * w], (w, w)).unflatten(-1, (self.num_heads, -1))
@@ -458,7 +521,7 @@ class OCAB(Heads):
             out = attention(queries.transpose(1, 2), keys, values, bias, self.scale)
             out = linear(out, proj_weight, self.proj.bias)
             grid = grid_of_windows(strip, (w, w))
-            grid += grid_from_windows(out, grid)
+            grid.copy_(grid_from_windows(out, grid))
         return y
 
 

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import choice
 from .layers import (
     Constants,
     default_mean,
@@ -222,6 +223,24 @@ class Correlation(nn.Module):
 
     def correlated(self, qv: Tensor, context: Tensor | None) -> Tensor:
         """Whole windows, (B, h, W, C), each with what it hears from others, (B h' W', C) -> (B, h, W, C)."""
+
+        def plain() -> Tensor:
+            return self._by_matrices(qv, context)
+
+        def fused() -> Tensor:
+            from ..kernels.cuda import correlation as cuda
+
+            return cuda.correlated(
+                qv, context, window=self.window, patch=self.patch, heads=self.num_heads, proj=self.proj.weight,
+                patch_weight=self.spatial_linear.weight, patch_bias=self.spatial_linear.bias,
+                position_bias=self.position_bias(), precision=choice.precision_of_products(),
+            )  # fmt: skip
+
+        kind, given = (qv.shape[-1], self.num_heads, self.window, self.patch), (qv, context, *self.parameters())
+        return choice.best("correlation", kind, plain, fused, given, tf32=choice.tf32_products())
+
+    def _by_matrices(self, qv: Tensor, context: Tensor | None) -> Tensor:
+        """The same by PyTorch's operations."""
         grid = grid_of_windows(qv, self.window)
         windows = windows_of(qv, self.window)  # (N, L, C)
         if context is not None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..kernels import normalise
+from ..kernels import choice, normalise
 
 T = TypeVar("T")
 
@@ -70,9 +70,19 @@ def layer_norm(
     """
     if normalise.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
         return normalise.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
-    x = x.float() if before is None else x + before
-    y = F.layer_norm(x.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
-    return (y if after is None else y + after).to(dtype)
+
+    def plain() -> Tensor:
+        z = x.float() if before is None else x + before
+        y = F.layer_norm(z.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+        return (y if after is None else y + after).to(dtype)
+
+    def fused() -> Tensor:
+        from ..kernels.cuda import normalise as cuda
+
+        return cuda.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+
+    kind = (x.shape[-1], before is not None, after is not None, dtype)
+    return choice.best("layer norm", kind, plain, fused, (x, before, after, norm.weight, norm.bias))
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:

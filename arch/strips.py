@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import choice
 from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
 
 
@@ -284,11 +285,15 @@ def mirrored(x: Strips, height: int) -> Strips:
     return Strips(height, map(extended, x))
 
 
-def convolved(x: Strips, conv: nn.Module) -> Strips:
-    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights."""
+def convolved(x: Strips, conv: nn.Module, factor: Strips | None = None) -> Strips:
+    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights.
+
+    Times `factor`, if there is one.
+    """
     assert isinstance(conv, nn.Conv2d)
     rim = int(conv.padding[0])
     parts, seen, above = iter(x), 0, torch.empty(0)
+    factors = None if factor is None else _Rows(factor)
 
     def following() -> Tensor:
         nonlocal seen, above
@@ -297,14 +302,39 @@ def convolved(x: Strips, conv: nn.Module) -> Strips:
             first, seen = seen == 0, seen + slab.shape[1]
             last = seen == x.height
             if not rim or (first and last):
-                return conv2d(slab, conv)
+                return _convolved(slab, conv, factors)
             outside = slab.new_zeros(slab.shape[0], rim, *slab.shape[2:]) if first or last else above
             slab = torch.cat([outside if first else above, slab, *([outside] if last else ())], 1)
             above = torch.empty(0) if last else _kept(slab[:, -2 * rim :], above)
             if slab.shape[1] > 2 * rim:
-                return conv2d(slab, conv, rows_padded=False)
+                return _convolved(slab, conv, factors, rim)
 
     return Strips(x.height, _Calls(following))
+
+
+def _convolved(x: Tensor, conv: nn.Conv2d, factors: _Rows | None, rim: int = 0) -> Tensor:
+    """The convolution of a strip, times its rows of `factors`; rim: of rows that the padding stands for."""
+    factor = None if factors is None else factors.take(x.shape[1] - 2 * rim)
+
+    def plain() -> Tensor:
+        y = conv2d(x, conv, rows_padded=not rim)
+        return y if factor is None else product(y, factor)
+
+    def fused() -> Tensor:
+        from ..kernels.cuda import depthwise as cuda
+
+        assert conv.bias is not None
+        return cuda.depthwise(x, conv.weight, conv.bias, int(conv.dilation[0]), factor, rows_padded=not rim)
+
+    if not _is_depthwise(conv):
+        return plain()
+    kind, given = (conv.groups, conv.dilation), (x, factor, conv.weight, conv.bias)
+    return choice.best("depthwise convolution", kind, plain, fused, given, tf32=choice.tf32_convolutions())
+
+
+def _is_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether it is one of those that there is a kernel for: 5x5, each channel for itself."""
+    return conv.kernel_size == (5, 5) and conv.groups == conv.in_channels == conv.out_channels and conv.bias is not None
 
 
 def product(fresh: Tensor, other: Tensor) -> Tensor:

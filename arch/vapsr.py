@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..kernels import vab as kernel
 from .layers import Constants, layer_norm, linear, to_features
-from .strips import Job, Network, Strips, bounds_of, convolved, cut, product, shuffled, together
+from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PixelAttention(nn.Module):
     def forward(self, t: Strips) -> Strips:
         t, gated = t.twice()
         near = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
-        return together(convolved(near, self.depthwise_dilated), gated, product)
+        return convolved(near, self.depthwise_dilated, gated)
 
 
 class VAB(nn.Module):

@@ -1,1 +1,4 @@
-"""What networks compute on a CPU in C, compiled where there is a compiler; each with its twin in PyTorch."""
+"""What networks compute with kernels of our own where PyTorch has no fused one: in C on a CPU, in Triton on CUDA.
+
+Each has a twin in PyTorch.
+"""

@@ -47,7 +47,7 @@ _SECONDS = 60  # that a compiler may take
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
     """The functions of `name`.c; None where they cannot be had, which is said in the log."""
-    if os.environ.get("SUPERTILE_KERNELS", "").lower() in ("off", "0", "no"):
+    if switched_off():
         return None
     try:
         return ctypes.CDLL(str(_built(Path(__file__).with_name(f"{name}.c"))))
@@ -56,11 +56,16 @@ def library(name: str) -> ctypes.CDLL | None:
         return None
 
 
-def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype]) -> bool:
-    """Whether a kernel may read these: of those dtypes, in CPU memory, in a pass that nothing records or counts."""
+def switched_off() -> bool:
+    """Whether the environment asks for PyTorch alone."""
+    return os.environ.get("SUPERTILE_KERNELS", "").lower() in ("off", "0", "no")
+
+
+def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype], device: str = "cpu") -> bool:
+    """Whether a kernel may read these: of those dtypes, on such a device, in a pass that nothing records or counts."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return False
-    if not all(t.device.type == "cpu" and t.dtype in dtypes for t in tensors):
+    if not all(t.device.type == device and t.dtype in dtypes for t in tensors):
         return False
     return not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
 

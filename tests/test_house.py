@@ -37,7 +37,7 @@ ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
 
 # Folder -> what it may import from outside, besides the standard library.
 OUTSIDE = {
-    "kernels": {"torch"},
+    "kernels": {"torch", "triton"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},
@@ -52,7 +52,8 @@ OUTSIDE = {
     "__init__": set(),
 }
 HOSTS = {"comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server"}
-PACKAGES = {"PIL": "pillow", "spandrel_extra_arches": None, "timm": None}  # None: used where it happens to be there
+# None: used where it happens to be there
+PACKAGES = {"PIL": "pillow", "spandrel_extra_arches": None, "timm": None, "triton": None}
 
 
 class Import(NamedTuple):
@@ -145,6 +146,13 @@ def test_each_folder_imports_only_what_it_is_about():
 def test_who_alone_knows_another_program(names, place):
     also = {"benchmarks"} if place == "video" else {"__main__", "training"} if place == "cli" else set()
     assert [where(e) for e in ALL if e.outside in names and home(e.file) not in {place, *also}] == []
+
+
+def test_triton_is_left_alone_until_a_tensor_on_cuda_asks():
+    """Importing it takes as long as a small picture."""
+    assert {e.file.parent for e in ALL if e.outside == "triton"} == {ROOT / "kernels" / "cuda"}
+    at_import = [node for file in sources() for node in ast.parse(file.read_text(encoding="utf-8")).body]
+    assert [each for each in at_import if isinstance(each, ast.ImportFrom) and "cuda" in str(each.module)] == []
 
 
 def test_only_weights_opens_checkpoints():

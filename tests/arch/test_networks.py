@@ -241,7 +241,7 @@ def test_training_and_inference_give_the_same(network, name):
     net, image = copy.deepcopy(network(name)).requires_grad_(True), torch.rand(1, 3, 9, 10)
     recorded = net.train()(image)
     with torch.inference_mode():
-        torch.testing.assert_close(net.eval()(image), recorded.detach(), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(net.eval()(image), recorded.detach(), atol=3e-6, rtol=1e-6)
 
 
 # --- precision ---------------------------------------------------------------------------------------------------
