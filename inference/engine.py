@@ -6,8 +6,8 @@ What pictures they belong to, and what becomes of the results, is the business o
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -18,7 +18,7 @@ from . import cuda, memory
 from . import precision as precisions
 from .allocator import within
 from .passes import Passes
-from .transfers import Downloads, Sent
+from .transfers import Downloads, InOrder
 from .turns import TURNS
 
 log = logging.getLogger(__name__)
@@ -101,26 +101,19 @@ class Engine:
             self.pace()
             done += rows
 
-        going: deque[tuple[Sent, Callable[[Tensor], None]]] = deque()
-        for turn in turns:
-            picture = turn.of(batch)
-            height = picture.shape[2] * self._original.scale
-            at, step = 0, rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
-            for part in self._attended(network, picture, Job(step, report)):
-                if check and not torch.isfinite(part).all():
-                    return False
-                piece, place = turn.back(part.permute(0, 3, 1, 2)), turn.place(at, part.shape[1], height)
+        with InOrder(down) as going:
+            for turn in turns:
+                picture = turn.of(batch)
+                height = picture.shape[2] * self._original.scale
+                at, step = 0, rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
                 put = _put if turn is turns[0] else _add
-                if down is None:
-                    put(results, place, piece)
-                else:
-                    going.append((down.send(piece), lambda piece, put=put, place=place: put(results, place, piece)))  # type: ignore[misc]
-                    if len(going) > 1:
-                        _arrive(*going.popleft())
-                at += part.shape[1]
-                del part, piece
-        while going:
-            _arrive(*going.popleft())
+                for part in self._attended(network, picture, Job(step, report)):
+                    if check and not torch.isfinite(part).all():
+                        return False
+                    place = turn.place(at, part.shape[1], height)
+                    going.send(turn.back(part.permute(0, 3, 1, 2)), partial(put, results, place))
+                    at += part.shape[1]
+                    del part
         if len(turns) > 1:
             for result in results:
                 result.div_(len(turns))
@@ -152,7 +145,3 @@ def _put(results: list[Tensor], place: tuple[slice, ...], piece: Tensor) -> None
 def _add(results: list[Tensor], place: tuple[slice, ...], piece: Tensor) -> None:
     for result, of_it in zip(results, piece, strict=True):
         result[place].add_(of_it.to(result.device))
-
-
-def _arrive(sent: Sent, put: Callable[[Tensor], None]) -> None:
-    sent.take(put)

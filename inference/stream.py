@@ -69,9 +69,12 @@ class _Known:
 
 @dataclass(eq=False)
 class _Leaving:
-    """A finished picture. sent: what of it the host waits for, first whether it is finite, then the result."""
+    """A finished picture. sent: what of it the host waits for, first whether it is finite, then the result.
 
-    source: Tensor
+    source: where it may have to be computed again.
+    """
+
+    source: Tensor | None
     result: Tensor
     finite: Tensor | None = None
     sent: Sent | None = None
@@ -316,7 +319,7 @@ class Stream:
         result = picture.result.clamp_(0, 1)
         height, width = result.shape[1:]
         result = result[:, margin_y : height - margin_y, margin_x : width - margin_x]
-        leaving = _Leaving(picture.source, result, finite)
+        leaving = _Leaving(None if finite is None else picture.source, result, finite)
         if self.down is not None and picture.there:
             going = [] if finite is None else [finite]
             going += [] if self.keep_on_device else [result]
@@ -330,9 +333,13 @@ class Stream:
             arrived: list[Tensor] = leaving.sent.take()
             finite = None if finite is None else arrived.pop(0)
             result = arrived.pop() if arrived else result
-        return result if finite is None or finite else self._again(leaving.source)
+        if finite is None or finite:
+            return result
+        assert leaving.source is not None
+        return self._again(leaving.source)
 
     def _again(self, source: Tensor) -> Tensor:
+        """The result of a picture that was open before, in fp32."""
         exact = Stream(self.upscaler, keep_on_device=self.keep_on_device, reuse_static=self.reuse_static, exact=True)
         with torch.inference_mode():
             exact._enter(source)

@@ -7,6 +7,7 @@ gets is never a piece.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -116,6 +117,34 @@ class Sent:
             found = [read(tensor.cpu()) for tensor in self.tensors]
         self.give_back()
         return found
+
+
+class InOrder:
+    """A context in which tensors go to the CPU one after the other, each read when its successor has been sent.
+
+    down: None where they are to be read at once, as they are. After an error nothing more is read.
+    """
+
+    def __init__(self, down: Downloads | None) -> None:
+        self._down = down
+        self._going: deque[tuple[Sent, Callable[[Tensor], None]]] = deque()
+
+    def send(self, tensor: Tensor, read: Callable[[Tensor], None]) -> None:
+        if self._down is None:
+            read(tensor)
+            return
+        self._going.append((self._down.send(tensor), read))
+        if len(self._going) > 1:
+            sent, read = self._going.popleft()
+            sent.take(read)
+
+    def __enter__(self) -> InOrder:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        while self._going:
+            sent, read = self._going.popleft()
+            sent.take(read if kind is None else lambda tensor: None)
 
 
 def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from supertile.inference import transfers
-from supertile.inference.transfers import Downloads, Uploads
+from supertile.inference.transfers import Downloads, InOrder, Uploads
 from supertile.tests.inference.late_copies import LateCopies
 from torch import Tensor
 
@@ -80,3 +80,29 @@ def test_what_a_reader_makes_of_it():
     place = torch.ones(2, 3)
     Downloads(LateCopies()).send(torch.full((2, 3), 2.0)).take(place.add_)
     assert torch.equal(place, torch.full((2, 3), 3.0))
+
+
+def test_in_order_and_one_behind():
+    copies, seen = LateCopies(), []
+    with InOrder(Downloads(copies)) as going:
+        for i in range(5):
+            going.send(torch.tensor([i]), lambda tensor: seen.append(int(tensor)))
+            assert seen == list(range(i))
+    assert seen == list(range(5))
+
+
+def test_after_an_error_pieces_are_free_again():
+    copies, seen = LateCopies(), []
+    downloads = Downloads(copies)
+
+    def broken_off() -> None:
+        with InOrder(downloads) as going:
+            going.send(torch.tensor([1]), seen.append)
+            raise MemoryError
+
+    for _ in range(2 * Downloads.PIECES):
+        with pytest.raises(MemoryError):
+            broken_off()
+    assert seen == []
+    assert copies.downloads == 2 * Downloads.PIECES
+    assert copies.under_way == 0
