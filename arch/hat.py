@@ -360,14 +360,19 @@ def mean_of_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
     Each of its nine taps sums the picture but for the row and the column that it never reaches.
     """
-    total, rows, columns = x.sum((1, 2), dtype=torch.float32), x[:, [-1, 0]].float(), x[:, :, [-1, 0]].float()
-    row_sums, column_sums, corners = rows.sum(2), columns.sum(1), rows[:, :, [-1, 0]]
+    total, rows, columns = x.sum((1, 2), dtype=torch.float32), both_ends(x, 1).float(), both_ends(x, 2).float()
+    row_sums, column_sums, corners = rows.sum(2), columns.sum(1), both_ends(rows, 2)
     sums = total[:, None, None].repeat(1, 3, 3, 1)
     sums[:, 0::2] -= row_sums[:, :, None]  # the upper taps miss the last row, the lower ones the first
     sums[:, :, 0::2] -= column_sums[:, None]
     sums[:, 0::2, 0::2] += corners
     mean = torch.einsum("byxi,oiyx->bo", sums, conv.weight.float()) / (x.shape[1] * x.shape[2])
     return (mean if conv.bias is None else mean + conv.bias.float())[:, None, None]
+
+
+def both_ends(x: Tensor, dim: int) -> Tensor:
+    """The last and the first along `dim`. A list of indices would have to be sent to an accelerator, which waits."""
+    return torch.cat([x.narrow(dim, x.shape[dim] - 1, 1), x.narrow(dim, 0, 1)], dim)
 
 
 class HAB(nn.Module):
@@ -593,6 +598,7 @@ class HAT(Network):
         self.upsample = Upsample(c.scale, c.num_feat)
         self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
+        self.constants = Constants()
 
     def gathers_windows(self, device: torch.device) -> bool:
         """Whether the keys and values of overlapping windows are copied together there; the kernel reads the map."""
@@ -605,7 +611,7 @@ class HAT(Network):
     def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config
         height, width = image.shape[-2:]
-        mean = torch.tensor(self.mean, device=image.device)
+        mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
         picture = (to_features(image) - mean) * c.img_range
         picture = reflect_to(picture, round_up(height, c.window_size), round_up(width, c.window_size))
         bounds = bounds_of(picture.shape[1], job.rows, multiple=c.window_size)

@@ -535,10 +535,11 @@ class HiTSR(Network):
                 self.conv_hr = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
+        self.constants = Constants()
 
     def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config
-        mean = torch.tensor(self.mean, device=image.device)
+        mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
         picture = (to_features(image) - mean) * c.img_range
         bounds = bounds_of(image.shape[2], job.rows)
         x, shallow = convolved(job.reported(cut(picture, bounds)), self.conv_first).map(torch.Tensor.float).twice()

@@ -229,7 +229,8 @@ def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Te
 
 def grouped(x: Strips, multiple: int) -> Strips:
     """The same rows in strips of a multiple of `multiple`; the height must be one."""
-    parts, waiting = iter(x), deque[Tensor]()
+    parts = iter(x)
+    waiting: deque[Tensor] = deque()
 
     def following() -> Tensor:
         while True:

@@ -17,6 +17,12 @@ class Precision(str, Enum):
     bf16 = "bf16"
 
 
+class Compile(str, Enum):
+    off = "off"
+    auto = "auto"
+    on = "on"
+
+
 class Seamless(str, Enum):
     none = "none"
     x = "x"
@@ -124,6 +130,13 @@ Tile = Annotated[
 Overlap = Annotated[Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")]
 Batch = Annotated[Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tiles at a time.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Numbers the network computes in.")]
+CompileOption = Annotated[
+    Compile,
+    typer.Option(
+        "--compile",
+        help="Compile the network for its tiles; auto: on CUDA, once they have taken a minute.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 SelfEnsemble = Annotated[
     bool, typer.Option("--self-ensemble", help="Average over eight flips and turns: eight times the time.")

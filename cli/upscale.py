@@ -22,6 +22,8 @@ from .console import (
 from .options import (
     BaseWindow,
     Batch,
+    Compile,
+    CompileOption,
     Debug,
     Deinterlace,
     Device,
@@ -79,6 +81,7 @@ def upscale(
     device: Device = "auto",
     seamless: Annotated[Seamless, typer.Option(help="Axes along which the picture tiles.")] = Seamless.none,
     self_ensemble: SelfEnsemble = False,
+    compile: CompileOption = Compile.auto,
     mean: Mean = None,
     base_window: BaseWindow = None,
     format: Annotated[Format | None, typer.Option(help="Format to write; default: by the name of the target.")] = None,
@@ -145,6 +148,7 @@ def upscale(
                 batch=batch,
                 seamless=seamless.value,
                 self_ensemble=self_ensemble,
+                compile=compile.value,
                 progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             )
             failed = 0

@@ -185,6 +185,14 @@ def planned(model: nn.Module | None, width: int = 1920, height: int = 1080) -> s
     return f"{needed / 2**30:.1f} GB of tensors for {width}x{height} as a whole, in fp32"
 
 
+def joins_there(needed: int, beside: int, device: torch.device) -> bool:
+    """Whether a result of `needed` bytes may lie on the device while it is computed, which takes `beside` for it.
+
+    A quarter of what is left: its predecessor is still there while it is copied, and tiles want the rest.
+    """
+    return needed <= (free_bytes(device) - beside) // 4
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that can still be allocated, what PyTorch keeps in reserve on an accelerator included."""
     if device.type == "cpu":

@@ -151,16 +151,19 @@ class TilePlan:
         (top, bottom), (left, right) = self.rows.span(row), self.columns.span(column)
         y, x = self.rows.origins[row], self.columns.origins[column]
         part = output[:, (top - y) * scale : (bottom - y) * scale, (left - x) * scale : (right - x) * scale]
-        vertical, horizontal = _shares(self.rows, row, scale), _shares(self.columns, column, scale)
-        shares = (vertical[:, None] * horizontal[None, :]).to(result.device)
+        vertical, horizontal = (
+            _shares(axis, index, scale, result.device) for axis, index in ((self.rows, row), (self.columns, column))
+        )
+        shares = vertical[:, None] * horizontal[None, :]
         target = result[:, top * scale : bottom * scale, left * scale : right * scale]
         target.addcmul_(part.to(result), shares)
 
 
 @lru_cache(maxsize=256)
-def _shares(axis: Axis, index: int, scale: int) -> Tensor:
+def _shares(axis: Axis, index: int, scale: int, device: torch.device) -> Tensor:
+    """Kept where they are used: a device would be waited for each time they are brought there."""
     with torch.inference_mode(False):
-        return axis.weights(index, scale)
+        return axis.weights(index, scale).to(device)
 
 
 def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry) -> TilePlan:

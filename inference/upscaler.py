@@ -7,22 +7,22 @@ asks its host only for `progress` and `cancelled`.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from spandrel import ImageModelDescriptor, ModelTiling
 from torch import Tensor
 
-from ..arch.layers import reflected_index
-from ..arch.strips import Job, Network, attended
-from . import context, memory
+from . import context, cuda, memory
 from . import precision as precisions
-from .allocator import keep_freed_memory, within
-from .errors import Cancelled, OutOfMemoryError, UpscaleError, is_out_of_memory
+from .allocator import keep_freed_memory
+from .compiling import CHOICES
+from .engine import Engine
+from .errors import Cancelled, OutOfMemoryError, UpscaleError
+from .stream import Stream
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
-from .turns import TURNS
+from .transfers import Copies
 
 log = logging.getLogger(__name__)
 
@@ -37,46 +37,6 @@ class Stats:
 
     tiles_computed: int = 0
     tiles_reused: int = 0
-
-
-@dataclass(eq=False)
-class _Picture:
-    """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills.
-
-    Its tiles join in the order of the plan, so that sums round alike whether or not some were known beforehand:
-    `turns` are those that have not joined, `early` the outputs that wait for their turn. `steps`: see `Upscaler.steps`.
-    """
-
-    source: Tensor
-    padded: Tensor
-    plan: TilePlan
-    result: Tensor
-    steps: int
-    missing: int
-    turns: deque[tuple[int, int]]
-    early: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Tile:
-    """One tile's work; `known` where its result is kept for the next picture."""
-
-    picture: _Picture
-    at: tuple[int, int]
-    input: Tensor
-    known: _Known | None = None
-
-
-@dataclass(eq=False)
-class _Known:
-    """What a tile of the previous picture was given and, once computed, gave; and those that wait for it.
-
-    In memory of their own: a view would keep a whole picture or batch alive until the last of its tiles changes.
-    """
-
-    input: Tensor
-    output: Tensor | None = None
-    followers: list[_Tile] = field(default_factory=list)
 
 
 class Upscaler:
@@ -98,6 +58,11 @@ class Upscaler:
         batch: tiles that go through the network at once; "auto" from the memory.
         seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
         self_ensemble: average over the eight flips and turns: eight times the work for about 0.1 dB.
+        compile: whether batches of tiles go through torch.compile. "off": never. "on": always, on a CPU too, for the
+            first four shapes; a compiler takes from half a minute to many. "auto": on CUDA, VapSR and HiT-SR, once
+            tiles of one shape have been computed for a minute or are known to take that long; and on CUDA, of any
+            network of ours, batches of a shape that comes often are recorded as graphs. Where a compiler or a graph
+            fails, one warning says so, and the network runs as it is.
         progress: called with the tiles done and the tiles known so far, after every batch.
         cancelled: asked before every batch; when it returns True, `Cancelled` is raised. What it raises goes through.
 
@@ -123,10 +88,12 @@ class Upscaler:
         batch: int | str = "auto",
         seamless: str = "none",
         self_ensemble: bool = False,
+        compile: str = "auto",
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         _check_choice("seamless", seamless, SEAMLESS)
+        _check_choice("compile", compile, CHOICES)
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
@@ -141,8 +108,6 @@ class Upscaler:
         self._overlap_known = overlap != "auto" or precisions.is_ours(model.model)
         self.seamless = seamless
         self._seamless_x, self._seamless_y = seamless in ("x", "both"), seamless in ("y", "both")
-        self._self_ensemble = self_ensemble
-        self._done = self._known = 0
         if self.device.type == "cpu":
             keep_freed_memory()
         self.dtype = self._resolve_precision(precision)
@@ -150,12 +115,16 @@ class Upscaler:
             self._network = model.to(self.device)
         else:
             self._network = precisions.cast(model, self.dtype, self.device)
-        self._exact: ImageModelDescriptor | None = None
         self._in_strips = precisions.is_ours(model.model)
+        self._engine = Engine(
+            model, self._network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile
+        )  # fmt: skip
+        self._copies: Copies | None = cuda.Copies(self.device) if self.device.type == "cuda" else None
         self._whole = "auto" if tile == "auto" else "never" if isinstance(tile, int) else "always"
         self._tile = tile if isinstance(tile, int) else memory.auto_tile(model, self.device, self.dtype)
         self._rows: int | None = None  # of a strip, where memory has run out
         self._batch = batch
+        self._auto_batch: tuple[tuple[int, int], int] | None = None  # of the last tile: one shape, one size
 
     def __call__(self, images: Tensor) -> Tensor:
         """Upscale a batch of equally large pictures.
@@ -184,7 +153,7 @@ class Upscaler:
 
         Args:
             images: (C, H, W) float in [0, 1] each, on any device, of any sizes. Asked for as late as possible: no
-                further ahead than one batch of tiles.
+                further ahead than one batch of tiles, and on CUDA one picture, while the last result is on its way.
             keep_on_device: leave the results on `device` instead of the CPU.
             reuse_static: a tile whose input equals the same tile of the previous picture to the bit is not computed
                 again; its result is the previous one's. Keeps the outputs of one picture.
@@ -193,7 +162,7 @@ class Upscaler:
         Raises:
             As `__call__`.
         """
-        return _Stream(self, keep_on_device, reuse_static).run(images)
+        return Stream(self, keep_on_device=keep_on_device, reuse_static=reuse_static).run(images)
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """The tiles in which a picture of this size is computed (without what `seamless` adds); a whole one is one.
@@ -202,9 +171,7 @@ class Upscaler:
         """
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._in_strips and not reuse_static:
-            needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
-            needed = int(needed * memory.holes(self.device))
-            whole = needed <= 0.8 * memory.free_bytes(self.device)
+            whole = self._whole_bytes(height, width) <= 0.8 * memory.free_bytes(self.device)
         if not whole and max(height, width) > self._tile:
             self._measure_overlap()
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
@@ -219,7 +186,14 @@ class Upscaler:
         self._measure_overlap()
         return self._geometry.overlap
 
-    # --- below: for _Stream ---
+    # --- below: for Stream ---
+
+    def _whole_bytes(self, height: int, width: int) -> int:
+        """What a whole picture takes in strips, and 0 where there are none."""
+        if not self._in_strips:
+            return 0
+        needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
+        return int(needed * memory.holes(self.device))
 
     def _measure_overlap(self) -> None:
         """Of an unknown architecture, once tiles are needed: most pictures are no larger than one."""
@@ -234,45 +208,6 @@ class Upscaler:
         if name == "auto":
             return precisions.choose(self._original, self.device)
         return precisions.PRECISIONS[name]
-
-    def _open(self, image: Tensor, result_device: torch.device, reuse_static: bool) -> _Picture:
-        """Check a picture and bring it to the device."""
-        if image.dim() != 3 or image.shape[0] != self.input_channels or min(image.shape) < 1:
-            raise UpscaleError(
-                f"this model takes pictures of the shape ({self.input_channels}, H, W), not {tuple(image.shape)}"
-            )
-        if not image.is_floating_point():
-            raise UpscaleError(f"pictures are floating point numbers in [0, 1], not {image.dtype}")
-        # A copy, because the caller may fill the same memory with the next picture while tiles of this one wait; and
-        # from an accelerator to the CPU not an asynchronous one, which would be read before it has arrived.
-        source = image.to(self.device, torch.float32, non_blocking=self.device.type != "cpu", copy=True)
-        margin_y, margin_x = self._margins()
-        if margin_y:
-            source = source.index_select(1, _wrapped_index(source.shape[1], margin_y, self.device))
-        if margin_x:
-            source = source.index_select(2, _wrapped_index(source.shape[2], margin_x, self.device))
-        return self._lay_out(source, result_device, reuse_static)
-
-    def _lay_out(self, source: Tensor, result_device: torch.device, reuse_static: bool) -> _Picture:
-        plan = self.plan(source.shape[1], source.shape[2], reuse_static=reuse_static)
-        padded = source
-        if plan.padded != tuple(source.shape[1:]):
-            rows, columns = (
-                reflected_index(size, to, self.device) for size, to in zip(source.shape[1:], plan.padded, strict=True)
-            )
-            padded = source.index_select(1, rows).index_select(2, columns)
-        with torch.inference_mode(False):  # a result is the user's: an ordinary tensor, to be changed in place
-            result = torch.zeros(
-                self.output_channels, source.shape[1] * self.scale, source.shape[2] * self.scale, device=result_device
-            )
-        return _Picture(source, padded, plan, result, self._steps(plan), len(plan), deque(plan))
-
-    def _close(self, picture: _Picture) -> Tensor:
-        """The finished picture, without what `seamless` added around it."""
-        margin_y, margin_x = (margin * self.scale for margin in self._margins())
-        result = picture.result.clamp_(0, 1)
-        height, width = result.shape[1:]
-        return result[:, margin_y : height - margin_y, margin_x : width - margin_x]
 
     def _margins(self) -> tuple[int, int]:
         """How far the picture is continued at each side where it is seamless: the overlap, in whole windows."""
@@ -292,99 +227,16 @@ class Upscaler:
             return self._batch
         if self._steps(plan) > len(plan):
             return 1
-        return memory.auto_batch(self._original, self.device, self.dtype, plan.tile)
-
-    def _compute(self, batch: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C', sh, sw) fp32; in fp32 where half precision gave something that is no number."""
-        output = self._run(self._network, batch)
-        if self.dtype == torch.float32 or torch.isfinite(output).all():
-            return output
-        return self._run(self._exact_network(), batch)
-
-    def _exact_network(self) -> ImageModelDescriptor:
-        if self._exact is None:
-            name = str(self.dtype).removeprefix("torch.")
-            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
-            self._exact = precisions.cast(self._original, torch.float32, self.device)
-        return self._exact
-
-    def _run(self, network: ImageModelDescriptor, batch: Tensor) -> Tensor:
-        if not self._self_ensemble:
-            return precisions.run(network, batch)
-        total: Tensor | None = None
-        for turn in TURNS:
-            output = turn.back(precisions.run(network, turn.of(batch)))
-            total = output.clone() if total is None else total.add_(output)
-        assert total is not None
-        return total.div_(len(TURNS))
-
-    def _compute_whole(self, batch: Tensor, results: list[Tensor], report: Callable[[float], None]) -> None:
-        """The same for whole pictures, into `results` (C', sh, sw) on any device, a few rows at a time.
-
-        report: called with the share of the work that is done.
-        """
-        if not self._fill(self._network, batch, results, report):
-            self._fill(self._exact_network(), batch, results, report)
-
-    def _fill(
-        self, network: ImageModelDescriptor, batch: Tensor, results: list[Tensor], report: Callable[[float], None]
-    ) -> bool:
-        """Whether all of it is finite, which is known to be so in fp32."""
-        model = network.model
-        assert isinstance(model, Network)
-        turns = TURNS if self._self_ensemble else TURNS[:1]
-        work = sum(model.work(turn.of(batch).shape[2]) for turn in turns)
-        done = 0
-
-        def tick(rows: int) -> None:
-            nonlocal done
-            self._check_cancelled()
-            report(done / work)
-            done += rows
-
-        half = self.dtype != torch.float32 and network is self._network
-        for turn in turns:
-            picture = turn.of(batch)
-            rows = self._rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
-            at, height = 0, picture.shape[2] * self.scale
-            for part in self._attended(model, picture, Job(rows, tick)):
-                if half and not torch.isfinite(part).all():
-                    return False
-                piece, place = turn.back(part.permute(0, 3, 1, 2)), turn.place(at, part.shape[1], height)
-                for result, of_it in zip(results, piece, strict=True):
-                    if turn is turns[0]:
-                        result[place].copy_(of_it)
-                    else:
-                        result[place].add_(of_it.to(result.device))
-                at += part.shape[1]
-                del part, piece, of_it
-        if len(turns) > 1:
-            for result in results:
-                result.div_(len(turns))
-        return True
-
-    def _attended(self, model: Network, picture: Tensor, job: Job) -> Iterator[Tensor]:
-        """The strips of a picture; on a CPU in about as much memory as they are planned to take."""
-        height, width = picture.shape[2:]
-        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(picture)
-        if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
-            yield from model.strips(picture, job)
-            return
-        check = within(int(planned * memory.KEPT))
-        strips = iter(model.strips(picture, job))
-        while True:
-            with attended(check):
-                part = next(strips, None)
-            if part is None:
-                return
-            yield part
-            del part
+        if self._auto_batch is None or self._auto_batch[0] != plan.tile:
+            self._auto_batch = plan.tile, memory.auto_batch(self._original, self.device, self.dtype, plan.tile)
+        return self._auto_batch[1]
 
     def _shrink(self, batch: int, plan: TilePlan, error: BaseException) -> None:
         """After an out-of-memory error: halve the batch, the strips of a whole picture, or the tile.
 
         Raises when nothing is left to halve.
         """
+        self._engine.passes.drop()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         tile = plan.tile
@@ -411,129 +263,6 @@ class Upscaler:
     def _check_cancelled(self) -> None:
         if self.cancelled is not None and self.cancelled():
             raise Cancelled("the upscaling was cancelled")
-
-    def _report(self, under_way: int = 0) -> None:
-        """under_way: steps of a picture that is not done; where memory runs out they are done again."""
-        if self.progress is not None:
-            self.progress(self._done + under_way, self._known)
-
-
-class _Stream:
-    """One run of `Upscaler.stream`: pictures under way in order, and their tiles that are still to be computed."""
-
-    def __init__(self, upscaler: Upscaler, keep_on_device: bool, reuse_static: bool) -> None:
-        self.upscaler = upscaler
-        self.result_device = upscaler.device if keep_on_device else torch.device("cpu")
-        self.reuse_static = reuse_static
-        self.pictures: deque[_Picture] = deque()
-        self.waiting: deque[_Tile] = deque()  # all of one shape
-        self.previous: dict[tuple[int, int], _Known] = {}
-        self.previous_plan: TilePlan | None = None
-        upscaler._done = upscaler._known = 0
-
-    def run(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
-        for image in images:
-            with torch.inference_mode():
-                picture = self.upscaler._open(image, self.result_device, self.reuse_static)
-                if self.waiting and self.waiting[0].picture.plan.tile != picture.plan.tile:
-                    tile = self.upscaler._tile
-                    while self.waiting:
-                        self._compute_batch()
-                    if self.upscaler._tile != tile:  # memory ran out
-                        picture = self.upscaler._lay_out(picture.source, self.result_device, self.reuse_static)
-                self.pictures.append(picture)
-                self._add_tiles(picture)
-                while self.waiting and len(self.waiting) >= self._batch_size():
-                    self._compute_batch()
-            yield from self._finished()
-        with torch.inference_mode():
-            while self.waiting:
-                self._compute_batch()
-        yield from self._finished()
-
-    def _batch_size(self) -> int:
-        return self.upscaler._batch_size(self.waiting[0].picture.plan)
-
-    def _finished(self) -> Iterator[Tensor]:
-        while self.pictures and self.pictures[0].missing == 0:
-            yield self.upscaler._close(self.pictures.popleft())
-
-    def _add_tiles(self, picture: _Picture) -> None:
-        if picture.plan != self.previous_plan:
-            self.previous, self.previous_plan = {}, picture.plan
-        self.upscaler._known += picture.steps
-        for at in picture.plan:
-            tile = _Tile(picture, at, picture.plan.cut(picture.padded, *at))
-            if self.reuse_static:
-                before = self.previous.get(at)
-                if before is not None and torch.equal(before.input, tile.input):
-                    self.upscaler.stats.tiles_reused += 1
-                    if before.output is None:
-                        before.followers.append(tile)
-                    else:
-                        self._deliver(tile, before.output)
-                    continue
-                tile.known = self.previous[at] = _Known(tile.input.clone())
-            self.waiting.append(tile)
-
-    def _compute_batch(self) -> None:
-        upscaler = self.upscaler
-        upscaler._check_cancelled()
-        size = min(self._batch_size(), len(self.waiting))
-        tiles = [self.waiting[i] for i in range(size)]
-        plan = tiles[0].picture.plan
-        whole = len(plan) == 1 and upscaler._in_strips
-        try:
-            batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
-            if whole:
-                steps = tiles[0].picture.steps  # alone in its batch, if more than one
-                results = [tile.picture.result for tile in tiles]
-                under_way = (lambda share: upscaler._report(int(share * steps))) if steps > 1 else (lambda share: None)
-                upscaler._compute_whole(batch, results, under_way)
-            else:
-                outputs = upscaler._compute(batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            before = upscaler._tile, upscaler._whole
-            upscaler._shrink(size, plan, error)
-            if (upscaler._tile, upscaler._whole) != before:
-                self._start_again()
-            return
-        for index, tile in enumerate(tiles):
-            self.waiting.popleft()
-            upscaler.stats.tiles_computed += 1
-            output = tile.picture.result if whole else outputs[index]
-            self._deliver(tile, output)
-            if tile.known is not None:
-                tile.known.output = output.clone()
-                for follower in tile.known.followers:
-                    self._deliver(follower, tile.known.output)
-                tile.known.followers.clear()
-        upscaler._report()
-
-    def _deliver(self, tile: _Tile, output: Tensor) -> None:
-        picture = tile.picture
-        if output is picture.result:
-            picture.turns.clear()
-        else:
-            picture.early[tile.at] = output
-        while picture.turns and picture.turns[0] in picture.early:
-            at = picture.turns.popleft()
-            picture.plan.join(picture.result, picture.early.pop(at), *at, self.upscaler.scale)
-        picture.missing -= 1
-        self.upscaler._done += picture.steps // len(picture.plan)
-
-    def _start_again(self) -> None:
-        """Lay out every picture that is not finished anew, with the smaller tile."""
-        self.waiting.clear()
-        self.previous, self.previous_plan = {}, None
-        for i, picture in enumerate(self.pictures):
-            if picture.missing:
-                self.upscaler._known -= picture.steps
-                self.upscaler._done -= len(picture.plan) - picture.missing
-                self.pictures[i] = self.upscaler._lay_out(picture.source, self.result_device, self.reuse_static)
-                self._add_tiles(self.pictures[i])
 
 
 # --- arguments ---------------------------------------------------------------------------------------------------
@@ -571,7 +300,3 @@ def _check_size(name: str, value: object, least: int, also: tuple[object, ...]) 
 
 def _with_overlap(geometry: Geometry, overlap: int | str) -> Geometry:
     return geometry if isinstance(overlap, str) else Geometry(geometry.grid, geometry.multiple, overlap)
-
-
-def _wrapped_index(size: int, margin: int, device: torch.device) -> Tensor:
-    return torch.arange(-margin, size + margin, device=device) % size

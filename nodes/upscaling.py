@@ -30,7 +30,8 @@ def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: 
             options = {**options, "precision": loaded}
         elif options["precision"] == "fp32" and loaded != "auto":
             bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
-        upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, **options)
+        # ComfyUI may move weights whenever it likes, and has nodes of its own for compiling.
+        upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, compile="off", **options)
         yield upscaler
     finally:
         upscaler = bare = None
