@@ -60,6 +60,7 @@ class Contender:
     tile: int | str = "auto"
     batch: int | str = "auto"
     to_cpu: bool = False
+    compile: str = "off"
 
 
 @dataclass
@@ -98,6 +99,8 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     if family not in networks.CONFIGS:
         return [*ours, Contender("spandrel", "spandrel"), Contender("ComfyUI's tiles, spandrel's network", "comfyui")]
     others = [Contender(f"{OURS}, plain eager", "eager")]
+    if setup.device_type == "cuda" and family != "HAT":  # which takes a compiler many minutes
+        others += [Contender(f"{OURS}, {name}, compiled", OURS, name, compile="on") for name in ("fp32", *half[:1])]
     if family == "HAT":
         # In half precision only where somebody would run it so: on a CPU ComfyUI and all others compute in fp32.
         on_gpu = half if setup.device_type != "cpu" else []
@@ -143,7 +146,7 @@ def build(contender: Contender, network: Network, setup: Setup) -> Runner:
 def _ours(contender: Contender, network: Network, setup: Setup) -> Runner:
     upscaler = Upscaler(
         networks.ours(network), device=setup.device, precision=contender.precision, tile=contender.tile,
-        batch=contender.batch,
+        batch=contender.batch, compile=contender.compile,
     )  # fmt: skip
 
     def run(images: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ def upscale(
     device: Device = "auto",
     seamless: Annotated[Seamless, typer.Option(help="Axes along which the picture tiles.")] = Seamless.none,
     self_ensemble: SelfEnsemble = False,
-    compile: CompileOption = Compile.auto,
+    compile: CompileOption = Compile.off,
     mean: Mean = None,
     base_window: BaseWindow = None,
     format: Annotated[Format | None, typer.Option(help="Format to write; default: by the name of the target.")] = None,

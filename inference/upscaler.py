@@ -62,7 +62,7 @@ class Upscaler:
             first four shapes; a compiler takes from half a minute to many. "auto": on CUDA, VapSR and HiT-SR, once
             tiles of one shape have been computed for a minute or are known to take that long; and on CUDA, of any
             network of ours, batches of a shape that comes often are recorded as graphs. Where a compiler or a graph
-            fails, one warning says so, and the network runs as it is.
+            fails, one warning says so, and the network runs as it is. "off" until somebody has seen graphs on a GPU.
         progress: called with the tiles done and the tiles known so far, after every batch.
         cancelled: asked before every batch; when it returns True, `Cancelled` is raised. What it raises goes through.
 
@@ -88,7 +88,7 @@ class Upscaler:
         batch: int | str = "auto",
         seamless: str = "none",
         self_ensemble: bool = False,
-        compile: str = "auto",
+        compile: str = "off",
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
@@ -140,6 +140,9 @@ class Upscaler:
         if images.dim() != 4:
             raise UpscaleError(f"a batch of pictures has the shape (N, C, H, W), not {tuple(images.shape)}")
         n, _, height, width = images.shape
+        if n == 1:  # a large picture is not copied once more
+            [only] = self.stream(images)
+            return only[None].contiguous()
         with torch.inference_mode(False):
             result = torch.empty(n, self.output_channels, height * self.scale, width * self.scale)
         for upscaled, place in zip(self.stream(images), result, strict=True):

@@ -74,8 +74,8 @@ def test_twenty_pictures_of_any_size_are_those_of_the_cpu(model, name, tile):
 def test_a_graph_gives_what_the_steps_give(model, name, precision, caplog):
     images = [picture(64, 48, seed=i) for i in range(2 * WORTH + 1)]
     options = {"device": "cuda", "precision": precision, "batch": 2}
-    expected = list(Upscaler(model(name), compile="off", **options).stream(images))
-    upscaler = Upscaler(model(name), **options)
+    expected = list(Upscaler(model(name), **options).stream(images))
+    upscaler = Upscaler(model(name), compile="auto", **options)
     for _ in range(2):
         held_against(list(upscaler.stream(images)), expected, 1e-4 if precision == "fp32" else 2e-2)
     assert upscaler._engine.passes.recorder.shapes() == [(2, 3, 64, 48)], caplog.text
@@ -99,7 +99,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
     thread = threading.Thread(target=allocate)
     thread.start()
     try:
-        upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=1)
+        upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=1, compile="auto")
         for _ in upscaler.stream(picture(40, 40, seed=i) for i in range(WORTH + 2)):
             pass
     finally:
@@ -112,7 +112,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
 @each_family
 def test_a_compiled_network_gives_the_same(model, name, caplog):
     images = [picture(32, 32, seed=i) for i in range(2 * WORTH)]
-    expected = list(Upscaler(model(name), device="cuda", precision="fp32", batch=2, compile="off").stream(images))
+    expected = list(Upscaler(model(name), device="cuda", precision="fp32", batch=2).stream(images))
     upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=2, compile="on")
     held_against(list(upscaler.stream(images)), expected, 1e-3)
     passes = upscaler._engine.passes
@@ -138,7 +138,7 @@ def test_what_fp16_cannot_hold_is_computed_in_fp32(randomised, saved, caplog, ke
 
 def test_nothing_waits_for_the_device_between_tiles(model):
     """PyTorch itself says where it does."""
-    upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp16", tile=96, batch=2, compile="off")
+    upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp16", tile=96, batch=2)
     image = picture(300, 300).cuda()
     list(upscaler.stream([image] * 3, keep_on_device=True))
     torch.cuda.set_sync_debug_mode("error")
@@ -150,7 +150,7 @@ def test_nothing_waits_for_the_device_between_tiles(model):
 
 
 def test_memory_is_flat_in_the_number_of_pictures(model):
-    upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp32", tile=96)
+    upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp32", tile=96, compile="auto")
     peaks = []
     for count in (6, 30):
         torch.cuda.reset_peak_memory_stats()
