@@ -105,7 +105,8 @@ class Engine:
             for turn in turns:
                 picture = turn.of(batch)
                 height = picture.shape[2] * self._original.scale
-                at, step = 0, rows or memory.strip_rows(self._original.model, picture.shape[3], self.device)
+                sides = picture.shape[2], picture.shape[3]
+                at, step = 0, rows or memory.fitting_rows(self._original.model, *sides, self.device, self.dtype)
                 put = _put if turn is turns[0] else _add
                 for part in self._attended(network, picture, Job(step, report)):
                     if check and not torch.isfinite(part).all():

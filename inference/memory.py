@@ -132,6 +132,19 @@ def whole_bytes(
     return _hitsr_bytes(model, height, width, rows)
 
 
+def fitting_rows(model: nn.Module, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
+    """`strip_rows`, halved as often as it takes to fit into the memory that is free: flatter strips are only slower."""
+    rows = strip_rows(model, width, device)
+    while rows > LEAST_ROWS and not fits(whole_bytes(model, height, width, device, dtype, rows), device):
+        rows = max(rows // 2, LEAST_ROWS)
+    return rows
+
+
+def fits(planned: int, device: torch.device) -> bool:
+    """Whether there is memory for a whole picture that is planned to take so many bytes."""
+    return planned * holes(device) <= 0.8 * free_bytes(device)
+
+
 KEPT = 1.2
 """Times the plan that a process on a CPU may grow by before freed memory is given back: it is kept (see allocator.py),
 and strips of many sizes leave holes in it."""

@@ -174,7 +174,7 @@ class Upscaler:
         """
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._in_strips and not reuse_static:
-            whole = self._whole_bytes(height, width) <= 0.8 * memory.free_bytes(self.device)
+            whole = memory.fits(self._whole_bytes(height, width), self.device)
         if not whole and max(height, width) > self._tile:
             self._measure_overlap()
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
@@ -192,11 +192,11 @@ class Upscaler:
     # --- below: for Stream ---
 
     def _whole_bytes(self, height: int, width: int) -> int:
-        """What a whole picture takes in strips, and 0 where there are none."""
+        """What a whole picture is planned to take in strips, and 0 where there are none."""
         if not self._in_strips:
             return 0
-        needed = memory.whole_bytes(self._original.model, height, width, self.device, self.dtype)
-        return int(needed * memory.holes(self.device))
+        model, where = self._original.model, (self.device, self.dtype)
+        return memory.whole_bytes(model, height, width, *where, memory.fitting_rows(model, height, width, *where))
 
     def _measure_overlap(self) -> None:
         """Of an unknown architecture, once tiles are needed: most pictures are no larger than one."""
@@ -248,7 +248,7 @@ class Upscaler:
             log.warning("Out of memory with %d tiles at once; going on with %d.", batch, self._batch)
             return
         if len(plan) == 1 and self._in_strips:
-            rows = min(self._rows or memory.strip_rows(self._original.model, tile[1], self.device), tile[0])
+            rows = min(self._rows or memory.fitting_rows(self._original.model, *tile, self.device, self.dtype), tile[0])
             if rows > memory.LEAST_ROWS:
                 self._rows = max(rows // 2, memory.LEAST_ROWS)
                 log.warning("Out of memory with strips of %d rows; going on with %d.", rows, self._rows)

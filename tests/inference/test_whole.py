@@ -95,6 +95,24 @@ def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatc
     assert len(upscaler.plan(150, 120)) == 1
 
 
+@pytest.mark.parametrize("name", ["HAT", "VapSR"])  # what HiT-SR keeps does not depend on them
+def test_strips_are_as_flat_as_the_free_memory_asks_for(model, monkeypatch, name):
+    upscaler = Upscaler(model(name), device="cpu", precision="fp32")
+    network, where = upscaler._original.model, (upscaler.device, torch.float32)
+    monkeypatch.setattr(upscaler, "_tile", 48)
+    highest = memory.strip_rows(network, 100, upscaler.device)
+    assert highest > 256
+    assert memory.fitting_rows(network, 3000, 100, *where) == highest
+    flat = memory.whole_bytes(network, 3000, 100, *where, 16)
+    assert flat < 0.9 * memory.whole_bytes(network, 3000, 100, *where, highest)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.3 * memory.holes(device) * flat))
+    assert 16 <= memory.fitting_rows(network, 3000, 100, *where) < highest
+    assert len(upscaler.plan(3000, 100)) == 1
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * memory.holes(device) * flat))
+    assert memory.fitting_rows(network, 3000, 100, *where) == 16
+    assert len(upscaler.plan(3000, 100)) > 1
+
+
 @each_family
 def test_progress_grows_with_the_strips_and_ends_with_all(model, thin_strips, name):
     seen: list[tuple[int, int]] = []

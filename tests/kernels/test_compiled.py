@@ -78,3 +78,32 @@ def test_the_environment_can_switch_kernels_off() -> None:
 
 def test_there_is_no_kernel_without_its_source() -> None:
     assert library("there is no such file") is None
+
+
+EQUAL = """
+import torch
+from supertile.arch import HAT, HATConfig, VapSR, VapSRConfig
+from supertile.kernels import attention, normalise, vab
+print(torch.backends.cpu.get_cpu_capability())
+torch.manual_seed(0)
+hat = HAT(HATConfig(scale=1, embed_dim=36, depths=(2,), num_heads=(3,), window_size=8, overlap_window=12)).eval()
+vapsr = VapSR(VapSRConfig(scale=2, num_blocks=2)).eval()
+image = torch.rand(1, 3, 19, 41)
+with torch.no_grad():
+    with_kernels = [network(image) for network in (hat, vapsr)]
+    print(attention.available(image), vab.exists(64, 48, torch.float32))
+    for kernel in (attention, normalise, vab):
+        kernel._functions = lambda: None
+    without = [network(image) for network in (hat, vapsr)]
+print(max((a - b).abs().max().item() for a, b in zip(with_kernels, without)))
+"""
+
+
+@needs_kernel
+def test_kernels_for_older_processors_compute_the_same(tmp_path: Path) -> None:
+    """PyTorch can be told that a processor with AVX-512 has AVX2 only."""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "XDG_CACHE_HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", EQUAL], env=environment, capture_output=True, text=True, check=True)
+    level, there, off = ran.stdout.splitlines()
+    assert (level, there) == ("AVX2", "True True")
+    assert 0 < float(off) < 1e-5
