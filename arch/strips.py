@@ -80,8 +80,10 @@ class _Calls:
         return self
 
     def __next__(self) -> Tensor:
+        check = getattr(_attention, "check", _nothing)
+        check()  # at the way up to the first of a chain of steps,
         part = self._following()
-        getattr(_attention, "check", _nothing)()
+        check()  # and at the way back, after each of them
         return part
 
 

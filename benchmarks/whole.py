@@ -107,7 +107,7 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, at = time.perf_counter(), 0
         planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
-        check = within(int(planned * memory.KEPT))
+        check = within(planned)
         with attended(check):
             for part in model.model.strips(picture, Job(rows)):
                 result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)

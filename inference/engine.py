@@ -127,7 +127,7 @@ class Engine:
         if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
             yield from model.strips(picture, job)
             return
-        check = within(int(planned * memory.KEPT))
+        check = within(planned)
         strips = iter(model.strips(picture, job))
         while True:
             with attended(check):

@@ -145,18 +145,13 @@ def fits(planned: int, device: torch.device) -> bool:
     return planned * holes(device) <= 0.8 * free_bytes(device)
 
 
-KEPT = 1.2
-"""Times the plan that a process on a CPU may grow by before freed memory is given back: it is kept (see allocator.py),
-and strips of many sizes leave holes in it."""
-
-
 SMALL = 256 << 20
 """Bytes of a plan of which nobody needs to care what holes make of it."""
 
 
 def holes(device: torch.device) -> float:
-    """How much more memory is resident than tensors are alive, at most."""
-    return 1.1 if device.type != "cpu" else 1.75
+    """How much more memory is resident than tensors are alive, at most: on a CPU freed memory is kept."""
+    return 1.1 if device.type != "cpu" else 1.9
 
 
 def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int) -> int:
