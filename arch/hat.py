@@ -424,6 +424,7 @@ class OCAB(Heads):
     def __init__(self, c: HATConfig, num_heads: int) -> None:
         super().__init__(c.embed_dim, num_heads, c.qkv_bias, c.qk_scale)
         self.window_size, self.overlap_window = c.window_size, c.overlap_window
+        self.halo = (c.overlap_window - c.window_size) // 2
         rows = (c.window_size + c.overlap_window - 1) ** 2
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
         self.norm1 = nn.LayerNorm(c.embed_dim)
@@ -438,7 +439,7 @@ class OCAB(Heads):
 
     def forward(self, x: Tensor, job: Job) -> Strips:
         """(B, H, W, C) with sides that are multiples of the window."""
-        height, halo = x.shape[1], (self.overlap_window - self.window_size) // 2
+        height, halo = x.shape[1], self.halo
         qkv_weight, qkv_bias, _ = self.projections()
         third = qkv_weight.shape[0] // 3
         rows = torch.empty(0)  # projected, up to `done`: from `halo` above a strip to `halo` below it
@@ -490,7 +491,7 @@ class OCAB(Heads):
 
     def _with_zeros(self, kv: Tensor, above: int, rows: int) -> Tensor:
         """Keys and values of `rows` rows, with zeros beyond the picture; (B, rows + 2 halo, W + 2 halo, 2 C)."""
-        halo = (self.overlap_window - self.window_size) // 2
+        halo = self.halo
         return F.pad(kv, (0, 0, halo, halo, halo - above, above + rows + halo - kv.shape[1]))
 
     def _attended_on_cuda(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
@@ -498,12 +499,11 @@ class OCAB(Heads):
         from ..kernels.cuda import attention as cuda
 
         w, o = self.window_size, self.overlap_window
-        halo = (o - w) // 2
         _, _, proj_weight = self.projections()
         k, v = kv.chunk(2, dim=-1)
         out = cuda.window_attention(
             q, k, v, heads=self.num_heads, window=(w, w), around=(o, o), bias=self.bias(proj_weight.dtype),
-            scale=self.scale, precision=choice.precision_of_products(), first_around=(above - halo, -halo),
+            scale=self.scale, precision=choice.precision_of_products(), first_around=(above - self.halo, -self.halo),
             zeros_beyond=True,
         )  # fmt: skip
         return linear(out, proj_weight, self.proj.bias)
@@ -511,7 +511,6 @@ class OCAB(Heads):
     def _attended_by_windows(self, q: Tensor, kv: Tensor) -> Tensor:
         """The same by PyTorch's attention, of windows that are cut out; kv with its zeros."""
         w, o = self.window_size, self.overlap_window
-        halo = (o - w) // 2
         _, _, proj_weight = self.projections()
         bias = self.bias(proj_weight.dtype)
         y = torch.empty((*q.shape[:3], proj_weight.shape[0]), dtype=proj_weight.dtype, device=q.device)
@@ -520,7 +519,9 @@ class OCAB(Heads):
         for row in range(0, rows, step):
             strip = y[:, row * w : (row + step) * w]
             queries = windows_of(q[:, row * w : (row + step) * w], (w, w)).unflatten(-1, (self.num_heads, -1))
-            around = kv[:, row * w : (row + step) * w + 2 * halo].unfold(1, o, w).unfold(2, o, w)  # (B,nh,nw,2C,o,o)
+            around = (
+                kv[:, row * w : (row + step) * w + 2 * self.halo].unfold(1, o, w).unfold(2, o, w)
+            )  # (B,nh,nw,2C,o,o)
             around = around.permute(0, 1, 2, 4, 5, 3).reshape(-1, o * o, kv.shape[-1])
             keys, values = around.unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
             out = attention(queries.transpose(1, 2), keys, values, bias, self.scale)

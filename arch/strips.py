@@ -336,8 +336,16 @@ def _convolved(x: Tensor, conv: nn.Conv2d, factors: _Rows | None, rim: int = 0) 
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:
-    """Whether it is one of those that there is a kernel for: 5x5, each channel for itself."""
-    return conv.kernel_size == (5, 5) and conv.groups == conv.in_channels == conv.out_channels and conv.bias is not None
+    """Whether it is one of those that there is a kernel for: 5x5, each channel for itself, and of the same size."""
+    dilation = int(conv.dilation[0])
+    return (
+        conv.bias is not None
+        and conv.kernel_size == (5, 5)
+        and conv.groups == conv.in_channels == conv.out_channels
+        and conv.stride == (1, 1)
+        and conv.dilation == (dilation, dilation)
+        and conv.padding == (2 * dilation, 2 * dilation)
+    )
 
 
 def product(fresh: Tensor, other: Tensor) -> Tensor:

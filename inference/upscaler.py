@@ -112,13 +112,10 @@ class Upscaler:
             keep_freed_memory()
         self.dtype = self._resolve_precision(precision)
         if self.dtype == torch.float32:
-            self._network = model.to(self.device)
+            network = model.to(self.device)
         else:
-            self._network = precisions.cast(model, self.dtype, self.device)
-        self._in_strips = precisions.is_ours(model.model)
-        self._engine = Engine(
-            model, self._network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile
-        )  # fmt: skip
+            network = precisions.cast(model, self.dtype, self.device)
+        self._engine = Engine(model, network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile)
         self._copies: Copies | None = cuda.Copies(self.device) if self.device.type == "cuda" else None
         self._whole = "auto" if tile == "auto" else "never" if isinstance(tile, int) else "always"
         self._tile = tile if isinstance(tile, int) else memory.auto_tile(model, self.device, self.dtype)
@@ -173,7 +170,7 @@ class Upscaler:
         reuse_static: as in `stream`. Then "auto" means tiles, since of a whole picture nothing can be reused.
         """
         whole = self._whole == "always" or self._whole_only
-        if self._whole == "auto" and self._in_strips and not reuse_static:
+        if self._whole == "auto" and self._engine.in_strips and not reuse_static:
             whole = memory.fits(self._whole_bytes(height, width), self.device)
         if not whole and max(height, width) > self._tile:
             self._measure_overlap()
@@ -193,7 +190,7 @@ class Upscaler:
 
     def _whole_bytes(self, height: int, width: int) -> int:
         """What a whole picture is planned to take in strips, and 0 where there are none."""
-        if not self._in_strips:
+        if not self._engine.in_strips:
             return 0
         model, where = self._original.model, (self.device, self.dtype)
         return memory.whole_bytes(model, height, width, *where, memory.fitting_rows(model, height, width, *where))
@@ -223,7 +220,7 @@ class Upscaler:
 
     def _steps(self, plan: TilePlan) -> int:
         """STEPS for a picture that is computed whole although a tile would be smaller, else its tiles."""
-        return STEPS if len(plan) == 1 and self._in_strips and max(plan.tile) > self._tile else len(plan)
+        return STEPS if len(plan) == 1 and self._engine.in_strips and max(plan.tile) > self._tile else len(plan)
 
     def _batch_size(self, plan: TilePlan) -> int:
         if isinstance(self._batch, int):
@@ -247,7 +244,7 @@ class Upscaler:
             self._batch = batch // 2
             log.warning("Out of memory with %d tiles at once; going on with %d.", batch, self._batch)
             return
-        if len(plan) == 1 and self._in_strips:
+        if len(plan) == 1 and self._engine.in_strips:
             rows = min(self._rows or memory.fitting_rows(self._original.model, *tile, self.device, self.dtype), tile[0])
             if rows > memory.LEAST_ROWS:
                 self._rows = max(rows // 2, memory.LEAST_ROWS)

@@ -258,14 +258,14 @@ INLINE lanes depthwise_one(const int64_t step, const float* const* from, int64_t
   return sum;
 }
 
-// Columns x to stop of a row, LANES channels; from: the rows of its taps, from the rim on. gate: what to multiply with,
-// or NULL; gate and out: where column x is, and how far the next.
-INLINE void depthwise_row(const int64_t step, const float* const* from, int64_t x, int64_t stop, const float* weight,
+// Some columns of a row, LANES channels; from: the rows of its taps, from the rim on. gate: what to multiply with, or
+// NULL; gate and out: where the first column is, and how far the next.
+INLINE void depthwise_row(const int64_t step, const float* const* from, int64_t columns, const float* weight,
                           const float* bias, const float* gate, int64_t gate_pixel, float* out, int64_t out_pixel) {
-  const int64_t together = OUTS * step, columns = stop - x;
+  const int64_t together = OUTS * step;
   if (columns < together) {
     for (int64_t i = 0; i < columns; i++) {
-      lanes y = depthwise_one(step, from, x + i, weight, bias);
+      lanes y = depthwise_one(step, from, i, weight, bias);
       if (gate) y *= load(gate + i * gate_pixel);
       store(out + i * out_pixel, y);
     }
@@ -275,7 +275,7 @@ INLINE void depthwise_row(const int64_t step, const float* const* from, int64_t 
     const int64_t at = first + together <= columns ? first : columns - together;
     for (int64_t phase = at; phase < at + step; phase++) {
       lanes sum[OUTS];
-      depthwise_outs(step, from, x + phase, weight, bias, sum);
+      depthwise_outs(step, from, phase, weight, bias, sum);
 #pragma GCC unroll 8
       for (int i = 0; i < OUTS; i++) {
         const int64_t j = phase + i * step;
@@ -341,7 +341,7 @@ static void look_near(const part* m, int64_t y, int64_t left, int64_t right) {
     const float* rows[TAPS];
     rows_around(m, m->r.p, y, 1, left, c / LANES, rows);
     float* d = row_of(m->r.d, y) + (c / LANES * (s->width + 2 * FAR) + left + FAR) * LANES;
-    depthwise_row(1, rows, 0, right - left, taps(m->w->near, c), m->w->near_bias + c, NULL, 0, d, LANES);
+    depthwise_row(1, rows, right - left, taps(m->w->near, c), m->w->near_bias + c, NULL, 0, d, LANES);
   }
 }
 
@@ -356,7 +356,7 @@ static void look_far(const part* m, int64_t y, int64_t left, int64_t right, floa
   for (int64_t c = 0; c < a; c += LANES) {
     const float* rows[TAPS];
     rows_around(m, m->r.d, y, FAR / NEAR, left, c / LANES, rows);
-    depthwise_row(FAR / NEAR, rows, 0, columns, taps(m->w->far, c), m->w->far_bias + c, t + c, a, gated + c, a);
+    depthwise_row(FAR / NEAR, rows, columns, taps(m->w->far, c), m->w->far_bias + c, t + c, a, gated + c, a);
   }
   map(s->half, gated, columns, a, m->w->project, f, m->w->project_bias, back, f, LANES, scratch);
   for (int64_t i = 0; i < columns; i++) {

@@ -149,7 +149,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
     in_strips_of(64, monkeypatch)
     monkeypatch.setattr(upscaler, "_tile", 64)
     expected = upscaler(picture(200, 40))
-    network = type(upscaler._network.model)
+    network = type(upscaler._engine._network.model)
     whole, heights = network.strips, []
 
     def strips(self, image: Tensor, job: Job):
@@ -170,7 +170,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
 def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypatch, thin_strips, name):
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="bf16")
     exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(picture(40, 24))
-    half, whole = upscaler._network.model, type(upscaler._network.model).strips
+    half, whole = upscaler._engine._network.model, type(upscaler._engine._network.model).strips
 
     def strips(self, image: Tensor, job: Job):
         found = whole(self, image, job)
