@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import attention as kernel
-from ..kernels import choice
+from ..kernels import choice, mlp
+from ..kernels.bands import Rows
 from .layers import (
     Constants,
     conv2d,
@@ -304,9 +305,18 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
+        self.constants = Constants()
 
-    def forward(self, n: Tensor) -> Tensor:
-        return linear(F.gelu(linear(n, self.fc1.weight, self.fc1.bias)), self.fc2.weight, self.fc2.bias)
+    def add_to(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """x + MLP(norm(x)); (B, H, W, C) fp32."""
+        layers = mlp.Layers(self.fc1, self.fc2, before=norm)
+        if mlp.available(layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: mlp.packed(layers))
+            y = Rows(weights, x.shape[1])(x)
+            assert y is not None
+            return y
+        n = layer_norm(x, norm, dtype=self.fc1.weight.dtype)
+        return x + linear(F.gelu(linear(n, self.fc1.weight, self.fc1.bias)), self.fc2.weight, self.fc2.bias)
 
 
 class ChannelGate(nn.Module):
@@ -408,7 +418,7 @@ class HAB(nn.Module):
             y = torch.addcmul(part, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
             y = self.attn.add_to(y, n, self.shift, start, height)
             del n
-            return y + self.mlp(layer_norm(y, self.norm2, dtype=self.mlp.fc1.weight.dtype))
+            return self.mlp.add_to(y, self.norm2)
 
         bounds = bounds_of(height, job.rows, self.shift, self.attn.window_size)
         return joined(Strips(height, starmap(strip, pairwise(bounds))), job, into)
@@ -459,7 +469,7 @@ class OCAB(Heads):
             y = x[:, start:stop] + self._attended(q[:, start - first : stop - first], kv, start - first)
             rows = rows[:, max(stop - halo - first, 0) :].clone() if stop < height else torch.empty(0)
             del q, kv
-            return y + self.mlp(layer_norm(y, self.norm2, dtype=self.mlp.fc1.weight.dtype))
+            return self.mlp.add_to(y, self.norm2)
 
         bounds = bounds_of(height, job.rows, multiple=self.window_size)
         return Strips(height, starmap(strip, pairwise(bounds)))

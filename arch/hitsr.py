@@ -28,7 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import choice
+from ..kernels import bands, choice, correlation, dual_features, mlp, ngrams
+from ..kernels.compiled import weights_of
 from .layers import (
     Constants,
     default_mean,
@@ -142,7 +143,12 @@ class DualFeatureExtraction(nn.Module):
         """
         first, _, middle, _, last = self.conv
         assert isinstance(first, nn.Conv2d)
+        assert isinstance(middle, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)
+        layers = dual_features.Layers(first, middle, last, self.linear)
+        if dual_features.available(layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.packed(layers))
+            return mirrored(x, height).through(bands.Rows(weights, height, width))
         weight, bias = self.constants.get(
             "both branches",
             (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
@@ -171,6 +177,7 @@ class PositionMLP(nn.Module):
         self.pos1 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pos2 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pos3 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, num_heads))
+        self.layers = [layer for layer in self.modules() if layer._parameters]
 
     def forward(self, positions: Tensor) -> Tensor:
         """(n, 2) -> (n, heads), in fp32 whatever the precision: offsets reach 63, and the norm is over few channels."""
@@ -209,17 +216,38 @@ class Correlation(nn.Module):
         pair = 1 if self.ngram_window_partition is None else 2
         return self.window[0] * pair, self.window[1] * pair
 
-    def forward(self, x: Strips, width: int) -> Strips:
-        """`width` is that of `x`."""
+    def forward(self, x: Strips, width: int, norm: nn.LayerNorm) -> Strips:
+        """x + norm(SCC(x)); `width` is that of `x`."""
         down, across = self.padding_multiple
+        x, shortcut = x.twice()
         qv = grouped(self.qv(x, round_up(x.height, down), round_up(width, across)), self.window[0])
-        windows = qv.map(torch.Tensor.float)
+        qv = qv.map(torch.Tensor.float)
+        windows = correlation.Windows(self.window, self.patch, self.proj.out_features, self.num_heads)
+        layers = correlation.Layers(self.spatial_linear, self.proj, norm)
+        if correlation.available(windows, layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: correlation.packed(windows, layers))
+            bias = self.position_table() if correlation.by_table(windows) else self.position_bias()
+            return together(
+                self.heard(qv), shortcut, lambda part, of_x: correlation.correlated(part, of_x, bias, weights)
+            )
         if self.ngram_window_partition is None:
-            y = windows.map(lambda part: self.correlated(part, None))
+            y = qv.map(lambda part: self.correlated(part, None))
         else:
-            context = self.ngram_window_partition.ngram_context
-            y = Strips(windows.height, starmap(self.correlated, context(windows)))
-        return cropped(y, x.height).map(lambda part: part[:, :, :width] + self.proj.bias.float())
+            y = Strips(qv.height, starmap(self.correlated, self.ngram_window_partition.ngram_context(qv)))
+        y = cropped(y, x.height).map(lambda part: part[:, :, :width] + self.proj.bias.float())
+        return together(y, shortcut, partial(added, norm=norm))
+
+    def heard(self, qv: Strips) -> Strips:
+        """Whole windows with what they hear from others added to them."""
+        if self.ngram_window_partition is None:
+            return qv
+
+        def add(part: Tensor, context: Tensor) -> Tensor:
+            grid = grid_of_windows(part, self.window)
+            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # nobody else reads it
+            return part
+
+        return Strips(qv.height, starmap(add, self.ngram_window_partition.ngram_context(qv)))
 
     def correlated(self, qv: Tensor, context: Tensor | None) -> Tensor:
         """Whole windows, (B, h, W, C), each with what it hears from others, (B h' W', C) -> (B, h, W, C)."""
@@ -281,11 +309,14 @@ class Correlation(nn.Module):
         out = torch.bmm(v.reshape(self.num_heads, -1, v.shape[-1]), self.position_bias())  # (heads, N d, L)
         return out.unflatten(1, (n, -1)).transpose(0, 1).reshape(n, half, -1)
 
+    def position_table(self) -> Tensor:
+        """The position bias by the distance of query and patch: (heads, 2h - rh, 2w - rw) fp32."""
+        return self.constants.get("table", weights_of(*self.pos.layers), self._filtered_table)
+
     def position_bias(self) -> Tensor:
         """P transposed: (heads, L', L) fp32."""
         (h, w), (rh, rw) = self.window, self.patch
-        sources = tuple(self.pos.parameters())
-        table = self.constants.get("table", sources, self._filtered_table)
+        sources, table = weights_of(*self.pos.layers), self.position_table()
         if self.num_heads * (h * w) ** 2 // (rh * rw) * 4 > LARGEST_KEPT_BIAS:
             return self._lay_out(table)
         return self.constants.get("bias", sources, lambda: self._lay_out(table))
@@ -323,13 +354,31 @@ class NGramAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 4, D) -> (n, D)."""
-        at = torch.arange(2, device=x.device)
+        q, k, v = _fp32_linear(x, self.qkv).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()[None])
+        return _fp32_linear(out.mean(2).flatten(1), self.proj)
+
+    def bias(self) -> Tensor:
+        """(heads, 4, 4)"""
+        at = torch.arange(2, device=self.relative_position_bias_table.device)
         d = at[:, None] - at[None, :] + 1
         index = (d[:, None, :, None] * 3 + d[None, :, None, :]).reshape(4, 4)
-        bias = self.relative_position_bias_table.float()[index].permute(2, 0, 1)[None]
-        q, k, v = _fp32_linear(x, self.qkv).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return _fp32_linear(out.mean(2).flatten(1), self.proj)
+        return self.relative_position_bias_table.float()[index].permute(2, 0, 1)
+
+    def of_grid(self, x: Tensor) -> Tensor:
+        """(B, rows + 2, columns + 2, D), windows with their neighbours around the border -> (B, rows, columns, 2 D).
+
+        Bigrams with the windows to the lower right, and with those to the upper left.
+        """
+        if ngrams.available(x, self.relative_position_bias_table):
+            said = ngrams.bigrams(_fp32_linear(x, self.qkv), self.bias(), self.num_heads)
+            return _fp32_linear(said, self.proj).flatten(3)
+        return torch.cat([self._bigrams(x[:, 1:, 1:]), self._bigrams(x[:, :-1, :-1])], dim=-1)
+
+    def _bigrams(self, x: Tensor) -> Tensor:
+        """(B, rows + 1, columns + 1, D) -> (B, rows, columns, D)."""
+        four = torch.stack([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], dim=3)
+        return self(four.flatten(0, 2)).view(*four.shape[:3], -1)
 
 
 class NGramContext(nn.Module):
@@ -342,29 +391,39 @@ class NGramContext(nn.Module):
         self.merge = nn.Conv2d(dim, dim, 1)
 
     def forward(self, windows: Strips) -> Iterator[tuple[Tensor, Tensor]]:
-        """Strips (B, h, W, C) of whole windows -> each with (windows, C), as soon as the windows below are known."""
-        held: list[Tensor] = []
-        unigrams = above = torch.empty(0)
+        """Strips (B, h, W, C) of whole windows -> the same windows, with (windows, C) that they hear.
+
+        The last windows of a strip wait for those below. What waits here is nobody else's, nor is what is given.
+        """
+        below, seen = self.unigram_embed.kernel_size[0], 0
+        waiting: list[Tensor] = []  # windows; their unigrams are the last of `above`
+        ready: list[tuple[Tensor, Tensor]] = []
+        above, known = torch.empty(0), torch.empty(0)
         for part in windows:
+            seen += part.shape[1]
             found = self._unigrams(part)
-            if held:
-                heard = [self._heard(above, unigrams, found[:, :1])]
-                above, unigrams = unigrams, found
-                held.append(part)
-                del part
-                yield held.pop(0), heard.pop()
+            if waiting:
+                ready.append((waiting.pop(), self._heard(above, known, found[:, :1])))
+                above = known
+            if seen == windows.height:  # at the lower border the window above is heard once more
+                mirror = found[:, -2:-1] if found.shape[1] > 1 else above
+                ready.append((part, self._heard(above, found, mirror)))
             else:
-                unigrams = found
-                held.append(part)
-                del part
-        # At the lower border the window above is heard once more.
-        below = unigrams[:, -2:-1] if unigrams.shape[1] > 1 else above[:, -1:]
-        yield held.pop(), self._heard(above, unigrams, below)
+                waiting.append(part[:, -below:].clone())
+                if found.shape[1] > 1:
+                    ready.append((part[:, :-below], self._heard(above, found[:, :-1], found[:, -1:])))
+                    above = found[:, -2:-1]
+                known = found[:, -1:]
+            del part
+            while ready:
+                yield ready.pop(0)
 
     def _unigrams(self, part: Tensor) -> Tensor:
         """(B, h, W, C) of whole windows -> (B, rows of windows, columns, C/2)."""
         height, width = self.unigram_embed.kernel_size
         assert self.unigram_embed.bias is not None
+        if ngrams.available(part, *weights_of(self.unigram_embed)):
+            return ngrams.unigrams(part, self.unigram_embed.weight, self.unigram_embed.bias)
         windows = windows_of(part, (height, width))
         kernel = self.unigram_embed.weight.float().reshape(2, -1)
         pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
@@ -380,14 +439,9 @@ class NGramContext(nn.Module):
             above = unigrams[:, 1:2] if unigrams.shape[1] > 1 else below
         both = torch.cat([above[:, -1:], unigrams, below], 1)
         both = torch.cat([both[:, :, 1:2], both, both[:, :, -2:-1]], 2)
-        heard = torch.cat([self._bigrams(both[:, 1:, 1:]), self._bigrams(both[:, :-1, :-1])], dim=-1)
+        heard = self.ngram_attn.of_grid(both).flatten(0, 2)
         assert self.merge.bias is not None
         return F.linear(heard, self.merge.weight.float()[:, :, 0, 0], self.merge.bias.float())
-
-    def _bigrams(self, x: Tensor) -> Tensor:
-        """(B, rows + 1, columns + 1, D) -> (B rows columns, D)."""
-        four = torch.stack([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], dim=3)
-        return self.ngram_attn(four.flatten(0, 2))
 
 
 class NGramWindows(nn.Module):
@@ -406,8 +460,14 @@ class DepthwiseConv(nn.Module):
         super().__init__()
         self.depthwise_conv = nn.Sequential(nn.Conv2d(dim, dim, 5, padding=2, groups=dim), nn.GELU())
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        conv = self.depthwise_conv[0]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
+
     def forward(self, x: Strips) -> Strips:
-        return convolved(x, self.depthwise_conv[0]).map(F.gelu)
+        return convolved(x, self.conv).map(F.gelu)
 
 
 class Mlp(nn.Module):
@@ -436,10 +496,17 @@ class HierarchicalBlock(nn.Module):
         self.correlation = Correlation(c, num_heads, block)
         self.norm2 = nn.LayerNorm(c.embed_dim)
         self.mlp = Mlp(c.embed_dim, c.mlp_dim, depthwise=c.variant == "SRF")
+        self.constants = Constants()
 
     def forward(self, x: Strips, width: int) -> Strips:
-        x, shortcut = x.twice()
-        x = together(self.correlation(x, width), shortcut, partial(added, norm=self.norm1))
+        x = self.correlation(x, width, self.norm1)
+        around = self.mlp.dwconv
+        layers = mlp.Layers(
+            self.mlp.fc1, self.mlp.fc2, depthwise=None if around is None else around.conv, after=self.norm2
+        )
+        if mlp.available(layers):
+            weights = self.constants.get("mlp", layers.weights(), lambda: mlp.packed(layers))
+            return x.through(bands.Rows(weights, x.height))
         x, shortcut = x.twice()
         return together(self.mlp(x), shortcut, partial(added, norm=self.norm2))
 
@@ -536,6 +603,22 @@ class HiTSR(Network):
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.mean = c.mean or default_mean(c.in_channels)
         self.constants = Constants()
+
+    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
+        """What a block's kernels keep of a picture of this width, with maps in `dtype`; None where there are none."""
+        c = self.config
+        windows = [
+            correlation.Windows(c.window(block), c.patch(block), c.embed_dim, heads)
+            for depth, heads in zip(c.depths, c.num_heads, strict=True)
+            for block in range(depth)
+        ]
+        if device.type != "cpu" or not all(map(correlation.exists, windows)):
+            return None
+        branches, hidden = (c.embed_dim // 5, c.embed_dim), (c.mlp_dim, c.embed_dim)
+        if not dual_features.exists(*branches, dtype) or not mlp.exists(*hidden, dtype):
+            return None
+        around = mlp.bytes_kept(*hidden, width) if c.variant == "SRF" else 0
+        return around + dual_features.bytes_kept(*branches, width)
 
     def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config

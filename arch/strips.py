@@ -224,9 +224,19 @@ def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
 
 
 def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
-    """`step` on the same rows of two pictures, in the strips of the one that comes later."""
-    rows = _Rows(other)
-    return leading.map(lambda part: step(part, rows.take(part.shape[1])))
+    """`step` on the same rows of two pictures, in the strips of the one that comes later.
+
+    That one may go on below the other: its last strip has more rows than there are, and further ones are left out.
+    """
+    rows, left = _Rows(other), other.height
+
+    def both(part: Tensor) -> Tensor | None:
+        nonlocal left
+        taken = min(part.shape[1], left)
+        left -= taken
+        return step(part, rows.take(taken)) if taken else None
+
+    return Strips(other.height, iter(leading)).through(both)
 
 
 def grouped(x: Strips, multiple: int) -> Strips:

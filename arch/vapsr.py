@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import bands
 from ..kernels import vab as kernel
 from .layers import Constants, layer_norm, linear, to_features
 from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
@@ -73,8 +74,8 @@ class VAB(nn.Module):
             norm=self.pixel_norm,
         )
         if kernel.available(layers):
-            weights = self.constants.get("kernel", tuple(self.parameters()), lambda: kernel.packed(layers))
-            return x.through(kernel.Rows(weights, x.height))
+            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.packed(layers))
+            return x.through(bands.Rows(weights, x.height))
         x, shortcut = x.twice()
         t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
         y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))

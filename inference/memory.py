@@ -129,7 +129,7 @@ def whole_bytes(
         strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192
         return width * min(blocks + strip, height * 23 * c.attention_dim)
     assert isinstance(model, HiTSR)
-    return _hitsr_bytes(model, height, width, rows)
+    return _hitsr_bytes(model, height, width, rows, model.bytes_kept(width, device, dtype))
 
 
 def fitting_rows(model: nn.Module, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
@@ -154,14 +154,22 @@ def holes(device: torch.device) -> float:
     return 1.1 if device.type != "cpu" else 1.9
 
 
-def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int) -> int:
+def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int, kept: int | None) -> int:
+    """kept: by the kernels of a block; None without kernels."""
     c = model.config
     windows = sum(c.window(block)[0] for depth in c.depths for block in range(depth))
     # Rows of features that are alive: at most those of a picture at once, at most what the windows make wait; and of
-    # pairs of windows, which wait for each other, fewer where both are near.
-    waiting, sharpness = (11.0, 2.5) if c.variant == "SNG" else (7.3, 12.0)
-    alive = ((waiting * windows) ** -sharpness + (13.5 * height) ** -sharpness) ** (-1 / sharpness)
-    return int(4 * c.embed_dim * width * (alive + 7 * min(rows, 16)))
+    # windows that wait for those below, fewer where both are near.
+    if kept is None:
+        (waiting, sharpness), at_once, strip = (11.0, 2.5) if c.variant == "SNG" else (7.3, 12.0), 13.5, 7
+    else:
+        (waiting, sharpness), at_once, strip = (9.6, 3.5) if c.variant == "SNG" else (3.95, 12.0), 5.9, 5
+    alive = ((waiting * windows) ** -sharpness + (at_once * height) ** -sharpness) ** (-1 / sharpness)
+    blocks, in_strips = sum(c.depths), rows < height
+    # Of a lower picture, the first blocks are done before the last begin.
+    under_way = math.ceil(blocks * min(height / windows, 1)) if in_strips else 1
+    alive += strip * min(rows, 16) * in_strips
+    return int(4 * c.embed_dim * width * alive) + under_way * (kept or 0)
 
 
 def _vapsr_bytes(model: VapSR, height: int, width: int, rows: int, kept: int) -> int:

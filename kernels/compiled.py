@@ -22,7 +22,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,11 @@ def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype], device:
     if not all(t.device.type == device and t.dtype in dtypes for t in tensors):
         return False
     return not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
+
+
+def weights_of(*layers: nn.Module | None) -> tuple[Tensor, ...]:
+    """The parameters of layers that have no parts: `parameters()` takes as long to look for some as a small kernel."""
+    return tuple(p for layer in layers if layer is not None for p in layer._parameters.values() if p is not None)
 
 
 class _NotHere(Exception):

@@ -1,59 +1,8 @@
 // Layer normalisation over the channels of pixels for CPUs, with the sums that networks have before or after it.
 //
-//   y = norm(x + before) weight + bias + after
-//
 // PyTorch's takes 30 ns for a pixel of 50 to 180 channels, whatever their number, and writes each sum to memory.
-// Arithmetic is in fp32; any of x, before and y may be bf16.
 
-#include <math.h>
-
-#include "vectors.h"
-
-enum { NONE, FP32, BF16 };
-
-INLINE lanes read_numbers(const void* x, int64_t at, int64_t count, int64_t type) {
-  if (type == BF16) return widened(load_halves((const uint16_t*)x + at, count));
-  const float* from = (const float*)x + at;
-  return count >= LANES ? load(from) : load_first(from, count);
-}
-
-INLINE void write_numbers(void* x, int64_t at, int64_t count, int64_t type, lanes y) {
-  if (type == BF16)
-    store_halves((uint16_t*)x + at, count, narrowed(y));
-  else if (count >= LANES)
-    store((float*)x + at, y);
-  else
-    store_first((float*)x + at, count, y);
-}
-
-#define LARGEST 64  // vectors that a pixel may have
-
-INLINE void one_pixel(int64_t at, int64_t channels, const void* x, int64_t x_type, const void* before,
-                      int64_t before_type, const void* after, int64_t after_type, void* y, int64_t y_type,
-                      const float* weight, const float* bias, float eps) {
-  lanes v[LARGEST], sum = {}, squares = {};
-  const int64_t vectors = (channels + LANES - 1) / LANES;
-  for (int64_t i = 0; i < vectors; i++) {
-    const int64_t c = i * LANES;
-    v[i] = read_numbers(x, at + c, channels - c, x_type);
-    if (before_type != NONE) v[i] += read_numbers(before, at + c, channels - c, before_type);
-    sum += v[i];
-  }
-  const float mean = sum_of(sum) / channels;
-  for (int64_t i = 0; i < vectors; i++) {
-    v[i] -= mean;
-    const int64_t left = channels - i * LANES;
-    const lanes inside = left >= LANES ? v[i] : only_first(v[i], left);
-    squares += inside * inside;
-  }
-  const float factor = 1.0f / sqrtf(sum_of(squares) / channels + eps);
-  for (int64_t i = 0; i < vectors; i++) {
-    const int64_t c = i * LANES;
-    lanes z = v[i] * factor * read_numbers(weight, c, channels - c, FP32) + read_numbers(bias, c, channels - c, FP32);
-    if (after_type != NONE) z += read_numbers(after, at + c, channels - c, after_type);
-    write_numbers(y, at + c, channels - c, y_type, z);
-  }
-}
+#include "norm.h"
 
 int64_t normalise_channels(void) { return LARGEST * LANES; }
 
@@ -62,21 +11,7 @@ void normalise(int64_t pixels, int64_t channels, const void* x, int64_t x_type, 
                const void* after, int64_t after_type, void* y, int64_t y_type, const float* weight, const float* bias,
                float eps, int64_t threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t pixel = 0; pixel < pixels; pixel++) {
-    const int64_t at = pixel * channels;
-    // The published widths by name: there the compiler knows where a pixel ends.
-#define CASE(N)                                                                                                       \
-  case N:                                                                                                             \
-    one_pixel(at, N, x, x_type, before, before_type, after, after_type, y, y_type, weight, bias, eps);                \
-    break;
-    switch (channels) {
-      CASE(32)
-      CASE(48)
-      CASE(60)
-      CASE(144)
-      CASE(180)
-      default:
-        one_pixel(at, channels, x, x_type, before, before_type, after, after_type, y, y_type, weight, bias, eps);
-    }
-  }
+  for (int64_t pixel = 0; pixel < pixels; pixel++)
+    normalised(channels, pixel * channels, x, x_type, before, before_type, after, after_type, y, y_type, weight, bias,
+               eps);
 }

@@ -9,7 +9,7 @@ from supertile.arch import hitsr
 from supertile.arch.hitsr import Correlation, HiTSRConfig
 from supertile.arch.layers import reflected_index
 from supertile.arch.strips import cut
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def correlation(randomised, base: tuple[int, int], ratio: float, heads: int = 2) -> Correlation:
@@ -52,11 +52,16 @@ def reference(c: Correlation, x: Tensor) -> Tensor:
                 channel = ((q.T @ v / length) @ v.T).T
                 both = torch.cat([*spatial, channel], dim=-1)
                 out[item, top : top + h, left : left + w] = c.proj(both).view(h, w, dim)
-    return out[:, :height, :width]
+    return x + NORM(out[:, :height, :width])
+
+
+NORM = nn.LayerNorm(20)
 
 
 def whole(c: Correlation, x: Tensor) -> Tensor:
-    (y,) = c(cut(x, [0, x.shape[1]]), x.shape[2])
+    """x + NORM(correlation), by kernels where there are any for this window."""
+    with torch.no_grad():
+        (y,) = c(cut(x, [0, x.shape[1]]), x.shape[2], NORM)
     return y
 
 

@@ -18,10 +18,7 @@ import triton.language as tl
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hitsr import Correlation
 from supertile.arch.strips import Job, joined
-from supertile.kernels import attention as attention_in_c
 from supertile.kernels import choice
-from supertile.kernels import normalise as normalise_in_c
-from supertile.kernels import vab as vab_in_c
 from supertile.kernels.cuda import attention, correlation, depthwise, normalise
 from torch import Tensor, nn
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
@@ -276,8 +273,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         return kernel()
 
     monkeypatch.setattr(choice, "best", best)
-    for module in (attention_in_c, normalise_in_c, vab_in_c):
-        monkeypatch.setattr(module, "available", lambda *given, **options: False)
+    for in_c in ("attention", "normalise", "vab", "mlp", "dual_features", "correlation", "ngrams"):
+        monkeypatch.setattr(f"supertile.kernels.{in_c}.available", lambda *given, **options: False)
     return names
 
 

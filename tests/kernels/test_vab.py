@@ -10,6 +10,7 @@ import torch
 from supertile.arch import VapSR, VapSRConfig
 from supertile.arch.strips import Job, Strips, joined
 from supertile.arch.vapsr import VAB
+from supertile.kernels import bands
 from supertile.kernels import vab as kernel
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def block(features: int, channels: int) -> VAB:
 
 def by_kernel(made: VAB, x: Tensor, *bounds: int) -> Tensor:
     """The strips of x that end at `bounds`, and at its end."""
-    rows = kernel.Rows(kernel.packed(layers(made)), x.shape[1])
+    rows = bands.Rows(kernel.packed(layers(made)), x.shape[1])
     ends = [*bounds, x.shape[1]]
     parts = [rows(x[:, start:end]) for start, end in zip([0, *ends], ends, strict=False)]
     return torch.cat([part for part in parts if part is not None], 1)
@@ -83,7 +84,7 @@ def test_any_threads_bands_and_panels_give_the_same_bits(
 ) -> None:
     made, x = block(48, 64), torch.randn(1, 30, 200, 48)
     expected, before = by_kernel(made, x), torch.get_num_threads()
-    monkeypatch.setattr(kernel, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
     try:
         torch.set_num_threads(threads)
         assert torch.equal(by_kernel(made, x, 13), expected)

@@ -1,0 +1,65 @@
+"""HiT-SR's queries and values on a CPU in one pass over a picture, a strip of it at a time, by dual_features.c."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import bands
+from .compiled import usable, weights_of
+
+REACH = 1  # rows above and below that a pixel's result depends on
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """widen(f(look(f(narrow(x))))) times linear(x), f a LeakyReLU; `look` is 3x3, the others 1x1."""
+
+    narrow: nn.Conv2d
+    look: nn.Conv2d
+    widen: nn.Conv2d
+    linear: nn.Conv2d
+
+    def all(self) -> tuple[nn.Conv2d, ...]:
+        return self.narrow, self.look, self.widen, self.linear
+
+    def weights(self) -> tuple[Tensor, ...]:
+        return weights_of(*self.all())
+
+
+def available(layers: Layers) -> bool:
+    """Whether it can be computed here: in CPU memory, all weights fp32 or all bf16; not for gradients."""
+    given = layers.all()
+    if torch.is_grad_enabled() or not usable(layers.weights(), _DTYPES):
+        return False
+    dtypes = {layer.weight.dtype for layer in given}
+    if any(layer.bias is None for layer in given) or len(dtypes) != 1:
+        return False
+    narrow, features = layers.narrow.weight.shape[:2]
+    return exists(narrow, features, dtypes.pop())
+
+
+def exists(narrow: int, features: int, dtype: torch.dtype) -> bool:
+    """Whether there is a kernel for these widths in this dtype."""
+    found = bands.functions("dual_features")
+    if found is None or max(narrow, features) > found.channels:
+        return False
+    return dtype == torch.float32 or (found.half and not narrow % 2 and not features % 2)
+
+
+def bytes_kept(narrow: int, features: int, width: int) -> int:
+    """What is kept of a picture of this width."""
+    return bands.bytes_kept("dual_features", narrow, features, REACH, width)
+
+
+def packed(layers: Layers) -> bands.Weights:
+    """The weights for `bands.Rows`."""
+    narrow, features = layers.narrow.weight.shape[:2]
+    look = [bands.map_weight(row.transpose(1, 2).flatten(1)) for row in layers.look.weight.unbind(2)]  # (out, kx in)
+    maps = [bands.map_weight(layer.weight[:, :, 0, 0]) for layer in layers.all() if layer is not layers.look]
+    tensors = (maps[0], torch.cat(look), maps[1], maps[2], *(bands.map_bias(layer.bias) for layer in layers.all()))
+    half = layers.linear.weight.dtype == torch.bfloat16
+    return bands.Weights("dual_features", features, narrow, REACH, half, 0.0, tensors)
