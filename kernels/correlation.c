@@ -137,7 +137,7 @@ static void measure(const shape* s, const weights* w, const float* from, int fol
   if (!fold) return;
   const float none[MOST] = {};
   memcpy(m->out, w->proj, half * wide * sizeof(float));
-  all_channels(0, m->channel, row, half, half, w->proj + half * wide, wide, none, m->out + half * wide, wide, LANES);
+  map_exactly(m->channel, row, half, half, w->proj + half * wide, wide, none, m->out + half * wide, wide, LANES);
 }
 
 // t (channels, CHUNK) = P v' of some channels of one head, of `vectors` vectors of pixels.
@@ -213,7 +213,7 @@ static void chunk(const shape* s, const weights* w, const matrices* m, int fold,
     memcpy(q + i * f, from + (first + i) / across * s->row + (first + i) % across * f, f * sizeof(float));
   all_positions(s, w->bias, first, pixels, m->v, t);
   turn(t, half, pixels, z);
-  all_channels(0, q, f, pixels, half, m->spatial, padded(half), NULL, z, MOST, LANES);
+  map_exactly(q, f, pixels, half, m->spatial, padded(half), NULL, z, MOST, LANES);
   const float* out = w->proj;
   if (fold) {
     out = m->out;
@@ -221,10 +221,10 @@ static void chunk(const shape* s, const weights* w, const matrices* m, int fold,
   } else {
     const float none[HALF] = {};
     float z_c[CHUNK * HALF];
-    all_channels(0, q + half, f, pixels, half, m->channel, padded(half), none, z_c, HALF, LANES);
+    map_exactly(q + half, f, pixels, half, m->channel, padded(half), none, z_c, HALF, LANES);
     for (int64_t i = 0; i < pixels; i++) memcpy(z + i * MOST + half, z_c + i * HALF, half * sizeof(float));
   }
-  all_channels(0, z, MOST, pixels, f, out, wide, w->proj_bias, back, wide, LANES);
+  map_exactly(z, MOST, pixels, f, out, wide, w->proj_bias, back, wide, LANES);
   for (int64_t i = 0; i < pixels; i++) {
     const int64_t row = (first + i) / across, column = (first + i) % across;
     if (row < rows && column < columns)

@@ -106,12 +106,17 @@ INLINE void all_channels(const int half, const void* x, int64_t apart, int64_t p
 #undef SOME
 }
 
-// `pixels` of x, `apart` numbers from one to the next, mapped to `columns` channels; in bf16 by way of a copy in
-// `scratch`, where pixels are as far apart.
+// `pixels` of x, `apart` numbers from one to the next, mapped to `columns` channels in fp32.
+SHARED void map_exactly(const float* x, int64_t apart, int64_t pixels, int64_t depth, const float* w, int64_t columns,
+                        const float* bias, float* out, int64_t to_pixel, int64_t to_vector) {
+  all_channels(0, x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
+}
+
+// The same, or in bf16 by way of a copy in `scratch`, where pixels are as far apart.
 SHARED void map(int half, const float* x, int64_t apart, int64_t pixels, int64_t depth, const void* w, int64_t columns,
                 const float* bias, float* out, int64_t to_pixel, int64_t to_vector, uint16_t* scratch) {
   if (!half) {
-    all_channels(0, x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
+    map_exactly(x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
     return;
   }
   const int64_t numbers = (pixels - 1) * apart + depth;
