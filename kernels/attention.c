@@ -1,6 +1,6 @@
 // Window attention for CPUs: softmax(scale q kT + bias) v, window by window and head by head.
 //
-// A window's keys and values of one head are packed once, and six queries at a time go through scores, softmax and
+// A window's keys and values of one head are packed once, and a few queries at a time go through scores, softmax and
 // values while everything they touch lies in the nearest cache: the map of scores, which costs a general library most
 // of its time at 24 or 30 channels a head, is never written to memory. Windows are read where they lie in the map of
 // features and may overlap. Arithmetic is in fp32; features may be bf16.
@@ -9,8 +9,8 @@
 
 #include "vectors.h"
 
-#define ROWS 6
-#define KEY_VECTORS (LANES == 16 ? 4 : 2)  // 6 x 4 sums and 4 operands are 28 of 32 registers; 6 x 2 and 2, 14 of 16
+#define ROWS (LANES == 16 ? 8 : 6)
+#define KEY_VECTORS (LANES == 16 ? 3 : 2)  // 8 x 3 sums and 3 operands are 27 of 32 registers; 6 x 2 and 2, 14 of 16
 #define VALUE_VECTORS 2
 
 typedef struct {
