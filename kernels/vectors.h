@@ -25,9 +25,7 @@ INLINE lanes all(float x) { return x - (lanes){}; }
 
 #if defined(__AVX512F__)
 INLINE __mmask16 first(int64_t count) { return (__mmask16)((1u << count) - 1); }
-// The first `count` of LANES numbers: read, the others being zero; written; and x with zeros for the others.
-INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm512_maskz_loadu_ps(first(count), x); }
-INLINE void store_first(float* x, int64_t count, lanes y) { _mm512_mask_storeu_ps(x, first(count), (__m512)y); }
+// x with zeros for all but the first `count`.
 INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm512_maskz_mov_ps(first(count), (__m512)x); }
 INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
@@ -60,8 +58,6 @@ INLINE void transpose(lanes* rows) {
 INLINE __m256i first(int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm256_maskload_ps(x, first(count)); }
-INLINE void store_first(float* x, int64_t count, lanes y) { _mm256_maskstore_ps(x, first(count), (__m256)y); }
 INLINE lanes only_first(lanes x, int64_t count) { return (lanes)_mm256_and_ps((__m256)first(count), (__m256)x); }
 INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm256_min_ps((__m256)a, (__m256)b); }
@@ -92,6 +88,24 @@ INLINE void transpose(lanes* rows) {
     rows[k + 4] = (lanes)_mm256_permute2f128_ps(b[k], b[k + 4], 0x31);
   }
 }
+#endif
+
+// The first `count` of LANES numbers: read, the others being zero; and written.
+#if defined(__SANITIZE_ADDRESS__)  // number by number, since it does not see what a mask leaves out
+INLINE lanes load_first(const float* x, int64_t count) {
+  lanes y = {};
+  for (int64_t i = 0; i < count; i++) y[i] = x[i];
+  return y;
+}
+INLINE void store_first(float* x, int64_t count, lanes y) {
+  for (int64_t i = 0; i < count; i++) x[i] = y[i];
+}
+#elif defined(__AVX512F__)
+INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm512_maskz_loadu_ps(first(count), x); }
+INLINE void store_first(float* x, int64_t count, lanes y) { _mm512_mask_storeu_ps(x, first(count), (__m512)y); }
+#else
+INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm256_maskload_ps(x, first(count)); }
+INLINE void store_first(float* x, int64_t count, lanes y) { _mm256_maskstore_ps(x, first(count), (__m256)y); }
 #endif
 
 // 2^x for x <= 0, to a unit in the last place or two; what is smaller than 2^-126 becomes that.
@@ -125,7 +139,7 @@ INLINE halves narrowed(lanes x) {  // to the nearest, ties to even
 INLINE halves load_halves(const uint16_t* x, int64_t count) {
   halves y = {};
   if (count >= LANES) return *(const halves*)x;
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
   y = (halves)_mm256_maskz_loadu_epi16(first(count), x);
 #else
   memcpy(&y, x, count * sizeof(uint16_t));
@@ -137,7 +151,7 @@ INLINE void store_halves(uint16_t* x, int64_t count, halves y) {
   if (count >= LANES)
     *(halves*)x = y;
   else
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
     _mm256_mask_storeu_epi16(x, first(count), (__m256i)y);
 #else
     memcpy(x, &y, count * sizeof(uint16_t));
