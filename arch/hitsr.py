@@ -11,8 +11,8 @@ v' the values of its L' patches of r x r pixels (L' is the base window, whatever
 
 P, the position bias, comes from a small MLP over relative positions, averaged over each patch. It does not depend on
 the picture: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid. And since nothing
-lies between the products, q (v'ᵀ v') needs d x d numbers where q v'ᵀ would need a map of L x L'. What is left of both
-correlations and the projection behind them is one small matrix for each window.
+lies between the products, q (v'ᵀ v') needs d x d numbers where q v'ᵀ would need a map of L x L'. What both correlations
+do to a window's pixels are small matrices, of which PyTorch's operations make one with the projection behind them.
 
 Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF, the base window.
 """
@@ -47,6 +47,7 @@ from .strips import (
     Network,
     Strips,
     Upsample,
+    beside,
     bounds_of,
     convolved,
     cropped,
@@ -136,10 +137,11 @@ class DualFeatureExtraction(nn.Module):
         self.linear = nn.Conv2d(dim, dim, 1)
         self.constants = Constants()
 
-    def forward(self, x: Strips, height: int, width: int) -> Strips:
+    def forward(self, x: Strips, height: int, width: int, multiple: int = 1) -> Strips:
         """(B, H, W, C) -> (B, height, width, C), as of the picture's features mirrored to that size.
 
-        What happens pixel by pixel happens before the mirroring, on fewer pixels.
+        multiple: of which the rows of each strip are one; the height must be. What happens pixel by pixel happens
+        before the mirroring, on fewer pixels.
         """
         first, _, middle, _, last = self.conv
         assert isinstance(first, nn.Conv2d)
@@ -148,7 +150,7 @@ class DualFeatureExtraction(nn.Module):
         layers = dual_features.Layers(first, middle, last, self.linear)
         if dual_features.available(layers):
             weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.packed(layers))
-            return mirrored(x, height).through(bands.Rows(weights, height, width))
+            return mirrored(x, height).through(bands.Rows(weights, height, width, multiple))
         weight, bias = self.constants.get(
             "both branches",
             (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
@@ -165,7 +167,7 @@ class DualFeatureExtraction(nn.Module):
         def joined(part: Tensor, of_x: Tensor) -> Tensor:
             return linear(F.leaky_relu(part, 0.2), last.weight[:, :, 0, 0], last.bias) * of_x[..., :channels]
 
-        return together(t, x, joined)
+        return grouped(together(t, x, joined), multiple)
 
 
 class PositionMLP(nn.Module):
@@ -177,7 +179,9 @@ class PositionMLP(nn.Module):
         self.pos1 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pos2 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pos3 = nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, num_heads))
-        self.layers = [layer for layer in self.modules() if layer._parameters]
+
+    def weights(self) -> tuple[Tensor, ...]:
+        return weights_of(self.pos_proj, *self.pos1, *self.pos2, *self.pos3)
 
     def forward(self, positions: Tensor) -> Tensor:
         """(n, 2) -> (n, heads), in fp32 whatever the precision: offsets reach 63, and the norm is over few channels."""
@@ -220,15 +224,14 @@ class Correlation(nn.Module):
         """x + norm(SCC(x)); `width` is that of `x`."""
         down, across = self.padding_multiple
         x, shortcut = x.twice()
-        qv = grouped(self.qv(x, round_up(x.height, down), round_up(width, across)), self.window[0])
-        qv = qv.map(torch.Tensor.float)
+        qv = self.qv(x, round_up(x.height, down), round_up(width, across), self.window[0]).map(torch.Tensor.float)
         windows = correlation.Windows(self.window, self.patch, self.proj.out_features, self.num_heads)
         layers = correlation.Layers(self.spatial_linear, self.proj, norm)
         if correlation.available(windows, layers):
             weights = self.constants.get("kernel", layers.weights(), lambda: correlation.packed(windows, layers))
-            bias = self.position_table() if correlation.by_table(windows) else self.position_bias()
-            return together(
-                self.heard(qv), shortcut, lambda part, of_x: correlation.correlated(part, of_x, bias, weights)
+            bias = self.position_table if correlation.by_table(windows) else self.position_bias
+            return beside(
+                self.heard(qv), shortcut, lambda part, pieces: correlation.correlated(part, pieces, bias(), weights)
             )
         if self.ngram_window_partition is None:
             y = qv.map(lambda part: self.correlated(part, None))
@@ -244,7 +247,7 @@ class Correlation(nn.Module):
 
         def add(part: Tensor, context: Tensor) -> Tensor:
             grid = grid_of_windows(part, self.window)
-            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # nobody else reads it
+            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # of `part`, which nobody else reads
             return part
 
         return Strips(qv.height, starmap(add, self.ngram_window_partition.ngram_context(qv)))
@@ -311,12 +314,12 @@ class Correlation(nn.Module):
 
     def position_table(self) -> Tensor:
         """The position bias by the distance of query and patch: (heads, 2h - rh, 2w - rw) fp32."""
-        return self.constants.get("table", weights_of(*self.pos.layers), self._filtered_table)
+        return self.constants.get("table", self.pos.weights(), self._filtered_table)
 
     def position_bias(self) -> Tensor:
         """P transposed: (heads, L', L) fp32."""
         (h, w), (rh, rw) = self.window, self.patch
-        sources, table = weights_of(*self.pos.layers), self.position_table()
+        sources, table = self.pos.weights(), self.position_table()
         if self.num_heads * (h * w) ** 2 // (rh * rw) * 4 > LARGEST_KEPT_BIAS:
             return self._lay_out(table)
         return self.constants.get("bias", sources, lambda: self._lay_out(table))
@@ -328,12 +331,11 @@ class Correlation(nn.Module):
         columns = torch.arange(1 - w, w, device=device, dtype=torch.float32)
         positions = torch.cartesian_prod(rows, columns)
         table = self.pos(positions).T.reshape(1, self.num_heads, 2 * h - 1, 2 * w - 1)
-        return F.avg_pool2d(table, self.patch, stride=1)[0]
+        return F.avg_pool2d(table, self.patch, stride=1)[0].contiguous()
 
     def _lay_out(self, table: Tensor) -> Tensor:
         """Bias of query pixel i and key patch j is table[i - r j + h - r]: a strided view, patches backwards."""
         (h, w), (rh, rw) = self.window, self.patch
-        table = table.contiguous()
         head, row, column = table.stride()
         view = table.as_strided((table.shape[0], h // rh, w // rw, h, w), (head, rh * row, rw * column, row, column))
         return view.flip(1, 2).reshape(table.shape[0], -1, h * w)

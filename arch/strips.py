@@ -5,9 +5,10 @@ step those of its input, a convolution a kernel's rim fewer, until the last rows
 borders are where the picture ends and nowhere else, so the result is that of the whole picture, whatever the strips.
 A single strip as high as the picture is the whole picture: there is no other forward pass.
 
-Strips are made when they are asked for. What one stage has given is another's to read, never to write to. And it keeps
-no reference to it: a generator that waits at its `yield` would keep all the variables of its loop alive, and a chain of
-them every map of the network. So stages are functions that are called for the next strip.
+Strips are made when they are asked for. What one stage has given is another's to read, never to write to (but for what
+a stage of HiT-SR makes for the next one alone). And it keeps no reference to it: a generator that waits at its `yield`
+would keep all the variables of its loop alive, and a chain of them every map of the network. So stages are functions
+that are called for the next strip.
 """
 
 from __future__ import annotations
@@ -195,7 +196,8 @@ class _Rows:
         self._ours = False  # whether that lies in `_place`
         self._place: Tensor | None = None
 
-    def take(self, rows: int) -> Tensor:
+    def pieces(self, rows: int) -> list[Tensor]:
+        """The next ones, from top to bottom. To be read and not handed on; then comes `settle`."""
         taken: list[Tensor] = []
         while rows:
             if self._left is None:
@@ -203,13 +205,22 @@ class _Rows:
             piece = self._left[:, :rows]
             rows -= piece.shape[1]
             if self._ours and not rows and not taken:
-                self._place = None  # it goes out as it is, and may not be written over
+                self._place = None  # it may go out as it is, and may not be written over
             taken.append(piece)
             self._left = self._left[:, piece.shape[1] :] if piece.shape[1] < self._left.shape[1] else None
-        result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
+        return taken
+
+    def settle(self) -> None:
+        """Copies what is left of a strip to where the pieces were: it would keep all of the strip alive."""
         if self._left is not None and not self._ours:
             self._left = self._place = _kept(self._left, self._place)
             self._ours = True
+
+    def take(self, rows: int) -> Tensor:
+        """The next ones as a tensor that stays as it is."""
+        taken = self.pieces(rows)
+        result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
+        self.settle()
         return result
 
 
@@ -224,9 +235,16 @@ def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
 
 
 def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
-    """`step` on the same rows of two pictures, in the strips of the one that comes later.
+    """`step` on the same rows of two pictures, in the strips of the one that comes later."""
+    rows = _Rows(other)
+    return leading.map(lambda part: step(part, rows.take(part.shape[1])))
 
-    That one may go on below the other: its last strip has more rows than there are, and further ones are left out.
+
+def beside(leading: Strips, other: Strips, step: Callable[[Tensor, list[Tensor]], Tensor]) -> Strips:
+    """The same with a step that takes the rows of `other` in pieces, so that they need not be copied together.
+
+    `leading` may go on below the other: the step that comes to its end gets fewer rows, and further strips are left
+    out.
     """
     rows, left = _Rows(other), other.height
 
@@ -234,7 +252,9 @@ def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Te
         nonlocal left
         taken = min(part.shape[1], left)
         left -= taken
-        return step(part, rows.take(taken)) if taken else None
+        result = step(part, rows.pieces(taken)) if taken else None
+        rows.settle()
+        return result
 
     return Strips(other.height, iter(leading)).through(both)
 

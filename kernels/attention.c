@@ -30,10 +30,10 @@ typedef struct {
 int64_t attention_rows(void) { return ROWS; }
 int64_t attention_lanes(void) { return LANES; }
 
-// Up to LANES channels of a pixel, the last of which is `left` behind this one; zeros behind it.
+// Up to LANES channels of a pixel, of which `left` are left, and zeros.
 INLINE lanes read_pixel(const void* from, int64_t at, int64_t left, int64_t half) {
   if (half) return widened(load_halves((const uint16_t*)from + at, left));
-  return left >= LANES ? load((const float*)from + at) : load_first((const float*)from + at, left);
+  return load_up_to((const float*)from + at, left);
 }
 
 INLINE void write_pixel(void* to, const float* from, int64_t at, int64_t dim, int half, float factor) {
@@ -42,10 +42,8 @@ INLINE void write_pixel(void* to, const float* from, int64_t at, int64_t dim, in
     const lanes x = load(from + d) * factor;
     if (half)
       store_halves((uint16_t*)to + at + d, left, narrowed(x));
-    else if (left >= LANES)
-      store((float*)to + at + d, x);
     else
-      store_first((float*)to + at + d, left, x);
+      store_up_to((float*)to + at + d, left, x);
   }
 }
 

@@ -8,12 +8,12 @@
 
 #include "depthwise.h"
 
-#ifndef COLUMNS
 #define COLUMNS 96  // of a tile, at most: what goes through one step at a time
-#endif
 #ifndef MOST
 #define MOST 128  // channels
 #endif
+// Numbers of a tile, at most: arrays of so many lie on a thread's stack, so wide features get narrower tiles.
+#define NUMBERS (COLUMNS * (MOST < 256 ? MOST : 256))
 
 typedef struct {
   int64_t batches, height, width, features, channels;
@@ -26,9 +26,6 @@ typedef struct {
   int64_t half;                    // whether maps multiply in bf16
   int64_t threads;
 } shape;
-
-SHARED int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-SHARED int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // How many rows of something that reaches so far can be there when `given` rows of x are.
 SHARED int64_t ready(const shape* s, int64_t given, int64_t reach) {
@@ -127,12 +124,16 @@ SHARED shape widest_panel(const shape* s) {
   return narrowed_to(s, least((s->width + s->panels - 1) / s->panels + 2 * s->reach, s->width));
 }
 
+SHARED int64_t tile_columns(const shape* s) {
+  return least(NUMBERS / padded(most(s->features, s->channels)), COLUMNS);
+}
+
 // STEP for each row y from TOP to BOTTOM of each tile of columns, `left` to `right`. Tile by tile, so that a thread has
 // the same columns in all steps; each waits for the one before it.
 #define EACH(TOP, BOTTOM, LEFT, RIGHT, STEP)                                                                        \
   {                                                                                                                 \
     const int64_t top = TOP, rows = BOTTOM - top, from = LEFT, columns = RIGHT - from;                              \
-    const int64_t tiles = (columns + COLUMNS - 1) / COLUMNS;                                                        \
+    const int64_t tiles = (columns + tile_columns(s) - 1) / tile_columns(s);                                        \
     _Pragma("omp for schedule(static)") for (int64_t job = 0; job < tiles * rows; job++) {                          \
       const int64_t tile = job / rows, y = top + job % rows;                                                        \
       const int64_t left = from + columns * tile / tiles, right = from + columns * (tile + 1) / tiles;              \

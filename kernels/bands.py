@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .compiled import library
+from .compiled import library, pixels_in_line
 
 BLOCK = 16  # channels that lie together in the taps of depthwise convolutions, and that a map's results are padded to
 _COLUMNS = 256  # of a panel, for each thread: the rows that it keeps of them lie in a core's own cache, or nearly
@@ -80,13 +80,14 @@ def _shape(
 class Rows:
     """A block on its way down a picture: the next rows of x go in, and the rows of y that they make ready come out.
 
-    height: of the picture. width: of y, where the kernel mirrors what it is given. The rows that the next strip needs
-    are kept here, in rings that the kernel lays out.
+    height: of the picture. width: of y, where the kernel mirrors what it is given. multiple: of which the rows of each
+    y are one. The rows that the next strip needs are kept here, in rings that the kernel lays out.
     """
 
-    def __init__(self, weights: Weights, height: int, width: int | None = None) -> None:
-        self._weights, self._height, self._width = weights, height, width
+    def __init__(self, weights: Weights, height: int, width: int | None = None, multiple: int = 1) -> None:
+        self._weights, self._height, self._width, self._multiple = weights, height, width, multiple
         self._given = self._ready = 0  # rows of x, and of y
+        self._left: Tensor | None = None  # rows of y that are too few to be given
         self._parts: tuple[int, int] | None = None
         self._memory = torch.empty(0)
 
@@ -99,12 +100,13 @@ class Rows:
         width = self._width or x_width
         assert features == w.features
         assert self._given + rows <= self._height
-        x = x.float()
-        if x.stride()[2:] != (features, 1):
-            x = x.contiguous()
+        x = pixels_in_line(x.float())
         given = self._given + rows
         ready = given if given == self._height else max(given - w.reach, 0)
-        y = torch.empty(batch, ready - self._ready, width, features)
+        left = 0 if self._left is None else self._left.shape[1]
+        y = x.new_empty(batch, left + ready - self._ready, width, features)
+        if self._left is not None:
+            y[:, :left] = self._left
         threads = torch.get_num_threads()
         self._parts = self._parts or parts_of(width, threads)
         shape = _shape(
@@ -112,13 +114,15 @@ class Rows:
             y.shape[1], parts=self._parts, half=w.half, threads=threads,
         )  # fmt: skip
         if not self._given:
-            self._memory = torch.empty(found.memory(shape))
+            self._memory = x.new_empty(found.memory(shape))
         tensors = (ctypes.c_void_p * len(w.tensors))(*(None if t is None else t.data_ptr() for t in w.tensors))
-        found.run(shape, x.data_ptr(), tensors, w.eps, self._memory.data_ptr(), y.data_ptr())
+        found.run(shape, x.data_ptr(), tensors, w.eps, self._memory.data_ptr(), y[:, left:].data_ptr())
         self._given, self._ready = given, ready
         if given == self._height:
             self._memory = torch.empty(0)
-        return y if y.shape[1] else None
+        whole = y.shape[1] // self._multiple * self._multiple
+        self._left = y[:, whole:].clone() if whole < y.shape[1] else None
+        return y[:, :whole] if whole else None
 
 
 def parts_of(width: int, threads: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """C sources beside this file -> functions, compiled when they are first needed and kept for the next time.
 
-A kernel is one plain C file without PyTorch's headers, so that compiling takes a third of a second. It is compiled for
+A kernel is one plain C file without PyTorch's headers, so that compiling takes a second at most. It is compiled for
 the instructions that PyTorch itself uses on this processor, and runs in the threads of PyTorch's own OpenMP. Where any
 of this is missing (another system, no compiler, another OpenMP, no folder to write to) there is no kernel, and the
 networks compute with PyTorch alone; SUPERTILE_KERNELS=off in the environment asks for that.
@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 log = logging.getLogger(__name__)
+
+FLOATS = (torch.float32, torch.bfloat16)  # what kernels read
 
 _FLAGS = [
     "-O3",
@@ -70,9 +72,17 @@ def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype], device:
     return not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
 
 
-def weights_of(*layers: nn.Module | None) -> tuple[Tensor, ...]:
-    """The parameters of layers that have no parts: `parameters()` takes as long to look for some as a small kernel."""
-    return tuple(p for layer in layers if layer is not None for p in layer._parameters.values() if p is not None)
+def weights_of(*layers: nn.Module) -> tuple[Tensor, ...]:
+    """The parameters of these. Of layers without parts none are looked for: that takes as long as a small kernel."""
+    found: list[Tensor] = []
+    for layer in layers:
+        found += layer.parameters() if layer._modules else (p for p in layer._parameters.values() if p is not None)
+    return tuple(found)
+
+
+def pixels_in_line(x: Tensor) -> Tensor:
+    """(B, H, W, C) of which a row is one pixel after the other: itself or a copy."""
+    return x if x.stride()[2:] == (x.shape[3], 1) else x.contiguous()
 
 
 class _NotHere(Exception):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import library, usable, weights_of
+from .compiled import FLOATS, library, pixels_in_line, usable, weights_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Weights:
 
 def available(windows: Windows, layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, such windows; not for gradients."""
-    if torch.is_grad_enabled() or not usable(layers.weights(), (torch.float32, torch.bfloat16)):
+    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
         return False
     return exists(windows)
 
@@ -81,18 +81,17 @@ def packed(windows: Windows, layers: Layers) -> Weights:
     return Weights(windows, layers.norm.eps, (*patch, *proj, *bands.norm_tensors(layers.norm)))
 
 
-def correlated(qv: Tensor, x: Tensor, bias: Tensor, weights: Weights) -> Tensor:
+def correlated(qv: Tensor, pieces: list[Tensor], bias: Tensor, weights: Weights) -> Tensor:
     """x + norm(correlation of qv).
 
-    qv: whole windows, (B, rows, width, features) fp32. x: (B, rows of it, columns of it, features). bias: the table if
-    `by_table` says so, else laid out, (heads, keys, pixels). Returns what x is, in fp32.
+    qv: whole windows, (B, rows, width, features) fp32. pieces: x, (B, rows of it, columns of it, features), each some
+    rows. bias: the table if `by_table` says so, else laid out, (heads, keys, pixels). Returns what x is, in fp32.
     """
     found, windows = _functions(), weights.windows
     assert found is not None
     (height, width), (down, across) = windows.size, windows.patch
-    x = _packed_pixels(x.float())
-    qv = _packed_pixels(qv)
-    bias = bias.contiguous()
+    qv, bias, pieces = pixels_in_line(qv), bias.contiguous(), [pixels_in_line(piece.float()) for piece in pieces]
+    rows_of_x, columns_of_x = sum(piece.shape[1] for piece in pieces), pieces[0].shape[2]
     if by_table(windows):
         _, rows, columns = bias.shape
         start, places = (height - down) * columns + width - across, (rows * columns, -down * columns, -across, columns)
@@ -100,25 +99,22 @@ def correlated(qv: Tensor, x: Tensor, bias: Tensor, weights: Weights) -> Tensor:
         start, places = 0, (windows.keys * windows.pixels, width // across * windows.pixels, windows.pixels, width)
     threads = torch.get_num_threads()
     numbers = (
-        *qv.shape, windows.heads, *windows.size, *windows.patch, *qv.stride()[:2], *x.shape[1:3], *x.stride()[:2],
+        *qv.shape, windows.heads, *windows.size, *windows.patch, *qv.stride()[:2], rows_of_x, columns_of_x,
         *places, threads,
     )  # fmt: skip
     shape = (ctypes.c_int64 * len(numbers))(*numbers)
     count = qv.shape[0] * qv.shape[1] * qv.shape[2] // windows.pixels
-    together = threads > 1 and count < 8 * threads  # fewer could not be shared evenly
-    memory = torch.empty(found.memory(shape) if together else 0, dtype=torch.uint8)
-    y = torch.empty(x.shape)
+    few = threads > 1 and count < 8 * threads  # so few could not be shared evenly
+    memory = torch.empty(found.memory(shape) if few else 0, dtype=torch.uint8, device="cpu")
+    y = qv.new_empty(len(qv), rows_of_x, columns_of_x, windows.features)
+    parts = [number for x in pieces for number in (x.data_ptr(), x.shape[1], *x.stride()[:2])]
     pointers = (bias.data_ptr() + 4 * start, *(t.data_ptr() for t in weights.tensors))
     tensors = (ctypes.c_void_p * len(pointers))(*pointers)
     found.run(
-        shape, qv.data_ptr(), x.data_ptr(), tensors, weights.eps, together, memory.data_ptr(), y.data_ptr()
+        shape, qv.data_ptr(), (ctypes.c_int64 * len(parts))(*parts), tensors, weights.eps, few, memory.data_ptr(),
+        y.data_ptr(),
     )  # fmt: skip
     return y
-
-
-def _packed_pixels(x: Tensor) -> Tensor:
-    """Pixels of a row one after the other."""
-    return x if x.stride()[2:] == (x.shape[3], 1) else x.contiguous()
 
 
 class _Functions:

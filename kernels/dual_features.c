@@ -26,7 +26,7 @@ typedef struct {
 // How the memory of one picture is laid out; returns the numbers that it takes.
 static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   const int64_t row = (s->width + 2) * s->channels;
-  const int64_t sizes[3][2] = {{s->reach, s->x_width * s->features}, {s->band + 2, row}, {1, row}};
+  const int64_t sizes[3][2] = {{s->reach, s->x_width * s->features}, {s->band + 2 * s->reach, row}, {1, row}};
   ring* const rings[3] = {&m->from.kept, &m->t, &m->zeros};
   return lay_out(memory, 3, sizes, rings);
 }
@@ -59,20 +59,14 @@ static const float* columns_of(const part* m, int64_t y, int64_t left, int64_t r
 static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
   const int64_t columns = right - left, n = s->channels, wide = padded(n);
-  float gathered[COLUMNS * MOST], narrow[COLUMNS * MOST];
-  uint16_t scratch[COLUMNS * MOST];
+  float gathered[NUMBERS], narrow[NUMBERS];
+  uint16_t scratch[NUMBERS];
   fetch_below(s, &m->from, y, least(left, s->x_width), least(right, s->x_width));
   map(s->half, columns_of(m, y, left, right, gathered), s->features, columns, s->features, m->w->narrow, wide,
       m->w->narrow_bias, narrow, wide, LANES, scratch);
   float* t = row_of(m->t, y) + (left + 1) * n;
   for (int64_t i = 0; i < columns; i++)
-    for (int64_t c = 0; c < n; c += LANES) {
-      const lanes y = leaky(load(narrow + i * wide + c));
-      if (c + LANES <= n)
-        store(t + i * n + c, y);
-      else
-        store_first(t + i * n + c, n - c, y);
-    }
+    for (int64_t c = 0; c < n; c += LANES) store_up_to(t + i * n + c, n - c, leaky(load(narrow + i * wide + c)));
 }
 
 // t, x -> y
@@ -80,8 +74,8 @@ static void look(const part* m, int64_t y, int64_t left, int64_t right, float* o
   const shape* s = m->s;
   const int64_t columns = right - left, n = s->channels, f = s->features, wide = padded(n), across = padded(f);
   const int64_t row_weights = SIDE * n * wide * (s->half ? sizeof(uint16_t) : sizeof(float));
-  float gathered[COLUMNS * MOST], narrow[COLUMNS * MOST], factor[COLUMNS * MOST], linear[COLUMNS * MOST];
-  uint16_t scratch[COLUMNS * MOST];
+  float gathered[NUMBERS], narrow[NUMBERS], factor[NUMBERS], linear[NUMBERS];
+  uint16_t scratch[NUMBERS + 2 * MOST];  // with the pixels at both sides of a tile
   for (int64_t ky = 0; ky < SIDE; ky++) {
     const int64_t at = y + ky - 1;
     const float* t = (at >= 0 && at < s->height ? row_of(m->t, at) : m->zeros.at) + left * n;
@@ -94,13 +88,8 @@ static void look(const part* m, int64_t y, int64_t left, int64_t right, float* o
       across, LANES, scratch);
   out += left * f;
   for (int64_t i = 0; i < columns; i++)
-    for (int64_t c = 0; c < f; c += LANES) {
-      const lanes y = load(linear + i * across + c) * load(factor + i * across + c);
-      if (c + LANES <= f)
-        store(out + i * f + c, y);
-      else
-        store_first(out + i * f + c, f - c, y);
-    }
+    for (int64_t c = 0; c < f; c += LANES)
+      store_up_to(out + i * f + c, f - c, load(linear + i * across + c) * load(factor + i * across + c));
 }
 
 // Rows before to before + rows of a picture; out: its row 0. Called by all threads of a team.
@@ -110,7 +99,7 @@ static void down(const part* m, float* out) {
   for (int64_t start = s->before; start < after; start += s->band) {
     const int64_t stop = least(start + s->band, after);
     EACH(start, stop, 0, s->width, lift(m, y, left, right))
-    EACH(ready(s, start, 1), ready(s, stop, 1), 0, s->width, look(m, y, left, right, out + y * out_row))
+    EACH(ready(s, start, s->reach), ready(s, stop, s->reach), 0, s->width, look(m, y, left, right, out + y * out_row))
   }
   keep(s, &m->from);
 }
@@ -133,6 +122,6 @@ void dual_features(const shape* s, const float* x, const weights* w, float unuse
         memset(m.zeros.at, 0, m.zeros.row * sizeof(float));
       }
     }
-    down(&m, out + (batch * s->out_rows - ready(s, s->before, 1)) * s->width * s->features);
+    down(&m, out + (batch * s->out_rows - ready(s, s->before, s->reach)) * s->width * s->features);
   }
 }

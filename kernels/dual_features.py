@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import usable, weights_of
+from .compiled import FLOATS, usable, weights_of
 
 REACH = 1  # rows above and below that a pixel's result depends on
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Layers:
 def available(layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, all weights fp32 or all bf16; not for gradients."""
     given = layers.all()
-    if torch.is_grad_enabled() or not usable(layers.weights(), _DTYPES):
+    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
         return False
     dtypes = {layer.weight.dtype for layer in given}
     if any(layer.bias is None for layer in given) or len(dtypes) != 1:
@@ -47,7 +46,7 @@ def exists(narrow: int, features: int, dtype: torch.dtype) -> bool:
     found = bands.functions("dual_features")
     if found is None or max(narrow, features) > found.channels:
         return False
-    return dtype == torch.float32 or (found.half and not narrow % 2 and not features % 2)
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not narrow % 2 and not features % 2)
 
 
 def bytes_kept(narrow: int, features: int, width: int) -> int:

@@ -8,8 +8,10 @@
 #include "vectors.h"
 
 #define BLOCK 16                        // channels of results are a multiple of
-#define VECTORS (LANES == 16 ? 4 : 2)   // of channels of a map that are in registers at once; times pixels they are 24
-#define MOST_PIXELS 12                  // of 32 registers, or 12 of 16
+// How many vectors of channels of a map are in registers at once, and pixels at most: together 24 of 32 registers, or 12
+// of 16.
+#define VECTORS (LANES == 16 ? 4 : 2)
+#define MOST_PIXELS 12
 
 // Whether maps can multiply in bf16 here.
 INLINE int64_t maps_in_half(void) {
@@ -64,8 +66,8 @@ INLINE void sums(const int half, const int pixels, const int vectors, const void
     for (int c = 0; c < vectors; c++) store(out + i * to_pixel + c * to_vector, sum[i][c]);
 }
 
-// The same for any number of pixels, `together` at a time; the last few are computed twice if need be, or, where they
-// would be added twice, one at a time.
+// The same for any number of pixels, `together` at a time. The last few are computed twice if need be; where they would
+// be added twice, or are all there are, they go by fours and one by one.
 INLINE void some_channels(const int half, const int together, const int vectors, const char* x, int64_t apart,
                           int64_t pixels, int64_t depth, const void* w, int64_t columns, const float* bias, float* out,
                           int64_t to_pixel, int64_t to_vector) {

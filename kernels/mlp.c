@@ -55,8 +55,8 @@ int64_t mlp_half(void) { return maps_in_half(); }
 INLINE void lift(const part* m, const float* x, int64_t columns, float* t, int64_t to_pixel, int64_t apart) {
   const shape* s = m->s;
   const int64_t f = s->features;
-  float n[COLUMNS * MOST];
-  uint16_t scratch[COLUMNS * MOST];
+  float n[NUMBERS];
+  uint16_t scratch[NUMBERS];
   if (m->w->before) {
     for (int64_t i = 0; i < columns; i++)
       normalised(f, i * f, x, FP32, NULL, NONE, NULL, NONE, n, FP32, m->w->before, m->w->before_bias, m->eps);
@@ -75,8 +75,8 @@ INLINE void lift(const part* m, const float* x, int64_t columns, float* t, int64
 INLINE void project(const part* m, const float* x, const float* h, int64_t columns, float* out) {
   const shape* s = m->s;
   const int64_t a = padded(s->channels), f = s->features, wide = padded(f);
-  float back[COLUMNS * MOST];
-  uint16_t scratch[COLUMNS * MOST];
+  float back[NUMBERS];
+  uint16_t scratch[NUMBERS];
   map(s->half, h, a, columns, s->channels, m->w->project, wide, m->w->project_bias, back, wide, LANES, scratch);
   for (int64_t i = 0; i < columns; i++) {
     const float *branch = back + i * wide, *shortcut = x + i * f;
@@ -84,10 +84,8 @@ INLINE void project(const part* m, const float* x, const float* h, int64_t colum
     if (m->w->after)
       normalised(f, 0, branch, FP32, NULL, NONE, shortcut, FP32, y, FP32, m->w->after, m->w->after_bias, m->eps);
     else
-      for (int64_t c = 0; c < f; c += LANES) {
-        const lanes sum = read_numbers(branch, c, f - c, FP32) + read_numbers(shortcut, c, f - c, FP32);
-        write_numbers(y, c, f - c, FP32, sum);
-      }
+      for (int64_t c = 0; c < f; c += LANES)
+        store_up_to(y + c, f - c, load_up_to(branch + c, f - c) + load_up_to(shortcut + c, f - c));
   }
 }
 
@@ -95,7 +93,7 @@ INLINE void project(const part* m, const float* x, const float* h, int64_t colum
 static void pixelwise(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
   const int64_t a = padded(s->channels);
-  float h[COLUMNS * MOST];
+  float h[NUMBERS];
   fetch_below(s, &m->from, y, left, right);
   const float* x = x_row(s, &m->from, y) + left * s->features;
   lift(m, x, right - left, h, a, LANES);
@@ -113,7 +111,7 @@ static void lift_row(const part* m, int64_t y, int64_t left, int64_t right) {
 static void look(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
   const int64_t columns = right - left, a = padded(s->channels);
-  float h[COLUMNS * MOST], d[COLUMNS * LANES];
+  float h[NUMBERS], d[COLUMNS * LANES];
   for (int64_t c = 0; c < a; c += LANES) {
     const float* rows[TAPS];
     rows_around(s, m->t, m->zeros.at, y, 1, left, c / LANES, rows);

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import usable, weights_of
+from .compiled import FLOATS, usable, weights_of
 
 REACH = 2  # rows above and below that a pixel's result depends on, where there is a depthwise convolution
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +34,11 @@ class Layers:
 def available(layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, its maps both fp32 or both bf16; not for gradients."""
     given = layers.all()
-    if torch.is_grad_enabled() or not usable(layers.weights(), _DTYPES):
+    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
         return False
     if any(layer.bias is None for layer in given) or layers.lift.weight.dtype != layers.project.weight.dtype:
+        return False
+    if layers.before is not None and layers.after is not None:  # no network has both
         return False
     hidden, features = layers.lift.weight.shape
     return exists(hidden, features, layers.lift.weight.dtype)
@@ -48,7 +49,7 @@ def exists(hidden: int, features: int, dtype: torch.dtype) -> bool:
     found = bands.functions("mlp")
     if found is None or max(hidden, features) > found.channels:
         return False
-    return dtype == torch.float32 or (found.half and not hidden % 2 and not features % 2)
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not hidden % 2 and not features % 2)
 
 
 def bytes_kept(hidden: int, features: int, width: int) -> int:

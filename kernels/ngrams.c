@@ -44,7 +44,7 @@ void unigrams(const shape* s, const float* x, const float* weight, float bias, f
         const float* pixel = from + y * s->row + column * f;
 #pragma GCC unroll 4
         for (int64_t c = 0; c < f; c += LANES)
-          sum[c / LANES] += w * (c + LANES <= f ? load(pixel + c) : load_first(pixel + c, f - c));
+          sum[c / LANES] += w * load_up_to(pixel + c, f - c);
       }
     const float* sums = (const float*)sum;
     for (int64_t c = 0; c < f / 2; c++) out[i * (f / 2) + c] = sums[2 * c] + sums[2 * c + 1] + bias;

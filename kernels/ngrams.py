@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .compiled import library, usable
+from .compiled import FLOATS, library, pixels_in_line, usable
 
 
 def available(x: Tensor, *given: Tensor) -> bool:
     """Whether the windows `x`, fp32 with channels last, can be taken, with weights in fp32 or bf16."""
     if torch.is_grad_enabled() or not usable((x,), (torch.float32,)):
         return False
-    if not usable(given, (torch.float32, torch.bfloat16)):
+    if not usable(given, FLOATS):
         return False
     functions = _functions()
-    return functions is not None and x.shape[-1] <= functions.channels and x.shape[-1] % 2 == 0
+    return functions is not None and x.shape[-1] <= functions.channels
 
 
 def unigrams(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -30,10 +30,9 @@ def unigrams(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     functions = _functions()
     assert functions is not None
-    if x.stride()[2:] != (x.shape[3], 1):
-        x = x.contiguous()
+    x = pixels_in_line(x)
     height, width = weight.shape[2:]
-    out = torch.empty(x.shape[0], x.shape[1] // height, x.shape[2] // width, x.shape[3] // 2)
+    out = x.new_empty(x.shape[0], x.shape[1] // height, x.shape[2] // width, x.shape[3] // 2)
     weight = weight.float().flatten(1).reshape(2, -1).t().contiguous()
     shape = _shape(*out.shape[:3], height, width, x.shape[3], *x.stride()[:2])
     functions.unigrams(shape, x.data_ptr(), weight.data_ptr(), float(bias), out.data_ptr())
@@ -52,7 +51,7 @@ def bigrams(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
     planes = qkv.permute(0, 3, 1, 2).contiguous()
     planes[:, :dim] *= math.log2(math.e) * (dim // heads) ** -0.5
     bias = (bias.float() * math.log2(math.e)).contiguous()
-    out = torch.empty(batch, rows, columns, 2, dim)
+    out = qkv.new_empty(batch, rows, columns, 2, dim)
     shape = _shape(batch, rows, columns, 1, 1, 2 * dim, 0, 0)
     functions.bigrams(shape, heads, dim // heads, planes.data_ptr(), bias.data_ptr(), out.data_ptr())
     return out

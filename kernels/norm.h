@@ -14,17 +14,14 @@ enum { NONE, FP32, BF16 };
 
 INLINE lanes read_numbers(const void* x, int64_t at, int64_t count, int64_t type) {
   if (type == BF16) return widened(load_halves((const uint16_t*)x + at, count));
-  const float* from = (const float*)x + at;
-  return count >= LANES ? load(from) : load_first(from, count);
+  return load_up_to((const float*)x + at, count);
 }
 
 INLINE void write_numbers(void* x, int64_t at, int64_t count, int64_t type, lanes y) {
   if (type == BF16)
     store_halves((uint16_t*)x + at, count, narrowed(y));
-  else if (count >= LANES)
-    store((float*)x + at, y);
   else
-    store_first((float*)x + at, count, y);
+    store_up_to((float*)x + at, count, y);
 }
 
 #define LARGEST 64  // vectors that a pixel may have

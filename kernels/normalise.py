@@ -42,7 +42,7 @@ def normalise(
     functions = _functions()
     assert functions is not None
     x = x.contiguous()
-    y = torch.empty(x.shape, dtype=dtype)
+    y = x.new_empty(x.shape, dtype=dtype)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
     sums = [None if t is None else t.expand_as(x).contiguous() for t in (before, after)]
     maps: list[int | None] = []

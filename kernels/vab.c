@@ -60,7 +60,7 @@ int64_t vab_half(void) { return maps_in_half(); }
 static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
   const int64_t columns = right - left, a = s->channels, f = s->features;
-  uint16_t scratch[COLUMNS * MOST];
+  uint16_t scratch[NUMBERS];
   fetch_below(s, &m->from, y, left, right);
   float *t = row_of(m->t, y) + left * a, *p = row_of(m->p, y) + (left + NEAR) * LANES;
   map(s->half, x_row(s, &m->from, y) + left * f, f, columns, f, m->w->lift, a, m->w->lift_bias, t, a, LANES, scratch);
@@ -83,8 +83,8 @@ static void look_near(const part* m, int64_t y, int64_t left, int64_t right) {
 static void look_far(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
   const int64_t columns = right - left, a = s->channels, f = s->features;
-  float gated[COLUMNS * MOST], back[COLUMNS * MOST];
-  uint16_t scratch[COLUMNS * MOST];
+  float gated[NUMBERS], back[NUMBERS];
+  uint16_t scratch[NUMBERS];
   const float *t = row_of(m->t, y) + left * a, *x = x_row(s, &m->from, y) + left * f;
   fetch_below(s, &m->from, y, left, right);
   for (int64_t c = 0; c < a; c += LANES) {

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import usable, weights_of
+from .compiled import FLOATS, usable, weights_of
 
 REACH = 8  # rows above and below that a pixel's result depends on
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Layers:
 
 def available(layers: Layers) -> bool:
     """Whether a block can be computed here: in CPU memory, its maps all fp32 or all bf16; not for gradients."""
-    if torch.is_grad_enabled() or not usable(layers.weights(), _DTYPES):
+    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
         return False
     if any(layer.bias is None for layer in (*layers.maps, *layers.depthwise)):
         return False

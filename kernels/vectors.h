@@ -108,6 +108,18 @@ INLINE lanes load_first(const float* x, int64_t count) { return (lanes)_mm256_ma
 INLINE void store_first(float* x, int64_t count, lanes y) { _mm256_maskstore_ps(x, first(count), (__m256)y); }
 #endif
 
+// Up to LANES numbers, of which `left` are left.
+INLINE lanes load_up_to(const float* x, int64_t left) { return left >= LANES ? load(x) : load_first(x, left); }
+INLINE void store_up_to(float* x, int64_t left, lanes y) {
+  if (left >= LANES)
+    store(x, y);
+  else
+    store_first(x, left, y);
+}
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 // 2^x for x <= 0, to a unit in the last place or two; what is smaller than 2^-126 becomes that.
 INLINE lanes power_of_two(lanes x) {
   x = larger(x, all(-126.0f));

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from supertile.arch.hat import Mlp as HATMlp
 from supertile.arch.hitsr import Correlation, DualFeatureExtraction, HiTSR, HiTSRConfig, Mlp, NGramContext
 from supertile.arch.strips import Job, Strips, cut, joined
 from supertile.kernels import bands, correlation, dual_features, mlp, ngrams
@@ -128,6 +129,27 @@ def test_mlp_in_bf16_is_as_exact_as_its_numbers(randomised: Callable, depthwise:
     expected = mlp_by_layers(made, norm, x)
     error = relative(mlp_by_kernel(made.bfloat16(), norm, x, 7), expected)
     assert 1e-4 < error < 0.01  # two to the power of -8 is 0.004; and less than 1e-4 would not have been bf16
+
+
+@needs_kernels
+@pytest.mark.parametrize(("features", "hidden"), [(180, 360), (144, 288), (300, 512), (30, 60)])
+@pytest.mark.parametrize("dtype", [FP32, pytest.param(BF16, marks=needs_half)])
+def test_mlp_behind_its_norm_is_what_the_layers_compute(
+    randomised: Callable, features: int, hidden: int, dtype: torch.dtype
+) -> None:
+    """HAT's."""
+    made, norm = randomised(HATMlp(features, hidden)), randomised(nn.LayerNorm(features), 1)
+    x = torch.randn(2, 9, 75, features)
+    double, n = copy.deepcopy(made).double(), copy.deepcopy(norm).double()(x.double())
+    expected = x + double.fc2(nn.functional.gelu(double.fc1(n)))
+    made.to(dtype)
+    with torch.no_grad():
+        assert mlp.available(mlp.Layers(made.fc1, made.fc2, before=norm))
+        y = made.add_to(x, norm)
+    if dtype == FP32:
+        assert (y - expected).abs().max() < CLOSE
+    else:
+        assert 1e-4 < relative(y - x, expected - x) < 0.01
 
 
 # --- queries and values ------------------------------------------------------------------------------------------
@@ -340,6 +362,22 @@ def test_what_is_no_number_shows(randomised: Callable) -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_what_a_host_has_set_for_new_tensors_is_of_no_account(randomised: Callable, dtype: torch.dtype) -> None:
+    network = randomised(
+        HiTSR(HiTSRConfig(variant="SNG", depths=(2,), num_heads=(6,), window_ratios=(0.5, 1), scale=2))
+    )
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(image)
+        torch.set_default_dtype(dtype)
+        try:
+            assert torch.equal(network(image), expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+@needs_kernels
 def test_kernels_leave_to_pytorch_what_they_cannot_take(randomised: Callable) -> None:
     made, norm = random_mlp(randomised, 60, 120, depthwise=True)
     dual = randomised(DualFeatureExtraction(60))
@@ -352,5 +390,7 @@ def test_kernels_leave_to_pytorch_what_they_cannot_take(randomised: Callable) ->
         mixed = copy.deepcopy(made)
         mixed.fc2.bfloat16()
         assert not mlp.available(mlp_layers(mixed, norm))
+    assert not mlp.exists(120, 60, torch.float16)
+    assert not dual_features.exists(12, 60, torch.float16)
     assert not mlp.available(mlp_layers(made, norm))  # gradients of the features may be wanted
     assert not dual_features.available(dual_layers(dual))
