@@ -1,7 +1,7 @@
 """Window attention on a CPU in one pass, by attention.c.
 
 PyTorch's fused attention reaches 90 to 100 GFLOP/s at 24 or 30 channels a head, in fp32 as in bf16, where two Zen 5
-cores reach 510 in a convolution. This one reaches 220 to 290, needs no copies of windows, and computes in fp32 whatever
+cores reach 510 in a convolution. This one reaches 200 to 300, needs no copies of windows, and computes in fp32 whatever
 the features are.
 """
 
