@@ -48,6 +48,7 @@ class Compiled(NamedTuple):
     shared: int  # bytes of a program
     registers: int | None
     spilled: int | None  # bytes of a thread; None where there is no tool to read it with
+    ptx: str
 
 
 class Recorder:
@@ -79,7 +80,8 @@ class Recorder:
             options={name: options[name] for name in ("num_warps", "num_stages") if name in options},
         )
         registers, spilled = resources(compiled.asm["cubin"])
-        self.results.append(Compiled(self.kernel.__name__, compiled.metadata.shared, registers, spilled))
+        shared, ptx = compiled.metadata.shared, compiled.asm["ptx"]
+        self.results.append(Compiled(self.kernel.__name__, shared, registers, spilled, ptx))
 
     def _type(self, name: str, value: Any) -> str:
         """As Triton's own launcher derives it from an argument."""
@@ -161,6 +163,10 @@ def test_window_attention_fits_a_gpu(
         bias=meta(1, 6, 256, around**2, dtype=dtype), first=(-8, -8) if around == 16 else (0, 0),
         first_around=(-8, -8) if around == 16 else (-4, -4), zeros_beyond=around > 16,
     )  # fmt: skip
+    (attend,) = compiled
+    products = "wgmma.mma_async" if ".target sm_90" in attend.ptx else "mma.sync"
+    assert products in attend.ptx  # the tensor cores' own, each generation's
+    assert "cp.async" in attend.ptx  # keys and values come while others are multiplied
 
 
 @pytest.mark.parametrize(
