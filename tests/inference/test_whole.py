@@ -12,7 +12,7 @@ from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfi
 from supertile.arch.strips import Job
 from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
-from supertile.kernels import attention, bands, correlation, ngrams
+from supertile.kernels import attention, bands, correlation, mlp, ngrams
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
 from torch import Tensor
@@ -54,6 +54,7 @@ def picture(height: int, width: int, count: int = 1) -> Tensor:
 
 def in_strips_of(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "strip_rows", lambda model, width, device: rows)
+    monkeypatch.setattr(memory, "AT_ONCE_PIXELS", 0)
 
 
 @pytest.fixture
@@ -93,6 +94,22 @@ def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatc
     assert (upscaler(image) - whole).abs().mean() < 0.05  # of noise through random weights
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.3 * needed))
     assert len(upscaler.plan(150, 120)) == 1
+
+
+@pytest.mark.skipif(not mlp.exists(120, 60, torch.float32), reason="without kernels strips take less memory")
+@pytest.mark.parametrize("name", ["SRF", "SIR", "SNG"])
+def test_a_picture_of_few_strips_is_computed_at_once_where_they_would_wait_for_each_other(monkeypatch, name):
+    network, where = BUILD[name](), (torch.device("cpu"), torch.float32)
+
+    def rows(height: int, width: int) -> int:
+        return memory.fitting_rows(network, height, width, *where)
+
+    assert rows(600, 600) == 600
+    assert rows(1080, 1920) < 100
+    assert rows(5000, 100) < 5000  # at once, all of its rows would be there
+    at_once = memory.whole_bytes(network, 600, 600, *where, 600)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * memory.holes(device) * at_once))
+    assert rows(600, 600) < 600
 
 
 @pytest.mark.parametrize("name", ["HAT", "VapSR"])  # what HiT-SR keeps does not depend on them
