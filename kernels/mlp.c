@@ -11,6 +11,8 @@
 #include "bands.h"
 #include "norm.h"
 
+_Static_assert(MOST <= LARGEST * LANES, "a norm takes all channels of a pixel");
+
 typedef struct {
   const void *lift, *project;
   const float *lift_bias, *project_bias;
