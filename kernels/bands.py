@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .compiled import library, pixels_in_line
+from .compiled import FLOATS, library, pixels_in_line, usable, weights_of
 
 BLOCK = 16  # channels that lie together in the taps of depthwise convolutions, and that a map's results are padded to
 _COLUMNS = 256  # of a panel, for each thread: the rows that it keeps of them lie in a core's own cache, or nearly
@@ -56,6 +57,21 @@ def functions(name: str) -> Functions | None:
     """None where there is no such kernel."""
     found = library(name)
     return None if found is None else Functions(name, found)
+
+
+def exists(kernel: str, widths: Collection[int], dtype: torch.dtype) -> bool:
+    """Whether there is such a kernel for maps of these widths in this dtype; bf16 is multiplied in pairs."""
+    found = functions(kernel)
+    if found is None or max(widths) > found.channels:
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not any(w % 2 for w in widths))
+
+
+def readable(layers: Collection[nn.Module], maps: Collection[nn.Module]) -> bool:
+    """Whether a kernel may read these: in CPU memory, with biases, `maps` of one dtype; not for gradients."""
+    if torch.is_grad_enabled() or not usable(weights_of(*layers), FLOATS):
+        return False
+    return all(layer.bias is not None for layer in layers) and len({layer.weight.dtype for layer in maps}) == 1
 
 
 def bytes_kept(kernel: str, channels: int, features: int, reach: int, width: int) -> int:

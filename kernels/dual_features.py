@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import FLOATS, usable, weights_of
+from .compiled import weights_of
 
 REACH = 1  # rows above and below that a pixel's result depends on
 
@@ -31,22 +31,15 @@ class Layers:
 
 def available(layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, all weights fp32 or all bf16; not for gradients."""
-    given = layers.all()
-    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
-        return False
-    dtypes = {layer.weight.dtype for layer in given}
-    if any(layer.bias is None for layer in given) or len(dtypes) != 1:
+    if not bands.readable(layers.all(), layers.all()):
         return False
     narrow, features = layers.narrow.weight.shape[:2]
-    return exists(narrow, features, dtypes.pop())
+    return exists(narrow, features, layers.narrow.weight.dtype)
 
 
 def exists(narrow: int, features: int, dtype: torch.dtype) -> bool:
     """Whether there is a kernel for these widths in this dtype."""
-    found = bands.functions("dual_features")
-    if found is None or max(narrow, features) > found.channels:
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not narrow % 2 and not features % 2)
+    return bands.exists("dual_features", (narrow, features), dtype)
 
 
 def bytes_kept(narrow: int, features: int, width: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import FLOATS, usable, weights_of
+from .compiled import weights_of
 
 REACH = 2  # rows above and below that a pixel's result depends on, where there is a depthwise convolution
 
@@ -33,10 +33,7 @@ class Layers:
 
 def available(layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, its maps both fp32 or both bf16; not for gradients."""
-    given = layers.all()
-    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
-        return False
-    if any(layer.bias is None for layer in given) or layers.lift.weight.dtype != layers.project.weight.dtype:
+    if not bands.readable(layers.all(), (layers.lift, layers.project)):
         return False
     if layers.before is not None and layers.after is not None:  # no network has both
         return False
@@ -46,10 +43,7 @@ def available(layers: Layers) -> bool:
 
 def exists(hidden: int, features: int, dtype: torch.dtype) -> bool:
     """Whether there is a kernel for these widths, with maps in this dtype."""
-    found = bands.functions("mlp")
-    if found is None or max(hidden, features) > found.channels:
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not hidden % 2 and not features % 2)
+    return bands.exists("mlp", (hidden, features), dtype)
 
 
 def bytes_kept(hidden: int, features: int, width: int) -> int:

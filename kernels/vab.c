@@ -46,15 +46,12 @@ static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   return lay_out(memory, 5, sizes, rings);
 }
 
-static int64_t panel_memory(const shape* s) {
-  const shape narrow = widest_panel(s);
-  part m;
-  return lay_out_part(&narrow, NULL, &m);
+// The zeros around rows, and above and below the picture: written once.
+static void clear(const part* m) {
+  clear_rims(m->s, m->p, NEAR);
+  clear_rims(m->s, m->d, FAR);
+  memset(m->zeros.at, 0, m->zeros.row * sizeof(float));
 }
-
-int64_t vab_memory(const shape* s) { return s->batches * s->panels * panel_memory(s); }
-int64_t vab_channels(void) { return MOST; }
-int64_t vab_half(void) { return maps_in_half(); }
 
 // x -> t, p
 static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
@@ -113,26 +110,12 @@ static void down(const part* m, panel p, float* out, int64_t out_row) {
   keep(s, &m->from);
 }
 
-// x: rows of every picture; memory: of `vab_memory`, the same for all strips; out: contiguous, (batches, out_rows,
-// width, features), as many rows as the strip makes ready.
+#include "panels.h"
+
+int64_t vab_memory(const shape* s) { return all_memory(s); }
+int64_t vab_channels(void) { return MOST; }
+int64_t vab_half(void) { return maps_in_half(); }
+
 void vab(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
-  const int64_t apart = panel_memory(s), out_row = s->width * s->features;
-#pragma omp parallel num_threads(s->threads)
-  for (int64_t i = 0; i < s->batches * s->panels; i++) {
-    const int64_t batch = i / s->panels;
-    const panel p = panel_of(s, i % s->panels);
-    const shape narrow = narrowed_to(s, p.right - p.left);
-    part m = {.s = &narrow, .w = w, .eps = eps, .from.x = x + batch * s->x_batch + p.left * s->features};
-    lay_out_part(&narrow, memory + i * apart, &m);
-    if (s->before == 0) {
-#pragma omp single
-      {
-        clear_rims(&narrow, m.p, NEAR);
-        clear_rims(&narrow, m.d, FAR);
-        memset(m.zeros.at, 0, m.zeros.row * sizeof(float));
-      }
-    }
-    const int64_t first_row = batch * s->out_rows - ready(s, s->before, s->reach);
-    down(&m, p, out + first_row * out_row + p.left * s->features, out_row);
-  }
+  all_panels(s, x, w, eps, memory, out);
 }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import bands
-from .compiled import FLOATS, usable, weights_of
+from .compiled import weights_of
 
 REACH = 8  # rows above and below that a pixel's result depends on
 
@@ -31,21 +31,16 @@ class Layers:
 
 def available(layers: Layers) -> bool:
     """Whether a block can be computed here: in CPU memory, its maps all fp32 or all bf16; not for gradients."""
-    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
+    if not bands.readable((*layers.maps, *layers.depthwise, layers.norm), layers.maps):
         return False
-    if any(layer.bias is None for layer in (*layers.maps, *layers.depthwise)):
-        return False
-    dtypes = {layer.weight.dtype for layer in layers.maps}
     channels, features = layers.maps[0].weight.shape[:2]
-    return len(dtypes) == 1 and exists(channels, features, dtypes.pop())
+    return exists(channels, features, layers.maps[0].weight.dtype)
 
 
 def exists(channels: int, features: int, dtype: torch.dtype) -> bool:
     """Whether there is a kernel for blocks of these widths, with maps in this dtype."""
-    found = bands.functions("vab")
-    if found is None or any(width % bands.BLOCK or width > found.channels for width in (channels, features)):
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half)
+    widths = channels, features
+    return not any(width % bands.BLOCK for width in widths) and bands.exists("vab", widths, dtype)
 
 
 def bytes_kept(channels: int, features: int, width: int) -> int:
