@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..images.files import read_image
 from ..images.imresize import downscale, imresize
-from ..images.picture import ImageFileError, ImageFileWarning, Picture
+from ..images.io.files import read_image
+from ..images.io.picture import ImageFileError, ImageFileWarning, Picture
 from ..images.upscale import upscale_picture
 from ..inference.errors import UpscaleError
 from .fidelity import ComparisonError, Fidelity, mean, measure

@@ -18,7 +18,7 @@ from .ssim import WINDOW, ssim
 _LUMA = (65.481, 128.553, 24.966)  # ITU-R BT.601, onto 16..235, as MATLAB's rgb2ycbcr
 
 
-class ComparisonError(ValueError):
+class ComparisonError(SupertileError, ValueError):
     """Two pictures that cannot be compared pixel by pixel. The message is one sentence."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..images.batch import PlanError
-from ..images.files import READABLE_SUFFIXES
+from ..images.io.files import READABLE_SUFFIXES
 
 _LARGE = re.compile(r"[_-]?(HR|GT|gt|hr)$")
 _SMALL = re.compile(r"([_-]?(LR|lr)|[_-](bicubic|bic))$")

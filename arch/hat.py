@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import attention as kernel
-from ..kernels import choice, mlp
-from ..kernels.bands import Rows
+from ..kernels import autotune
+from ..kernels.cpu import attention as kernel
+from ..kernels.cpu import mlp
+from ..kernels.cpu.bands import Rows
 from .layers import (
     Constants,
     conv2d,
@@ -193,13 +194,13 @@ class WindowAttention(Heads):
                 for band in bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
                     residual[:, band] += self._attend_fused(n[:, band], rows, columns)
             return residual
-        residual += choice.best(
+        residual += autotune.best(
             "window attention",
             (n.shape[-1], self.num_heads, self.window_size, shift > 0),
             lambda: self._attend(n, shift, start, height),
             lambda: self._attend_on_cuda(n, shift, start),
             (n, *self.parameters()),
-            tf32=choice.tf32_products(),
+            tf32=autotune.tf32_products(),
         )
         return residual
 
@@ -239,7 +240,7 @@ class WindowAttention(Heads):
         first = shift - w if shift and not start else 0, shift - w if shift else 0
         out = cuda.window_attention(
             q, k, v, heads=self.num_heads, window=(w, w), around=(w, w), bias=self.bias(proj_weight.dtype),
-            scale=self.scale, precision=choice.precision_of_products(), first=first, first_around=first,
+            scale=self.scale, precision=autotune.precision_of_products(), first=first, first_around=first,
         )  # fmt: skip
         return linear(out, proj_weight, self.proj.bias)
 
@@ -477,13 +478,13 @@ class OCAB(Heads):
     def _attended(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
         """The attention, projected; q (B, h, W, C), kv (B, above + h + below, W, 2 C) within the picture."""
         if not kernel.available(q, kv, *self.parameters()):
-            return choice.best(
+            return autotune.best(
                 "overlapping attention",
                 (q.shape[-1], self.num_heads, self.window_size, self.overlap_window),
                 lambda: self._attended_by_windows(q, self._with_zeros(kv, above, q.shape[1])),
                 lambda: self._attended_on_cuda(q, kv, above),
                 (q, kv, *self.parameters()),
-                tf32=choice.tf32_products(),
+                tf32=autotune.tf32_products(),
             )
         w, o = self.window_size, self.overlap_window
         _, _, proj_weight = self.projections()
@@ -513,7 +514,7 @@ class OCAB(Heads):
         k, v = kv.chunk(2, dim=-1)
         out = cuda.window_attention(
             q, k, v, heads=self.num_heads, window=(w, w), around=(o, o), bias=self.bias(proj_weight.dtype),
-            scale=self.scale, precision=choice.precision_of_products(), first_around=(above - self.halo, -self.halo),
+            scale=self.scale, precision=autotune.precision_of_products(), first_around=(above - self.halo, -self.halo),
             zeros_beyond=True,
         )  # fmt: skip
         return linear(out, proj_weight, self.proj.bias)

@@ -28,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import bands, choice, correlation, dual_features, mlp, ngrams
-from ..kernels.compiled import weights_of
+from ..kernels import autotune
+from ..kernels.cpu import bands, correlation, dual_features, mlp, ngrams
+from ..kernels.cpu.build import weights_of
 from .layers import (
     Constants,
     default_mean,
@@ -264,11 +265,11 @@ class Correlation(nn.Module):
             return cuda.correlated(
                 qv, context, window=self.window, patch=self.patch, heads=self.num_heads, proj=self.proj.weight,
                 patch_weight=self.spatial_linear.weight, patch_bias=self.spatial_linear.bias,
-                position_bias=self.position_bias(), precision=choice.precision_of_products(),
+                position_bias=self.position_bias(), precision=autotune.precision_of_products(),
             )  # fmt: skip
 
         kind, given = (qv.shape[-1], self.num_heads, self.window, self.patch), (qv, context, *self.parameters())
-        return choice.best("correlation", kind, plain, fused, given, tf32=choice.tf32_products())
+        return autotune.best("correlation", kind, plain, fused, given, tf32=autotune.tf32_products())
 
     def _by_matrices(self, qv: Tensor, context: Tensor | None) -> Tensor:
         """The same by PyTorch's operations."""

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..kernels import choice, normalise
+from ..kernels import autotune
+from ..kernels.cpu import layer_norm as cpu_layer_norm
 
 T = TypeVar("T")
 
@@ -68,8 +69,8 @@ def layer_norm(
 
     Always computed in fp32: its sums are what half precision breaks first.
     """
-    if normalise.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
-        return normalise.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+    if cpu_layer_norm.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
+        return cpu_layer_norm.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
 
     def plain() -> Tensor:
         z = x.float() if before is None else x + before
@@ -77,12 +78,12 @@ def layer_norm(
         return (y if after is None else y + after).to(dtype)
 
     def fused() -> Tensor:
-        from ..kernels.cuda import normalise as cuda
+        from ..kernels.cuda import layer_norm as cuda
 
         return cuda.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
 
     kind = (x.shape[-1], before is not None, after is not None, dtype)
-    return choice.best("layer norm", kind, plain, fused, (x, before, after, norm.weight, norm.bias))
+    return autotune.best("layer norm", kind, plain, fused, (x, before, after, norm.weight, norm.bias))
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import choice
+from ..kernels import autotune
 from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
 
 
@@ -362,7 +362,7 @@ def _convolved(x: Tensor, conv: nn.Conv2d, factors: _Rows | None, rim: int = 0) 
     if not _is_depthwise(conv):
         return plain()
     kind, given = (conv.groups, conv.dilation), (x, factor, conv.weight, conv.bias)
-    return choice.best("depthwise convolution", kind, plain, fused, given, tf32=choice.tf32_convolutions())
+    return autotune.best("depthwise convolution", kind, plain, fused, given, tf32=autotune.tf32_convolutions())
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

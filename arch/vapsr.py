@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import bands
-from ..kernels import vab as kernel
+from ..kernels.cpu import bands
+from ..kernels.cpu import vab as kernel
 from .layers import Constants, layer_norm, linear, to_features
 from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..errors import SupertileError
 
-class BenchError(Exception):
+
+class BenchError(SupertileError):
     """Nothing can be measured as asked: a checkout that is none, a package that is missing, a contender that ended."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..images.atomic import atomic_file
+from ..images.io.atomic import atomic_file
 from .errors import BenchError
 from .report import Row
 

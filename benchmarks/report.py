@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..images.atomic import atomic_file
+from ..images.io.atomic import atomic_file
 from .contenders import OURS, PEAK
 from .flops import flops
 from .networks import config_of

@@ -17,8 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..inference import Upscaler
-from ..video.convert import split_gamut, to_rgb
-from ..video.reader import VideoReader
+from ..video.color.yuv import split_gamut, to_rgb
+from ..video.read.file import VideoReader
 from ..video.report import VideoReport
 from ..video.upscale import upscale_video
 from ..weights.loader import load_model

@@ -36,9 +36,9 @@ def compare(
         from ..analysis.evaluate import read_colour
         from ..analysis.fidelity import ComparisonError
         from ..analysis.sheet import draw
-        from ..images.atomic import check_target
-        from ..images.files import format_of, write_image
-        from ..images.picture import Picture
+        from ..images.io.atomic import check_target
+        from ..images.io.files import format_of, write_image
+        from ..images.io.picture import Picture
 
         if out is not None:
             format_of(out)

@@ -51,7 +51,7 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
         from ..analysis.fidelity import ComparisonError
         from ..benchmarks.errors import BenchError, CheckoutError
         from ..images.batch import PlanError
-        from ..images.picture import ImageFileError
+        from ..images.io.picture import ImageFileError
         from ..images.size import SizeError
         from ..inference.errors import Cancelled, UpscaleError
         from ..video.errors import VideoError
@@ -99,7 +99,7 @@ def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
 @contextmanager
 def warnings_once(console: Console) -> Iterator[None]:
     """Warnings as sentences on stderr, each once; those of the libraries below only on request (python -W)."""
-    from ..images.picture import ImageFileWarning
+    from ..images.io.picture import ImageFileWarning
 
     with warnings.catch_warnings():
         if not sys.warnoptions:

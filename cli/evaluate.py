@@ -85,9 +85,9 @@ def evaluate(
         from ..analysis.evaluate import evaluate as rows_of
         from ..analysis.pairs import large_pictures
         from ..analysis.published import benchmark_of
-        from ..images.atomic import check_target
         from ..images.batch import PlanError
-        from ..images.picture import ImageFileError
+        from ..images.io.atomic import check_target
+        from ..images.io.picture import ImageFileError
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for
         from ..weights.errors import CheckpointError
@@ -170,8 +170,8 @@ def _names(files: list[str]) -> list[str]:
 
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
-    from ..images.atomic import atomic_file
-    from ..images.picture import ImageFileError
+    from ..images.io.atomic import atomic_file
+    from ..images.io.picture import ImageFileError
 
     try:
         with atomic_file(path, overwrite=overwrite) as file:

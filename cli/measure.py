@@ -192,15 +192,15 @@ def _sentence(seams: Seams) -> str:
 def _read(path: Path, channels: int) -> Any:
     """A picture file as a tensor in the channels of a model, without its transparency."""
     from ..images.channels import to_batch
-    from ..images.files import read_image
+    from ..images.io.files import read_image
 
     return to_batch(read_image(path).color, None, channels)[0]
 
 
 def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite: bool) -> None:
     """Before the work: what cannot be written in the end."""
-    from ..images.atomic import check_target
-    from ..images.files import format_of
+    from ..images.io.atomic import check_target
+    from ..images.io.files import format_of
 
     format_of(out)
     for path in (out, figures):
@@ -209,15 +209,15 @@ def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite
 
 
 def _write_picture(path: Path, pixels: Any, sources: list[Path], overwrite: bool) -> None:
-    from ..images.files import write_image
-    from ..images.picture import Picture
+    from ..images.io.files import write_image
+    from ..images.io.picture import Picture
 
     write_image(path, Picture(pixels), overwrite=overwrite, sources=sources)
 
 
 def _write_json(path: Path | None, figures: dict[str, Any], overwrite: bool) -> None:
     if path is not None:
-        from ..images.atomic import atomic_file
+        from ..images.io.atomic import atomic_file
 
         with atomic_file(path, overwrite=overwrite) as file:
             file.write((json.dumps(figures, indent=2) + "\n").encode())

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..images.files import read_image, write_image
 from ..images.imresize import imresize
-from ..images.picture import Picture
+from ..images.io.files import read_image, write_image
+from ..images.io.picture import Picture
 from ..images.upscale import upscale_picture
 from ..video.upscale import upscale_video
 

@@ -16,9 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..inference.errors import UpscaleError
-from .atomic import same_file
-from .files import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_of, read_image
-from .picture import ImageFileError, Picture
+from .io.atomic import same_file
+from .io.files import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_of, read_image
+from .io.picture import ImageFileError, Picture
 from .size import SizeError
 from .upscale import check_before_reading, check_before_upscaling, upscale_picture, write_into_folder
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 
 
-class PlanError(ValueError):
+class PlanError(SupertileError, ValueError):
     """The sources and the target do not go together. The message is one sentence."""
 
 

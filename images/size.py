@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 
-class SizeError(ValueError):
+class SizeError(SupertileError, ValueError):
     """A size that means nothing, or too little or too much. The message is one sentence."""
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .alpha import fill_transparent, keep_in_local_range
-from .atomic import check_target
 from .channels import from_batch, to_batch
-from .files import check_size, format_of, read_image, write_image
-from .picture import ImageFileError, Picture
+from .io.atomic import check_target
+from .io.files import check_size, format_of, read_image, write_image
+from .io.picture import ImageFileError, Picture
 from .resize import resize, resize_with_alpha
 from .size import parse_size, runs_of_the_model
 

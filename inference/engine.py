@@ -14,12 +14,13 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..arch.strips import Job, Network, attended
-from . import cuda, memory
+from . import memory
 from . import precision as precisions
+from .accelerator import cuda
+from .accelerator.passes import Passes
+from .accelerator.transfers import Downloads, InOrder
 from .allocator import within
-from .passes import Passes
-from .transfers import Downloads, InOrder
-from .turns import TURNS
+from .dihedral import TURNS
 
 log = logging.getLogger(__name__)
 

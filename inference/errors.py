@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from ..errors import SupertileError
 
-class UpscaleError(Exception):
+
+class UpscaleError(SupertileError):
     """A picture that cannot be upscaled as asked; `str()` is one sentence."""
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..arch.layers import reflected_index
 from . import memory
+from .accelerator.transfers import Downloads, Sent, Uploads
 from .errors import UpscaleError, is_out_of_memory
 from .tiling import TilePlan
-from .transfers import Downloads, Sent, Uploads
 
 if TYPE_CHECKING:
     from .upscaler import Upscaler

@@ -14,15 +14,17 @@ import torch
 from spandrel import ImageModelDescriptor, ModelTiling
 from torch import Tensor
 
-from . import context, cuda, memory
+from . import memory
 from . import precision as precisions
+from .accelerator import cuda
+from .accelerator.torch_compile import CHOICES
+from .accelerator.transfers import Copies
 from .allocator import keep_freed_memory
-from .compiling import CHOICES
 from .engine import Engine
 from .errors import Cancelled, OutOfMemoryError, UpscaleError
+from .overlap import needed_overlap
 from .stream import Stream
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
-from .transfers import Copies
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Upscaler:
             does it until memory runs out. Less than three overlaps is taken as three: below, nearly all work would be
             context.
         overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value, and of an
-            unknown architecture measured on this very model (see context.py).
+            unknown architecture measured on this very model (see overlap.py).
         batch: tiles that go through the network at once; "auto" from the memory.
         seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
         self_ensemble: average over the eight flips and turns: eight times the work for about 0.1 dB.
@@ -199,7 +201,7 @@ class Upscaler:
         """Of an unknown architecture, once tiles are needed: most pictures are no larger than one."""
         if not self._overlap_known:
             self._overlap_known = True
-            needed = context.needed_overlap(self._original)
+            needed = needed_overlap(self._original)
             multiple = self._geometry.multiple
             self._geometry = _with_overlap(self._geometry, -(-needed // multiple) * multiple)
 

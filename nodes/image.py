@@ -10,7 +10,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..images.channels import to_batch
-from ..images.picture import Picture
+from ..images.io.picture import Picture
 from ..images.size import parse_size, runs_of_the_model
 from ..images.upscale import upscale_picture
 from ..inference.errors import UpscaleError

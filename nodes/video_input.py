@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..inference.errors import UpscaleError
 from ..video.frames import VideoInfo
-from ..video.shared_file import views
-from ..video.sound import aac_file, wav_file
-from ..video.source import open_source
+from ..video.read.open import open_source
+from ..video.read.shared_file import views
+from ..video.remux.wav import aac_file, wav_file
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..images.batch import Job
-from ..images.picture import ImageFileError
+from ..images.io.picture import ImageFileError
 from ..images.size import SizeError
 from ..inference.errors import UpscaleError
 from .errors import VideoError

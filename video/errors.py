@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import SupertileError
 
-class VideoError(ValueError):
+
+class VideoError(SupertileError, ValueError):
     """A video that cannot be read, or written as asked. The message is one sentence that names the file."""

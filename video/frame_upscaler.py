@@ -19,7 +19,7 @@ from ..images.alpha import fill_transparent, keep_in_local_range
 from ..images.channels import from_batch, to_batch
 from ..images.resize import resample, resize, resize_with_alpha
 from ..images.size import runs_of_the_model
-from .convert import from_rgb, split_gamut, to_rgb
+from .color.yuv import from_rgb, split_gamut, to_rgb
 from .frames import Colour, Frame, Layout, VideoInfo
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, VideoInfo, is_turned
 from .priority import in_background
-from .reader import exact_seconds
+from .read.file import exact_seconds
+from .read.open import open_source
+from .read.shared_file import views
 from .report import VideoProgress, VideoReport
-from .shared_file import views
-from .source import open_source
-from .target import open_target
+from .write.open import open_target
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import SupertileError
 
-class CheckpointError(Exception):
+
+class CheckpointError(SupertileError):
     """A checkpoint that cannot be used. `str()` is one sentence: which file, what is wrong, what to do.
 
     `problem` completes the sentence "Cannot load FILE: ...", without a full stop. `path` is None where the tensors did

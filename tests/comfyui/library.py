@@ -5,7 +5,7 @@ import sys
 
 import torch
 from supertile import Upscaler, load_model, upscale_picture, upscale_video
-from supertile.images.picture import Picture
+from supertile.images.io.picture import Picture
 
 model, source, target, size, options = sys.argv[1:]
 if not source.endswith(".pt"):

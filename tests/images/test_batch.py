@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from supertile.images.batch import Job, PlanError, plan, upscale_image_files
-from supertile.images.files import ImageFileError
+from supertile.images.io.files import ImageFileError
 
 
 def make(path, size=(10, 8)):

@@ -8,8 +8,9 @@ import shutil
 import pytest
 import torch
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from supertile.inference import Upscaler, compiling, precision
-from supertile.inference.compiling import LEAST, MOST_SHAPES, PAYS, Compiler
+from supertile.inference import Upscaler, precision
+from supertile.inference.accelerator import torch_compile
+from supertile.inference.accelerator.torch_compile import LEAST, MOST_SHAPES, PAYS, Compiler
 from supertile.weights.loader import load_model
 from torch import Tensor
 
@@ -96,7 +97,7 @@ def test_a_tracer_follows_a_network_without_a_break(model, monkeypatch, caplog, 
 def clock(monkeypatch):
     """Seconds that pass when they are told to, with a compiler that changes nothing."""
     now = [0.0]
-    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch_compile.importlib.util, "find_spec", lambda name: object())
     return now
 
 
@@ -137,7 +138,7 @@ def test_auto_leaves_alone_what_it_knows_nothing_of(vapsr, model, enlarger, cloc
     assert not ever(vapsr, CPU)
     assert not ever(model("HAT", DEEP), CUDA), "a compiler takes many minutes for its windows"
     assert not ever(enlarger(), CUDA)
-    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(torch_compile.importlib.util, "find_spec", lambda name: None)
     assert not ever(vapsr, CUDA), "without Triton there is nothing to compile with"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.inference import Upscaler
-from supertile.inference.recording import WORTH
+from supertile.inference.accelerator.cuda_graphs import WORTH
 from supertile.weights.loader import load_model
 from torch import Tensor
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 import torch
-from supertile.inference.passes import Passes
-from supertile.inference.recording import WORTH, Recorder
+from supertile.inference.accelerator.cuda_graphs import WORTH, Recorder
+from supertile.inference.accelerator.passes import Passes
 from torch import Tensor
 
 CPU = torch.device("cpu")

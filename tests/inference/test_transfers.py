@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from supertile.inference import transfers
-from supertile.inference.transfers import Downloads, InOrder, Uploads
+from supertile.inference.accelerator import transfers
+from supertile.inference.accelerator.transfers import Downloads, InOrder, Uploads
 from supertile.tests.inference.late_copies import LateCopies
 from torch import Tensor
 

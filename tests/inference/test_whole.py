@@ -12,7 +12,7 @@ from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfi
 from supertile.arch.strips import Job
 from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
-from supertile.kernels import attention, bands, correlation, mlp, ngrams
+from supertile.kernels.cpu import attention, bands, correlation, mlp, ngrams
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
 from torch import Tensor

@@ -18,8 +18,8 @@ import triton.language as tl
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hitsr import Correlation
 from supertile.arch.strips import Job, joined
-from supertile.kernels import choice
-from supertile.kernels.cuda import attention, correlation, depthwise, normalise
+from supertile.kernels import autotune
+from supertile.kernels.cuda import attention, correlation, depthwise, layer_norm
 from torch import Tensor, nn
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -216,7 +216,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
     x, before = x.to(dtypes[0]), before if sums in ("before", "both") else None
     after = after.to(dtypes[0]) if sums in ("after", "both") else None
     weight, bias = torch.randn(2, channels)
-    y = normalise.normalise(x, weight, bias, 1e-5, before=before, after=after, dtype=dtypes[1])
+    y = layer_norm.normalise(x, weight, bias, 1e-5, before=before, after=after, dtype=dtypes[1])
     z = x.double() if before is None else x.double() + before
     expected = F.layer_norm(z, (channels,), weight.double(), bias.double(), 1e-5)
     expected = expected if after is None else expected + after
@@ -227,7 +227,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
 def test_large_means_cost_no_digits() -> None:
     torch.manual_seed(0)
     x = 1e4 + torch.randn(3, 5, 60)
-    y = normalise.normalise(x, torch.ones(60), torch.zeros(60), 1e-5)
+    y = layer_norm.normalise(x, torch.ones(60), torch.zeros(60), 1e-5)
     assert (y - F.layer_norm(x.double(), (60,), eps=1e-5)).abs().max() < 5e-3  # x itself is known to 1e-3
 
 
@@ -272,9 +272,9 @@ def used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         names.add(name)
         return kernel()
 
-    monkeypatch.setattr(choice, "best", best)
-    for in_c in ("attention", "normalise", "vab", "mlp", "dual_features", "correlation", "ngrams"):
-        monkeypatch.setattr(f"supertile.kernels.{in_c}.available", lambda *given, **options: False)
+    monkeypatch.setattr(autotune, "best", best)
+    for in_c in ("attention", "layer_norm", "vab", "mlp", "dual_features", "correlation", "ngrams"):
+        monkeypatch.setattr(f"supertile.kernels.cpu.{in_c}.available", lambda *given, **options: False)
     return names
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from supertile.arch import HAT, HATConfig
-from supertile.kernels import attention as kernel
+from supertile.kernels.cpu import attention as kernel
 from torch import Tensor
 
 needs_kernel = pytest.mark.skipif(not kernel.available(torch.zeros(1)), reason="no kernel can be compiled here")

@@ -117,12 +117,12 @@ def resources(cubin: bytes) -> tuple[int | None, int | None]:
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
 def compiled(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Compiled]]:
     """What the kernels were compiled to, each held to what a GPU has."""
-    from supertile.kernels.cuda import attention, correlation, depthwise, normalise
+    from supertile.kernels.cuda import attention, correlation, depthwise, layer_norm
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     results: list[Compiled] = []
     for module, name in (
-        (attention, "attend"), (depthwise, "convolve"), (normalise, "normalise_pixels"),
+        (attention, "attend"), (depthwise, "convolve"), (layer_norm, "normalise_pixels"),
         (correlation, "sum_window"), (correlation, "correlate"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, Recorder(getattr(module, name), request.param, results))
@@ -185,12 +185,12 @@ def test_depthwise_convolutions_fit_a_gpu(
 @pytest.mark.parametrize("dtype", [HALF, WHOLE])
 @pytest.mark.parametrize("channels", [48, 180])
 def test_layer_norms_fit_a_gpu(compiled: list[Compiled], dtype: torch.dtype, channels: int) -> None:
-    from supertile.kernels.cuda import normalise
+    from supertile.kernels.cuda import layer_norm
 
     x, parameter = meta(1, 64, 64, channels, dtype=dtype), meta(channels)
-    normalise.normalise(x, parameter, parameter, 1e-5, before=meta(*x.shape))
-    normalise.normalise(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
-    normalise.normalise(x, parameter, parameter, 1e-5, after=meta(*x.shape))
+    layer_norm.normalise(x, parameter, parameter, 1e-5, before=meta(*x.shape))
+    layer_norm.normalise(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
+    layer_norm.normalise(x, parameter, parameter, 1e-5, after=meta(*x.shape))
 
 
 @pytest.mark.parametrize(("window", "precision"), [(4, "tf32x3"), (8, "tf32x3"), (64, "tf32x3"), (64, "tf32")])

@@ -10,7 +10,7 @@ import torch
 from supertile.arch.hat import Mlp as HATMlp
 from supertile.arch.hitsr import Correlation, DualFeatureExtraction, HiTSR, HiTSRConfig, Mlp, NGramContext
 from supertile.arch.strips import Job, Strips, cut, joined
-from supertile.kernels import bands, correlation, dual_features, mlp, ngrams
+from supertile.kernels.cpu import bands, correlation, dual_features, mlp, ngrams
 from torch import Tensor, nn
 
 FP32, BF16 = torch.float32, torch.bfloat16

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from supertile.kernels import compiled
+from supertile.kernels.cpu import build
 
 HERE = Path(__file__).parent
 SCRIPT = """
 import sys
 import pytest
-from supertile.kernels import compiled
-compiled._FLAGS += ["-fsanitize=address", "-O1", "-g"]
+from supertile.kernels.cpu import build
+build._FLAGS += ["-fsanitize=address", "-O1", "-g"]
 sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
@@ -44,7 +44,7 @@ def under_the_sanitizer(tmp_path: Path, *arguments: str) -> subprocess.Completed
 
 
 needs_sanitizer = pytest.mark.skipif(
-    compiled.library("vab") is None or not library("libasan.so") or not library("libstdc++.so.6"),
+    build.library("vab") is None or not library("libasan.so") or not library("libstdc++.so.6"),
     reason="no kernel can be compiled here, or none with an address sanitizer",
 )
 
@@ -63,8 +63,8 @@ def test_the_sanitizer_sees_what_it_should(tmp_path: Path, channels: int) -> Non
     """A norm whose weight is a number short, in a whole vector of channels or in a part of one."""
     script = f"""
 import torch
-from supertile.kernels import compiled
-compiled._FLAGS += ["-fsanitize=address", "-O1", "-g"]
+from supertile.kernels.cpu import build
+build._FLAGS += ["-fsanitize=address", "-O1", "-g"]
 from supertile.kernels.normalise import normalise
 x, ones = torch.randn(2, {channels}), torch.ones({channels})
 print(normalise(x, ones, ones, 1e-5).shape, flush=True)

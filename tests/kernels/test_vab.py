@@ -10,8 +10,8 @@ import torch
 from supertile.arch import VapSR, VapSRConfig
 from supertile.arch.strips import Job, Strips, joined
 from supertile.arch.vapsr import VAB
-from supertile.kernels import bands
-from supertile.kernels import vab as kernel
+from supertile.kernels.cpu import bands
+from supertile.kernels.cpu import vab as kernel
 from torch import Tensor, nn
 
 needs_kernel = pytest.mark.skipif(not kernel.exists(64, 48, torch.float32), reason="no kernel can be compiled here")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from supertile.images.picture import Picture
+from supertile.images.io.picture import Picture
 from supertile.images.upscale import upscale_picture
 from supertile.inference import Upscaler
 from supertile.nodes.progress import Progress

@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 from supertile.tests.video.media import decoded, frames, info, picture, read_planes
-from supertile.video import codecs
-from supertile.video.codecs import CONTAINERS, SUFFIXES, choose_encoder, formats_of
-from supertile.video.encoder_options import PRESETS, crf, options_for
 from supertile.video.errors import VideoError
 from supertile.video.frames import Colour, Layout, StaticHdr
-from supertile.video.target import open_target
-from supertile.video.writer import VideoWriter
+from supertile.video.write import encoders
+from supertile.video.write.encoder_options import PRESETS, crf, options_for
+from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder, formats_of
+from supertile.video.write.file import VideoWriter
+from supertile.video.write.open import open_target
 
 YUV420, YUV422, YUV444 = (Layout("yuv", 8, s) for s in ((1, 1), (1, 0), (0, 0)))
 RGB, GRAY = Layout("rgb"), Layout("gray")
@@ -255,7 +255,7 @@ def test_every_codec_of_every_container_can_be_written(tmp_path):
 
 @pytest.mark.parametrize("codec", ["h264_nvenc", "hevc_nvenc", "av1_nvenc"])
 def test_a_hardware_encoder_that_cannot_be_opened_falls_back(monkeypatch, codec):
-    monkeypatch.setattr(codecs, "why_not_available", lambda encoder: "no such device")
+    monkeypatch.setattr(encoders, "why_not_available", lambda encoder: "no such device")
     chosen, warnings = choose(codec, "mp4", YUV420)
     assert chosen.encoder == {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}[codec]
     assert warnings == [f"{codec} cannot be used here (no such device): {chosen.encoder} encodes instead."]
@@ -269,7 +269,7 @@ def options_known_to(encoder):
 
 
 def test_a_hardware_encoder_that_can_be_opened_is_taken(monkeypatch):
-    monkeypatch.setattr(codecs, "why_not_available", lambda encoder: None)
+    monkeypatch.setattr(encoders, "why_not_available", lambda encoder: None)
     eight, _ = choose("hevc_nvenc", "mp4", YUV420, 640, 480)
     ten, _ = choose("hevc_nvenc", "mp4", Layout("yuv", 10, (1, 1)), 640, 480)
     assert (eight.encoder, eight.pixel_format.name) == ("hevc_nvenc", "yuv420p")
@@ -280,7 +280,7 @@ def test_a_hardware_encoder_that_can_be_opened_is_taken(monkeypatch):
 def test_p010_interleaves_chroma_and_moves_codes_up():
     layout = Layout("yuv", 10, (1, 1))
     planes = picture(layout, 34, 18)
-    from supertile.video.planes_out import FORMATS, fill_frame
+    from supertile.video.write.planes import FORMATS, fill_frame
 
     frame = fill_frame(FORMATS["p010le"], layout, planes, 34, 18)
     luma, chroma = (np.frombuffer(memoryview(p), "<u2").reshape(-1, p.line_size // 2) for p in frame.planes)
@@ -318,7 +318,7 @@ def test_quality_is_one_scale(tmp_path, codec):
 @pytest.mark.parametrize("preset", [PRESETS[0], PRESETS[4], PRESETS[-1]])
 @pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160), (7680, 4320), (15360, 8640)])
 def test_options_are_known_to_the_encoder(codec, preset, size):
-    encoder = codecs.SOFTWARE[codec]
+    encoder = encoders.SOFTWARE[codec]
     hdr = StaticHdr(content_light=(1000, 400))
     options = options_for(encoder, YUV420, Colour(siting="topleft"), hdr, *size, 90, preset)
     assert set(options) <= options_known_to(encoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from supertile.video.colour import CodeRange, is_cosited, is_exact, luma_weights, rgb_from_ycc, ycc_from_rgb
+from supertile.video.color.matrices import CodeRange, is_cosited, is_exact, luma_weights, rgb_from_ycc, ycc_from_rgb
 from supertile.video.frames import Colour
 
 MATRICES = (1, 4, 5, 6, 7, 9)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from supertile.video import chroma
-from supertile.video.convert import from_rgb, split_gamut, to_rgb
+from supertile.video.color import chroma
+from supertile.video.color.yuv import from_rgb, split_gamut, to_rgb
 from supertile.video.frames import Colour, Layout
-from supertile.video.reader import VideoReader
+from supertile.video.read.file import VideoReader
 from torch import Tensor
 
 WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593), 7: (0.212, 0.087)}

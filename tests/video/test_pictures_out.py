@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from supertile.images.files import read_image
+from supertile.images.io.files import read_image
 from supertile.tests.video.media import VFR, VFR_END, frames, info
 from supertile.video.errors import VideoError
 from supertile.video.frames import Colour, Frame, Layout
 from supertile.video.kinds import is_pattern
-from supertile.video.pictures_out import existing_of
-from supertile.video.target import open_target
+from supertile.video.write.images import existing_of
+from supertile.video.write.open import open_target
 
 
 def sink_for(pattern, layout=Layout("rgb"), **more):  # noqa: B008

@@ -10,8 +10,8 @@ import sys
 import pytest
 from supertile.tests.video.media import decoded, frames, info, rich_file
 from supertile.video.errors import VideoError
-from supertile.video.target import open_target
-from supertile.video.writer import _reason
+from supertile.video.write.file import _reason
+from supertile.video.write.open import open_target
 
 SUFFIXES = [".mp4", ".mkv", ".mov", ".webm"]
 

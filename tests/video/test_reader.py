@@ -16,11 +16,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from supertile.video.describe import side_data
 from supertile.video.errors import VideoError
 from supertile.video.frames import Frame, Layout, StaticHdr
-from supertile.video.pixel_formats import pixel_format, planes_of
-from supertile.video.reader import VideoReader
+from supertile.video.read.file import VideoReader
+from supertile.video.read.planes import pixel_format, planes_of
+from supertile.video.read.probe import side_data
 
 VFR = [0, 40, 41, 100, 133, 167, 500, 501, 502, 900, 1000, 1234]  # ms
 

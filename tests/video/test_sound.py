@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from supertile.video.sound import aac_file, wav_file
+from supertile.video.remux.wav import aac_file, wav_file
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])

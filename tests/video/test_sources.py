@@ -16,15 +16,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from supertile.images.files import write_image
-from supertile.images.picture import Picture
-from supertile.video.arrays_in import ArrayReader
+from supertile.images.io.files import write_image
+from supertile.images.io.picture import Picture
 from supertile.video.errors import VideoError
 from supertile.video.frames import Layout, ReadReport
-from supertile.video.pictures_in import AnimatedWebpReader, ImageSequenceReader, exact_rate, webp_delays
-from supertile.video.reader import VideoReader
-from supertile.video.source import open_source
-from supertile.video.timeline import Timed, Timeline
+from supertile.video.read.arrays import ArrayReader
+from supertile.video.read.file import VideoReader
+from supertile.video.read.images import AnimatedWebpReader, ImageSequenceReader, exact_rate, webp_delays
+from supertile.video.read.open import open_source
+from supertile.video.read.timestamps import Timed, Timeline
 
 
 def rgba(seed: int, width: int = 12, height: int = 8, channels: int = 4, dtype: Any = np.uint8) -> np.ndarray:

@@ -21,10 +21,10 @@ from supertile.tests.video.media import (
     packets_of,
     rich_file,
 )
-from supertile.video.shared_file import views
-from supertile.video.streams import StreamCopier
-from supertile.video.tags import global_tags, stream_tags
-from supertile.video.target import open_target
+from supertile.video.read.shared_file import views
+from supertile.video.remux.copier import StreamCopier
+from supertile.video.remux.tags import global_tags, stream_tags
+from supertile.video.write.open import open_target
 
 CONTAINERS = [".mkv", ".mp4", ".mov", ".webm"]
 TITLES = {"Picture", "Main", "Commentaire", "Signs"}

@@ -14,7 +14,7 @@ from supertile import Cancelled, Upscaler, VideoError, upscale_video
 from supertile.images.size import SizeError
 from supertile.tests.video.conftest import from_frame, random_planes, smooth_planes
 from supertile.tests.video.media import VFR, VFR_END, rich_file
-from supertile.video.sound import aac_file
+from supertile.video.remux.wav import aac_file
 
 X264 = {"crf": "16", "preset": "ultrafast"}
 

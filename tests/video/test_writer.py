@@ -11,11 +11,11 @@ import pytest
 import torch
 from av.sidedata.sidedata import Type
 from supertile.tests.video.media import VFR, VFR_END, decoded, frames, info, picture
-from supertile.video.codecs import CONTAINERS, SUFFIXES, choose_encoder
 from supertile.video.errors import VideoError
 from supertile.video.frames import Colour, Frame, Layout, StaticHdr
-from supertile.video.target import open_target, scaled_aspect_ratio
-from supertile.video.writer import VideoWriter
+from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder
+from supertile.video.write.file import VideoWriter
+from supertile.video.write.open import open_target, scaled_aspect_ratio
 
 YUV420 = Layout("yuv", 8, (1, 1))
 CONTAINER_CODECS = [

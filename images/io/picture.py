@@ -1,0 +1,70 @@
+"""The picture in memory, between the file it came from and the file it goes to.
+
+Pixels as tensors plus what has to survive the trip: bit depth, colour profile, EXIF, resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImageFileError(SupertileError):
+    """A picture file cannot be read or written. The message is one sentence that names the file."""
+
+
+class ImageFileWarning(UserWarning):
+    """Something of the picture could not be kept (animation, a profile, transparency in a JPEG)."""
+
+
+@dataclass
+class Picture:
+    """One still picture.
+
+    color: (1 or 3, H, W) float32 in [0, 1], encoded as in the file (no transfer function is applied).
+    alpha: (1, H, W) float32 in [0, 1], straight (not premultiplied); None when the picture has no transparency.
+    bit_depth: 8 or 16, of the file it came from; what a 16-bit capable format is written with.
+    icc: the file's ICC profile, byte for byte; it describes `color` as it stands.
+    exif: "Exif\\0\\0" and a TIFF structure, as JPEG stores it; orientation is already applied and reads 1.
+    dpi: pixels per inch (x, y).
+    """
+
+    color: Tensor
+    alpha: Tensor | None = None
+    bit_depth: int = 8
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    @property
+    def width(self) -> int:
+        return self.color.shape[-1]
+
+    @property
+    def height(self) -> int:
+        return self.color.shape[-2]
+
+    @property
+    def is_gray(self) -> bool:
+        return self.color.shape[0] == 1
+
+    def codes(self, bit_depth: int) -> np.ndarray:
+        """The pixels as integers (H, W, channels), uint8 or uint16, alpha last; rounded to nearest."""
+        planes = self.color if self.alpha is None else torch.cat([self.color, self.alpha])
+        height, width = planes.shape[-2:]
+        codes = np.empty((height, width, planes.shape[0]), dtype=np.uint8 if bit_depth == 8 else np.uint16)
+        for channel, plane in enumerate(planes):  # plane by plane: one float copy of one plane at a time
+            scaled = plane.detach().to("cpu", torch.float32).clamp(0, 1) * (2**bit_depth - 1) + 0.5
+            codes[..., channel] = scaled.numpy()  # the cast floors: values are positive
+        return codes
+
+    @staticmethod
+    def planes(codes: np.ndarray) -> Tensor:
+        """Integers (H, W, channels), uint8 or uint16 -> (channels, H, W) float32 in [0, 1]."""
+        maximum = 255 if codes.dtype == np.uint8 else 65535
+        planes = np.ascontiguousarray(codes.transpose(2, 0, 1), dtype=np.float32)
+        planes /= np.float32(maximum)
+        return torch.from_numpy(planes)

@@ -1,0 +1,184 @@
+"""Which way a step of a network is computed on CUDA: by PyTorch's operations or by a kernel of ours in Triton.
+
+Which is faster depends on the device, on the shapes and on the versions of CUDA, PyTorch and Triton, so it is measured:
+the first time that a step of some kind meets a device, both ways compute the very input. The kernel is used from then
+on if both agree and it is faster; whatever it raises means PyTorch for as long as the process runs, and a line in the
+log. An error for want of memory goes through: whoever called has smaller tiles to try. SUPERTILE_KERNELS=off in the
+environment means PyTorch always.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .cpu.build import switched_off, usable
+
+log = logging.getLogger(__name__)
+
+Way = Callable[[], Tensor]
+
+_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""How far both ways may be from each other, of the largest value: some units in the last place, for the sums."""
+_TOLERANCE_TF32 = 4e-3
+_ROUNDS = 3
+_PASSES = 3  # of a round
+
+
+def seconds_on_cuda(way: Way) -> float:
+    """What a pass takes on the current device, by its own clock; of several, with what starting them costs."""
+    start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    for _ in range(_PASSES):
+        way()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1000 / _PASSES
+
+
+class _Step(NamedTuple):
+    """What one choice is made for."""
+
+    name: str
+    kind: Hashable
+    dtypes: tuple[torch.dtype, ...]
+    device: torch.device
+    size: int
+    tf32: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.kind}"
+
+
+class Choices:
+    """What has been measured so far. timer: the seconds of a way; device: the type of tensors that kernels are for."""
+
+    def __init__(self, timer: Callable[[Way], float] = seconds_on_cuda, device: str = "cuda") -> None:
+        self._timer, self._device = timer, device
+        self._kernel_wins: dict[_Step, bool] = {}
+        self._no_triton = False
+
+    def best(
+        self,
+        name: str,
+        kind: Hashable,
+        plain: Way,
+        kernel: Way,
+        given: Sequence[Tensor | None],
+        *,
+        tf32: bool = False,
+    ) -> Tensor:
+        """What `plain` computes, by the faster of both, which write to nothing that is given and return a new tensor.
+
+        name, kind: of the step; whatever may change which way is faster, but for dtypes, device and the rough size of
+        the first tensor, and takes few values. given: all that is read. tf32: whether PyTorch may multiply by TF32.
+        """
+        tensors = [t for t in given if t is not None]
+        if self._no_triton or switched_off() or not usable(tensors, _TOLERANCE, self._device):
+            return plain()
+        size = tensors[0].numel().bit_length() // 4  # classes of a factor of 16: small ones are bound by their start
+        step = _Step(name, kind, tuple(t.dtype for t in tensors), tensors[0].device, size, tf32)
+        if not _new_enough(step.device):
+            return plain()
+        if step not in self._kernel_wins and not _capturing(step.device):
+            return self._measured(step, plain, kernel)
+        if self._kernel_wins.get(step):
+            try:
+                with _current(step.device):
+                    return kernel()
+            except Exception as error:
+                self._failed(step, error)
+        return plain()
+
+    def _measured(self, step: _Step, plain: Way, kernel: Way) -> Tensor:
+        """The result; which way gives it from now on is known then."""
+        expected = plain()
+        if not expected.isfinite().all():  # half precision that overflowed: nothing to compare with
+            return expected
+        try:
+            with _current(step.device):
+                tolerance = _TOLERANCE[expected.dtype]
+                if not _agree(kernel(), expected, max(tolerance, _TOLERANCE_TF32) if step.tf32 else tolerance):
+                    self._kernel_wins[step] = False
+                    log.info("The kernel for %s is not used: its result is not PyTorch's.", step)
+                    return expected
+                times = [(self._timer(plain), self._timer(kernel)) for _ in range(_ROUNDS)]
+        except Exception as error:
+            self._failed(step, error)
+            return expected
+        theirs, ours = map(min, zip(*times, strict=True))
+        self._kernel_wins[step] = ours < theirs
+        log.debug("%s: %.3f ms by PyTorch, %.3f ms by the kernel", step, 1e3 * theirs, 1e3 * ours)
+        return expected
+
+    def _failed(self, step: _Step, error: Exception) -> None:
+        """Remember it; raises what only the caller can help."""
+        if _is_out_of_memory(error):
+            raise error
+        self._kernel_wins[step] = False
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        if isinstance(error, ImportError):
+            self._no_triton = True
+            log.info("Kernels for CUDA are not used: %s.", reason)
+        else:
+            log.info("The kernel for %s is not used: %s.", step, reason)
+
+
+def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    if not found.numel():
+        return True
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())  # False where one is not a number
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower()
+
+
+@functools.cache
+def _new_enough(device: torch.device) -> bool:
+    """From sm_80 on: for older devices Triton may end the process instead of raising, and AMD's nobody has tried."""
+    if device.type != "cuda":
+        return True
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is being captured, in which nothing may be measured."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Triton starts its kernels on the current device, whatever it is given."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+best = Choices().best
+
+
+def tf32_products() -> bool:
+    """Whether PyTorch may round fp32 to TF32 in products of matrices."""
+    try:
+        return torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:  # somebody used the switches that follow this one
+        return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+def tf32_convolutions() -> bool:
+    """The same in convolutions, where it may by default."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+
+
+def precision_of_products() -> str:
+    """As `tl.dot` calls it: TF32 where PyTorch may use it, else in three parts, which keep 22 of fp32's 24 bits."""
+    return "tf32" if tf32_products() else "tf32x3"

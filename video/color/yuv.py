@@ -1,0 +1,201 @@
+"""Planes of codes -> float RGB -> planes of codes, on any device, without a lost code.
+
+In strips of rows on the CPU, which keeps the work in its caches; whole on a GPU. float32 throughout: exact to a
+hundredth of a code at 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..frames import Colour, Layout
+from . import chroma
+from .matrices import CodeRange, is_cosited, luma_weights, rgb_from_ycc
+
+_STRIP_SAMPLES = 1 << 19  # of luma: 10 MB of float32 work, and few enough steps that starting them costs nothing
+
+
+def to_rgb(
+    planes: Sequence[Tensor],
+    layout: Layout,
+    colour: Colour,
+    device: torch.device | str | None = None,
+    *,
+    width: int,
+    height: int,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """A frame's planes, as `Layout` has them -> (rgb, alpha) on `device` (None: where the planes are).
+
+    rgb: (3, H, W) float32, or (1, H, W) for gray; 0 is black and 1 is white, no transfer function is applied. It is
+    NOT clamped: codes above white, and triples of luma and chroma that no colour has, which real video is full of at
+    edges, lie outside [0, 1]; see `split_gamut`. alpha: (1, H, W) float32 in [0, 1], straight, or None.
+    out: memory for rgb, of that shape, type and device; new where None. Fresh memory of a 4K frame takes a CPU longer
+    to get than the conversion.
+    Raises ValueError for planes that do not fit the layout.
+    """
+    _check_planes(planes, layout, width, height)
+    device = planes[0].device if device is None else torch.device(device)
+    planes = [plane.to(device, non_blocking=True) for plane in planes]
+    alpha = _scaled(planes[-1], 1 / (2**layout.depth - 1), 0, layout.depth)[None] if layout.alpha else None
+    if out is None:
+        out = torch.empty((1 if layout.model == "gray" else 3, height, width), dtype=torch.float32, device=device)
+    if layout.model == "rgb":
+        for channel in range(3):
+            out[channel] = _scaled(planes[channel], 1 / (2**layout.depth - 1), 0, layout.depth)
+        return out, alpha
+
+    codes = CodeRange.of(layout.depth, colour.full_range)
+    gain, bias = 1 / codes.luma_scale, -codes.luma_offset / codes.luma_scale
+    if layout.model == "gray":
+        out[0] = _scaled(planes[0], gain, bias, layout.depth)
+        return out, alpha
+
+    shares = _chroma_shares(planes[1], planes[2], codes, colour, layout.depth)
+    cosited_x, cosited_y = is_cosited(colour)
+    x, y = layout.subsampling
+    for level in reversed(range(y)):
+        shares = chroma.up_rows(shares, -(-height >> level), cosited_y)
+    for level in reversed(range(1, x)):
+        shares = chroma.up_columns(shares, -(-width >> level), cosited_x)
+    for rows in _strips(height, width, device):
+        luma = planes[0][rows]
+        if x == 0:
+            torch.add(shares[:, rows], _scaled(luma, gain, bias, layout.depth), out=out[:, rows])
+            continue
+        odd, even = chroma.up_columns_parts(shares[:, rows], width, cosited_x)
+        torch.add(even, _scaled(luma[:, 0::2], gain, bias, layout.depth), out=out[:, rows, 0::2])
+        torch.add(odd, _scaled(luma[:, 1::2], gain, bias, layout.depth), out=out[:, rows, 1::2])
+    return out, alpha
+
+
+def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, colour: Colour) -> tuple[Tensor, ...]:
+    """(rgb, alpha) -> planes of codes on the same device, rounded to nearest, as `Layout` has them.
+
+    rgb: (3, H, W), or (1, H, W) for gray, any float type; it may lie outside [0, 1], and codes beyond black and white
+    are used then. alpha: (1, H, W) or None, which is opaque where the layout has alpha; ignored where it has none.
+    Gray becomes neutral colour, colour becomes gray by `colour.matrix`'s luma. Layout and colour need not be those
+    that `to_rgb` was given.
+    """
+    height, width = rgb.shape[-2:]
+    top = 2**layout.depth - 1
+    planes: list[Tensor] = []
+    if layout.model == "rgb":
+        planes = [_codes(rgb[min(channel, rgb.shape[0] - 1)], top, 0, layout.depth) for channel in range(3)]
+    else:
+        planes = _luma_and_chroma(rgb, layout, colour)
+    if layout.alpha:
+        if alpha is None:
+            alpha = torch.ones((1, 1, 1), device=rgb.device).expand(1, height, width)
+        planes.append(_codes(alpha[0], top, 0, layout.depth))
+    return tuple(planes)
+
+
+def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(inside, overshoot): rgb clamped to [0, 1], and what that takes away; None when it takes nothing away.
+
+    inside + overshoot is rgb, to the bit. A network is given the inside; overshoot, enlarged, is added to its result,
+    and the codes of blacker than black, whiter than white and of impossible colours survive. Waits for the device.
+    """
+    low, high = torch.aminmax(rgb)
+    if bool((low >= 0) & (high <= 1)):
+        return rgb, None
+    inside = rgb.clamp(0, 1)
+    return inside, torch.sub(rgb, inside)
+
+
+def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, colour: Colour, depth: int) -> Tensor:
+    """(3, h, w): what chroma adds to luma to make R, G and B, at the size of the chroma planes."""
+    matrix = rgb_from_ycc(colour.matrix) / codes.chroma_scale
+    shares = torch.empty((3, *cb.shape), dtype=torch.float32, device=cb.device)
+    cb, cr = (_scaled(plane, 1, -codes.chroma_offset, depth) for plane in (cb, cr))
+    torch.mul(cr, float(matrix[0, 2]), out=shares[0])
+    torch.mul(cb, float(matrix[1, 1]), out=shares[1]).add_(cr, alpha=float(matrix[1, 2]))
+    torch.mul(cb, float(matrix[2, 1]), out=shares[2])
+    return shares
+
+
+def _luma_and_chroma(rgb: Tensor, layout: Layout, colour: Colour) -> list[Tensor]:
+    height, width = rgb.shape[-2:]
+    device = rgb.device
+    codes = CodeRange.of(layout.depth, colour.full_range)
+    if rgb.shape[0] == 1:
+        planes = [_codes(rgb[0], codes.luma_scale, codes.luma_offset, layout.depth)]
+        if layout.model == "yuv":
+            neutral = torch.full((), int(codes.chroma_offset), dtype=torch.int32, device=device).to(planes[0].dtype)
+            planes += [neutral.expand(layout.size_of(p, width, height)).contiguous() for p in (1, 2)]
+        return planes
+
+    kr, kb = luma_weights(colour.matrix)
+    cosited_x, cosited_y = is_cosited(colour)
+    x, y = layout.subsampling
+    luma_codes = torch.empty((height, width), dtype=_dtype(layout.depth), device=device)
+    scales = (codes.chroma_scale / (2 * (1 - kb)), codes.chroma_scale / (2 * (1 - kr)))
+    narrow = torch.empty((2, height if cosited_y else -(-height // 2) if y else height, -(-width >> x)), device=device)
+    half_rows = bool(y) and not cosited_y  # these can be brought down strip by strip
+    for rows in _strips(height, width, device):
+        red, green, blue = rgb[:, rows].to(torch.float32)
+        luma = torch.mul(red, kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
+        luma_codes[rows] = _codes(luma, codes.luma_scale, codes.luma_offset, layout.depth)
+        if layout.model == "gray":
+            continue
+        for index, primary in enumerate((blue, red)):
+            difference = torch.sub(primary, luma)
+            if half_rows:
+                difference = chroma.down_rows(difference, False)
+            for _ in range(x):
+                difference = chroma.down_columns(difference, cosited_x)
+            start = rows.start // 2 if half_rows else rows.start
+            narrow[index, start : start + difference.shape[0]] = difference
+    planes = [luma_codes]
+    if layout.model == "yuv":
+        for index in range(2):
+            plane = narrow[index]
+            for _ in range(y - half_rows):
+                plane = chroma.down_rows(plane, cosited_y)
+            planes.append(_codes(plane, scales[index], codes.chroma_offset, layout.depth))
+    return planes
+
+
+def _strips(height: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Slices of an even number of rows that cover the height."""
+    rows = height if device.type != "cpu" else max(2, _STRIP_SAMPLES // width // 2 * 2)
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
+def _scaled(plane: Tensor, gain: float, bias: float, depth: int) -> Tensor:
+    """Codes -> float32, code * gain + bias."""
+    if 8 < depth < 16:  # torch converts int16 several times faster than uint16, and these codes fit it
+        values = plane.view(torch.int16).to(torch.float32)
+    else:
+        values = plane.to(torch.float32)
+    if gain != 1:
+        values.mul_(gain)
+    return values.add_(bias) if bias else values
+
+
+def _codes(values: Tensor, gain: float, bias: float, depth: int) -> Tensor:
+    """value * gain + bias, rounded to the nearest code there is."""
+    scaled = torch.mul(values.to(torch.float32), gain).add_(bias + 0.5).clamp_(0, 2**depth - 0.5)
+    if depth == 8:
+        return scaled.to(torch.uint8)
+    if depth < 16:
+        return scaled.to(torch.int16).view(torch.uint16)
+    return scaled.to(torch.int32).to(torch.int16).view(torch.uint16)  # int32 -> int16 keeps the low bits
+
+
+def _dtype(depth: int) -> torch.dtype:
+    return torch.uint8 if depth <= 8 else torch.uint16
+
+
+def _check_planes(planes: Sequence[Tensor], layout: Layout, width: int, height: int) -> None:
+    shapes = [tuple(plane.shape) for plane in planes]
+    wanted = [layout.size_of(index, width, height) for index in range(layout.planes)]
+    if shapes != wanted:
+        raise ValueError(f"planes of {layout} at {width}x{height} must be {wanted}, not {shapes}.")
+    if any(plane.dtype != _dtype(layout.depth) for plane in planes):
+        raise ValueError(f"planes of {layout.depth} bits must be {_dtype(layout.depth)}, not {planes[0].dtype}.")

@@ -1,0 +1,187 @@
+"""Decoded pictures of one video stream, from a place in it to its end, going on after damage.
+
+What FFmpeg cannot decode is counted, not fatal. Knows nothing of tensors, colour or durations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+
+from ..container import name_of, open_container, reason, video_stream_of
+from ..errors import VideoError
+from ..frames import ReadReport
+
+# The native VP8 and VP9 decoders leave alpha out.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+# A demuxer that fails so often in a row will not get on.
+_READ_ERRORS = 20
+
+# Seconds before the wanted time to look for a key frame at, one after the other; then the start of the file.
+_LOOK_BACK = (Fraction(0), Fraction(2), Fraction(15))
+
+
+class Decoder:
+    """A video stream of a file. `stream` and `container` are PyAV's, for whoever describes them.
+
+    Raises VideoError as `open_container` and `video_stream_of` do.
+    """
+
+    container: Any
+    stream: Any
+
+    def __init__(
+        self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
+    ) -> None:
+        self.name = name_of(source)
+        self._number = number
+        self._source = source
+        self._report = report
+        self._warn = warn
+        self._frames: Iterator[av.VideoFrame] | None = None
+        self._open(frame_threads=True)
+
+    def _open(self, *, frame_threads: bool) -> None:
+        source = self._source
+        given = source if isinstance(source, (str, Path)) else _Unclosed(source)
+        self.container = open_container(given)  # type: ignore[arg-type]
+        try:
+            self.stream = video_stream_of(self.container, self.name, self._number)
+            context = self.stream.codec_context
+            alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"
+            if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):
+                with contextlib.suppress(ValueError, av.FFmpegError):  # a build without libvpx: opaque, as players show
+                    context = av.CodecContext.create(decoder, "r")
+            context.thread_type = "AUTO" if frame_threads else "NONE"
+            if not frame_threads:
+                context.thread_count = 1
+            self._context = context
+        except BaseException:
+            self.container.close()
+            raise
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """All pictures from here on, in the order they are shown. One iterator for each place: see `seek`."""
+        if self._frames is None:
+            self._frames = self._decode(first_after=None, count=True)
+        return self._frames
+
+    def _decode(self, first_after: int | None, count: bool) -> Iterator[av.VideoFrame]:
+        """`first_after`: pictures up to this pts are left out, and what fails before it is not counted again."""
+        last: int | None = first_after
+        for packet in self._packets():
+            try:
+                decoded = self._context.decode(packet)
+            except MemoryError:
+                raise
+            except (av.FFmpegError, OSError, ValueError) as error:
+                if first_after is None or packet.pts is None or packet.pts > first_after:
+                    self._undecodable(error)
+                continue
+            for frame in decoded:
+                if first_after is not None and (frame.pts is None or frame.pts <= first_after):
+                    continue
+                last = frame.pts
+                yield frame
+        try:
+            rest = self._context.decode(None)
+        except EOFError:
+            rest = []
+        except MemoryError:
+            raise
+        except (av.FFmpegError, OSError, ValueError) as error:
+            # With frame threads, one damaged packet among the last takes all pictures still in work with it.
+            if not count or last is None:
+                self._undecodable(error)
+                return
+            self._reopen_at(last)
+            yield from self._decode(first_after=last, count=False)
+            return
+        yield from (f for f in rest if first_after is None or f.pts is None or f.pts > first_after)
+
+    def _packets(self) -> Iterator[Any]:
+        """Packets with something in them. The empty one in mid-stream means "as before"; it must not flush."""
+        failed = 0
+        while True:
+            try:
+                for packet in self.container.demux(self.stream):
+                    failed = 0
+                    if packet.size:
+                        yield packet
+                return
+            except IndexError:  # PyAV at the end of a damaged MPEG-TS in which streams appeared on the way
+                return
+            except (av.FFmpegError, OSError) as error:
+                failed += 1
+                self._undecodable(error)
+                if failed >= _READ_ERRORS:
+                    return
+
+    def _undecodable(self, error: BaseException) -> None:
+        self._report.undecodable_packets += 1
+        if self._report.undecodable_packets == 1:
+            self._warn(f"{self.name} is damaged: {reason(error)}. What can be decoded is used, at its own time.")
+
+    def seek(self, pts: int) -> None:
+        """Go on from the last key frame at or before `pts`: the next of `frames` is that key frame.
+
+        Pictures before it, which refer to what was not read, are left out.
+        """
+        second = 1 / Fraction(self.stream.time_base)
+        for back in _LOOK_BACK:
+            try:
+                self.container.seek(int(pts - back * second), stream=self.stream)
+            except (av.FFmpegError, OSError, ValueError):
+                break
+            self._context.flush_buffers()
+            frames = self._decode(first_after=None, count=True)
+            for frame in frames:
+                if frame.pts is None or frame.pts > pts:
+                    break  # the index was wrong, or pictures are shown in another order than it says
+                if frame.key_frame:
+                    self._frames = _chain(frame, frames)
+                    return
+        self._reopen(frame_threads=True)
+        self._frames = None
+
+    def _reopen(self, *, frame_threads: bool) -> None:
+        self.close()
+        self._open(frame_threads=frame_threads)
+
+    def _reopen_at(self, pts: int) -> None:
+        self._reopen(frame_threads=False)
+        with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+            self.container.seek(pts, stream=self.stream)
+
+    def close(self) -> None:
+        if self._frames is not None:
+            with contextlib.suppress(ValueError):  # it runs: `_reopen_at` inside it
+                self._frames.close()  # type: ignore[attr-defined]
+        self.container.close()
+
+
+def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    yield first
+    yield from rest
+
+
+class _Unclosed:
+    """What PyAV may see of a file object that is not ours to close."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.name = name_of(file)
+
+
+def first_frame(decoder: Decoder) -> av.VideoFrame:
+    """The first picture. Raises VideoError when not one can be decoded."""
+    frame = next(decoder.frames(), None)
+    if frame is None:
+        raise VideoError(f"{decoder.name} holds a video stream, but not one frame of it can be decoded.")
+    return frame

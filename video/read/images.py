@@ -1,0 +1,267 @@
+"""Frames from picture files: numbered pictures, an animated WebP."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...images.io.files import read_image
+from ...images.io.picture import ImageFileError, Picture
+from ...images.io.sixteen_bit import is_sixteen_bit_color
+from ..container import check_dimensions
+from ..errors import VideoError
+from ..frames import Colour, Frame, Layout, ReadReport, VideoInfo
+from ..kinds import NUMBER
+from .file import check_span, say_as_warning
+
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def exact_rate(rate: Fraction | float | str) -> Fraction:
+    """Frames per second as a fraction: 23.976, 29.97, 59.94 and the like mean 24000/1001, 30000/1001, 60000/1001.
+
+    A string may be "25", "23.976" or "24000/1001". Raises ValueError for what is no positive number.
+    """
+    try:
+        exact = Fraction(rate)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        exact = Fraction(0)
+    if not 0 < exact <= 100_000:
+        raise ValueError(f"frame_rate must be a positive number of frames a second, not {rate!r}.")
+    nearest = round(exact * Fraction(1001, 1000))
+    ntsc = Fraction(nearest * 1000, 1001)
+    if exact.denominator not in (1, 2) and nearest and abs(exact - ntsc) < exact / 20_000:
+        return ntsc
+    return exact.limit_denominator(1_000_000)
+
+
+class PictureSource:
+    """What sources that are no video file share: `_frames` gives one frame after the other."""
+
+    info: VideoInfo
+    report: ReadReport
+
+    def __init__(self) -> None:
+        self.report = ReadReport()
+        self._frames: Iterator[Frame] = iter(())
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            self.report.frames += 1
+            yield frame
+
+    def close(self) -> None:
+        """Give up what is open. Frames given out stay valid."""
+        with suppress(AttributeError, ValueError):
+            self._frames.close()  # type: ignore[attr-defined]
+        self._frames = iter(())
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ImageSequenceReader(PictureSource):
+    """Numbered pictures as a video of RGB or gray frames at the files' full depth, with their alpha.
+
+    source: a pattern with one %d or %06d in its name ("frames/%06d.png": all numbers there are, rising), or a list of
+    files, in that order. frame_rate: see `exact_rate`. start, end: seconds; pictures with start <= time < end.
+    The layout holds what any of the pictures holds: colour, alpha, 16 bits. EXIF orientation is applied.
+
+    Raises VideoError naming the file for a picture that is missing, damaged or of another size than the first, and
+    for a pattern that matches nothing. Missing numbers are warned of; their time is not left empty.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | Sequence[str | Path],
+        frame_rate: Fraction | float | str,
+        *,
+        start: Fraction | float | None = None,
+        end: Fraction | float | None = None,
+        warn: Callable[[str], None] = say_as_warning,
+    ) -> None:
+        super().__init__()
+        rate = exact_rate(frame_rate)
+        first_second, last_second = check_span(start, end)
+        if isinstance(source, (str, Path)):
+            name, files = str(source), _numbered(Path(source), warn)
+        else:
+            files = [Path(each) for each in source]
+            name = f"the list that starts with {files[0]}" if files else "the empty list"
+        first = math.ceil(first_second * rate)
+        last = len(files) if last_second is None else min(len(files), math.ceil(last_second * rate))
+        files = files[first:last]
+        if not files:
+            raise VideoError(f"{name} stands for no picture{' in the span asked for' if first or last_second else ''}.")
+        layout, width, height = _common_layout(files)
+        self.info = VideoInfo(
+            name=name, width=width, height=height, layout=layout, colour=Colour(0, True), time_base=1 / rate,
+            frame_rate=rate, codec=files[0].suffix.lower().lstrip("."), start_pts=first, duration=len(files),
+            frames=len(files),
+        )  # fmt: skip
+        self._frames = self._read(files)
+
+    def _read(self, files: list[Path]) -> Iterator[Frame]:
+        for pts, path in enumerate(files, self.info.start_pts):
+            yield Frame(_planes_of_picture(_picture(path), self.info, path), pts, 1)
+
+
+def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
+    """The files a pattern stands for, by number; a gap is warned of, once."""
+    if len(NUMBER.findall(pattern.name)) != 1:
+        raise VideoError(f"{pattern} must hold exactly one number such as %06d in its last part.")
+    before, after = NUMBER.split(pattern.name)[0], NUMBER.split(pattern.name)[2]
+    digits = int(NUMBER.findall(pattern.name)[0] or 0)
+    regular = re.compile(re.escape(before.replace("%%", "%")) + r"(\d+)" + re.escape(after.replace("%%", "%")))
+    try:
+        names = [path.name for path in pattern.parent.iterdir()]
+    except OSError as error:
+        raise VideoError(f"{pattern}: the folder {pattern.parent} cannot be read: {error.strerror}.") from None
+    found = {}
+    for name in names:
+        match = regular.fullmatch(name)
+        if match and f"{int(match[1]):0{digits}d}" == match[1]:
+            found[int(match[1])] = pattern.parent / name
+    numbers = sorted(found)
+    missing = [a + 1 for a, b in itertools.pairwise(numbers) if b != a + 1]
+    if missing:
+        count = numbers[-1] - numbers[0] + 1 - len(numbers)
+        warn(f"{pattern}: {count} of the numbers are missing, the first is {missing[0]}; frames follow without a gap.")
+    return [found[number] for number in numbers]
+
+
+def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
+    """(layout that holds all, width, height) from the heads of the files."""
+    first = _picture(files[0])
+    width, height = first.width, first.height
+    check_dimensions(width, height, str(files[0]))
+    color, alpha, deep = not first.is_gray, first.alpha is not None, first.bit_depth > 8
+    for path in files[1:]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with Image.open(path) as image:
+                    own = image.size
+                    color |= image.mode not in _GRAY_MODES
+                    alpha |= image.has_transparency_data
+                    deep |= is_sixteen_bit_color(image) or image.mode.startswith("I")
+            except Exception:  # whatever is wrong with it, read_image has the words
+                picture = _picture(path)
+                own = (picture.width, picture.height)
+                color, alpha = color or not picture.is_gray, alpha or picture.alpha is not None
+                deep |= picture.bit_depth > 8
+        if sorted(own) != sorted((width, height)):  # which way it is turned is known when it is read
+            _check_size(own, (width, height), path)
+    return Layout("rgb" if color else "gray", 16 if deep else 8, alpha=alpha), width, height
+
+
+def _check_size(own: tuple[int, int], size: tuple[int, int], path: Path) -> None:
+    if own != size:
+        raise VideoError(f"{path} has {own[0]}x{own[1]} pixels, the pictures before it {size[0]}x{size[1]}.")
+
+
+def _picture(path: Path) -> Picture:
+    try:
+        return read_image(path)
+    except ImageFileError as error:
+        raise VideoError(str(error)) from error
+
+
+def _planes_of_picture(picture: Picture, info: VideoInfo, path: Path) -> tuple[Tensor, ...]:
+    layout = info.layout
+    _check_size((picture.width, picture.height), (info.width, info.height), path)
+    if (layout.model == "gray" and not picture.is_gray) or (picture.alpha is not None and not layout.alpha):
+        raise VideoError(f"{path} was changed while it was read.")
+    codes = torch.from_numpy(picture.codes(layout.depth))  # (H, W, channels)
+    color = [codes[..., 0]] * 3 if picture.is_gray else [codes[..., i] for i in range(3)]
+    planes = color[: 1 if layout.model == "gray" else 3]
+    if layout.alpha:
+        opaque = np.full((info.height, info.width), 2**layout.depth - 1, np.uint8 if layout.depth == 8 else np.uint16)
+        planes = [*planes, codes[..., -1] if picture.alpha is not None else torch.from_numpy(opaque)]
+    return tuple(plane.contiguous() for plane in planes)
+
+
+class AnimatedWebpReader(PictureSource):
+    """The frames of an animated WebP, composed, with their true delays: RGB with alpha, 8 bits.
+
+    FFmpeg decodes no animation of this format; Pillow does. start, end: seconds. A delay of zero, which players take
+    for what they like, becomes a tenth of a second and is counted in `repaired_pts`.
+    Raises VideoError naming the file when it cannot be read.
+    """
+
+    def __init__(
+        self, path: str | Path, *, start: Fraction | float | None = None, end: Fraction | float | None = None
+    ) -> None:
+        super().__init__()
+        first_second, last_second = check_span(start, end)
+        self._path = Path(path)
+        try:
+            delays = webp_delays(self._path)
+            self._image = Image.open(self._path, formats=("WEBP",))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise VideoError(f"{path} cannot be read as an animated WebP: {error}.") from error
+        width, height = self._image.size
+        self.report.repaired_pts = delays.count(0)
+        delays = [delay or 100 for delay in delays]
+        times = np.cumsum([0, *delays]).tolist()
+        last = times[-1] if last_second is None else min(times[-1], math.ceil(last_second * 1000))
+        chosen = [i for i, time in enumerate(times[:-1]) if first_second * 1000 <= time < last]
+        if not chosen:
+            self.close()
+            raise VideoError(f"{path} has no frame in the span asked for.")
+        self.info = VideoInfo(
+            name=str(path), width=width, height=height, layout=Layout("rgb", 8, alpha=True), colour=Colour(0, True),
+            time_base=Fraction(1, 1000), frame_rate=Fraction(1000 * len(delays), times[-1]).limit_denominator(1001),
+            codec="webp", start_pts=times[chosen[0]], duration=last - times[chosen[0]], frames=len(chosen),
+        )  # fmt: skip
+        self._frames = self._read([(i, times[i], min(times[i + 1], last) - times[i]) for i in chosen])
+
+    def _read(self, wanted: list[tuple[int, int, int]]) -> Iterator[Frame]:
+        for index, pts, duration in wanted:
+            try:
+                self._image.seek(index)
+                codes = torch.from_numpy(np.array(self._image.convert("RGBA")))
+            except (OSError, ValueError, EOFError, SyntaxError) as error:
+                raise VideoError(f"{self._path} is damaged at its frame {index + 1}: {error}.") from error
+            yield Frame(tuple(codes[..., channel].contiguous() for channel in range(4)), pts, duration)
+
+    def close(self) -> None:
+        super().close()
+        self._image.close()
+
+
+def webp_delays(path: str | Path) -> list[int]:
+    """Milliseconds of each frame of an animated WebP, from its ANMF chunks; empty for any other file.
+
+    Format: developers.google.com/speed/webp/docs/riff_container. Raises OSError.
+    """
+    delays = []
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+            return []
+        while len(chunk := file.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            begin = file.tell()
+            if chunk[:4] == b"ANMF" and len(frame := file.read(16)) == 16:
+                delays.append(int.from_bytes(frame[12:15], "little"))
+            file.seek(begin + size + size % 2)
+    return delays

@@ -1,0 +1,193 @@
+"""What a video stream says of itself, with everything it leaves unsaid decided: a VideoInfo from its first picture."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+
+from ..errors import VideoError
+from ..frames import UNSPECIFIED, Colour, StaticHdr, VideoInfo
+from .planes import pixel_format
+
+_IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision",
+            "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
+
+# Matroska's ChromaSitingHorz and ChromaSitingVert: 1 is at the first luma sample, 2 half way to the next.
+_SITINGS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
+
+# Demuxers whose durations are guesses from the bit rate.
+_NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
+# Codecs whose gray pictures are luma like any other; elsewhere untagged gray is full range.
+_MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "prores", "dnxhd"}
+_UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
+                     13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
+                     17: "YCgCo-Ro"}  # fmt: skip
+
+
+def describe(
+    name: str, container: Any, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]
+) -> tuple[VideoInfo, set[str]]:
+    """(what the stream is, names of dynamic metadata seen on the first picture)."""
+    try:
+        known = pixel_format(frame.format.name)
+    except KeyError:
+        raise VideoError(f"{name} decodes to {frame.format.name}, a pixel format that cannot be read.") from None
+    context = stream.codec_context
+    hdr, matrix, dynamic = side_data(frame)
+    rate = _rate(stream)
+    time_base = Fraction(stream.time_base)
+    start = frame.pts if frame.pts is not None else 0
+    end = declared_end(container, stream)
+    sar = Fraction(stream.sample_aspect_ratio or 1)
+    return VideoInfo(
+        name=name,
+        width=frame.width,
+        height=frame.height,
+        layout=known.layout,
+        colour=_colour(name, stream, frame, warn),
+        time_base=time_base,
+        frame_rate=rate,
+        codec=_codec_name(context),
+        start_pts=start,
+        duration=end - start if end is not None and end > start else None,
+        frames=stream.frames or None,
+        sample_aspect_ratio=sar if sar > 0 else Fraction(1),
+        display_matrix=matrix,
+        hdr=hdr,
+        interlaced=bool(frame.interlaced_frame),
+        stream_index=stream.index,
+    ), dynamic
+
+
+def _codec_name(context: Any) -> str:
+    """FFmpeg's name of the codec, not of one of its decoders (av1, not libdav1d)."""
+    return str(getattr(context.codec, "canonical_name", None) or context.name)
+
+
+def _rate(stream: Any) -> Fraction:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and Fraction(rate) > 0:
+            return Fraction(rate)
+    return Fraction(25)
+
+
+def declared_end(container: Any, stream: Any) -> int | None:
+    """pts in the stream's time base where it says it ends, or None where that is not said or only guessed."""
+    if _NO_DURATION.match(container.format.name):
+        return None
+    time_base = Fraction(stream.time_base)
+    if stream.duration:
+        return (stream.start_time or 0) + stream.duration
+    for key, value in stream.metadata.items():  # Matroska, by FFmpeg and mkvmerge: the stream's end from zero
+        if key.upper().split("-")[0] == "DURATION" and (match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", value)):
+            hours, minutes, seconds = match.groups()
+            return round((int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)) / time_base)
+    if container.duration and len(container.streams) == 1 and container.format.name != "mpegts":
+        return round(Fraction(container.duration, 1_000_000) / time_base)
+    return None
+
+
+def _colour(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]) -> Colour:
+    context = stream.codec_context
+    known = pixel_format(frame.format.name)
+    model = known.layout.model
+
+    def tag(of: str) -> int:
+        for value in (getattr(frame, of, None), getattr(context, of, None)):
+            if value is not None and int(value) not in (UNSPECIFIED, 3):
+                return int(value)
+        return UNSPECIFIED
+
+    matrix, primaries, transfer = tag("colorspace"), tag("color_primaries"), tag("color_trc")
+    code_range = int(frame.color_range or 0) or int(context.color_range or 0)
+    if model == "rgb":
+        return Colour(0, True, "left", primaries, transfer, True)
+    full = code_range == 2 or known.full_range
+    if model == "gray" and code_range == 0:
+        full = _codec_name(context) not in _MPEG_LIKE
+    tagged = matrix not in (UNSPECIFIED, 0)  # 0, "these planes are RGB", is untrue of YUV planes
+    if not tagged:
+        matrix = _usual_matrix(frame.width, frame.height, primaries)
+    if matrix in _UNUSUAL_MATRICES:
+        warn(
+            f"{name} is coded as {_UNUSUAL_MATRICES[matrix]}: the network sees its planes through another matrix, "
+            "so colours may suffer."
+        )
+    # An HDR picture is sited as UHD TV is.
+    usual_siting = "topleft" if matrix == 9 and transfer in (16, 18) else "left"
+    siting = usual_siting
+    if model == "yuv" and known.layout.subsampling != (0, 0):
+        siting = _siting_tag(frame, stream) or usual_siting
+    return Colour(matrix, full, siting, primaries, transfer, tagged)
+
+
+def _usual_matrix(width: int, height: int, primaries: int) -> int:
+    """BT.709 for high definition, BT.601 below, as players take what is not tagged."""
+    if primaries == 9:
+        return 9
+    if height >= 720 or width > 1024:
+        return 1
+    return 6 if height <= 486 else 5  # equal coefficients: of 525-line and of 625-line television
+
+
+def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
+    """Where chroma samples lie. PyAV before 19 does not tell, but FFmpeg's Matroska muxer writes it into its header."""
+    location = getattr(frame, "chroma_location", None)
+    if location is not None:
+        return {1: "left", 2: "center", 3: "topleft"}.get(int(location))
+    head = io.BytesIO()
+    try:
+        with av.open(head, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+            written = head.getvalue()
+    except (av.FFmpegError, OSError, ValueError, TypeError):
+        return None
+    # Both elements, of one byte each, stand side by side.
+    match = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", written)
+    return _SITINGS.get((match[1][0], match[2][0])) if match else None
+
+
+def _entries(frame: av.VideoFrame) -> list[Any]:
+    """Going through a frame's side data gives its entries, from PyAV 19 on their kinds."""
+    found = cast(Any, frame.side_data)
+    return [each if hasattr(each, "type") else found[each] for each in found]
+
+
+def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:
+    """(static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of a picture."""
+    mastering = light = matrix = None
+    dynamic: set[str] = set()
+    try:
+        entries = [(data.type.name, bytes(data)) for data in _entries(frame)]
+    except ValueError:  # a kind that this PyAV has no name for
+        entries = []
+    for kind, data in entries:
+        if kind in _DYNAMIC:
+            dynamic.add(_DYNAMIC[kind])
+        elif kind == "MASTERING_DISPLAY_METADATA":
+            mastering = _mastering(data)
+        elif kind == "CONTENT_LIGHT_LEVEL":
+            content = struct.unpack_from("=2I", data)
+            light = (content[0], content[1]) if any(content) else None
+        elif kind == "DISPLAYMATRIX":
+            turned = struct.unpack_from("=9i", data)
+            matrix = turned if turned != _IDENTITY else None
+    return StaticHdr(mastering, light), matrix, dynamic
+
+
+def _mastering(data: bytes) -> tuple[tuple[Fraction, Fraction], ...] | None:
+    """FFmpeg's AVMasteringDisplayMetadata: R, G, B, white as (x, y), min and max luminance, then two flags."""
+    numbers = struct.unpack_from("=22i", data)
+    *pairs, has_primaries, has_luminance = numbers
+    if not (has_primaries and has_luminance) or not all(pairs[1::2]):
+        return None
+    r_x, r_y, g_x, g_y, b_x, b_y, w_x, w_y, low, high = map(Fraction, pairs[::2], pairs[1::2])
+    return (g_x, g_y), (b_x, b_y), (r_x, r_y), (w_x, w_y), (high, low)

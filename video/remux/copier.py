@@ -1,0 +1,241 @@
+"""Everything beside the picture that is upscaled, from the source file into the new one: copied to the bit where the
+container can hold it, converted or dropped where it cannot, with a word about it.
+
+Other video streams and cover pictures, all sound, subtitles, attachments, data, chapters, tags, dispositions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+from av.stream import Discard, Disposition
+
+from ..container import open_container
+from ..matroska_header import delayed_audio
+from .audio import AudioConverter, standard_layout
+from .packets import CopiedStream, Timed
+from .rules import Plan, codec_name, described, plan_for
+from .subtitles import SubtitleConverter
+from .tags import custom_tags, global_tags, stream_tags
+
+_log = logging.getLogger(__name__)
+_MOST_AHEAD = 64 * 2**20  # bytes read in search of each stream's first packet
+_COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
+
+
+class StreamCopier:
+    """Reads a source on a handle of its own, a packet at a time, for the writer to mux beside its frames.
+
+    Times stay as they are in the source, less `shift`: offsets between streams are kept to the tick of the container.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | BinaryIO,
+        skip_stream_index: int | None,
+        container: str,
+        *,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        shift: Fraction = Fraction(0),
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        """
+        source: path, or a file object nobody else moves (see shared_file.py).
+        skip_stream_index: the stream that is upscaled; its tags and disposition are taken over.
+        container: FFmpeg's name of the target's muxer.
+        start, end: seconds on the source's clock; packets that begin outside are left out.
+        shift: seconds taken off every time.
+        warn: called with one sentence for each stream that is converted or dropped.
+        Raises VideoError when the source cannot be opened.
+        """
+        self._container, self._start, self._end, self._shift = container, start, end, shift
+        self._warn = warn
+        self._input = open_container(source)
+        self._skip = skip_stream_index
+        self._chapters = self._moved_chapters()
+        self._tags = global_tags(self._input.metadata)
+        self._plans: dict[int, Plan] = {}
+        for stream in self._input.streams:
+            if stream.index != skip_stream_index:
+                plan = self._plans[stream.index] = plan_for(stream, container, bool(self._input.chapters()))
+                if plan.warning:
+                    warn(plan.warning)
+        self._copied: dict[int, CopiedStream] = {}
+        self._templates: list[av.container.InputContainer] = []
+        self._ahead: deque[av.Packet] = deque()
+        self._first: dict[int, av.Packet] = {}
+        self._look_ahead()
+        self._packets: Iterator[Timed] | None = None
+        self._pending: Timed | None = None
+        self._ended = False
+
+    @property
+    def clock_rates(self) -> list[int]:
+        """Ticks per second of the sound that is taken along, for the unit of MP4's edit lists."""
+        return [
+            stream.codec_context.sample_rate
+            for stream in self._input.streams.audio
+            if self._plans.get(stream.index, Plan("drop")).action in ("copy", "audio") and stream.codec_context
+        ]
+
+    def tags_with(self, more: Mapping[str, str]) -> dict[str, str]:
+        """The global tags of the new file: those of the source, and `more` over them."""
+        tags = {**self._tags, **more}
+        has_cover = any(
+            plan.action == "copy" and self._input.streams[index].disposition & Disposition.attached_pic
+            for index, plan in self._plans.items()
+        )
+        if has_cover and (custom := custom_tags(tags, self._container)):
+            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover picture or tags of any name.")
+            return {key: value for key, value in tags.items() if key not in custom}
+        return tags
+
+    def add_streams(
+        self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
+    ) -> av.VideoStream:
+        """Add all streams to the output in the order of the source, the upscaled one by calling `add_video`."""
+        video = None
+        for stream in self._input.streams:
+            if stream.index == self._skip:
+                video = add_video()
+                tags = stream_tags(stream.metadata, self._container)
+                title = tags.pop("title", "") + video.metadata.get("title", "")  # there may be more to it than a name
+                video.metadata.update(tags | ({"title": title} if title else {}))
+                video.disposition = stream.disposition
+            else:
+                self._add(stream, self._plans[stream.index], output)
+        if video is None:
+            video = add_video()
+        output.set_chapters(self._chapters)
+        return video
+
+    def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
+        """The packets, ready to be muxed, that are to be decoded up to `time` seconds (of the new file); None: all."""
+        if self._packets is None:
+            self._packets = self._read()
+        while not self._ended:
+            if self._pending is None:
+                self._pending = next(self._packets, None)
+                if self._pending is None:
+                    self._ended = True
+                    return
+            if time is not None and self._pending[0] > time:
+                return
+            packet = self._pending[1]
+            self._pending = None
+            yield packet
+
+    def close(self) -> None:
+        self._ended = True
+        self._packets = self._pending = None
+        for container in (self._input, *self._templates):
+            container.close()
+
+    def _add(self, stream: Any, plan: Plan, output: av.container.OutputContainer) -> None:
+        """Add one stream as planned; what becomes of its packets is in `copied_stream.py`."""
+        if plan.action == "drop":
+            return
+        if plan.action == "cover":
+            self._attach_cover(stream, output)
+            return
+        convert: AudioConverter | SubtitleConverter | None = None
+        if plan.action == "audio":
+            convert = AudioConverter(stream, output, plan.encoder)
+        elif plan.action == "subtitle":
+            convert = SubtitleConverter(stream, output, plan.encoder)
+        copy = convert.stream if convert else self._copy_of(stream, output)
+        copy.metadata.clear()
+        copy.metadata.update(stream_tags(stream.metadata, self._container))
+        if stream.type == "attachment":
+            return
+        copy.disposition = stream.disposition
+        if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
+            copy.sample_aspect_ratio = stream.sample_aspect_ratio
+        self._copied[stream.index] = CopiedStream(
+            stream, copy, convert, self._start, self._end, self._shift, self._warn
+        )
+
+    def _attach_cover(self, stream: Any, output: av.container.OutputContainer) -> None:
+        """Matroska's covers are attachments, written with the header."""
+        name, mimetype = _COVERS.get(codec_name(stream), ("cover", "application/octet-stream"))
+        tags = stream.metadata
+        if (packet := self._first.get(stream.index)) is not None:
+            output.add_attachment(tags.get("filename", name), tags.get("mimetype", mimetype), bytes(packet))
+        else:
+            self._warn(f"{described(stream)} dropped: it holds no picture.")
+
+    def _copy_of(self, stream: Any, output: av.container.OutputContainer) -> Any:
+        """A stream of the output for the packets of `stream` as they are."""
+        first = self._first.get(stream.index)
+        if stream.type == "audio" and first is not None and self._container in ("matroska", "webm"):
+            # MP4 tells by an edit list that the first samples are not to be heard, Matroska by a delay of the codec.
+            # Without that, all streams of the file would be moved until no time is negative.
+            delay = float(self._shift - (first.pts or 0) * Fraction(first.time_base))
+            if delay > 0 and (made := delayed_audio(codec_name(stream), stream.codec_context, delay)) is not None:
+                self._templates.append(made[0])
+                return output.add_stream_from_template(made[1], opaque=True)
+        copy = output.add_stream_from_template(stream, opaque=True)
+        if stream.type == "audio" and (layout := standard_layout(stream.codec_context)) is not None:
+            copy.layout = layout
+        return copy
+
+    def _look_ahead(self) -> None:
+        """Read until the first packet of each sound and cover is known; what is read waits for its turn."""
+        wanted = [s for s in self._input.streams if self._plans.get(s.index, Plan("drop")).action != "drop"]
+        wanted = [stream for stream in wanted if stream.type != "attachment"]
+        for stream in self._input.streams:
+            if stream not in wanted:
+                stream.discard = Discard.all
+        self._demuxed = self._input.demux(wanted) if wanted else iter(())
+        missing = {s.index for s in wanted if s.type == "audio" or self._plans[s.index].action == "cover"}
+        size = 0
+        while missing and size < _MOST_AHEAD and (packet := self._next_packet()) is not None:
+            self._first.setdefault(packet.stream_index, packet)
+            missing.discard(packet.stream_index)
+            self._ahead.append(packet)
+            size += packet.size
+
+    def _next_packet(self) -> av.Packet | None:
+        """The next packet of the file that holds something; None at its end, also where it is damaged."""
+        while True:
+            try:
+                packet = next(self._demuxed, None)
+            except (av.error.FFmpegError, OSError) as error:
+                self._warn(f"What is beside the picture ends early: reading it failed ({error}).")
+                return None
+            if packet is None or packet.size:  # at the end come empty ones, which flush decoders
+                return packet
+
+    def _read(self) -> Iterator[Timed]:
+        """Packets in the output's streams, in the order of the source."""
+        while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
+            if (copied := self._copied.get(packet.stream_index)) is not None:
+                yield from copied.take(packet)
+        for copied in self._copied.values():
+            yield from copied.flush()
+
+    def _moved_chapters(self) -> list[Any]:
+        """The chapters of the interval, cut to it and moved with everything else."""
+        chapters: list[Any] = []
+        for chapter in self._input.chapters():
+            base = Fraction(chapter["time_base"] or 1)
+            start, end = chapter["start"] * base, chapter["end"] * base
+            if self._start is not None:
+                start = max(start, self._start)
+            if self._end is not None:
+                end = min(end, self._end)
+            if end <= start and chapter["end"] > chapter["start"]:
+                continue
+            if self._start is None and self._end is None and not self._shift:
+                chapters.append(chapter)
+                continue
+            moved = {"start": round((start - self._shift) / base), "end": round((end - self._shift) / base)}
+            chapters.append({**chapter, **moved})
+        return chapters

@@ -1,0 +1,177 @@
+"""The packets of one stream on their way into another file: cut to an interval, moved in time, made fit to be muxed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from .audio import AudioConverter
+from .rules import codec_name, described
+from .subtitles import SubtitleConverter
+
+Timed = tuple[Fraction, av.Packet]  # seconds at which it is decoded, and the packet, of a stream of the output
+
+
+class CopiedStream:
+    """Takes the packets of `source`, gives those of `target`: the same ones, or what `convert` makes of them."""
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        convert: AudioConverter | SubtitleConverter | None,
+        start: Fraction | None,
+        end: Fraction | None,
+        shift: Fraction,
+        warn: Callable[[str], None],
+    ) -> None:
+        """start, end, shift: seconds, as `StreamCopier` takes them."""
+        self.source = source
+        self._target, self._convert, self._warn = target, convert, warn
+        base = self._base = Fraction(source.time_base)
+        self._shift = round(shift / base)
+        self._start = None if start is None else -(-start // base)  # the first tick not before
+        self._end = None if end is None else -(-end // base)
+        self._fills_gaps = codec_name(source) == "mov_text"
+        self._is_cover = bool(source.disposition & Disposition.attached_pic)
+        self._waiting: list[av.Packet] = []  # for the first time of decoding that is known
+        self._brief: av.Packet | None = None  # sound of no known duration, until what follows tells
+        self._last_gap = 0
+        self._last_dts: int | None = None
+        self._begun = start is None or source.type != "video"
+        self._samples = _samples_of(source) if convert is None else 0
+        self._clock: int | None = None  # of the next packet, in samples
+
+    def take(self, packet: av.Packet) -> Iterator[Timed]:
+        """What one packet of the source becomes."""
+        if self._is_cover:
+            packet.pts = packet.dts = 0
+        elif not self._inside(packet) or self._is_gap(packet):
+            return
+        else:
+            packet.pts = packet.pts if packet.pts is None else packet.pts - self._shift
+            packet.dts = packet.dts if packet.dts is None else packet.dts - self._shift
+        if self._convert is not None:
+            yield from self._timed(self._convert.packets(packet))
+        else:
+            yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
+
+    def flush(self) -> Iterator[Timed]:
+        """What is left after the last packet of the source."""
+        if isinstance(self._convert, AudioConverter):
+            yield from self._timed(self._convert.packets(None))
+        if self._brief is not None:
+            self._brief.duration = self._samples or self._last_gap
+            yield from self._timed([self._in_samples(self._brief)])
+        waiting, self._waiting = self._waiting, []
+        for packet in waiting:  # no time of decoding was ever known: it is a short stream
+            packet.dts = packet.pts if self._last_dts is None else self._last_dts + 1
+        yield from self._timed(waiting)
+
+    def _timed(self, packets: list[av.Packet]) -> Iterator[Timed]:
+        for packet in packets:
+            packet.stream = self._target
+            assert packet.dts is not None
+            # Muxers refuse time that stands still or goes back, as it does in damaged files.
+            if self._last_dts is not None and packet.dts <= self._last_dts and self._target.type != "subtitle":
+                packet.dts = self._last_dts + 1
+                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            self._last_dts = packet.dts
+            yield packet.dts * Fraction(packet.time_base), packet
+
+    def _in_decoding_time(self, packet: av.Packet) -> list[av.Packet]:
+        """Give packets a dts that lack it: Matroska's first ones, of streams with reordered pictures, always do."""
+        if packet.dts is None:
+            if self.source.type == "video":
+                self._waiting.append(packet)
+                return []
+            packet.dts = packet.pts if packet.pts is not None else (self._last_dts or 0) + (packet.duration or 0)
+        if packet.pts is None:
+            packet.pts = packet.dts
+        waiting, self._waiting = self._waiting, []
+        for number, earlier in enumerate(reversed(waiting), 1):
+            earlier.dts = packet.dts - number * max(1, packet.duration or 1)
+        return [*waiting, packet]
+
+    def _lasting(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """Give sound a duration that has none: MP4 cuts off a last packet that does not last."""
+        if self.source.type != "audio":
+            return packets
+        ready = []
+        for packet in packets:
+            if self._brief is not None:
+                assert packet.dts is not None
+                assert self._brief.dts is not None
+                self._last_gap = self._brief.duration = max(0, packet.dts - self._brief.dts)
+                ready.append(self._brief)
+                self._brief = None
+            if packet.duration:
+                ready.append(packet)
+            else:
+                self._brief = packet
+        return ready
+
+    def _is_gap(self, packet: av.Packet) -> bool:
+        """Whether it is one of the empty texts that fill the gaps of MP4; its muxer makes those itself."""
+        return self._fills_gaps and packet.size == 2 and bytes(packet) == b"\0\0"
+
+    def _in_samples(self, packet: av.Packet) -> av.Packet:
+        """Time in samples for sound that came in milliseconds, as in Matroska.
+
+        Packets hold a known number of samples, so each begins where the one before ends. Where the file says otherwise
+        by more than its own rounding, the file is right.
+        """
+        if self._samples:
+            assert packet.dts is not None
+            rate = self.source.codec_context.sample_rate
+            tick, time = self._base * rate, packet.dts * self._base * rate  # in samples
+            # Time below 0 at the start is an encoder's delay, of a packet mostly.
+            expected = self._clock if self._clock is not None else -self._samples if time < 0 else round(time)
+            clock = expected if abs(time - expected) <= tick else round(time)
+            packet.time_base = Fraction(1, rate)
+            packet.pts = packet.dts = clock
+            packet.duration = self._samples
+            self._clock = clock + self._samples
+        return packet
+
+    def _inside(self, packet: av.Packet) -> bool:
+        """Whether the packet belongs to the interval. A subtitle that reaches into it is cut to it."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None or (self._start is None and self._end is None):
+            return True
+        if self.source.type == "video":
+            if not self._begun and packet.is_keyframe and time >= (self._start or 0):
+                self._begun = True
+                if (late := (time - (self._start or 0)) * self._base) > Fraction(1, 10):
+                    self._warn(f"{described(self.source)} begins {float(late):.2f} s late, at its first key frame.")
+            decoded = packet.dts if packet.dts is not None else time
+            return self._begun and (self._end is None or decoded < self._end)
+        if self._end is not None and time >= self._end:
+            return False
+        if self._start is None or time >= self._start:
+            return self._cut(packet, time)
+        if self.source.type == "subtitle" and time + (packet.duration or 0) > self._start:
+            packet.duration = time + (packet.duration or 0) - self._start
+            packet.pts = packet.dts = self._start
+            return self._cut(packet, self._start)
+        return False
+
+    def _cut(self, packet: av.Packet, time: int) -> bool:
+        if self.source.type == "subtitle" and self._end is not None and packet.duration:
+            packet.duration = min(packet.duration, self._end - time)
+        return True
+
+
+def _samples_of(stream: Any) -> int:
+    """Samples in each packet of sound whose times are coarser than that; 0 where there is nothing to refine."""
+    if stream.type != "audio" or stream.codec_context is None or not stream.codec_context.sample_rate:
+        return 0
+    if Fraction(stream.time_base) <= Fraction(1, stream.codec_context.sample_rate):
+        return 0
+    fixed = {"aac": 1024, "mp3": 1152, "mp2": 1152, "ac3": 1536, "eac3": 1536, "alac": 4096}
+    samples = stream.codec_context.frame_size
+    return samples if samples and samples == fixed.get(codec_name(stream)) else 0

@@ -1,0 +1,113 @@
+"""What becomes of a stream that is not upscaled: copied, converted, attached or dropped, and why."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from ..write.encoders import SUFFIXES
+from .audio import accepts, standard_layout
+
+# Text that FFmpeg decodes to ASS events, from which it writes any other.
+_TEXT = frozenset({
+    "subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "subviewer1", "stl", "sami",
+    "realtext", "jacosub", "mpl2", "pjs", "vplayer", "ttml",
+})  # fmt: skip
+_TEXT_TARGET = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}
+_TEXT_NAMES = {"mov_text": "timed text (mov_text)", "webvtt": "WebVTT", "subrip": "SubRip"}
+_STYLED = frozenset({"ass", "ssa", "ttml"})  # more than bold and italic
+
+# Sound without loss, in samples that FLAC and ALAC hold: integers of up to 24 bits.
+_LOSSLESS = frozenset({
+    "flac", "alac", "wavpack", "tta", "mlp", "truehd", "ape", "tak", "shorten", "als", "wmalossless", "pcm_u8",
+    "pcm_s8", "pcm_s8_planar", "pcm_alaw", "pcm_mulaw", "pcm_s16le", "pcm_s16be", "pcm_s16le_planar", "pcm_u16le",
+    "pcm_u16be", "pcm_s24le", "pcm_s24be", "pcm_s24le_planar", "pcm_u24le", "pcm_u24be", "pcm_bluray", "pcm_dvd",
+    "pcm_s16be_planar", "pcm_s24daud", "s302m",
+})  # fmt: skip
+_LOSSLESS_TARGET = {"mp4": "flac", "matroska": "flac", "mov": "alac"}
+_LOSSY_TARGET = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with a stream.
+
+    action: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
+    warning: a sentence for what is lost; None when nothing is.
+    """
+
+    action: str
+    encoder: str = ""
+    warning: str | None = None
+
+
+def plan_for(stream: Any, container: str, chapters: bool) -> Plan:
+    """What becomes of `stream`, of an open input with or without chapters, in a container (FFmpeg's muxer name)."""
+    kind, codec = stream.type, codec_name(stream)
+    name, suffix = described(stream), SUFFIXES[container]
+    if kind == "data":
+        from_chapters = chapters and codec == "bin_data" and "SubtitleHandler" in stream.metadata.values()
+        if from_chapters or "timecode" in stream.metadata:
+            return Plan("drop")  # MP4's own way of writing chapters, and of a tag that is kept
+    if stream.disposition & Disposition.attached_pic:
+        if container == "matroska":
+            return Plan("cover")
+        if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer takes it, and writes nothing
+            return Plan("drop", warning=f"{name} dropped: {suffix} holds no such cover picture.")
+    if kind == "attachment" and container != "matroska":  # WebM's muxer takes it, and writes nothing
+        return Plan("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
+    if holds(container, stream):
+        return Plan("copy")
+    context = stream.codec_context
+    if kind == "audio" and context is not None and 1 <= context.channels <= 8 and context.sample_rate:
+        encoder = _LOSSLESS_TARGET.get(container) if codec in _LOSSLESS else None
+        layout = standard_layout(context) or context.layout.name
+        if encoder is not None and accepts(encoder, layout, context.sample_rate):
+            return Plan("audio", encoder, f"{name} becomes {encoder.upper()}, without loss: {suffix} holds no {codec}.")
+        encoder = _LOSSY_TARGET[container]
+        becomes = {"aac": "AAC", "libopus": "Opus"}[encoder]
+        return Plan("audio", encoder, f"{name} is encoded to {becomes}, with a little loss: {suffix} holds no {codec}.")
+    if kind == "subtitle" and context is not None and codec in _TEXT:
+        encoder = _TEXT_TARGET[container]
+        loss = f"{name} becomes {_TEXT_NAMES[encoder]} and loses its styling: {suffix} holds no {codec}."
+        return Plan("subtitle", encoder, loss if codec in _STYLED else None)
+    return Plan("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
+
+
+def codec_name(stream: Any) -> str:
+    """FFmpeg's name of the codec itself, whichever decoder was found for it; "unknown" where there is none."""
+    if stream.codec_context is not None:
+        return str(stream.codec_context.codec.canonical_name)
+    if stream.type == "attachment":
+        return str(stream.metadata.get("mimetype", "file"))
+    return str(getattr(stream, "name", None) or "unknown")
+
+
+def described(stream: Any) -> str:
+    """A stream in words: "Subtitle stream 3 (ass, eng, 'Signs')"."""
+    tags = stream.metadata
+    title = tags.get("title") or tags.get("name") or tags.get("filename")
+    language = tags.get("language")
+    details = [codec_name(stream), language if language != "und" else None, repr(title) if title else None]
+    what = "Cover picture" if stream.disposition & Disposition.attached_pic else f"{stream.type.capitalize()} stream"
+    return f"{what} {stream.index} ({', '.join(filter(None, details))})"
+
+
+def holds(container: str, stream: Any) -> bool:
+    """Whether the muxer takes a copy of the stream: found by writing the header of a file in memory."""
+    output = av.open(io.BytesIO(), "w", format=container, container_options={"strict": "experimental"})
+    try:
+        copy = output.add_stream_from_template(stream, opaque=True)
+        copy.disposition = stream.disposition
+        output.start_encoding()
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+    finally:
+        with suppress(av.error.FFmpegError, OSError, ValueError):
+            output.close()
+    return True

@@ -1,0 +1,203 @@
+"""How encoders are told what is wanted: one scale of quality, one scale of presets, look-ahead by size, HDR metadata.
+
+Quality is 1 to 100 for every codec, 90 by default, which a viewer does not tell from the source:
+
+    quality     100   90   75   50   25    1
+    h264 crf      4   17   23   30   38   51    libx264, 10 bits too
+    hevc crf      4   18   24   31   39   51    libx265
+    av1 crf       6   20   30   42   53   63    libsvtav1
+    vp9 crf       4   18   29   41   52   63    libvpx-vp9, constant quality
+    nvenc cq      5   19   25   32   40   51    variable bit rate under constant quality
+    prores       4:2:2: from 80 HQ, from 60 standard, from 30 LT, below it proxy; 4:4:4: from 95 XQ
+    ffv1         lossless whatever is asked
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from fractions import Fraction
+
+from ..frames import Colour, Layout, StaticHdr
+
+DEFAULT_QUALITY = 90
+_QUALITIES = (1, 25, 50, 75, 90, 100)
+_CRF = {
+    "libx264": (51, 38, 30, 23, 17, 4),
+    "libx264rgb": (51, 38, 30, 23, 17, 4),
+    "libx265": (51, 39, 31, 24, 18, 4),
+    "libsvtav1": (63, 53, 42, 30, 20, 6),
+    "libvpx-vp9": (63, 52, 41, 29, 18, 4),
+    "nvenc": (51, 40, 32, 25, 19, 5),
+}
+
+# From fastest to smallest file; the names are x264's, which most people know.
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_SVT_PRESET = (12, 11, 10, 9, 9, 8, 6, 4, 2)
+_VP9_CPU_USED = (5, 5, 5, 4, 3, 2, 1, 1, 0)
+_NVENC_PRESET = (1, 1, 2, 3, 4, 5, 6, 7, 7)
+
+# Pixels of a frame. Above the first, look-ahead is shortened, above the second once more, so that x264's "medium" takes
+# 0.8 GB at 3840x2160 and 2.3 GB at 7680x4320; with its usual 40 frames it takes 1.3 and 5.
+_LARGE = 2560 * 1440
+_HUGE = 4096 * 2304
+_MOST_THREADS = 16  # frame threads hold frames as well
+
+
+def options_for(
+    encoder: str, layout: Layout, colour: Colour, hdr: StaticHdr, width: int, height: int, quality: float, preset: str
+) -> dict[str, str]:
+    """The options of an encoder, as FFmpeg's option strings."""
+    if encoder in ("libx264", "libx264rgb"):
+        return _x264(encoder, layout, colour, hdr, width * height, quality, preset)
+    if encoder == "libx265":
+        return _x265(layout, colour, hdr, width * height, quality, preset)
+    if encoder == "libsvtav1":
+        return _svt(layout, colour, hdr, width * height, quality, preset)
+    if encoder == "libvpx-vp9":
+        return _vp9(layout, width, width * height, quality, preset)
+    if encoder == "prores_ks":
+        return {"profile": _prores_profile(layout, quality), "vendor": "apl0"}
+    if encoder == "ffv1":
+        # Version 3 with checksums; slices are what its threads share out.
+        options = {"level": "3", "slicecrc": "1", "coder": "1"}
+        if min(width, height) >= 240:
+            options["slices"] = "12" if width * height <= _LARGE else "24"
+        return options
+    return _nvenc(encoder, layout, quality, preset)
+
+
+def thread_count() -> int:
+    """Threads for an encoder: all processors, but no more than keep memory bounded on large machines."""
+    return max(1, min(os.cpu_count() or 1, _MOST_THREADS))
+
+
+def holds_static_hdr(encoder: str) -> bool:
+    """Whether the encoder writes static HDR metadata into its stream; for the others the container holds it."""
+    return encoder in ("libx264", "libx265", "libsvtav1")
+
+
+def crf(encoder: str, quality: float) -> float:
+    """The encoder's own number for a quality, linear between the columns of the table above."""
+    values = _CRF["nvenc" if encoder.endswith("_nvenc") else encoder]
+    right = max(1, bisect_left(_QUALITIES, quality))
+    low, high = _QUALITIES[right - 1], _QUALITIES[right]
+    share = (quality - low) / (high - low)
+    return round(values[right - 1] + share * (values[right] - values[right - 1]), 1)
+
+
+def _look_ahead(pixels: int, normal: int) -> int:
+    return normal if pixels <= _LARGE else min(normal, 20) if pixels <= _HUGE else min(normal, 10)
+
+
+def _x264(
+    encoder: str, layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str
+) -> dict[str, str]:
+    extra: dict[str, str] = {}
+    if pixels > _LARGE:
+        normal = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30}.get(preset, 40)
+        extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
+    if (location := _chroma_location(layout, colour)) is not None:
+        extra["chromaloc"] = str(location)
+    if hdr.mastering:
+        extra["mastering-display"] = _mastering_integers(hdr.mastering)
+    if hdr.content_light:
+        extra["cll"] = "{},{}".format(*hdr.content_light)
+    options = {"preset": preset, "crf": str(crf(encoder, quality))}
+    return options | ({"x264-params": _joined(extra)} if extra else {})
+
+
+def _x265(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+    extra = {"log-level": "none"}  # it writes to stderr by itself
+    if pixels > _LARGE:
+        normal = {"ultrafast": 5, "superfast": 10}.get(preset, 15)
+        extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
+        extra["frame-threads"] = "2"
+    if (location := _chroma_location(layout, colour)) is not None:
+        extra["chromaloc"] = str(location)
+    if hdr.mastering:
+        extra["master-display"] = _mastering_integers(hdr.mastering)
+    if hdr.content_light:
+        extra["max-cll"] = "{},{}".format(*hdr.content_light)
+    if hdr.mastering or hdr.content_light:
+        extra |= {"hdr10": "1", "repeat-headers": "1"}
+    return {"preset": preset, "crf": str(crf("libx265", quality)), "x265-params": _joined(extra)}
+
+
+def _svt(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
+    extra: dict[str, str] = {}
+    if pixels > _LARGE:
+        extra["lookahead"] = "16" if pixels <= _HUGE else "8"
+        extra["lp"] = "2"  # of 6 levels of parallelism, each of which holds more frames
+    if layout.subsampling == (1, 1):
+        extra["chroma-sample-position"] = "topleft" if colour.siting == "topleft" else "left"
+    if hdr.mastering:
+        extra["mastering-display"] = _mastering_decimals(hdr.mastering)
+    if hdr.content_light:
+        extra["content-light"] = "{},{}".format(*hdr.content_light)
+    options = {"preset": str(_SVT_PRESET[PRESETS.index(preset)]), "crf": str(round(crf("libsvtav1", quality)))}
+    return options | ({"svtav1-params": _joined(extra)} if extra else {})
+
+
+def _vp9(layout: Layout, width: int, pixels: int, quality: float, preset: str) -> dict[str, str]:
+    columns = max(0, min(4, (max(width, 256) // 256).bit_length() - 1))
+    options = {
+        "deadline": "good",
+        "cpu-used": str(_VP9_CPU_USED[PRESETS.index(preset)]),
+        "crf": str(round(crf("libvpx-vp9", quality))),
+        "b": "0",
+        "row-mt": "1",
+        "tile-columns": str(columns),
+        "lag-in-frames": str(_look_ahead(pixels, 25)),
+    }
+    if layout.alpha:
+        options["auto-alt-ref"] = "0"  # libvpx cannot have both
+    return options
+
+
+def _nvenc(encoder: str, layout: Layout, quality: float, preset: str) -> dict[str, str]:
+    options = {
+        "preset": f"p{_NVENC_PRESET[PRESETS.index(preset)]}",
+        "tune": "hq",
+        "rc": "vbr",
+        "cq": str(crf(encoder, quality)),
+        "b": "0",
+    }
+    if encoder == "hevc_nvenc" and layout.subsampling == (0, 0) and layout.model == "yuv":
+        options["profile"] = "rext"
+    return options
+
+
+def _prores_profile(layout: Layout, quality: float) -> str:
+    if layout.model == "rgb" or layout.alpha or (layout.model == "yuv" and layout.subsampling == (0, 0)):
+        return "4444xq" if quality >= 95 else "4444"
+    return "hq" if quality >= 80 else "standard" if quality >= 60 else "lt" if quality >= 30 else "proxy"
+
+
+def _chroma_location(layout: Layout, colour: Colour) -> int | None:
+    """chroma_sample_loc_type of H.264 and H.265 (annex E); None for the usual place, or where there is no question."""
+    if layout.model != "yuv" or layout.subsampling != (1, 1):
+        return None
+    return {"center": 1, "topleft": 2}.get(colour.siting)
+
+
+def _joined(options: dict[str, str]) -> str:
+    return ":".join(f"{key}={value}" for key, value in options.items())
+
+
+_Mastering = tuple[tuple[Fraction, Fraction], ...]
+
+
+def _mastering_integers(mastering: _Mastering) -> str:
+    """As the SEI message counts (H.265 D.3.28): chromaticity in 0.00002, luminance in 0.0001 cd/m2."""
+    *points, light = mastering
+    pairs = [tuple(round(v * 50000) for v in point) for point in points] + [tuple(round(v * 10000) for v in light)]
+    return "".join(
+        "{}({},{})".format(name, *pair) for name, pair in zip(("G", "B", "R", "WP", "L"), pairs, strict=True)
+    )
+
+
+def _mastering_decimals(mastering: _Mastering) -> str:
+    names = ("G", "B", "R", "WP", "L")
+    return "".join(f"{name}({float(a):.8f},{float(b):.8f})" for name, (a, b) in zip(names, mastering, strict=True))

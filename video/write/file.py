@@ -1,0 +1,307 @@
+"""Writing frames to a video file: encoder, muxer, exact time, and a file that appears only when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+
+from ...images.io.atomic import check_target, part_of, publish
+from ..container import metadata_errors
+from ..errors import VideoError
+from ..frames import Colour, Frame, StaticHdr, VideoInfo
+from ..matroska_header import hdr_video
+from ..matroska_shape import ROOM, set_shape
+from ..remux.tags import custom_tags
+from .encoders import Encoding
+from .planes import fill_frame
+
+if TYPE_CHECKING:
+    from ..remux.copier import StreamCopier
+
+_FASTEST = {"libsvtav1": 240}  # frames a second; its rate control takes no more. Time itself is always pts.
+_LARGEST_TIMESCALE = 2**31 - 1
+
+
+class VideoWriter:
+    """A FrameSink that encodes into a container, with what `copied` brings from the source beside the picture.
+
+    Times are those of the frames, exact to the container's tick: 1 ms in Matroska and WebM, the source's time base in
+    MP4 and MOV. Raises VideoError for a target that cannot be written and for what the encoder or muxer refuses; all
+    of that which does not depend on the frames is refused by the constructor.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        info: VideoInfo,
+        encoding: Encoding,
+        colour: Colour,
+        *,
+        width: int,
+        height: int,
+        sample_aspect_ratio: Fraction = Fraction(1),
+        overwrite: bool = False,
+        copied: StreamCopier | None = None,
+        metadata: Mapping[str, str] | None = None,
+        shift: int = 0,
+    ) -> None:
+        """
+        width, height: of the frames that will come.
+        copied: brings the other streams, chapters and metadata; closed by this writer. None: nothing is copied.
+        metadata: global tags, over those of the source.
+        shift: taken off the pts of every frame, in the source's time base: where a trimmed video starts.
+        """
+        self.layout, self.colour, self.width, self.height = encoding.layout, colour, width, height
+        self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
+        self.target, self.frames = target, 0
+        self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
+        self._time_base = Fraction(info.time_base)
+        # Other containers take it from the encoder.
+        self._ratio = Fraction(sample_aspect_ratio) if encoding.container in ("matroska", "webm") else Fraction(1)
+        self._durations: dict[int, int] = {}  # of frames inside the encoder, by pts
+        self._first_dts: int | None = None
+        self._start = self._end = 0  # pts, over all frames
+        self._last_pts: int | None = None
+        self._held: av.Packet | None = None
+        self._finished = False
+        self._output: av.container.OutputContainer | None = None
+        self._part = part_of(target)
+        try:
+            check_target(target, overwrite=overwrite, error=VideoError)
+            with self._named_errors():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._open(info, sample_aspect_ratio, metadata or {})
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open(self, info: VideoInfo, sample_aspect_ratio: Fraction, metadata: Mapping[str, str]) -> None:
+        encoding, copied = self._encoding, self._copied
+        if copied is not None:
+            metadata = copied.tags_with(metadata)
+        # An absolute path is never taken for a protocol.
+        output = self._output = av.open(
+            os.path.abspath(self._part),
+            "w",
+            format=encoding.container,
+            container_options=self._container_options(metadata),
+            **metadata_errors("surrogateescape"),
+        )
+        if copied is None:
+            stream = self._add_video(info, sample_aspect_ratio)
+        else:
+            stream = copied.add_streams(output, lambda: self._add_video(info, sample_aspect_ratio))
+        output.metadata.update(metadata)
+        self._stream = stream
+        try:
+            stream.codec_context.open()
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(
+                f"{self.target} cannot be written: {encoding.encoder} refuses {self.width}x{self.height} in "
+                f"{encoding.pixel_format.name} ({_reason(error)})."
+            ) from error
+        output.start_encoding()  # the header: what the muxer refuses, it refuses now
+
+    def _container_options(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        # Our packets come in order of time, those of copied streams included: no need to hold much until all have one.
+        options = {"max_interleave_delta": "1000000"}
+        if self._encoding.container not in ("mp4", "mov"):
+            return options
+        flags = "+faststart"
+        if custom_tags(metadata, self._encoding.container):
+            flags += "+use_metadata_tags"
+        options |= {"movflags": flags, "strict": "experimental"}
+        timescale = self._time_base.denominator
+        if timescale <= _LARGEST_TIMESCALE:
+            options["video_track_timescale"] = str(timescale)
+            # Edit lists, which hold the offsets of tracks, count in this unit; it is 1 ms if nothing is said.
+            common = math.lcm(timescale, 1000, *(self._copied.clock_rates if self._copied else ()))
+            options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else timescale)
+        return options
+
+    def _add_video(self, info: VideoInfo, sample_aspect_ratio: Fraction) -> av.VideoStream:
+        encoding = self._encoding
+        assert self._output is not None
+        rate = Fraction(info.frame_rate or 25).limit_denominator(100_000)
+        rate = min(max(rate, Fraction(1, 1000)), Fraction(_FASTEST.get(encoding.encoder, 100_000)), 1 / self._time_base)
+        options = dict(encoding.options)
+        stream = cast("av.VideoStream", self._output.add_stream(encoding.encoder, rate=rate, options=options))
+        context = stream.codec_context
+        if encoding.container_hdr is not None:
+            self._give_hdr(stream, encoding.container_hdr)
+            context.framerate = rate
+        context.width, context.height, context.pix_fmt = self.width, self.height, encoding.pixel_format.name
+        context.time_base = self._time_base
+        context.sample_aspect_ratio = sample_aspect_ratio
+        context.thread_count = encoding.threads
+        _tag(context, self.colour)
+        if encoding.codec_tag:
+            context.codec_tag = encoding.codec_tag
+        if info.display_matrix is not None:
+            stream.set_display_matrix(info.display_matrix)
+        if self._ratio != 1:
+            stream.metadata["title"] = ROOM  # given up again at the end, for the shape
+        if encoding.encoder == "libvpx-vp9" and encoding.layout.alpha:
+            stream.metadata["alpha_mode"] = "1"
+        return stream
+
+    def _give_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
+        """Let the muxer write HDR metadata. A filter that does nothing copies it from a stream that has it."""
+        template, with_hdr = hdr_video(self._encoding.codec, self.width, self.height, hdr)
+        BitStreamFilterContext("null", in_stream=with_hdr, out_stream=stream)
+        template.close()
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of the file so far."""
+        try:
+            return self._part.stat().st_size
+        except OSError:  # not there any more: published, or discarded
+            return 0
+
+    def write(self, frame: Frame) -> None:
+        """Encode a frame; planes as `layout` says, pts above that of the frame before. Raises VideoError."""
+        assert self._output is not None, "written to after finish or discard"
+        pts = frame.pts - self._shift
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise VideoError(f"{self.target}: a frame at {pts} follows one at {self._last_pts}; time must go forward.")
+        try:
+            picture = fill_frame(self._encoding.pixel_format, self.layout, frame.planes, self.width, self.height)
+        except ValueError as error:
+            raise VideoError(f"{self.target}: {error}.") from error
+        picture.pts, picture.time_base, picture.duration = pts, self._time_base, frame.duration
+        picture.pict_type = 0  # the encoder chooses
+        _tag(picture, self.colour)  # ProRes looks here only
+
+        if self._last_pts is None:
+            self._start = pts
+        self._last_pts, self._end = pts, max(self._end, pts + frame.duration)
+        self._durations[pts] = frame.duration
+        with self._named_errors():
+            self._take(self._stream.encode(picture))
+        self.frames += 1
+
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Flush, complete the file and give it its name. Raises VideoError; then nothing is under that name.
+
+        given_up: asked for each packet that the encoder still holds; when it returns True, all is thrown away.
+        """
+        if self._finished:
+            return
+        output = self._output
+        assert output is not None, "finished after discard"
+        try:
+            if not self.frames:
+                raise VideoError(f"{self.target} is not written: no frame came.")
+            with self._named_errors():
+                for packet in self._stream.encode_lazy(None):
+                    if self.frames <= 2 and packet.pts is not None:
+                        packet.dts = packet.pts  # x265 makes them up for videos this short; there is no reordering
+                    packet.stream = self._stream  # `encode` does this, `encode_lazy` does not
+                    self._take([packet])
+                    if given_up():
+                        self.discard()
+                        return
+                self._release()
+                output.close()
+                if self._ratio != 1:
+                    set_shape(self._part, self.width, self.height, self._ratio)
+                _sync(self._part)
+                publish(self._part, self.target, overwrite=self._overwrite, error=VideoError)
+        except BaseException:
+            self.discard()
+            raise
+        self._finished, self._output = True, None
+        self._close_copied()
+
+    def discard(self) -> None:
+        """Throw away what was written. After `finish` the published file stays. Never raises."""
+        output, self._output = self._output, None
+        with suppress(OSError):
+            self._part.unlink()  # first: or MP4 would copy the whole file once more to close it
+        if output is not None:
+            with suppress(Exception):
+                output.close()
+            with suppress(OSError):
+                self._part.unlink()
+        self._close_copied()
+
+    def _take(self, packets: Iterable[av.Packet]) -> None:
+        """Mux encoded packets, all but the last: what comes after it decides how long it is."""
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+            if self._held is not None:
+                self._mux(self._held)
+            self._held = packet
+
+    def _release(self) -> None:
+        """Mux the last packet, and what is left of the copied streams."""
+        last = self._held
+        assert last is not None
+        assert last.dts is not None
+        assert self._first_dts is not None
+        if self._encoding.container in ("mp4", "mov"):
+            # These count durations in decoding order: the sum of all must be the time from first to last picture.
+            last.duration = self._end - self._start - (last.dts - self._first_dts)
+        self._mux(last)
+        self._held = None
+        if self._copied is not None:
+            assert self._output is not None
+            for packet in self._copied.packets_until(None):
+                self._output.mux(packet)
+
+    def _mux(self, packet: av.Packet) -> None:
+        assert self._output is not None
+        assert packet.dts is not None
+        if self._copied is not None:
+            for copied in self._copied.packets_until(packet.dts * self._time_base):
+                self._output.mux(copied)
+        self._output.mux(packet)
+
+    def _close_copied(self) -> None:
+        copied, self._copied = self._copied, None
+        if copied is not None:
+            with suppress(Exception):
+                copied.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """FFmpeg's and the system's errors as one sentence that names the file."""
+        try:
+            yield
+        except VideoError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{self.target} cannot be written: {_reason(error)}.") from error
+
+
+def _tag(thing: av.VideoFrame | av.VideoCodecContext, colour: Colour) -> None:
+    thing.color_primaries, thing.color_trc, thing.colorspace = colour.primaries, colour.transfer, colour.matrix
+    thing.color_range = 2 if colour.full_range else 1
+
+
+def _reason(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.ENOSPC:
+        return "the disk is full"
+    if number == errno.EFBIG:
+        return "the file would be larger than the system allows"
+    text = str(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,175 @@
+"""Frames as numbered pictures, `frames/%06d.png`: one PNG each, 8 or 16 bits, gray or RGB, with or without alpha.
+
+Pictures have no time. Where the frames are not equally long, `timecodes.txt` beside them says when each is shown, in
+the "timestamp format v2" that mkvmerge and x264 read.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from ...images.io.atomic import same_file
+from ...images.io.files import write_image
+from ...images.io.picture import ImageFileError, Picture
+from ..errors import VideoError
+from ..frames import UNSPECIFIED, Colour, Frame, Layout, VideoInfo
+from ..kinds import NUMBER, is_pattern
+
+_log = logging.getLogger(__name__)
+_TIMECODES = "timecodes.txt"
+
+
+def existing_of(pattern: Path) -> list[Path]:
+    """The pictures of a pattern in its folder, whatever their number, in the order of their names."""
+    match = NUMBER.search(pattern.name)
+    assert match is not None
+    before, after = pattern.name[: match.start()], pattern.name[match.end() :]
+    numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    if not pattern.parent.is_dir():
+        return []
+    names = sorted(file.name for file in pattern.parent.iterdir())
+    return [pattern.with_name(name) for name in names if numbered.fullmatch(name)]
+
+
+class ImageSequenceWriter:
+    """A FrameSink that writes pictures into a hidden folder, and moves them to their names when all are there."""
+
+    def __init__(
+        self,
+        target: Path,
+        info: VideoInfo,
+        layout: Layout,
+        colour: Colour,
+        *,
+        width: int,
+        height: int,
+        overwrite: bool = False,
+        first: int = 1,
+        sources: Sequence[Path] = (),
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        """
+        target: a path whose name holds %d or %06d and ends in .png.
+        layout, colour: of the frames there are. The sink wants RGB or gray, of 8 bits for up to 8, else of 16.
+        first: the number of the first picture.
+        sources: pictures that are read; they are never written over.
+        Raises VideoError: a name that is no pattern, pictures of the pattern that are there already, without
+        `overwrite`, and a folder that cannot be made or written into.
+        """
+        if not is_pattern(target) or target.suffix.lower() != ".png":
+            raise VideoError(f"{target} names no sequence of PNG pictures: like frames/%06d.png, with one number.")
+        self.target, self.width, self.height, self.frames = target, width, height, 0
+        model = "gray" if layout.model == "gray" else "rgb"
+        self.layout = Layout(model, 8 if layout.depth <= 8 else 16, alpha=layout.alpha)
+        self.colour = replace(colour, matrix=0, full_range=True)
+        self.encoder = "png"
+        name = {"gray": ("gray", "ya"), "rgb": ("rgb", "rgba")}[self.layout.model][self.layout.alpha]
+        self.pixel_format = {"gray": "gray", "ya": "ya8", "rgb": "rgb24", "rgba": "rgba"}[name]
+        if self.layout.depth == 16:
+            self.pixel_format = {"gray": "gray16be", "ya": "ya16be", "rgb": "rgb48be", "rgba": "rgba64be"}[name]
+        if colour.hdr or colour.primaries not in (UNSPECIFIED, 1):
+            warn(f"{target}: pictures carry no colour tags; their samples are those of the video, untagged.")
+
+        self._overwrite, self._next, self._warn = overwrite, first, warn
+        self.bytes_written = 0
+        self._time_base = Fraction(info.time_base)
+        self._times: list[tuple[int, int]] = []  # pts and duration
+        self._folder: Path | None = None
+        if target.parent.exists() and not target.parent.is_dir():
+            raise VideoError(f"{target} cannot be written: {target.parent} is not a folder.")
+        for existing in existing_of(self.target):
+            if not overwrite:
+                raise VideoError(f"{existing} exists already; pass --overwrite (overwrite=True) to replace pictures.")
+            if any(same_file(existing, source) for source in sources):
+                raise VideoError(f"{existing} is one of the sources, which are never overwritten; give another target.")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = target.parent / f".{secrets.token_hex(4)}.part"
+            folder.mkdir()
+        except OSError as error:
+            raise VideoError(f"{target} cannot be written: {_reason(error)}.") from error
+        self._folder = folder
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame's picture, planes as `layout` says. Raises VideoError."""
+        assert self._folder is not None, "written to after finish or discard"
+        shapes = [tuple(plane.shape) for plane in frame.planes]
+        if shapes != [(self.height, self.width)] * self.layout.planes:
+            raise VideoError(f"{self.target}: a frame has planes of {self.width}x{self.height}, not of {shapes}.")
+        top = 2**self.layout.depth - 1
+        planes = [plane.cpu().to(torch.float32) / top for plane in frame.planes]
+        alpha = planes.pop()[None] if self.layout.alpha else None
+        picture = Picture(torch.stack(planes), alpha, self.layout.depth)
+        try:
+            write_image(self._folder / self._name(self._next), picture)
+        except ImageFileError as error:
+            cause = error.__cause__
+            reason = _reason(cause) if isinstance(cause, OSError) else str(error)
+            name = self.target.with_name(self._name(self._next))
+            raise VideoError(f"{name} cannot be written: {reason}.") from error
+        self.bytes_written += (self._folder / self._name(self._next)).stat().st_size
+        self._times.append((frame.pts, frame.duration))
+        self._next += 1
+        self.frames += 1
+
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Move the pictures to their names. Raises VideoError when there are none, or one cannot be moved."""
+        if self._folder is None:
+            return
+        try:
+            if not self.frames:
+                raise VideoError(f"{self.target} is not written: no frame came.")
+            if given_up():
+                self.discard()
+                return
+            self._write_timecodes()
+            written = sorted(self._folder.iterdir())
+            names = [self.target.with_name(file.name) for file in written]
+            if not self._overwrite and (there := [name for name in names if os.path.lexists(name)]):
+                raise VideoError(f"{there[0]} exists already and is not replaced.")
+            for file, name in zip(written, names, strict=True):
+                os.replace(file, name)
+        except OSError as error:
+            self.discard()
+            raise VideoError(f"{self.target} cannot be written: {_reason(error)}.") from error
+        except BaseException:
+            self.discard()
+            raise
+        self.discard()  # the empty folder
+        if older := sorted(set(existing_of(self.target)) - set(names)):
+            self._warn(f"{self.target}: {len(older)} pictures of this pattern are of before, from {older[0].name} on.")
+
+    def discard(self) -> None:
+        """Throw away what was written. After `finish` the pictures stay. Never raises."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _name(self, number: int) -> str:
+        return NUMBER.sub(lambda match: str(number).zfill(int(match[1] or 0)), self.target.name)
+
+    def _write_timecodes(self) -> None:
+        durations = {duration for _, duration in self._times[:-1]}
+        if len(durations) < 2 or self._folder is None:
+            return
+        start = self._times[0][0]
+        lines = [f"{float((pts - start) * self._time_base * 1000):.6f}" for pts, _ in self._times]
+        text = "# timestamp format v2\n" + "\n".join(lines) + "\n"
+        (self._folder / _TIMECODES).write_text(text, encoding="ascii")
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return (error.strerror or str(error)).lower()

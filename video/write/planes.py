@@ -1,0 +1,116 @@
+"""FFmpeg's pixel formats that are written: what `Layout` each takes, and how planes are laid into a frame of it.
+
+No value is converted here. Samples are placed: planes in the order of the format, interleaved where it wants that,
+shifted into the high bits where it wants that, and gray pictures get the chroma of gray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from torch import Tensor
+
+from ..frames import Layout
+
+_DEPTHS = (8, 9, 10, 12, 14, 16)
+_SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
+
+
+@dataclass(frozen=True)
+class WrittenFormat:
+    """A pixel format and the layout it takes.
+
+    order: for each component of a pixel of the format, which plane of `layout` it is; None for one without meaning.
+    packing: "planar"; "semi" for luma and one plane of Cb Cr pairs; "packed" for one plane of whole pixels.
+    shift: bits by which codes are moved up, in formats that keep 10 bits in the high bits of 16.
+    """
+
+    name: str
+    layout: Layout
+    order: tuple[int | None, ...]
+    packing: str = "planar"
+    shift: int = 0
+
+
+def _formats() -> dict[str, WrittenFormat]:
+    formats = []
+    for depth in _DEPTHS:
+        suffix = "" if depth == 8 else f"{depth}le"
+        formats.append(WrittenFormat(f"gray{suffix}", Layout("gray", depth), (0,)))
+        formats.append(WrittenFormat(f"gbrp{suffix}", Layout("rgb", depth), (1, 2, 0)))
+        formats.append(WrittenFormat(f"gbrap{suffix}", Layout("rgb", depth, alpha=True), (1, 2, 0, 3)))
+        for chroma, subsampling in _SUBSAMPLING.items():
+            formats.append(WrittenFormat(f"yuv{chroma}p{suffix}", Layout("yuv", depth, subsampling), (0, 1, 2)))
+            if chroma in ("444", "422", "420"):
+                layout = Layout("yuv", depth, subsampling, alpha=True)
+                formats.append(WrittenFormat(f"yuva{chroma}p{suffix}", layout, (0, 1, 2, 3)))
+    rgb, rgba = Layout("rgb", 8), Layout("rgb", 8, alpha=True)
+    formats += [
+        WrittenFormat("bgr0", rgb, (2, 1, 0, None), "packed"),
+        WrittenFormat("bgra", rgba, (2, 1, 0, 3), "packed"),
+        WrittenFormat("rgb24", rgb, (0, 1, 2), "packed"),
+        WrittenFormat("ya8", Layout("gray", 8, alpha=True), (0, 1), "packed"),
+        WrittenFormat("nv12", Layout("yuv", 8, (1, 1)), (0, 1, 2), "semi"),
+        WrittenFormat("p010le", Layout("yuv", 10, (1, 1)), (0, 1, 2), "semi", shift=6),
+    ]
+    return {format.name: format for format in formats}
+
+
+FORMATS = _formats()
+# What NVENC calls 4:4:4 of 16 bits is 10 bits, in the high ones.
+NVENC_444_10 = WrittenFormat("yuv444p16le", Layout("yuv", 10), (0, 1, 2), shift=6)
+
+
+def fill_frame(
+    format: WrittenFormat, layout: Layout, planes: Sequence[Tensor], width: int, height: int
+) -> av.VideoFrame:
+    """A new frame of width x height holding `planes`: one copy, no conversion.
+
+    `layout` says what the planes are: that of the format, or "gray" with its depth and alpha for a "yuv" format. The
+    planes may be on any device. Raises ValueError for planes of another number, size or dtype than the layout's.
+    """
+    _check(layout, planes, width, height)
+    frame = av.VideoFrame(width, height, format.name)
+    samples: list[np.ndarray | int] = [plane.cpu().numpy() for plane in planes]
+    if layout.model == "gray" and format.layout.model == "yuv":
+        samples[1:1] = [1 << (layout.depth - 1)] * 2  # no colour
+
+    dtype = np.dtype(np.uint8 if format.layout.depth + format.shift <= 8 else "<u2")
+    targets = [
+        np.frombuffer(memoryview(plane), dtype).reshape(
+            -1, plane.line_size // dtype.itemsize
+        )  # rows with their padding
+        for plane in frame.planes
+    ]
+    if format.packing == "packed":
+        components = len(format.order)
+        for position, index in enumerate(format.order):
+            samples_of_it = targets[0][:height, position : width * components : components]
+            samples_of_it[...] = 0 if index is None else samples[index]
+        return frame
+
+    for position, index in enumerate(format.order):
+        assert index is not None
+        rows, columns = format.layout.size_of(index, width, height)
+        if format.packing == "semi" and position:
+            target = targets[1][:rows, position - 1 : 2 * columns : 2]
+        else:
+            target = targets[position][:rows, :columns]
+        if format.shift:
+            np.left_shift(samples[index], format.shift, out=target, casting="unsafe")
+        else:
+            target[...] = samples[index]
+    return frame
+
+
+def _check(layout: Layout, planes: Sequence[Tensor], width: int, height: int) -> None:
+    expected = [layout.size_of(plane, width, height) for plane in range(layout.planes)]
+    if (got := [tuple(plane.shape) for plane in planes]) != expected:
+        raise ValueError(f"a frame of {width}x{height} has planes of (height, width) {expected}, not {got}")
+    itemsize = 1 if layout.depth <= 8 else 2
+    for plane in planes:
+        if plane.is_floating_point() or plane.element_size() != itemsize:
+            raise ValueError(f"samples of {layout.depth} bits are integers of {itemsize} bytes, not {plane.dtype}")
