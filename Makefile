@@ -1,5 +1,5 @@
 # Two commands do everything on a bare machine with Python 3.10 to 3.13; each builds .venv if it is missing:
-#   make demo     a picture and a clip that come with the package, enlarged; IMAGE=photo.png, MODEL=model.safetensors: yours
+#   make demo     an image and a clip that come with the package, enlarged; IMAGE=photo.png, MODEL=model.safetensors: yours
 #   make test                                             the tests
 
 # The first Python that fits, unless PYTHON says which.

@@ -1,9 +1,9 @@
-"""Supertile: upscale pictures and videos with HAT, VapSR and HiT-SR.
+"""Supertile: upscale images and videos with HAT, VapSR and HiT-SR.
 
     from supertile import Upscaler, load_model
 
     upscaler = Upscaler(load_model("model.safetensors"))
-    larger = upscaler(pictures)  # (N, C, H, W) in [0, 1] -> (N, C, sH, sW)
+    larger = upscaler(images)  # (N, C, H, W) in [0, 1] -> (N, C, sH, sW)
 
 The names below are imported when they are first used, so that `import supertile` costs nothing. What does happen on
 import: VapSR and HiT-SR join spandrel's registry, at once or as soon as spandrel is imported, so that every program
@@ -20,15 +20,31 @@ from typing import TYPE_CHECKING, Any
 from .weights.registration import register_with_spandrel
 
 if TYPE_CHECKING:
-    from .images.upscale import upscale_image_file, upscale_picture
-    from .inference.errors import Cancelled, UpscaleError
-    from .inference.upscaler import Upscaler
-    from .video.errors import VideoError
-    from .video.report import VideoReport
-    from .video.upscale import upscale_video
-    from .weights.bundle import bundled_models
-    from .weights.errors import CheckpointError
-    from .weights.loader import CheckpointInfo, convert_checkpoint, inspect_checkpoint, load_model
+    from .analysis.fidelity import ComparisonError as ComparisonError
+    from .errors import SupertileError as SupertileError
+    from .images.batch import PlanError as PlanError
+    from .images.io.picture import ImageFileError as ImageFileError
+    from .images.size import SizeError as SizeError
+    from .images.upscale import upscale_image as upscale_image
+    from .images.upscale import upscale_image_file as upscale_image_file
+    from .inference.errors import Cancelled as Cancelled
+    from .inference.errors import OutOfMemoryError as OutOfMemoryError
+    from .inference.errors import UpscaleError as UpscaleError
+    from .inference.upscaler import Upscaler as Upscaler
+    from .video.errors import VideoError as VideoError
+    from .video.report import VideoReport as VideoReport
+    from .video.upscale import upscale_video as upscale_video
+    from .weights.bundle import bundled_models as bundled_models
+    from .weights.errors import CheckpointError as CheckpointError
+    from .weights.errors import NotAModelError as NotAModelError
+    from .weights.errors import UnknownArchitectureError as UnknownArchitectureError
+    from .weights.errors import UnreadableCheckpointError as UnreadableCheckpointError
+    from .weights.errors import UnsafeCheckpointError as UnsafeCheckpointError
+    from .weights.errors import WrongTensorsError as WrongTensorsError
+    from .weights.loader import CheckpointInfo as CheckpointInfo
+    from .weights.loader import convert_checkpoint as convert_checkpoint
+    from .weights.loader import inspect_checkpoint as inspect_checkpoint
+    from .weights.loader import load_model as load_model
 
 __version__ = "0.1.0"
 
@@ -38,35 +54,31 @@ _HOMES = {
     "Cancelled": "inference.errors",
     "CheckpointError": "weights.errors",
     "CheckpointInfo": "weights.loader",
+    "ComparisonError": "analysis.fidelity",
+    "ImageFileError": "images.io.picture",
+    "NotAModelError": "weights.errors",
+    "OutOfMemoryError": "inference.errors",
+    "PlanError": "images.batch",
+    "SizeError": "images.size",
+    "SupertileError": "errors",
+    "UnknownArchitectureError": "weights.errors",
+    "UnreadableCheckpointError": "weights.errors",
+    "UnsafeCheckpointError": "weights.errors",
     "UpscaleError": "inference.errors",
     "Upscaler": "inference.upscaler",
     "VideoError": "video.errors",
     "VideoReport": "video.report",
+    "WrongTensorsError": "weights.errors",
     "bundled_models": "weights.bundle",
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",
+    "upscale_image": "images.upscale",
     "upscale_image_file": "images.upscale",
-    "upscale_picture": "images.upscale",
     "upscale_video": "video.upscale",
 }
 
-__all__ = [
-    "Cancelled",
-    "CheckpointError",
-    "CheckpointInfo",
-    "UpscaleError",
-    "Upscaler",
-    "VideoError",
-    "VideoReport",
-    "bundled_models",
-    "convert_checkpoint",
-    "inspect_checkpoint",
-    "load_model",
-    "upscale_image_file",
-    "upscale_picture",
-    "upscale_video",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -78,6 +90,10 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 register_with_spandrel()

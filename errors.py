@@ -18,3 +18,6 @@ class SupertileError(Exception):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__module__ = "supertile"
+
+
+SupertileError.__module__ = "supertile"

@@ -1,1 +1,1 @@
-"""Measuring: how near to the truth a picture is."""
+"""Measuring: how near to the truth an image is."""

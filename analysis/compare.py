@@ -1,4 +1,4 @@
-"""Two pictures of one size against each other: their figures, their difference made visible, where it is largest."""
+"""Two images of one size against each other: their figures, their difference made visible, where it is largest."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from .fidelity import Fidelity, codes, inside, measure
 
 _LARGEST_GAIN = 128
-_BEYOND_WHITE = 0.01  # how much of the picture the gain may push there
+_BEYOND_WHITE = 0.01  # how much of the image the gain may push there
 
 
 @dataclass(frozen=True)
 class Region:
-    """A square of a picture, in pixels."""
+    """A square of an image, in pixels."""
 
     left: int
     top: int
     side: int
 
-    def of(self, picture: Tensor) -> Tensor:
-        return picture[..., self.top : self.top + self.side, self.left : self.left + self.side]
+    def of(self, image: Tensor) -> Tensor:
+        return image[..., self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def compare(a: Tensor, b: Tensor, border: int = 0) -> Comparison:
-    """Two pictures (1 or 3, H, W) in [0, 1], in 8 bits. Raises ComparisonError as `fidelity.measure`."""
+    """Two images (1 or 3, H, W) in [0, 1], in 8 bits. Raises ComparisonError as `fidelity.measure`."""
     fidelity = measure(a, b, border)
     steps = (codes(a) - codes(b)).abs()
     gain = _gain(steps)

@@ -1,4 +1,4 @@
-"""What was measured, as pictures: maps over the picture they belong to, side by side, with names and figures."""
+"""What was measured, as images: maps over the image they belong to, side by side, with names and figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .attribution import Attribution, Patch
 from .receptive_field import ReceptiveField
 from .seams import Seams
 
-LEAST_SIDE = 384  # pixels of a panel: small pictures are repeated pixel by pixel, so that each can be seen
+LEAST_SIDE = 384  # pixels of a panel: small images are repeated pixel by pixel, so that each can be seen
 MARGIN, TEXT = 12, 18
 PAPER, INK, OUTLINE = (255, 255, 255), (20, 20, 20), (0, 150, 60)
-UNDER = 0.35  # of the picture, in gray, below a map
+UNDER = 0.35  # of the image, in gray, below a map
 
 # From nothing to the most: matplotlib's seismic from its middle, as the authors draw their maps.
 _RAMP = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
@@ -26,20 +26,20 @@ _RAMP = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture (3, H, W) in [0, 1] with what is written below it."""
+    """One image (3, H, W) in [0, 1] with what is written below it."""
 
-    picture: Tensor
+    image: Tensor
     lines: tuple[str, ...]
     patch: Patch | None = None
 
 
-def attribution_panels(picture: Tensor, found: Sequence[tuple[str, Attribution]]) -> list[Panel]:
-    """The picture with the patch outlined, then the map of each model, by its name, over the picture."""
-    picture = _rgb(picture)
+def attribution_panels(image: Tensor, found: Sequence[tuple[str, Attribution]]) -> list[Panel]:
+    """The image with the patch outlined, then the map of each model, by its name, over the image."""
+    image = _rgb(image)
     patch = found[0][1].patch
-    panels = [Panel(picture, ("picture and patch", f"{patch.size} x {patch.size} at {patch.x}, {patch.y}"), patch)]
+    panels = [Panel(image, ("image and patch", f"{patch.size} x {patch.size} at {patch.x}, {patch.y}"), patch)]
     for name, each in found:
-        panels.append(Panel(over(picture, each.map), (name, f"DI {each.diffusion_index:.2f}"), each.patch))
+        panels.append(Panel(over(image, each.map), (name, f"DI {each.diffusion_index:.2f}"), each.patch))
     return panels
 
 
@@ -56,19 +56,19 @@ def field_panels(found: Sequence[tuple[str, ReceptiveField]]) -> list[Panel]:
 
 
 def seam_panels(found: Seams) -> list[Panel]:
-    """Where tiles differ from the whole picture: white is no difference, the darkest red the largest."""
+    """Where tiles differ from the whole image: white is no difference, the darkest red the largest."""
     most = max(found.largest, 1e-12)
     text = f"{found.tiles} tiles of {found.tile}, overlap {found.overlap}"
     return [Panel(heat(found.error / most), (text, f"largest {found.largest:.3f}, mean {found.mean:.4f} of 255"))]
 
 
-def over(picture: Tensor, strength: Tensor) -> Tensor:
-    """A map (H, W) of 0 or more over a picture (3, H, W), in gray; the largest value is the darkest red.
+def over(image: Tensor, strength: Tensor) -> Tensor:
+    """A map (H, W) of 0 or more over an image (3, H, W), in gray; the largest value is the darkest red.
 
     Drawn is the square root: of a map whose few largest values are near the patch, nothing else would be seen.
     """
     most = strength.max()
-    gray = picture.mean(0, keepdim=True).expand(3, -1, -1)
+    gray = image.mean(0, keepdim=True).expand(3, -1, -1)
     return UNDER * gray + (1 - UNDER) * heat((strength / most).sqrt() if most > 0 else strength)
 
 
@@ -76,14 +76,14 @@ def heat(values: Tensor) -> Tensor:
     """(H, W) in [0, 1] -> (3, H, W), from white through red to dark red."""
     at = values.float().clamp(0, 1) * (len(_RAMP) - 1)
     low = at.floor().clamp(max=len(_RAMP) - 2).long()
-    colour = torch.lerp(_RAMP[low], _RAMP[low + 1], (at - low)[..., None])
-    return colour.permute(2, 0, 1)
+    color = torch.lerp(_RAMP[low], _RAMP[low + 1], (at - low)[..., None])
+    return color.permute(2, 0, 1)
 
 
 def draw(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
     """Panels of one size side by side, (3, H, W) in [0, 1]; `columns` in a row, else all."""
     columns = columns or len(panels)
-    height, width = panels[0].picture.shape[1:]
+    height, width = panels[0].image.shape[1:]
     zoom = max(1, -(-LEAST_SIDE // max(height, width)))
     font = ImageFont.load_default(TEXT)
     line = TEXT + 6
@@ -95,7 +95,7 @@ def draw(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
     for index, panel in enumerate(panels):
         left = MARGIN + index % columns * (wide + MARGIN)
         top = MARGIN + index // columns * (high + MARGIN)
-        sheet.paste(_image(panel.picture, zoom), (left, top))
+        sheet.paste(_image(panel.image, zoom), (left, top))
         if panel.patch is not None:
             x, y, side = (value * zoom for value in (panel.patch.x, panel.patch.y, panel.patch.size))
             pen.rectangle(
@@ -115,12 +115,12 @@ def _fitting(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
     return f"{text}…"
 
 
-def _image(picture: Tensor, zoom: int) -> Image.Image:
-    codes = (picture.detach().cpu().float().clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+def _image(image: Tensor, zoom: int) -> Image.Image:
+    codes = (image.detach().cpu().float().clamp(0, 1) * 255 + 0.5).to(torch.uint8)
     larger = F.interpolate(codes[None].float(), scale_factor=zoom, mode="nearest")[0].to(torch.uint8)
     return Image.fromarray(larger.permute(1, 2, 0).contiguous().numpy())
 
 
-def _rgb(picture: Tensor) -> Tensor:
-    """What can be seen of a picture of any number of channels."""
-    return picture[:3] if picture.shape[0] >= 3 else picture[:1].expand(3, -1, -1)
+def _rgb(image: Tensor) -> Tensor:
+    """What can be seen of an image of any number of channels."""
+    return image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)

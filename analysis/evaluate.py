@@ -1,4 +1,4 @@
-"""Networks over a folder of pictures: how near each result is to the truth, and the means that papers report."""
+"""Networks over a folder of images: how near each result is to the truth, and the means that papers report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..images.imresize import downscale, imresize
 from ..images.io.files import read_image
 from ..images.io.picture import ImageFileError, ImageFileWarning, Picture
-from ..images.upscale import upscale_picture
+from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from .fidelity import ComparisonError, Fidelity, mean, measure
 from .pairs import Pair, find_pairs, without_a_large_one
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """What is measured: `enlarge` makes a colour picture (3, H, W) in [0, 1] `scale` times as large."""
+    """What is measured: `enlarge` makes a color image (3, H, W) in [0, 1] `scale` times as large."""
 
     name: str
     scale: int
@@ -33,19 +33,19 @@ class Method:
     @classmethod
     def of(cls, name: str, upscaler: Upscaler) -> Method:
         """A network, with whatever the upscaler was told of tiles, precision and self-ensemble."""
-        return cls(name, upscaler.scale, lambda small: upscale_picture(Picture(small), upscaler).color)
+        return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler).color)
 
     @classmethod
     def bicubic(cls, scale: int) -> Method:
-        """MATLAB's bicubic, of each colour channel: what every network has to beat."""
+        """MATLAB's bicubic, of each color channel: what every network has to beat."""
         return cls("bicubic", scale, lambda x: imresize(x, (x.shape[-1] * scale, x.shape[-2] * scale)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture by one method; without `fidelity`, `error` is the sentence that says why."""
+    """One image by one method; without `fidelity`, `error` is the sentence that says why."""
 
-    picture: str
+    image: str
     method: str
     scale: int
     fidelity: Fidelity | None = None
@@ -53,13 +53,13 @@ class Row:
 
 
 def evaluate(methods: Iterable[Method], large: Path, small: Path | None = None) -> Iterator[Row]:
-    """Measure each method on each picture in the folder `large`, method after method.
+    """Measure each method on each image in the folder `large`, method after method.
 
-    The large picture is cut to a multiple of the scale. The small one comes from the folder `small`, or is made by
+    The large image is cut to a multiple of the scale. The small one comes from the folder `small`, or is made by
     MATLAB's bicubic (`images.imresize`) from the large one; see `find_pairs` for names. `methods` is asked for the next
     one when the last is finished, so that it can be loaded then.
 
-    Pictures count in 8 bits and without transparency, gray as colour. A picture that cannot be read, has no partner, is
+    Images count in 8 bits and without transparency, gray as color. An image that cannot be read, has no partner, is
     transparent or too small becomes a row with an error, and the rest goes on.
     Raises PlanError where a folder is missing or empty, and what the network raises beside UpscaleError.
     """
@@ -84,24 +84,24 @@ def mean_of(rows: Sequence[Row]) -> Fidelity | None:
     return mean(known) if known else None
 
 
-def read_colour(path: Path) -> Tensor:
-    """A picture file as papers see it: (3, H, W) float32 in [0, 1], in steps of 1/255.
+def read_color(path: Path) -> Tensor:
+    """An image file as papers see it: (3, H, W) float32 in [0, 1], in steps of 1/255.
 
     Raises ImageFileError where it cannot be read or where something of it is transparent; warns of more than 8 bits.
     """
-    picture = read_image(path)
-    if picture.alpha is not None and bool(picture.alpha.min() < 1):
-        raise ImageFileError(f"{path} is transparent; lay it on a background to measure its colours.")
-    if picture.bit_depth > 8:
+    image = read_image(path)
+    if image.alpha is not None and bool(image.alpha.min() < 1):
+        raise ImageFileError(f"{path} is transparent; lay it on a background to measure its colors.")
+    if image.bit_depth > 8:
         warnings.warn(f"{path} has 16 bits; it is measured in 8, as papers do.", ImageFileWarning, stacklevel=2)
-    return ((picture.color * 255).round() / 255).expand(3, -1, -1)
+    return ((image.color * 255).round() / 255).expand(3, -1, -1)
 
 
 def _measure(method: Method, pair: Pair) -> Fidelity:
     if pair.error is not None:
         raise ImageFileError(f"{pair.error}.")
     scale = method.scale
-    truth = read_colour(pair.large)
+    truth = read_color(pair.large)
     height, width = (side - side % scale for side in truth.shape[-2:])
     if not height or not width:
         raise ImageFileError(f"{pair.large} is {truth.shape[-1]}x{truth.shape[-2]}, too small to be shrunk by {scale}.")
@@ -109,10 +109,10 @@ def _measure(method: Method, pair: Pair) -> Fidelity:
     if pair.small is None:
         small = downscale(truth, scale)
     else:
-        small = read_colour(pair.small)
+        small = read_color(pair.small)
         if small.shape[-2:] != (height // scale, width // scale):
             raise ImageFileError(
-                f"{pair.small} is {small.shape[-1]}x{small.shape[-2]}, but the small picture of {pair.large} "
+                f"{pair.small} is {small.shape[-1]}x{small.shape[-2]}, but the small image of {pair.large} "
                 f"at x{scale} is {width // scale}x{height // scale}."
             )
     try:

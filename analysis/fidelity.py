@@ -1,6 +1,6 @@
-"""PSNR and SSIM as papers on super-resolution report them: of 8-bit pictures, without their border.
+"""PSNR and SSIM as papers on super-resolution report them: of 8-bit images, without their border.
 
-What BasicSR computes, with which HAT, VapSR and HiT-SR were measured: both pictures rounded to 8 bits, `border` pixels
+What BasicSR computes, with which HAT, VapSR and HiT-SR were measured: both images rounded to 8 bits, `border` pixels
 (by convention the scale) cut off on every side; "Y" is BT.601 luma, not rounded, "RGB" is over all three channels.
 """
 
@@ -13,18 +13,19 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ..errors import SupertileError
 from .ssim import WINDOW, ssim
 
 _LUMA = (65.481, 128.553, 24.966)  # ITU-R BT.601, onto 16..235, as MATLAB's rgb2ycbcr
 
 
 class ComparisonError(SupertileError, ValueError):
-    """Two pictures that cannot be compared pixel by pixel. The message is one sentence."""
+    """Two images that cannot be compared pixel by pixel. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near a picture is to the truth: PSNR in decibels (infinite for equal pictures), SSIM from -1 to 1."""
+    """How near an image is to the truth: PSNR in decibels (infinite for equal images), SSIM from -1 to 1."""
 
     psnr_y: float
     ssim_y: float
@@ -38,10 +39,10 @@ class Fidelity:
 
 
 def measure(result: Tensor, truth: Tensor, border: int) -> Fidelity:
-    """All four figures of two pictures (1 or 3, H, W) in [0, 1].
+    """All four figures of two images (1 or 3, H, W) in [0, 1].
 
-    Gray counts as a colour picture of three equal channels, so that its Y lies in 16..235 as everywhere in BasicSR.
-    MATLAB scripts that leave gray pictures as they are report 1.32 dB less for these.
+    Gray counts as a color image of three equal channels, so that its Y lies in 16..235 as everywhere in BasicSR.
+    MATLAB scripts that leave gray images as they are report 1.32 dB less for these.
     Raises ComparisonError where the sizes differ, or less than SSIM's window of 11 pixels is left within the border.
     """
     a, b = _comparable(result, truth, border, least=WINDOW)
@@ -51,7 +52,7 @@ def measure(result: Tensor, truth: Tensor, border: int) -> Fidelity:
 
 
 def mean(found: Sequence[Fidelity]) -> Fidelity:
-    """The mean of each figure over one or more pictures, as papers take it: of the decibels themselves."""
+    """The mean of each figure over one or more images, as papers take it: of the decibels themselves."""
     return Fidelity(*(sum(getattr(each, field.name) for each in found) / len(found) for field in fields(Fidelity)))
 
 
@@ -67,25 +68,25 @@ def luma(rgb: Tensor) -> Tensor:
     return 16 + torch.einsum("...chw,c->...hw", rgb.double(), weights)
 
 
-def codes(picture: Tensor) -> Tensor:
+def codes(image: Tensor) -> Tensor:
     """(1 or 3, H, W) in [0, 1] -> RGB (3, H, W) float64, whole numbers from 0 to 255."""
-    return (255 * picture.double().clamp(0, 1)).round().expand(3, -1, -1)
+    return (255 * image.double().clamp(0, 1)).round().expand(3, -1, -1)
 
 
-def inside(picture: Tensor, border: int) -> Tensor:
+def inside(image: Tensor, border: int) -> Tensor:
     """What is left of (..., H, W) within a border."""
-    height, width = picture.shape[-2:]
-    return picture[..., border : height - border, border : width - border]
+    height, width = image.shape[-2:]
+    return image[..., border : height - border, border : width - border]
 
 
 def _comparable(result: Tensor, truth: Tensor, border: int, least: int) -> tuple[Tensor, Tensor]:
     """The codes of both within the border, at least `least` a side."""
     if result.shape[-2:] != truth.shape[-2:]:
-        raise ComparisonError(f"pictures of {_size(result)} and {_size(truth)} cannot be compared pixel by pixel")
+        raise ComparisonError(f"images of {_size(result)} and {_size(truth)} cannot be compared pixel by pixel")
     shorter = min(truth.shape[-2:]) - 2 * border
     if shorter < least:
         left = "nothing" if shorter <= 0 else f"less than {least} pixels a side"
-        raise ComparisonError(f"of a picture of {_size(truth)} {left} is left within a border of {border} pixels")
+        raise ComparisonError(f"of an image of {_size(truth)} {left} is left within a border of {border} pixels")
     return codes(inside(result, border)), codes(inside(truth, border))
 
 

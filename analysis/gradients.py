@@ -1,7 +1,7 @@
 """Gradients of a network's input, in bounded memory, for any network that can be loaded.
 
-A network is copied with its weights shared, in fp32, so that gradients run down to the picture and nowhere else, and
-nothing of the caller's model changes. What a pass would keep for its way back is counted on a small picture. Where that
+A network is copied with its weights shared, in fp32, so that gradients run down to the image and nowhere else, and
+nothing of the caller's model changes. What a pass would keep for its way back is counted on a small image. Where that
 is more than there is room for, blocks keep only what goes into them and compute the rest once more on the way back
 (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
 """
@@ -92,39 +92,39 @@ class Differentiable:
         self._anew: bool | None = None
         self._levels = _wrap_blocks(self._network, self._call_block)
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', sH, sW), unclamped; gradients are recorded where they are enabled."""
-        height, width = pictures.shape[2:]
+        height, width = images.shape[2:]
         wide, high = self._descriptor.size_requirements.get_padding(width, height)
         if wide or high:
-            pictures = reflect_to(pictures.permute(0, 2, 3, 1), height + high, width + wide).permute(0, 3, 1, 2)
-        larger = self._descriptor._call_fn(self._network, pictures)
+            images = reflect_to(images.permute(0, 2, 3, 1), height + high, width + wide).permute(0, 3, 1, 2)
+        larger = self._descriptor._call_fn(self._network, images)
         return larger[..., : height * self.scale, : width * self.scale]
 
-    def gradient(self, picture: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def gradient(self, image: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) and a function from outputs to one number each -> those numbers (B,) and their gradients."""
         with torch.inference_mode(False), torch.enable_grad():
-            x = picture.clone().requires_grad_()
+            x = image.clone().requires_grad_()
             values = objective(self(x))
             (gradient,) = torch.autograd.grad(values.sum(), x)
         return values.detach(), gradient
 
-    def value(self, picture: Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
+    def value(self, image: Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
         """The numbers alone."""
         with torch.inference_mode(False), torch.no_grad():
-            return objective(self(picture.clone()))
+            return objective(self(image.clone()))
 
-    def check(self, picture: Tensor) -> None:
+    def check(self, image: Tensor) -> None:
         """Raise UpscaleError for what the model does not take."""
-        if picture.dim() != 3 or picture.shape[0] != self.input_channels or min(picture.shape) < 1:
+        if image.dim() != 3 or image.shape[0] != self.input_channels or min(image.shape) < 1:
             raise UpscaleError(
-                f"this model takes pictures of the shape ({self.input_channels}, H, W), not {tuple(picture.shape)}"
+                f"this model takes images of the shape ({self.input_channels}, H, W), not {tuple(image.shape)}"
             )
 
     # --- memory --------------------------------------------------------------------------------------------------
 
     def plan(self, height: int, width: int) -> int:
-        """Choose how pictures of this size are differentiated, and return how many of them at once."""
+        """Choose how images of this size are differentiated, and return how many of them at once."""
         if self._probed is None:
             self._probed = self._probe()
         share = height * width / PROBE**2
@@ -136,7 +136,7 @@ class Differentiable:
         kept = {way: max(int(self._probed.kept(way) * share), 1) for way in ways}
         self._way = next((way for way in ways if kept[way] <= budget), ways[-1])
         at_once = max(budget // kept[self._way], 1)
-        log.debug("blocks that compute anew: %s; %d pictures at once", self._way, at_once)
+        log.debug("blocks that compute anew: %s; %d images at once", self._way, at_once)
         return at_once
 
     def _probe(self) -> _Call:
@@ -159,7 +159,7 @@ class Differentiable:
         self._counting = [root]
         try:
             with self._recording(()), torch.autograd.graph.saved_tensors_hooks(count, never):
-                self(self._probe_picture().requires_grad_())
+                self(self._probe_image().requires_grad_())
         finally:
             self._counting = []
         return root
@@ -174,7 +174,7 @@ class Differentiable:
         return self._anew
 
     def _measured_same_anew(self) -> bool:
-        small = self._probe_picture()[..., : PROBE // 2, : PROBE // 2]
+        small = self._probe_image()[..., : PROBE // 2, : PROBE // 2]
         gradients = []
         for way in (WAYS[0], WAYS[-1]):
             try:
@@ -193,7 +193,7 @@ class Differentiable:
         finally:
             self._way = before
 
-    def _probe_picture(self) -> Tensor:
+    def _probe_image(self) -> Tensor:
         with torch.inference_mode(False):
             seed = torch.Generator().manual_seed(0)
             return torch.rand(1, self.input_channels, PROBE, PROBE, generator=seed).to(self.device)
@@ -258,7 +258,7 @@ def _bound(call: Callable[..., Any], level: int, forward: Callable[..., Any]) ->
 
 
 def _anew(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """`forward`, keeping its arguments only. Strips are taken as the whole picture that they are."""
+    """`forward`, keeping its arguments only. Strips are taken as the whole image that they are."""
     whole = [joined(a, Job()) if isinstance(a, Strips) else a for a in arguments]
     were = [isinstance(a, Strips) for a in arguments]
     gives_strips = False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109}
-"""Benchmark -> how many pictures it has."""
+"""Benchmark -> how many images it has."""
 
 _OTHER_NAMES = {"b100": "B100", "bsd100": "B100", "bsds100": "B100"} | {name.lower(): name for name in SETS}
 
@@ -81,11 +81,11 @@ def published(benchmark: str, scale: int) -> list[Published]:
     return found
 
 
-def benchmark_of(folder: Path, pictures: int) -> str | None:
-    """Which benchmark a folder is: by a name in its path (`Set5_HR`, `BSDS100/HR`), if it has all its pictures."""
+def benchmark_of(folder: Path, images: int) -> str | None:
+    """Which benchmark a folder is: by a name in its path (`Set5_HR`, `BSDS100/HR`), if it has all its images."""
     for part in reversed(folder.resolve().parts):
         for word in re.split(r"[^a-z0-9]+", part.lower()):
             name = _OTHER_NAMES.get(word)
             if name is not None:
-                return name if SETS[name] == pictures else None
+                return name if SETS[name] == images else None
     return None

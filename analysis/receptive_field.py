@@ -1,7 +1,7 @@
 """Effective receptive fields: how far a network looks, and where most of what it sees lies.
 
 Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016: the
-gradient of one pixel in the middle of the result by every pixel of the picture, averaged over pictures. Here the
+gradient of one pixel in the middle of the result by every pixel of the image, averaged over images. Here the
 gradient is that of the sum over the channels of the result.
 """
 
@@ -22,14 +22,14 @@ SHARES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the pixels of a picture weigh for one in the middle, as means over pictures, (H, W) fp64 on the CPU.
+    """What the pixels of an image weigh for one in the middle, as means over images, (H, W) fp64 on the CPU.
 
     magnitude: the absolute gradient, summed over channels. energy: the squared one.
     """
 
     magnitude: Tensor
     energy: Tensor
-    pictures: int
+    images: int
 
     @property
     def distances(self) -> Tensor:
@@ -55,43 +55,43 @@ class ReceptiveField:
     def figures(self) -> dict[str, Any]:
         """All of it but the maps: radii by share, of the energy and of the magnitude."""
         radii = {of: {share: self.radius(share, of) for share in SHARES} for of in ("energy", "magnitude")}
-        return {**radii, "farthest": self.farthest, "pictures": self.pictures}
+        return {**radii, "farthest": self.farthest, "images": self.images}
 
 
 def receptive_field(
     model: Differentiable,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReceptiveField:
-    """The effective receptive field in pictures (C, H, W) in [0, 1] of one size.
+    """The effective receptive field in images (C, H, W) in [0, 1] of one size.
 
-    progress: called with the pictures done and all of them. Raises UpscaleError for pictures that the model does not
+    progress: called with the images done and all of them. Raises UpscaleError for images that the model does not
     take, of different sizes, or none; Cancelled when the model's `cancelled` said so.
     """
-    if not pictures:
-        raise UpscaleError("a receptive field is measured on one picture at least")
-    for picture in pictures:
-        model.check(picture)
-        if picture.shape != pictures[0].shape:
-            raise UpscaleError("a receptive field is measured on pictures of one size")
-    height, width = pictures[0].shape[1:]
+    if not images:
+        raise UpscaleError("a receptive field is measured on one image at least")
+    for image in images:
+        model.check(image)
+        if image.shape != images[0].shape:
+            raise UpscaleError("a receptive field is measured on images of one size")
+    height, width = images[0].shape[1:]
     row, column = (size // 2 * model.scale + model.scale // 2 for size in (height, width))
     at_once = model.plan(height, width)
     magnitude = torch.zeros(height, width, dtype=torch.float64)
     energy = torch.zeros(height, width, dtype=torch.float64)
-    for start in range(0, len(pictures), at_once):
-        here = pictures[start : start + at_once]
-        batch = torch.stack([picture.to(model.device, torch.float32) for picture in here])
+    for start in range(0, len(images), at_once):
+        here = images[start : start + at_once]
+        batch = torch.stack([image.to(model.device, torch.float32) for image in here])
         _, gradient = model.gradient(batch, lambda larger: larger[:, :, row, column].sum(1))
         magnitude += gradient.double().abs().sum((0, 1)).cpu()
         energy += gradient.double().square().sum((0, 1)).cpu()
         if progress is not None:
-            progress(start + len(here), len(pictures))
-    return ReceptiveField(magnitude / len(pictures), energy / len(pictures), len(pictures))
+            progress(start + len(here), len(images))
+    return ReceptiveField(magnitude / len(images), energy / len(images), len(images))
 
 
 def noise(channels: int, side: int, count: int) -> list[Tensor]:
-    """Pictures of uniform noise, the same ones at each call."""
+    """Images of uniform noise, the same ones at each call."""
     seed = torch.Generator().manual_seed(0)
     return [torch.rand(channels, side, side, generator=seed) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What tiles cost: how far a picture in tiles is from the same picture as a whole, and which overlap is enough."""
+"""What tiles cost: how far an image in tiles is from the same image as a whole, and which overlap is enough."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..inference.tiling import Geometry, smallest_tile
 from ..inference.upscaler import Upscaler
 
 BELOW = 0.5
-"""In 1/255: half a step of an 8-bit picture."""
+"""In 1/255: half a step of an 8-bit image."""
 
 
 @dataclass(frozen=True)
 class Seams:
-    """The difference between tiles and the whole picture.
+    """The difference between tiles and the whole image.
 
     error: (sH, sW) on the CPU, the largest of the channels at each pixel of the result, in 1/255.
     squared: its mean square over all channels, of results in [0, 1]. tile: the longer side of the tiles, which overlap
@@ -44,46 +44,46 @@ class Seams:
 
     @property
     def psnr(self) -> float:
-        """Decibels, as of pictures in [0, 1]; infinite where there is no difference."""
+        """Decibels, as of images in [0, 1]; infinite where there is no difference."""
         return -10 * math.log10(self.squared) if self.squared else math.inf
 
 
 class SeamCheck:
-    """One picture and one model: computed whole once, then in tiles as often as is asked.
+    """One image and one model: computed whole once, then in tiles as often as is asked.
 
     Args:
         model: an image model as `load_model` or spandrel gives it.
-        picture: (C, H, W) in [0, 1].
-        tile: the longest side of a tile in pixels; None is what an Upscaler takes by itself, at most half the picture.
-        progress: called with the pictures computed and those expected at most.
+        image: (C, H, W) in [0, 1].
+        tile: the longest side of a tile in pixels; None is what an Upscaler takes by itself, at most half the image.
+        progress: called with the images computed and those expected at most.
         options: of every Upscaler: device, precision, cancelled.
     Raises:
-        UpscaleError: a picture that the model does not take or that a tile holds; not enough memory for all of it.
+        UpscaleError: an image that the model does not take or that a tile holds; not enough memory for all of it.
     """
 
     def __init__(
         self,
         model: ImageModelDescriptor,
-        picture: Tensor,
+        image: Tensor,
         tile: int | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> None:
-        self._model, self._picture, self._options = model, picture, options
+        self._model, self._image, self._options = model, image, options
         self._progress = progress
         self._done = 0
         whole = Upscaler(model, tile="whole", **options)
-        side = max(picture.shape[-2:])
+        side = max(image.shape[-2:])
         self.tile = tile or min(memory.auto_tile(model, whole.device, whole.dtype), -(-side // 2))
         if side <= self.tile:
             raise UpscaleError(
-                f"a picture of {picture.shape[-1]}x{picture.shape[-2]} is a single tile of {self.tile}; take a smaller "
-                "tile or a larger picture"
+                f"an image of {image.shape[-1]}x{image.shape[-2]} is a single tile of {self.tile}; take a smaller "
+                "tile or a larger image"
             )
-        self._whole = whole(picture[None])[0]
-        if len(whole.plan(*picture.shape[-2:])) > 1:  # memory ran out, and it went on in tiles
-            raise UpscaleError("there is not enough memory for the whole picture, which tiles are compared with")
+        self._whole = whole(image[None])[0]
+        if len(whole.plan(*image.shape[-2:])) > 1:  # memory ran out, and it went on in tiles
+            raise UpscaleError("there is not enough memory for the whole image, which tiles are compared with")
 
     def overlaps(self) -> list[int]:
         """Those that are tried: whole windows or steps of 4, as far as tiles of this size hold them."""
@@ -94,14 +94,14 @@ class SeamCheck:
     def measure(self, overlap: int | str = "auto") -> Seams:
         """With this overlap, or with the one that an Upscaler takes by itself."""
         upscaler = Upscaler(self._model, tile=self.tile, overlap=overlap, **self._options)
-        plan = upscaler.plan(*self._picture.shape[-2:])
+        plan = upscaler.plan(*self._image.shape[-2:])
         taken = upscaler.overlap
         if len(plan) == 1:
             raise UpscaleError(
-                f"with an overlap of {taken} the picture is a single tile of {max(plan.tile)} pixels; take a smaller "
-                "overlap or a larger picture"
+                f"with an overlap of {taken} the image is a single tile of {max(plan.tile)} pixels; take a smaller "
+                "overlap or a larger image"
             )
-        difference = (upscaler(self._picture[None])[0] - self._whole).abs()
+        difference = (upscaler(self._image[None])[0] - self._whole).abs()
         squared = float(difference.double().square().mean())
         self._done += 1
         if self._progress is not None:

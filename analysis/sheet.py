@@ -1,4 +1,4 @@
-"""A comparison as a picture to look at: both pictures and their difference, and below where they differ most."""
+"""A comparison as an image to look at: both images and their difference, and below where they differ most."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PAPER, _INK, _MARK = (30, 32, 36), (228, 228, 224), (255, 196, 0)
 
 
 def draw(a: Tensor, b: Tensor, comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> Tensor:
-    """(3, H, W) in [0, 1] from the two pictures that were compared, (1 or 3, H, W) in [0, 1].
+    """(3, H, W) in [0, 1] from the two images that were compared, (1 or 3, H, W) in [0, 1].
 
-    Pictures of more than 1024 pixels are shown smaller, small ones with larger pixels; the squares below show every
-    pixel. How large the drawing is depends only on the size of the pictures, unless they are equal.
+    Images of more than 1024 pixels are shown smaller, small ones with larger pixels; the squares below show every
+    pixel. How large the drawing is depends only on the size of the images, unless they are equal.
     """
-    pictures = [a.expand(3, -1, -1), b.expand(3, -1, -1), comparison.difference]
-    panels = [_panel(picture, is_light=index < 2) for index, picture in enumerate(pictures)]
+    images = [a.expand(3, -1, -1), b.expand(3, -1, -1), comparison.difference]
+    panels = [_panel(image, is_light=index < 2) for index, image in enumerate(images)]
     width = panels[0].shape[-1]
-    details = [] if comparison.worst is None else [_enlarged(comparison.worst.of(p), width) for p in pictures]
+    details = [] if comparison.worst is None else [_enlarged(comparison.worst.of(p), width) for p in images]
     rows = [panels, details] if details else [panels]
 
     tall = _GAP + _LINE + sum(_LINE + row[0].shape[-2] + _GAP for row in rows)
@@ -58,7 +58,7 @@ def draw(a: Tensor, b: Tensor, comparison: Comparison, names: tuple[str, str] = 
 
 
 def sentence(fidelity: Fidelity) -> str:
-    """The figures of two pictures in a line."""
+    """The figures of two images in a line."""
     return "equal: no pixel differs" if fidelity.identical else figures(fidelity)
 
 
@@ -67,13 +67,13 @@ def figures(f: Fidelity) -> str:
     return f"Y {f.psnr_y:.2f} dB, SSIM {f.ssim_y:.4f}; RGB {f.psnr_rgb:.2f} dB, SSIM {f.ssim_rgb:.4f}"
 
 
-def _panel(picture: Tensor, *, is_light: bool) -> Tensor:
-    longest = max(picture.shape[-2:])
+def _panel(image: Tensor, *, is_light: bool) -> Tensor:
+    longest = max(image.shape[-2:])
     if longest > _LARGEST_PANEL:
-        height, width = (max(1, round(side * _LARGEST_PANEL / longest)) for side in picture.shape[-2:])
+        height, width = (max(1, round(side * _LARGEST_PANEL / longest)) for side in image.shape[-2:])
         shrink = resize if is_light else resample
-        return shrink(picture[None], (width, height))[0].clamp(0, 1)
-    return _repeated(picture, max(1, _SMALLEST_PANEL // longest))
+        return shrink(image[None], (width, height))[0].clamp(0, 1)
+    return _repeated(image, max(1, _SMALLEST_PANEL // longest))
 
 
 def _enlarged(detail: Tensor, width: int) -> Tensor:
@@ -82,8 +82,8 @@ def _enlarged(detail: Tensor, width: int) -> Tensor:
     return _repeated(detail, max(1, width // detail.shape[-1]))
 
 
-def _repeated(picture: Tensor, times: int) -> Tensor:
-    return picture.repeat_interleave(times, -1).repeat_interleave(times, -2)
+def _repeated(image: Tensor, times: int) -> Tensor:
+    return image.repeat_interleave(times, -1).repeat_interleave(times, -2)
 
 
 def _frame(pen: ImageDraw.ImageDraw, corner: tuple[int, int], region: Region, scale: float) -> None:

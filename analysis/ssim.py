@@ -1,7 +1,7 @@
 """SSIM of Wang, Bovik, Sheikh and Simoncelli (2004) with the constants of their MATLAB script, which papers report.
 
 A Gaussian window of 11 pixels with a deviation of 1.5, K1 = 0.01, K2 = 0.03, L = 255, and only places where the window
-lies inside the picture. Without the reduction to about 256 pixels that a later script of the authors begins with.
+lies inside the image. Without the reduction to about 256 pixels that a later script of the authors begins with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 WINDOW = 11
 _SIGMA = 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_ROWS = 512  # of the map at once: five planes of float64 in memory, not of the whole picture
+_ROWS = 512  # of the map at once: five planes of float64 in memory, not of the whole image
 
 
 def ssim(a: Tensor, b: Tensor) -> float:

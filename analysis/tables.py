@@ -26,28 +26,28 @@ def by_method(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A line for each row, and for each method one whose picture is "mean"; equal pictures have a PSNR of "inf"."""
+    """A line for each row, and for each method one whose image is "mean"; equal images have a PSNR of "inf"."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["picture", "method", "scale", *_FIGURES, "error"])
+    writer.writerow(["image", "method", "scale", *_FIGURES, "error"])
     for (method, scale), its_rows in by_method(rows).items():
         for row in [*its_rows, Row("mean", method, scale, mean_of(its_rows))]:
             figures = [""] * len(_FIGURES) if row.fidelity is None else list(asdict(row.fidelity).values())
-            writer.writerow([row.picture, method, scale, *figures, row.error or ""])
+            writer.writerow([row.image, method, scale, *figures, row.error or ""])
     return text.getvalue()
 
 
 def as_json(rows: Sequence[Row], about: Mapping[str, Mapping[str, Any]], benchmark: str | None, **facts: Any) -> str:
     """Methods with their rows and means, and the figures that are published of the benchmark.
 
-    about: name of a method -> what else is to be said of it. facts: of the whole. PSNR of equal pictures is null, since
-    JSON has no infinity; a picture that was not measured has no figures but an error.
+    about: name of a method -> what else is to be said of it. facts: of the whole. PSNR of equal images is null, since
+    JSON has no infinity; an image that was not measured has no figures but an error.
     """
     methods = []
     for (method, scale), its_rows in by_method(rows).items():
-        pictures = [{"picture": row.picture, **_figures(row.fidelity), "error": row.error} for row in its_rows]
+        images = [{"image": row.image, **_figures(row.fidelity), "error": row.error} for row in its_rows]
         means = _figures(mean_of(its_rows))
-        methods.append({"name": method, "scale": scale, **about.get(method, {}), "mean": means, "pictures": pictures})
+        methods.append({"name": method, "scale": scale, **about.get(method, {}), "mean": means, "images": images})
     known = [asdict(each) for scale in _scales(rows) for each in published(benchmark, scale)] if benchmark else []
     document = {**facts, "benchmark": benchmark, "methods": methods, "published": known}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"

@@ -3,10 +3,10 @@
 Chen et al., "Activating More Pixels in Image Super-Resolution Transformer", CVPR 2023, and "HAT: Hybrid Attention
 Transformer for Image Restoration", arXiv:2309.05239.
 
-A hybrid attention block (HAB) adds window self-attention and channel attention of one normalised input,
+A hybrid attention block (HAB) adds window self-attention and channel attention of one normalized input,
 y = x + W-MSA(n) + α CAB(n) with n = LN(x), then an MLP; every second block shifts its windows by half. A group (RHAG)
 of such blocks ends with overlapping cross-attention (OCAB): queries from a window, keys and values from a larger
-window around it. CAB scales the channels of two 3x3 convolutions by a gate computed from their mean over the picture.
+window around it. CAB scales the channels of two 3x3 convolutions by a gate computed from their mean over the image.
 
 Not to be seen in the weights: α (`conv_scale`), `qk_scale`, `img_range` and `mean`. Everything else is.
 """
@@ -74,7 +74,7 @@ class HATConfig:
         if self.overlap_window < self.window_size or (self.overlap_window - self.window_size) % 2:
             raise ValueError(
                 f"an overlapping window of {self.overlap_window} around a window of {self.window_size} cannot be "
-                "centred; it must be larger by an even number"
+                "centered; it must be larger by an even number"
             )
         for heads in self.num_heads:
             if self.embed_dim % heads:
@@ -185,7 +185,7 @@ class WindowAttention(Heads):
     def add_to(self, residual: Tensor, n: Tensor, shift: int, start: int, height: int) -> Tensor:
         """residual + W-MSA(n), both (B, h, W, C); writes to `residual`.
 
-        They are rows `start` to `start + h` of a picture `height` rows high. A shifted grid is not rolled: windows
+        They are rows `start` to `start + h` of an image `height` rows high. A shifted grid is not rolled: windows
         that would wrap around a border are cut there, which is what their mask of -100 between both parts comes to.
         """
         if kernel.available(n, *self.parameters()):
@@ -336,7 +336,7 @@ class ChannelGate(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """CAB in two sweeps over the picture, because its gate comes from a mean over the whole of it.
+    """CAB in two sweeps over the image, because its gate comes from a mean over the whole of it.
 
     The mean of what the second convolution gives follows from sums over what it is given. So the first sweep keeps the
     narrow features between both convolutions, the second computes the wide ones where they are used.
@@ -356,7 +356,7 @@ class ChannelAttention(nn.Module):
         return convolved(n, self.cab[0]).map(F.gelu)
 
     def gate(self, narrow: Tensor) -> Tensor:
-        """What to scale the features with; (B, H, W, C') of the whole picture -> (B, 1, 1, C)."""
+        """What to scale the features with; (B, H, W, C') of the whole image -> (B, 1, 1, C)."""
         wide = self.cab[2]
         assert isinstance(wide, nn.Conv2d)
         return self.cab[3](mean_of_convolution(narrow, wide))
@@ -369,7 +369,7 @@ class ChannelAttention(nn.Module):
 def mean_of_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """The mean over all pixels of a 3x3 convolution padded with zeros, without computing it; (B, 1, 1, C) fp32.
 
-    Each of its nine taps sums the picture but for the row and the column that it never reaches.
+    Each of its nine taps sums the image but for the row and the column that it never reaches.
     """
     total, rows, columns = x.sum((1, 2), dtype=torch.float32), both_ends(x, 1).float(), both_ends(x, 2).float()
     row_sums, column_sums, corners = rows.sum(2), columns.sum(1), both_ends(rows, 2)
@@ -402,20 +402,20 @@ class HAB(nn.Module):
     def forward(self, x: Tensor, job: Job, into: Tensor | None = None) -> Tensor:
         """into: see `joined`; may be `x`."""
         height = x.shape[1]
-        kept: list[Tensor] = []  # of a picture of one strip, its normalised features
+        kept: list[Tensor] = []  # of an image of one strip, its normalized features
 
-        def normalised(part: Tensor) -> Tensor:
+        def normalized(part: Tensor) -> Tensor:
             n = layer_norm(part, self.norm1, dtype=self.attn.qkv.weight.dtype)
             if part.shape[1] == height:
                 kept.append(n)
             return n
 
-        narrow = joined(self.conv_block.narrow(cut(x, bounds_of(height, job.rows)).map(normalised)), job)
+        narrow = joined(self.conv_block.narrow(cut(x, bounds_of(height, job.rows)).map(normalized)), job)
         gate = self.conv_block.gate(narrow)
 
         def strip(start: int, stop: int) -> Tensor:
             part = x[:, start:stop]
-            n = kept.pop() if kept else normalised(part)
+            n = kept.pop() if kept else normalized(part)
             y = torch.addcmul(part, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
             y = self.attn.add_to(y, n, self.shift, start, height)
             del n
@@ -428,7 +428,7 @@ class HAB(nn.Module):
 class OCAB(Heads):
     """Overlapping cross-attention block: a window asks, a larger window around it answers.
 
-    Beyond the picture keys and values are zero, and take part in the softmax: the zeros are put in after the
+    Beyond the image keys and values are zero, and take part in the softmax: the zeros are put in after the
     projection, as the authors do, so that such a key's logit is its position bias alone.
     """
 
@@ -465,7 +465,7 @@ class OCAB(Heads):
                 rows = torch.cat([rows, more], 1) if done else more
                 done = below
                 del n, more
-            first = below - rows.shape[1]  # the row of the picture with which `rows` begins
+            first = below - rows.shape[1]  # the row of the image with which `rows` begins
             q, kv = rows.split((third, 2 * third), dim=-1)
             y = x[:, start:stop] + self._attended(q[:, start - first : stop - first], kv, start - first)
             rows = rows[:, max(stop - halo - first, 0) :].clone() if stop < height else torch.empty(0)
@@ -476,7 +476,7 @@ class OCAB(Heads):
         return Strips(height, starmap(strip, pairwise(bounds)))
 
     def _attended(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
-        """The attention, projected; q (B, h, W, C), kv (B, above + h + below, W, 2 C) within the picture."""
+        """The attention, projected; q (B, h, W, C), kv (B, above + h + below, W, 2 C) within the image."""
         if not kernel.available(q, kv, *self.parameters()):
             return autotune.best(
                 "overlapping attention",
@@ -501,7 +501,7 @@ class OCAB(Heads):
         return linear(out, proj_weight, self.proj.bias)
 
     def _with_zeros(self, kv: Tensor, above: int, rows: int) -> Tensor:
-        """Keys and values of `rows` rows, with zeros beyond the picture; (B, rows + 2 halo, W + 2 halo, 2 C)."""
+        """Keys and values of `rows` rows, with zeros beyond the image; (B, rows + 2 halo, W + 2 halo, 2 C)."""
         halo = self.halo
         return F.pad(kv, (0, 0, halo, halo, halo - above, above + rows + halo - kv.shape[1]))
 
@@ -581,7 +581,7 @@ def apply_conv(x: Strips, conv: nn.Conv2d | nn.Identity) -> Strips:
 
 
 class PatchEmbed(nn.Module):
-    """Only the optional normalisation of what was once a patch embedding."""
+    """Only the optional normalization of what was once a patch embedding."""
 
     def __init__(self, c: HATConfig) -> None:
         super().__init__()
@@ -594,7 +594,7 @@ class PatchEmbed(nn.Module):
 class HAT(Network):
     """The whole network.
 
-    Takes pictures of any size from 1x1 and mirrors them at their lower and right edge up to whole windows. In strips,
+    Takes images of any size from 1x1 and mirrors them at their lower and right edge up to whole windows. In strips,
     two maps of features are there as a whole, the narrow features of one block, and the rest a strip at a time.
     """
 
@@ -624,12 +624,12 @@ class HAT(Network):
         c = self.config
         height, width = image.shape[-2:]
         mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
-        picture = (to_features(image) - mean) * c.img_range
-        picture = reflect_to(picture, round_up(height, c.window_size), round_up(width, c.window_size))
-        bounds = bounds_of(picture.shape[1], job.rows, multiple=c.window_size)
+        pixels = (to_features(image) - mean) * c.img_range
+        pixels = reflect_to(pixels, round_up(height, c.window_size), round_up(width, c.window_size))
+        bounds = bounds_of(pixels.shape[1], job.rows, multiple=c.window_size)
 
         def shallow() -> Strips:  # cheaper to compute again than to keep
-            return convolved(cut(picture, bounds), self.conv_first).map(torch.Tensor.float)
+            return convolved(cut(pixels, bounds), self.conv_first).map(torch.Tensor.float)
 
         x = joined(shallow().map(self.patch_embed), job)
         for group in self.layers:

@@ -1,7 +1,7 @@
 """HiT-SR: hierarchical transformers with growing windows and spatial-channel correlation of linear cost.
 
 Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024. Three networks came
-of it: HiT-SIR (of SwinIR-light), HiT-SNG (of SwinIR-NG, windows know their neighbours by n-grams) and HiT-SRF (of
+of it: HiT-SIR (of SwinIR-light), HiT-SNG (of SwinIR-NG, windows know their neighbors by n-grams) and HiT-SRF (of
 SRFormer-light, a depthwise convolution in the MLP).
 
 A block correlates instead of attending; there is no softmax. With queries q and values v of a window of L pixels, and
@@ -10,7 +10,7 @@ v' the values of its L' patches of r x r pixels (L' is the base window, whatever
     spatial, per head:  x_s = (q v'ᵀ / d + P) v'        channel, all heads at once:  x_c = v (vᵀ q / L)
 
 P, the position bias, comes from a small MLP over relative positions, averaged over each patch. It does not depend on
-the picture: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid. And since nothing
+the image: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid. And since nothing
 lies between the products, q (v'ᵀ v') needs d x d numbers where q v'ᵀ would need a map of L x L'. What both correlations
 do to a window's pixels are small matrices, of which PyTorch's operations make one with the projection behind them.
 
@@ -69,7 +69,7 @@ class HiTSRConfig:
     """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
 
     `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
-    "pixelshuffledirect", "pixelshuffle", "nearest+conv" (x4) or "" (x1, a residual on the picture).
+    "pixelshuffledirect", "pixelshuffle", "nearest+conv" (x4) or "" (x1, a residual on the image).
     `mean=None` means the family's own: DIV2K's for RGB, else 0.
     """
 
@@ -139,7 +139,7 @@ class DualFeatureExtraction(nn.Module):
         self.constants = Constants()
 
     def forward(self, x: Strips, height: int, width: int, multiple: int = 1) -> Strips:
-        """(B, H, W, C) -> (B, height, width, C), as of the picture's features mirrored to that size.
+        """(B, H, W, C) -> (B, height, width, C), as of the image's features mirrored to that size.
 
         multiple: of which the rows of each strip are one; the height must be. What happens pixel by pixel happens
         before the mirroring, on fewer pixels.
@@ -369,7 +369,7 @@ class NGramAttention(nn.Module):
         return self.relative_position_bias_table.float()[index].permute(2, 0, 1)
 
     def of_grid(self, x: Tensor) -> Tensor:
-        """(B, rows + 2, columns + 2, D), windows with their neighbours around the border -> (B, rows, columns, 2 D).
+        """(B, rows + 2, columns + 2, D), windows with their neighbors around the border -> (B, rows, columns, 2 D).
 
         Bigrams with the windows to the lower right, and with those to the upper left.
         """
@@ -385,7 +385,7 @@ class NGramAttention(nn.Module):
 
 
 class NGramContext(nn.Module):
-    """What each window hears from its neighbours: windows as single features, bigrams in both directions."""
+    """What each window hears from its neighbors: windows as single features, bigrams in both directions."""
 
     def __init__(self, dim: int, num_heads: int, window: tuple[int, int]) -> None:
         super().__init__()
@@ -565,7 +565,7 @@ def apply_conv(x: Strips, conv: nn.Conv2d | nn.Sequential) -> Strips:
 
 
 class PatchEmbed(nn.Module):
-    """Only the optional normalisation of what was once a patch embedding."""
+    """Only the optional normalization of what was once a patch embedding."""
 
     def __init__(self, c: HiTSRConfig) -> None:
         super().__init__()
@@ -608,7 +608,7 @@ class HiTSR(Network):
         self.constants = Constants()
 
     def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block's kernels keep of a picture of this width, with maps in `dtype`; None where there are none."""
+        """What a block's kernels keep of an image of this width, with maps in `dtype`; None where there are none."""
         c = self.config
         windows = [
             correlation.Windows(c.window(block), c.patch(block), c.embed_dim, heads)
@@ -626,16 +626,16 @@ class HiTSR(Network):
     def strips(self, image: Tensor, job: Job) -> Strips:
         c = self.config
         mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
-        picture = (to_features(image) - mean) * c.img_range
+        pixels = (to_features(image) - mean) * c.img_range
         bounds = bounds_of(image.shape[2], job.rows)
-        x, shallow = convolved(job.reported(cut(picture, bounds)), self.conv_first).map(torch.Tensor.float).twice()
+        x, shallow = convolved(job.reported(cut(pixels, bounds)), self.conv_first).map(torch.Tensor.float).twice()
         x = x.map(self.patch_embed)
         for layer in self.layers:
             x = layer(x, image.shape[3])
         deep = apply_conv(x.map(lambda part: layer_norm(part, self.norm)), self.conv_after_body)
         y = self.reconstruct(together(deep, shallow, torch.add))
         if c.upsampler == "":
-            y = together(y, cut(picture, bounds), torch.add)
+            y = together(y, cut(pixels, bounds), torch.add)
         return y.map(lambda part: part / c.img_range + mean)
 
     def reconstruct(self, x: Strips) -> Strips:

@@ -70,7 +70,7 @@ def layer_norm(
     Always computed in fp32: its sums are what half precision breaks first.
     """
     if cpu_layer_norm.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
-        return cpu_layer_norm.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+        return cpu_layer_norm.normalize(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
 
     def plain() -> Tensor:
         z = x.float() if before is None else x + before
@@ -80,7 +80,7 @@ def layer_norm(
     def fused() -> Tensor:
         from ..kernels.cuda import layer_norm as cuda
 
-        return cuda.normalise(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+        return cuda.normalize(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
 
     kind = (x.shape[-1], before is not None, after is not None, dtype)
     return autotune.best("layer norm", kind, plain, fused, (x, before, after, norm.weight, norm.bias))

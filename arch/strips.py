@@ -1,9 +1,9 @@
-"""Pictures in strips of rows: a network computes a picture of any height in the memory of a few rows.
+"""Images in strips of rows: a network computes an image of any height in the memory of a few rows.
 
 A stage takes strips of features (B, rows, W, C) and gives strips, as soon as it has the rows for them: a pixelwise
 step those of its input, a convolution a kernel's rim fewer, until the last rows come. Nothing is computed twice, and
-borders are where the picture ends and nowhere else, so the result is that of the whole picture, whatever the strips.
-A single strip as high as the picture is the whole picture: there is no other forward pass.
+borders are where the image ends and nowhere else, so the result is that of the whole image, whatever the strips.
+A single strip as high as the image is the whole image: there is no other forward pass.
 
 Strips are made when they are asked for. What one stage has given is another's to read, never to write to (but for what
 a stage of HiT-SR makes for the next one alone). And it keeps no reference to it: a generator that waits at its `yield`
@@ -29,7 +29,7 @@ from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_s
 
 
 class Strips:
-    """Features of a picture `height` rows high, as strips (B, rows, W, C) from top to bottom. To be read once."""
+    """Features of an image `height` rows high, as strips (B, rows, W, C) from top to bottom. To be read once."""
 
     def __init__(self, height: int, parts: Iterator[Tensor]) -> None:
         self.height = height
@@ -108,10 +108,10 @@ def attended(check: Callable[[], None]) -> Iterator[None]:
 
 @dataclass
 class Job:
-    """How a picture is computed.
+    """How an image is computed.
 
-    rows: of the picture in a strip; None is all of them. report: called now and then with the rows that are about to
-    go through a sweep over the picture or just have; what it raises goes through.
+    rows: of the image in a strip; None is all of them. report: called now and then with the rows that are about to
+    go through a sweep over the image or just have; what it raises goes through.
     """
 
     rows: int | None = None
@@ -141,10 +141,10 @@ def bounds_of(height: int, rows: int | None, first: int = 0, multiple: int = 1) 
 
 
 def joined(parts: Strips, job: Job, into: Tensor | None = None) -> Tensor:
-    """All of a picture's rows in one tensor.
+    """All of an image's rows in one tensor.
 
     into: a tensor of that size, of which the strips may be made: it is only written where all has been read that is
-    ever read. A picture of one strip is that strip, and while gradients are recorded nothing is written over.
+    ever read. An image of one strip is that strip, and while gradients are recorded nothing is written over.
     """
     at = 0
     kept: list[Tensor] = []
@@ -168,14 +168,14 @@ def joined(parts: Strips, job: Job, into: Tensor | None = None) -> Tensor:
 
 
 class Network(nn.Module):
-    """A network that computes pictures in strips.
+    """A network that computes images in strips.
 
     `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1, and returns (B, out_channels, sH, sW) in the
     dtype of its input, unclamped; at once, which is one strip.
     """
 
     def work(self, height: int) -> int:
-        """How many rows `Job.report` hears of, in all sweeps over a picture `height` rows high."""
+        """How many rows `Job.report` hears of, in all sweeps over an image `height` rows high."""
         return height
 
     def strips(self, image: Tensor, job: Job) -> Strips:
@@ -188,7 +188,7 @@ class Network(nn.Module):
 
 
 class _Rows:
-    """The rows of a picture, as many at a time as are asked for."""
+    """The rows of an image, as many at a time as are asked for."""
 
     def __init__(self, strips: Strips) -> None:
         self._parts = iter(strips)
@@ -235,7 +235,7 @@ def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
 
 
 def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
-    """`step` on the same rows of two pictures, in the strips of the one that comes later."""
+    """`step` on the same rows of two images, in the strips of the one that comes later."""
     rows = _Rows(other)
     return leading.map(lambda part: step(part, rows.take(part.shape[1])))
 

@@ -3,10 +3,10 @@
 Zhou et al., "Efficient Image Super-Resolution using Vast-Receptive-Field Attention", ECCV Workshops 2022.
 
 A block lifts the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise convolution
-(together 17x17), g = DWD(DW(W t)), gates with it, and normalises each pixel over its channels after the residual sum:
+(together 17x17), g = DWD(DW(W t)), gates with it, and normalizes each pixel over its channels after the residual sum:
 x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are exact.
 
-All hyper-parameters show in the shapes of the weights. There is no mean, no range and no padding of the picture.
+All hyper-parameters show in the shapes of the weights. There is no mean, no range and no padding of the image.
 """
 
 from __future__ import annotations
@@ -94,15 +94,15 @@ class VapSR(Network):
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
 
     def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block keeps of a picture of this width, with maps in `dtype`; None where there is no kernel for it."""
+        """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
         c = self.config
         if device.type != "cpu" or not kernel.exists(c.attention_dim, c.num_feat, dtype):
             return None
         return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
 
     def strips(self, image: Tensor, job: Job) -> Strips:
-        picture = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))
-        x, shallow = convolved(picture, self.conv_first).twice()
+        pixels = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))
+        x, shallow = convolved(pixels, self.conv_first).twice()
         for block in self.body:
             x = block(x)
         return self.upsampler(together(convolved(x, self.conv_body), shallow, torch.add)).map(torch.Tensor.float)

@@ -1,4 +1,4 @@
-"""What is measured: networks, pictures for them, and which question a case asks."""
+"""What is measured: networks, images for them, and which question a case asks."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Network:
 
 @dataclass(frozen=True)
 class Input:
-    """Pictures that are computed in one pass."""
+    """Images that are computed in one pass."""
 
     width: int
     height: int
-    pictures: int = 1
+    images: int = 1
 
     @property
     def pixels(self) -> int:
-        return self.width * self.height * self.pictures
+        return self.width * self.height * self.images
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height}" + (f", {self.pictures} of them" if self.pictures > 1 else "")
+        return f"{self.width}x{self.height}" + (f", {self.images} of them" if self.images > 1 else "")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, pictures by rising size, and what is held against each other.
+    """A network, images by rising size, and what is held against each other.
 
     what: "peers" (what a user could pick instead, and our precisions), "tiles", "batches", or "growth" (of time and
-    memory with pixels and frames). `large` are the pictures where there is an accelerator.
+    memory with pixels and frames). `large` are the images where there is an accelerator.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Case:
         return replace(self, inputs=self.large) if self.large and device_type != "cpu" else self
 
     def shortened(self) -> Case:
-        """The smallest picture; of what asks for growth, the first three."""
+        """The smallest image; of what asks for growth, the first three."""
         return replace(self, inputs=self.inputs[: 3 if self.what == "growth" else 1])
 
 
@@ -70,7 +70,7 @@ BUNDLED = Network("VapSR-S x4", "VapSR", file="supertile-4x")
 BUNDLED_X2 = Network("VapSR-S x2", "VapSR", file="supertile-2x")
 FRAMES = (Input(160, 90), Input(320, 180), Input(640, 360))
 BATCH = 8
-"""Pictures in a pass of the case that asks for batches."""
+"""Images in a pass of the case that asks for batches."""
 
 
 def _hitsr(variant: str) -> Case:

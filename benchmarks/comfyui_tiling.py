@@ -1,6 +1,6 @@
-"""How ComfyUI's "Upscale Image (using Model)" computes a picture: tiles of 512 that share 32, one at a time, in fp32.
+"""How ComfyUI's "Upscale Image (using Model)" computes an image: tiles of 512 that share 32, one at a time, in fp32.
 
-Written anew from what its nodes do, so that a network can be measured that way without ComfyUI. A picture that fits a
+Written anew from what its nodes do, so that a network can be measured that way without ComfyUI. An image that fits a
 tile is computed at once. Else tiles lie every 480 pixels, the last of a row is what is left there (at least the
 overlap), and results join over a linear ramp at all four sides, divided by the sum of the ramps. Moving the model and
 conversion from and to ComfyUI's layout are left out.

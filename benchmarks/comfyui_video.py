@@ -3,7 +3,7 @@
     python -m supertile.benchmarks.comfyui_video --comfyui CHECKOUT --python ITS_PYTHON --model FILE --video FILE
 
 Ours: Load Video, Upscale Video, Save Video. The core's: Load Video, Get Video Components, Upscale Image (using Model),
-Create Video, Save Video. Each in a server of its own, one after the other, that has upscaled a picture before; time
+Create Video, Save Video. Each in a server of its own, one after the other, that has upscaled an image before; time
 from the prompt to its end, and how much the server's peak memory has grown by then.
 """
 

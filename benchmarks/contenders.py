@@ -1,6 +1,6 @@
-"""Who takes turns in a case, and how each of them computes pictures. Each is built in a process of its own.
+"""Who takes turns in a case, and how each of them computes images. Each is built in a process of its own.
 
-Pictures begin and end on the device for everybody, so that on an accelerator networks are compared and not copies.
+Images begin and end on the device for everybody, so that on an accelerator networks are compared and not copies.
 Where the whole way is measured (`to_cpu`), results go to the CPU.
 """
 
@@ -67,7 +67,7 @@ class Contender:
 class Runner:
     """run: (N, C, H, W) on the device -> the first result, (C', sH, sW); all of them are computed.
 
-    tiles: (height, width) -> what a picture of that size is cut into. flops: of one run, where it is no network.
+    tiles: (height, width) -> what an image of that size is cut into. flops: of one run, where it is no network.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -121,7 +121,7 @@ def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
 
 
 def _batches(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
-    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= case.inputs[-1].pictures]
+    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= case.inputs[-1].images]
     precisions = [("fp32", ""), *((name, f", {name}") for name in half[:1])]
     return [Contender(OURS, OURS)] + [
         Contender(f"{OURS}, batch {size}{said}", OURS, name, tile="whole", batch=size)
@@ -132,7 +132,7 @@ def _batches(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
 
 def _growth(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     tile = Contender(f"{OURS}, tile 512", OURS, tile=512, to_cpu=True)
-    return [Contender(OURS, OURS, to_cpu=True), *([tile] if case.inputs[-1].pictures == 1 else [])]
+    return [Contender(OURS, OURS, to_cpu=True), *([tile] if case.inputs[-1].images == 1 else [])]
 
 
 # --- how they compute --------------------------------------------------------------------------------------------
@@ -193,14 +193,14 @@ def _comfyui(contender: Contender, network: Network, setup: Setup) -> Runner:
 def _convolution(contender: Contender, network: Network, setup: Setup) -> Runner:
     """The machine's peak for a dtype: the fastest 3x3 convolution of 64 to 256 channels, channels last."""
     device, dtype = torch.device(setup.device), PRECISIONS[contender.precision]
-    pictures, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
+    inputs, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
     best: tuple[float, Runner] | None = None
     for channels in (64, 128, 256):
         x, weight = (
             torch.randn(*shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
-            for shape in ((pictures, channels, height, width), (channels, channels, 3, 3))
+            for shape in ((inputs, channels, height, width), (channels, channels, 3, 3))
         )
-        flops = 2.0 * 9 * channels**2 * pictures * height * width
+        flops = 2.0 * 9 * channels**2 * inputs * height * width
         runner = Runner(lambda _, x=x, weight=weight: F.conv2d(x, weight, padding=1)[0, :3], flops=flops)  # type: ignore[misc]
         rate = flops / min(seconds(runner, x, device)[0] for _ in range(3))
         if best is None or rate > best[0]:

@@ -11,3 +11,5 @@ class BenchError(SupertileError):
 
 class CheckoutError(BenchError):
     """A path is no checkout of the repository that it was given for."""
+
+    exit_code = 2

@@ -3,7 +3,7 @@
 Counted are the multiply-adds of the layers as the papers define them, two operations each: convolutions, linear maps,
 the products of attention (q kᵀ and its product with v) and of HiT-SR's correlations. Not counted are norms,
 activations, sums and gates (a few operations for each number), and what follows from the weights alone: the position
-biases, which the authors' HiT-SR computes anew for every picture. Pixels are the picture's own: what a network adds to
+biases, which the authors' HiT-SR computes anew for every image. Pixels are the image's own: what a network adds to
 fill its windows, what tiles share, and how little of a definition a clever implementation has to carry out (ours sums
 HiT-SR's products in another order) changes nothing here.
 """
@@ -19,7 +19,7 @@ from ..arch.vapsr import VapSRConfig
 
 
 def flops(config: Any, height: int, width: int) -> float | None:
-    """For one picture of this size; None for networks of other families."""
+    """For one image of this size; None for networks of other families."""
     if isinstance(config, HATConfig):
         return height * width * _hat(config) + sum(config.depths) * _gate(config)
     if isinstance(config, VapSRConfig):
@@ -69,7 +69,7 @@ def _hat(c: HATConfig) -> int:
 
 
 def _gate(c: HATConfig) -> int:
-    """A block's channel attention, once for the picture."""
+    """A block's channel attention, once for the image."""
     return 2 * _conv(c.embed_dim, c.squeeze_dim, 1)
 
 

@@ -29,7 +29,7 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
     figure.suptitle(title, fontsize="medium")
     pixels, batch = figure.subplots(1, 2)
     _draw(pixels, by_pixels(rows), "pixels of the input", "seconds", 10)
-    _draw(batch, by_batch(rows), "batch", "milliseconds for a picture", 2)
+    _draw(batch, by_batch(rows), "batch", "milliseconds for an image", 2)
     with atomic_file(path, overwrite=True) as file:
         figure.savefig(file, format="png", dpi=120)
 
@@ -41,24 +41,24 @@ def by_pixels(rows: Sequence[Row]) -> Lines:
     """Label -> (pixels, seconds), rising; of networks on several sizes, where there are any, else points."""
     lines: Lines = {}
     for row in rows:
-        if row.tile == "auto" and row.batch == "auto" and row.pictures == 1:
+        if row.tile == "auto" and row.batch == "auto" and row.images == 1:
             lines.setdefault(f"{row.network}: {row.contender}", []).append((row.width * row.height, row.median))
     several = {label: sorted(points) for label, points in lines.items() if len(points) > 1}
     return several or lines
 
 
 def by_batch(rows: Sequence[Row]) -> Lines:
-    """Label -> (batch, milliseconds for one of the pictures)."""
+    """Label -> (batch, milliseconds for one of the images)."""
     lines: Lines = {}
     for row in rows:
         if isinstance(row.batch, int):
-            label = f"{row.network}, {row.precision}: {row.pictures} of {row.width}x{row.height}"
-            lines.setdefault(label, []).append((row.batch, row.median / row.pictures * 1000))
+            label = f"{row.network}, {row.precision}: {row.images} of {row.width}x{row.height}"
+            lines.setdefault(label, []).append((row.batch, row.median / row.images * 1000))
     return {label: sorted(points) for label, points in lines.items()}
 
 
 def _draw(axes: Any, lines: Lines, across: str, up: str, base: int) -> None:
-    markers = "osv^D<>pX"  # nine, beside ten colours: ninety lines before two are alike
+    markers = "osv^D<>pX"  # nine, beside ten colors: ninety lines before two are alike
     for index, (label, points) in enumerate(lines.items()):
         x, y = zip(*points, strict=True)
         axes.plot(x, y, marker=markers[index % len(markers)], markersize=5, label=label)

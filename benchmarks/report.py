@@ -21,9 +21,9 @@ class Row:
 
     median, fastest, slowest: seconds. ratio: its median over that of the case's first contender, "ours" in fp32;
     ratio_low and ratio_high: the same of single rounds, the least and the largest. flops: of the network by its
-    definition, whatever is computed; work: what its tiles come to over that of the whole picture. share: of the peak
+    definition, whatever is computed; work: what its tiles come to over that of the whole image. share: of the peak
     of this machine in this precision, a 3x3 convolution that took its turns in the same rounds. memory: bytes, growth
-    at the peak, with the pictures in and out; memory_without_pictures: less the input, and what of the results is
+    at the peak, with the images in and out; memory_without_images: less the input, and what of the results is
     kept. difference and agreement (dB): from the first contender, where both are
     clamped to [0, 1].
     """
@@ -37,7 +37,7 @@ class Row:
     batch: int | str
     width: int
     height: int
-    pictures: int
+    images: int
     rounds: int
     median: float
     fastest: float
@@ -51,7 +51,7 @@ class Row:
     share: float | None
     work: float | None
     memory: int | None
-    memory_without_pictures: int | None
+    memory_without_images: int | None
     difference: float | None
     agreement: float | None
 
@@ -93,8 +93,8 @@ class Speedup:
 def speedups(rows: list[Row]) -> list[Speedup]:
     """Against each peer of a case: the median of its times over that of ours, in every precision that was measured."""
     found = []
-    for shown in dict.fromkeys((row.width, row.height, row.pictures) for row in rows):
-        of_it = [row for row in rows if (row.width, row.height, row.pictures) == shown]
+    for shown in dict.fromkeys((row.width, row.height, row.images) for row in rows):
+        of_it = [row for row in rows if (row.width, row.height, row.images) == shown]
         ours = {row.precision: row.median for row in of_it if (row.way, row.tile, row.batch) == (OURS, "auto", "auto")}
         found += [
             Speedup(row.network, f"{shown[0]}x{shown[1]}", row.contender, {p: row.median / m for p, m in ours.items()})
@@ -124,7 +124,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
             continue
         shown = m.input
         each = flops(config, shown.height, shown.width)
-        total = None if each is None else each * shown.pictures
+        total = None if each is None else each * shown.images
         ratios = [a / b for a, b in zip(m.times, first.times, strict=False)]
         yield Row(
             case=m.case.name,
@@ -136,7 +136,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
             batch=m.contender.batch,
             width=shown.width,
             height=shown.height,
-            pictures=shown.pictures,
+            images=shown.images,
             rounds=len(m.times),
             median=m.median,
             fastest=min(m.times),
@@ -151,7 +151,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
             else total / m.median / peak[m.contender.precision],
             work=None if total is None else sum(flops(config, *tile) or 0 for tile in m.tiles) / total,
             memory=m.memory,
-            memory_without_pictures=None if m.memory is None else max(m.memory - m.kept, 0),
+            memory_without_images=None if m.memory is None else max(m.memory - m.kept, 0),
             difference=m.difference,
             agreement=m.agreement,
         )  # fmt: skip

@@ -38,7 +38,7 @@ CORNER = 128  # pixels of the result's side that are compared
 class Measured:
     """A contender on one input. Times in seconds, memory in bytes; `agreement` with the first contender in dB.
 
-    kept: the bytes of the pictures that go in and of the one result that a pass keeps.
+    kept: the bytes of the images that go in and of the one result that a pass keeps.
     """
 
     case: Case
@@ -196,7 +196,7 @@ def serve(pipe: Connection, case: Case, contender: Contender, setup: Setup) -> N
 
 
 class _AtWork:
-    """A contender that has been built, with the pictures of the input that it is asked for."""
+    """A contender that has been built, with the images of the input that it is asked for."""
 
     def __init__(self, runner: Runner, case: Case, device: torch.device) -> None:
         self.runner, self.case = runner, case
@@ -207,18 +207,18 @@ class _AtWork:
 
     @torch.inference_mode()
     def first(self, index: int) -> dict[str, Any]:
-        """The first pass over an input, for what it gives and takes; memory with the pictures themselves."""
+        """The first pass over an input, for what it gives and takes; memory with the images themselves."""
         shown = self.case.inputs[index]
         self.images = self.images.new_empty(0)
         if self.device.type == "cuda":
             self.memory = PeakMemory(self.device)
-        self.images = pictures(shown, self.case.network.channels).to(self.device)
+        self.images = images_of(shown, self.case.network.channels).to(self.device)
         self.last, result = seconds(self.runner, self.images, self.device)
         return {
             "corner": result[:, :CORNER, :CORNER].float().clamp(0, 1).cpu().numpy(),
             "memory": self.memory.growth(),
             "kept": self.images.nbytes + (result.nbytes if result.device == self.device else 0),
-            "tiles": self.runner.tiles(shown.height, shown.width) * shown.pictures,
+            "tiles": self.runner.tiles(shown.height, shown.width) * shown.images,
             "flops": self.runner.flops,
         }
 
@@ -230,7 +230,7 @@ class _AtWork:
         return self.last
 
 
-def pictures(shown: Input, channels: int) -> Tensor:
+def images_of(shown: Input, channels: int) -> Tensor:
     """Noise, the same in every process; (N, C, H, W) in [0, 1]."""
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(shown.pictures, channels, shown.height, shown.width, generator=generator)
+    return torch.rand(shown.images, channels, shown.height, shown.width, generator=generator)

@@ -38,17 +38,17 @@ def main() -> None:
     with VideoReader(arguments.video) as reader:
         info = reader.info
         raw = list(itertools.islice(reader, arguments.frames))
-    pictures = [
-        split_gamut(to_rgb(frame.planes, info.layout, info.colour, width=info.width, height=info.height)[0])[0]
+    images = [
+        split_gamut(to_rgb(frame.planes, info.layout, info.color, width=info.width, height=info.height)[0])[0]
         for frame in raw
     ]
     end = (raw[-1].pts + raw[-1].duration - raw[0].pts) * info.time_base
 
     def core() -> float:
         started = time.perf_counter()
-        for _ in upscaler.stream(pictures, keep_on_device=True):
+        for _ in upscaler.stream(images, keep_on_device=True):
             pass
-        return len(pictures) / (time.perf_counter() - started)
+        return len(images) / (time.perf_counter() - started)
 
     def job(folder: str) -> VideoReport:
         return upscale_video(
@@ -62,7 +62,7 @@ def main() -> None:
         job(folder)  # warms up
         for number in range(arguments.rounds):
             bare, report = core(), job(folder)
-            assert report.frames == len(pictures)
+            assert report.frames == len(images)
             ratios.append(report.fps / bare)
             print(
                 f"| {number + 1} | {bare:.2f} fps | {report.fps:.2f} fps | {ratios[-1]:.0%} | {report.stage_table()} |",

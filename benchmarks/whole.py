@@ -1,11 +1,11 @@
-"""Whole pictures in strips: peak memory beside the plan, work and time beside one pass and beside tiles.
+"""Whole images in strips: peak memory beside the plan, work and time beside one pass and beside tiles.
 
     python -m supertile.benchmarks.whole memory [HAT-L 1920x1080 ...]
     python -m supertile.benchmarks.whole work [HAT 256x256 ...]
 
-memory: each picture in a process of its own; resident memory above model and result, and what the plan said. Blocks
+memory: each image in a process of its own; resident memory above model and result, and what the plan said. Blocks
 are left out where `--depth` says so: memory is the same with any number of them, time is not.
-work: FLOPs counted by PyTorch, and time in one interleaved run, of strips, of one strip as high as the picture, of the
+work: FLOPs counted by PyTorch, and time in one interleaved run, of strips, of one strip as high as the image, of the
 core's tiles, and of tiles of 512 with an overlap of 32 (as ComfyUI cuts). Random weights.
 """
 
@@ -102,14 +102,14 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
     with torch.inference_mode():
         model.model(torch.rand(1, 3, 64, 64))
         result = torch.zeros(1, 3, height * scale, width * scale)
-        picture = torch.rand(1, 3, height, width)
+        image = torch.rand(1, 3, height, width)
         rows = arguments.rows[0] if arguments.rows else memory.strip_rows(model.model, width, CPU)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, at = time.perf_counter(), 0
         planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
         check = within(planned)
         with attended(check):
-            for part in model.model.strips(picture, Job(rows)):
+            for part in model.model.strips(image, Job(rows)):
                 result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
                 at += part.shape[1]
                 del part
@@ -128,14 +128,14 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     keep_freed_memory()
     model = build(name, arguments)
     network: Network = model.model
-    picture = torch.rand(1, 3, height, width)
+    image = torch.rand(1, 3, height, width)
     rows = arguments.rows or [memory.strip_rows(model.model, width, CPU)]
-    ways: dict[str, Any] = {"at once": lambda: network(picture)}
+    ways: dict[str, Any] = {"at once": lambda: network(image)}
     for each in rows:
-        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(picture, Job(each))]
+        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(image, Job(each))]
     tile = memory.auto_tile(model, CPU, torch.float32)
-    ways[f"tiles of {tile}"] = lambda: in_tiles(network, picture, tile, memory.geometry(model))
-    ways["tiles of 512, 32 shared"] = lambda: in_tiles(network, picture, 512, Geometry(1, 1, 16))
+    ways[f"tiles of {tile}"] = lambda: in_tiles(network, image, tile, memory.geometry(model))
+    ways["tiles of 512, 32 shared"] = lambda: in_tiles(network, image, 512, Geometry(1, 1, 16))
     flops = {}
     for label, way in ways.items():
         with FlopCounterMode(display=False) as counter:
@@ -155,10 +155,10 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     ]
 
 
-def in_tiles(network: Network, picture: torch.Tensor, tile: int, geometry: Geometry) -> None:
-    plan = plan_tiles(picture.shape[2], picture.shape[3], tile, geometry)
+def in_tiles(network: Network, image: torch.Tensor, tile: int, geometry: Geometry) -> None:
+    plan = plan_tiles(image.shape[2], image.shape[3], tile, geometry)
     for at in plan:
-        network(plan.cut(picture, *at).contiguous())
+        network(plan.cut(image, *at).contiguous())
 
 
 if __name__ == "__main__":

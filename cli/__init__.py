@@ -39,7 +39,7 @@ def _main(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Upscale pictures and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
+    """Upscale images and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
 
 
 for command in (upscale, info, convert, demo, compare, attribution, receptive_field, seams, bench):

@@ -30,7 +30,7 @@ def parse_case(text: str) -> str:
     return text.lower()
 
 
-def parse_picture(text: str) -> Any:
+def parse_image(text: str) -> Any:
     from ..benchmarks.cases import Input
 
     width, _, height = text.lower().partition("x")
@@ -68,7 +68,7 @@ def bench(
     ] = None,
     size: Annotated[
         list[Any] | None,
-        typer.Option(parser=parse_picture, metavar="WxH", help="Pictures to measure on instead; may be given again."),
+        typer.Option(parser=parse_image, metavar="WxH", help="Images to measure on instead; may be given again."),
     ] = None,
     hat: Checkout = None,
     vapsr: Checkout = None,
@@ -78,7 +78,7 @@ def bench(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: as PyTorch chooses.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="The smallest pictures only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The smallest images only.")] = False,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Time and memory from 0.1 to 33 megapixels and 1 to 64 frames instead.")
     ] = False,
@@ -143,7 +143,7 @@ def _cases(
     found = [case.on(device_type) for case in found]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
-        found = [replace(c, inputs=tuple(replace(s, pictures=c.inputs[0].pictures) for s in rising)) for c in found]
+        found = [replace(c, inputs=tuple(replace(s, images=c.inputs[0].images) for s in rising)) for c in found]
     return [case.shortened() for case in found] if quick else found
 
 
@@ -201,13 +201,13 @@ def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, A
 def table(rows: Iterable[Row], what: str) -> Table:
     """A case's figures, in Markdown, so that they can go into a page as they are."""
     columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
-    columns += ["work", "memory"] + (["memory without pictures"] if what == "growth" else ["difference"])
+    columns += ["work", "memory"] + (["memory without images"] if what == "growth" else ["difference"])
     shown = _table(columns)
     for row in rows:
-        pictures = f"{row.width}x{row.height}" + (f", {row.pictures}" if row.pictures > 1 else "")
-        last = _bytes(row.memory_without_pictures) if what == "growth" else _number(row.difference, ".1e")
+        images = f"{row.width}x{row.height}" + (f", {row.images}" if row.images > 1 else "")
+        last = _bytes(row.memory_without_images) if what == "growth" else _number(row.difference, ".1e")
         shown.add_row(
-            row.network, pictures, row.contender, _time(row.median), f"{row.spread:.2f}",
+            row.network, images, row.contender, _time(row.median), f"{row.spread:.2f}",
             f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})", f"{row.seconds_per_megapixel:.2f}",
             _number(row.flops_per_second and row.flops_per_second / 1e9, ",.0f"), _number(row.share, ".0%"),
             _number(row.work, ".2f"), _bytes(row.memory), last,

@@ -1,4 +1,4 @@
-"""`supertile compare`: two pictures of one size."""
+"""`supertile compare`: two images of one size."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .options import Debug, Overwrite
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A picture.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="A picture of the same size, such as the original of A.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="An image of the same size, such as the original of A.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -28,12 +28,12 @@ def compare(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Say how much two pictures differ: PSNR and SSIM, of Y and of RGB in 8 bits."""
+    """Say how much two images differ: PSNR and SSIM, of Y and of RGB in 8 bits."""
     with errors_as_sentences(debug), sigterm_cleans_up():
         from rich.console import Console
 
-        from ..analysis.compare import compare as compare_pictures
-        from ..analysis.evaluate import read_colour
+        from ..analysis.compare import compare as compare_images
+        from ..analysis.evaluate import read_color
         from ..analysis.fidelity import ComparisonError
         from ..analysis.sheet import draw
         from ..images.io.atomic import check_target
@@ -44,9 +44,9 @@ def compare(
             format_of(out)
             check_target(out, overwrite=overwrite, sources=[a, b])
         with warnings_once(Console(stderr=True)):
-            one, other = read_colour(a), read_colour(b)
+            one, other = read_color(a), read_color(b)
         try:
-            found = compare_pictures(one, other, border)
+            found = compare_images(one, other, border)
         except ComparisonError as error:
             raise ComparisonError(f"{a} and {b}: {error}.") from None
         if out is not None:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..errors import SupertileError
+
 if TYPE_CHECKING:
     from ..video.report import VideoProgress
 
@@ -48,27 +50,16 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        from ..analysis.fidelity import ComparisonError
-        from ..benchmarks.errors import BenchError, CheckoutError
-        from ..images.batch import PlanError
-        from ..images.io.picture import ImageFileError
-        from ..images.size import SizeError
-        from ..inference.errors import Cancelled, UpscaleError
-        from ..video.errors import VideoError
-        from ..weights.errors import CheckpointError
+        from ..inference.errors import Cancelled
 
         if isinstance(error, Cancelled):
             say(console, "Interrupted; finished files are kept.")
             raise typer.Exit(INTERRUPTED) from None
-        sentences = (
-            PlanError, ImageFileError, SizeError, UpscaleError, CheckpointError, VideoError, ComparisonError,
-            BenchError,
-        )  # fmt: skip
-        if isinstance(error, sentences):
+        if isinstance(error, SupertileError):
             say(console, str(error))
-        else:
-            say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
-        raise typer.Exit(USAGE if isinstance(error, (PlanError, CheckoutError)) else FAILED) from None
+            raise typer.Exit(error.exit_code) from None
+        say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
+        raise typer.Exit(FAILED) from None
 
 
 def say(console: Console, sentence: str) -> None:

@@ -17,7 +17,7 @@ def demo(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Enlarge a picture and a clip that come with the package, and show the picture beside bicubic."""
+    """Enlarge an image and a clip that come with the package, and show the image beside bicubic."""
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..demo.show import show
         from ..inference.upscaler import Upscaler

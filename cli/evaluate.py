@@ -1,4 +1,4 @@
-"""`supertile eval`: networks over a folder of pictures, beside bicubic and what papers publish."""
+"""`supertile eval`: networks over a folder of images, beside bicubic and what papers publish."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Benchmark(str, Enum):
 
 
 def evaluate(
-    large: Annotated[Path, typer.Argument(metavar="HR_FOLDER", help="Large pictures: the truth.")],
+    large: Annotated[Path, typer.Argument(metavar="HR_FOLDER", help="Large images: the truth.")],
     small: Annotated[
         Path | None,
         typer.Argument(
             metavar="LR_FOLDER",
             show_default=False,
-            help="Small pictures, matched by name (babyx4.png, baby_LR.png). Default: made by MATLAB's bicubic.",
+            help="Small images, matched by name (babyx4.png, baby_LR.png). Default: made by MATLAB's bicubic.",
         ),
     ] = None,
     models: Annotated[
@@ -76,14 +76,14 @@ def evaluate(
 ) -> None:
     """Measure PSNR and SSIM of models as papers do: on Y in 8 bits, without a border of the scale.
 
-    Every model and bicubic, on each picture, and the mean. Whole pictures in fp32, unless --tile and --precision say
+    Every model and bicubic, on each image, and the mean. Whole images in fp32, unless --tile and --precision say
     otherwise.
     """
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..analysis import tables
         from ..analysis.evaluate import Method
         from ..analysis.evaluate import evaluate as rows_of
-        from ..analysis.pairs import large_pictures
+        from ..analysis.pairs import large_images
         from ..analysis.published import benchmark_of
         from ..images.batch import PlanError
         from ..images.io.atomic import check_target
@@ -101,7 +101,7 @@ def evaluate(
                 check_target(path, overwrite=overwrite, sources=[Path(file) for file in files])
                 if not path.parent.is_dir():
                     raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.")
-        count = len(large_pictures(large))
+        count = len(large_images(large))
         known = benchmark_of(large, count) if benchmark is Benchmark.auto else benchmark.value
         known = None if benchmark is Benchmark.none else known
         infos = {file: inspect_checkpoint(file, mean=mean, base_window=base_window) for file in files}
@@ -111,7 +111,7 @@ def evaluate(
 
         console = Console(stderr=True)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
-            pictures = progress.add_task("pictures", total=count * (len(files) + len(scales)))
+            all_images = progress.add_task("images", total=count * (len(files) + len(scales)))
             tiles = progress.add_task("tiles", total=None)
 
             def methods() -> Iterator[Method]:
@@ -142,7 +142,7 @@ def evaluate(
             rows = []
             for row in rows_of(methods(), large, small):
                 rows.append(row)
-                progress.advance(pictures)
+                progress.advance(all_images)
                 if row.error is not None:
                     say(console, row.error if row.method == "bicubic" else f"{row.method}: {row.error}")
         if not quiet:
@@ -153,7 +153,7 @@ def evaluate(
         if csv is not None:
             _write(csv, tables.as_csv(rows), overwrite)
         if json is not None:
-            facts = {"pictures": large, "small_pictures": small, "self_ensemble": self_ensemble}
+            facts = {"images": large, "small_images": small, "self_ensemble": self_ensemble}
             _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         failed = sum(row.error is not None for row in rows)
         if failed or unread:
@@ -181,21 +181,21 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
 
 
 def _figures(rows: list[Row], rgb: bool) -> Table:
-    """A line for each picture and one for the mean; two columns for each method, four with RGB."""
+    """A line for each image and one for the mean; two columns for each method, four with RGB."""
     from ..analysis.evaluate import mean_of
     from ..analysis.tables import by_method
 
     methods = by_method(rows)
     table = Table(box=None, header_style="bold")
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     for method, scale in methods:
         for channels in ("Y", "RGB") if rgb else ("Y",):
             table.add_column(escape(f"{method} x{scale}\n{channels} PSNR SSIM"), justify="right", overflow="fold")
-    by_picture: dict[str, dict[tuple[str, int], Fidelity | None]] = {}
+    by_image: dict[str, dict[tuple[str, int], Fidelity | None]] = {}
     for row in rows:
-        by_picture.setdefault(row.picture, {})[row.method, row.scale] = row.fidelity
-    for picture, figures in by_picture.items():
-        table.add_row(escape(picture), *(cell for key in methods for cell in _cells(figures.get(key), rgb)))
+        by_image.setdefault(row.image, {})[row.method, row.scale] = row.fidelity
+    for image, figures in by_image.items():
+        table.add_row(escape(image), *(cell for key in methods for cell in _cells(figures.get(key), rgb)))
     table.add_section()
     means = [mean_of(its_rows) for its_rows in methods.values()]
     table.add_row("mean", *(cell for each in means for cell in _cells(each, rgb)), style="bold")
@@ -210,7 +210,7 @@ def _cells(fidelity: Fidelity | None, rgb: bool) -> list[str]:
 
 
 def _standing(rows: list[Row], benchmark: str, scale: int) -> Table:
-    """The means over all pictures and the published figures together, the best first."""
+    """The means over all images and the published figures together, the best first."""
     from ..analysis.evaluate import mean_of
     from ..analysis.published import published
     from ..analysis.tables import by_method

@@ -26,8 +26,8 @@ JSON = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write
 
 
 def attribution(
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small picture.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The maps over the picture.")],
+    image: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small image.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The maps over the image.")],
     model: Models,
     patch: Annotated[
         Any,
@@ -37,15 +37,15 @@ def attribution(
             help="The square that is asked about, in pixels of PICTURE. Default: 4 pixels in its middle.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Points of the path from a blurred picture to PICTURE.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Points of the path from a blurred image to PICTURE.")] = 32,
     as_json: JSON = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Show which pixels of a picture a model uses for a patch of its result (local attribution maps)."""
+    """Show which pixels of an image a model uses for a patch of its result (local attribution maps)."""
     with errors_as_sentences(debug), sigterm_cleans_up():
-        _check_files(out, as_json, [picture], overwrite)
+        _check_files(out, as_json, [image], overwrite)
         from ..analysis.attribution import Patch, attribute
         from ..analysis.drawing import attribution_panels, draw
         from ..analysis.gradients import Differentiable
@@ -56,7 +56,7 @@ def attribution(
         with progress_bar(console, hidden=False) as progress, warnings_once(console):
             for name in model:
                 network = Differentiable(load_model(name), device=device)
-                pixels = _read(picture, network.input_channels)
+                pixels = _read(image, network.input_channels)
                 square = None if patch is None else Patch(*patch)
                 each = attribute(
                     network, pixels, square, steps=steps,
@@ -69,23 +69,23 @@ def attribution(
                 })  # fmt: skip
             for (name, each), row in zip(found, figures, strict=True):
                 typer.echo(f"{name}: DI {row['diffusion_index']:.2f}, completeness {100 * each.completeness:.1f} %")
-            _write_picture(out, draw(attribution_panels(_read(picture, 3), found)), [picture], overwrite)
+            _write_image(out, draw(attribution_panels(_read(image, 3), found)), [image], overwrite)
             where = found[0][1].patch
             _write_json(as_json, {
-                "picture": str(picture), "patch": {"x": where.x, "y": where.y, "size": where.size}, "steps": steps,
+                "image": str(image), "patch": {"x": where.x, "y": where.y, "size": where.size}, "steps": steps,
                 "models": figures,
             }, overwrite)  # fmt: skip
 
 
 def receptive_field(
-    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture of the field.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The image of the field.")],
     model: Models,
-    picture: Annotated[
+    image: Annotated[
         list[Path] | None,
-        typer.Option("--picture", metavar="FILE", help="Measure on these, of one size, instead of on noise."),
+        typer.Option("--image", metavar="FILE", help="Measure on these, of one size, instead of on noise."),
     ] = None,
-    side: Annotated[int, typer.Option(min=1, metavar="N", help="Of pictures of noise, in pixels.")] = 128,
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures of noise.")] = 8,
+    side: Annotated[int, typer.Option(min=1, metavar="N", help="Of images of noise, in pixels.")] = 128,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Images of noise.")] = 8,
     as_json: JSON = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -93,7 +93,7 @@ def receptive_field(
 ) -> None:
     """Show how far a model looks: the effective receptive field of a pixel in the middle."""
     with errors_as_sentences(debug), sigterm_cleans_up():
-        sources = picture or []
+        sources = image or []
         _check_files(out, as_json, sources, overwrite)
         from ..analysis import receptive_field as fields
         from ..analysis.drawing import draw, field_panels
@@ -106,9 +106,9 @@ def receptive_field(
             for name in model:
                 network = Differentiable(load_model(name), device=device)
                 channels = network.input_channels
-                pictures = [_read(path, channels) for path in sources] or fields.noise(channels, side, count)
+                all_images = [_read(path, channels) for path in sources] or fields.noise(channels, side, count)
                 field = fields.receptive_field(
-                    network, pictures,
+                    network, all_images,
                     progress=_bar(progress, Path(name).stem),
                 )  # fmt: skip
                 found.append((Path(name).stem, field))
@@ -116,13 +116,13 @@ def receptive_field(
             for (name, field), row in zip(found, figures, strict=True):
                 radii = ", ".join(f"{100 * share:.0f} % within {row['energy'][share]}" for share in fields.SHARES)
                 typer.echo(f"{name}: {radii}, farthest {field.farthest} pixels")
-            _write_picture(out, draw(field_panels(found), 2), sources, overwrite)
-            _write_json(as_json, {"pictures": [str(path) for path in sources] or f"{count} of noise, {side}x{side}",
+            _write_image(out, draw(field_panels(found), 2), sources, overwrite)
+            _write_json(as_json, {"images": [str(path) for path in sources] or f"{count} of noise, {side}x{side}",
                                   "models": figures}, overwrite)  # fmt: skip
 
 
 def seams(
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small picture.")],
+    image: Annotated[Path, typer.Argument(metavar="PICTURE", help="The small image.")],
     model: Annotated[str, typer.Option("--model", "-m", metavar="FILE", help="The checkpoint.")],
     tile: Annotated[
         Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tile size in pixels.")
@@ -138,10 +138,10 @@ def seams(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what tiles cost: the difference from the whole picture, and the overlap that is enough."""
+    """Measure what tiles cost: the difference from the whole image, and the overlap that is enough."""
     with errors_as_sentences(debug), sigterm_cleans_up():
         if out is not None:
-            _check_files(out, None, [picture], overwrite)
+            _check_files(out, None, [image], overwrite)
         from ..analysis.drawing import draw, seam_panels
         from ..analysis.seams import SeamCheck
         from ..weights.loader import load_model
@@ -149,15 +149,15 @@ def seams(
         console = Console(stderr=True)
         with progress_bar(console, hidden=False) as progress, warnings_once(console):
             loaded = load_model(model)
-            pixels = _read(picture, loaded.input_channels)
+            pixels = _read(image, loaded.input_channels)
             check = SeamCheck(
                 loaded, pixels, None if tile == "auto" else tile, device=device, precision="fp32",
-                progress=_bar(progress, "pictures"),
+                progress=_bar(progress, "images"),
             )  # fmt: skip
             found = check.measure(overlap)
             smallest = None if below is None else check.smallest(below)
             if out is not None:
-                _write_picture(out, draw(seam_panels(found)), [picture], overwrite)
+                _write_image(out, draw(seam_panels(found)), [image], overwrite)
         if as_json:
             typer.echo(json.dumps({
                 **_figures(found),
@@ -190,7 +190,7 @@ def _sentence(seams: Seams) -> str:
 
 
 def _read(path: Path, channels: int) -> Any:
-    """A picture file as a tensor in the channels of a model, without its transparency."""
+    """An image file as a tensor in the channels of a model, without its transparency."""
     from ..images.channels import to_batch
     from ..images.io.files import read_image
 
@@ -208,7 +208,7 @@ def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite
             check_target(path, overwrite=overwrite, sources=sources)
 
 
-def _write_picture(path: Path, pixels: Any, sources: list[Path], overwrite: bool) -> None:
+def _write_image(path: Path, pixels: Any, sources: list[Path], overwrite: bool) -> None:
     from ..images.io.files import write_image
     from ..images.io.picture import Picture
 

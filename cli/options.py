@@ -114,7 +114,7 @@ def parse_size(text: str) -> str:
 
 
 def parse_tile(text: str) -> int | str:
-    """`none` is another word for the whole picture."""
+    """`none` is another word for the whole image."""
     tile = number_or("auto", "whole", "none", at_least=1)(text)
     return "whole" if tile == "none" else tile
 
@@ -124,7 +124,7 @@ Tile = Annotated[
     typer.Option(
         parser=parse_tile,
         metavar="auto|whole|N",
-        help="Tile size; whole pictures, in strips, need memory that auto finds out about.",
+        help="Tile size; whole images, in strips, need memory that auto finds out about.",
     ),
 ]
 Overlap = Annotated[Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")]
@@ -146,7 +146,7 @@ Mean = Annotated[
     typer.Option(
         parser=parse_mean,
         metavar="R,G,B",
-        help="The mean colour the model was trained with, where the file does not say.",
+        help="The mean color the model was trained with, where the file does not say.",
     ),
 ]
 BaseWindow = Annotated[

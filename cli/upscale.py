@@ -1,4 +1,4 @@
-"""`supertile upscale`: pictures and videos."""
+"""`supertile upscale`: images and videos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ VIDEOS = "Videos"
 
 def upscale(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SRC...", help="Pictures, videos, folders of them, or frames/%06d.png.")
+        list[Path], typer.Argument(metavar="SRC...", help="Images, videos, folders of them, or frames/%06d.png.")
     ],
     target: Annotated[str, typer.Argument(metavar="DST", help="A file, or a folder (for one file: ends in /).")],
     model: Annotated[
@@ -79,7 +79,7 @@ def upscale(
     batch: Batch = "auto",
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
-    seamless: Annotated[Seamless, typer.Option(help="Axes along which the picture tiles.")] = Seamless.none,
+    seamless: Annotated[Seamless, typer.Option(help="Axes along which the image tiles.")] = Seamless.none,
     self_ensemble: SelfEnsemble = False,
     compile: CompileOption = Compile.off,
     mean: Mean = None,
@@ -109,7 +109,7 @@ def upscale(
         Any, typer.Option(parser=parse_time, rich_help_panel=VIDEOS, metavar="TIME", help="End before this time.")
     ] = None,
     frame_rate: Annotated[
-        Any, typer.Option(parser=parse_rate, rich_help_panel=VIDEOS, metavar="FPS", help="Of numbered pictures.")
+        Any, typer.Option(parser=parse_rate, rich_help_panel=VIDEOS, metavar="FPS", help="Of numbered images.")
     ] = None,
     deinterlace: Annotated[
         Deinterlace, typer.Option(rich_help_panel=VIDEOS, help="auto: frames that are flagged interlaced.")
@@ -118,7 +118,7 @@ def upscale(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Upscale pictures and videos.
+    """Upscale images and videos.
 
     One file to a file or a folder, several files to a folder, folders to a folder with their structure kept.
     """
@@ -134,7 +134,7 @@ def upscale(
         from ..weights.loader import load_model
 
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
-        pictures = [job for job in jobs if job not in videos]
+        image_files = [job for job in jobs if job not in videos]
         console = Console(stderr=True)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
@@ -154,7 +154,7 @@ def upscale(
             failed = 0
             incomplete = False
             for outcome in upscale_image_files(
-                pictures,
+                image_files,
                 upscaler,
                 size=size,
                 format=written_as,

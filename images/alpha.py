@@ -1,4 +1,4 @@
-"""Transparency through a network that knows only colour.
+"""Transparency through a network that knows only color.
 
 A network looks tens of pixels around, so what lies under transparent pixels (often black, or anything) would bleed
 into the edge of what is seen. And a network is never exact, so opaque parts would come back as 254 of 255.
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
-    """Give fully transparent pixels the colour of the visible ones around them; visible pixels stay as they are.
+    """Give fully transparent pixels the color of the visible ones around them; visible pixels stay as they are.
 
-    color (C, H, W), alpha (1, H, W) -> (C, H, W). Near an edge the colour is that of the nearest visible pixels; far
-    from it a smooth blend: the push-pull pyramid of Gortler et al., "The Lumigraph", 1996, section 3.4. A picture of
+    color (C, H, W), alpha (1, H, W) -> (C, H, W). Near an edge the color is that of the nearest visible pixels; far
+    from it a smooth blend: the push-pull pyramid of Gortler et al., "The Lumigraph", 1996, section 3.4. An image of
     which nothing is visible is returned unchanged.
     """
     weight = (alpha > 0).to(color.dtype)[None] * alpha.clamp_min(1 / 255)  # (1, 1, H, W): opaque pixels know best
@@ -26,7 +26,7 @@ def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _push_pull(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Colours (1, C, H, W) where the weight (1, 1, H, W) is positive, those of coarser levels where it is zero."""
+    """Colors (1, C, H, W) where the weight (1, 1, H, W) is positive, those of coarser levels where it is zero."""
     known = weight > 0
     own = weighted / weight.clamp_min(1e-12)
     if bool(known.all()):

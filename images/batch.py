@@ -1,6 +1,6 @@
-"""Many pictures: which file becomes which (planned before any work), and the work, file after file.
+"""Many images: which file becomes which (planned before any work), and the work, file after file.
 
-While one picture is in the network, the next is read and the one before is written; no more than these three are in
+While one image is in the network, the next is read and the one before is written; no more than these three are in
 memory. A file that fails does not stop the others.
 """
 
@@ -15,12 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..errors import SupertileError
 from ..inference.errors import UpscaleError
 from .io.atomic import same_file
 from .io.files import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_of, read_image
 from .io.picture import ImageFileError, Picture
 from .size import SizeError
-from .upscale import check_before_reading, check_before_upscaling, upscale_picture, write_into_folder
+from .upscale import check_before_reading, check_before_upscaling, upscale_image, write_into_folder
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -30,6 +31,8 @@ _SUFFIX_OF_FORMAT = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".t
 
 class PlanError(SupertileError, ValueError):
     """The sources and the target do not go together. The message is one sentence."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,15 @@ def plan(
 ) -> list[Job]:
     """Which file becomes which.
 
-    also: suffixes of other files that are taken beside pictures (videos), and the suffix each gets in a folder; what a
+    also: suffixes of other files that are taken beside images (videos), and the suffix each gets in a folder; what a
     target of theirs may be is not checked here.
 
     One file goes to `target` itself, or into it when it is a folder or ends with a separator. Several sources, or a
-    folder, go into the folder `target`. A folder is walked recursively for files with a picture's suffix, hidden ones
+    folder, go into the folder `target`. A folder is walked recursively for files with an image's suffix, hidden ones
     left out, its structure kept; among several sources each folder keeps its own name. In a folder, files keep their
     name; the suffix follows `format`, and is .png where the source's own format cannot be written.
 
-    Raises PlanError when a source does not exist or a folder holds no picture, when two sources would become the
+    Raises PlanError when a source does not exist or a folder holds no image, when two sources would become the
     same file, and when a target is a source. Nothing is created.
     """
     paths = [Path(source) for source in sources]
@@ -87,7 +90,7 @@ def plan(
     except ImageFileError as error:
         raise PlanError(str(error)) from None
     if into_folder and folder.exists() and not folder.is_dir():
-        raise PlanError(f"{folder} is a file; several pictures need a folder to go into.")
+        raise PlanError(f"{folder} is a file; several images need a folder to go into.")
 
     jobs = []
     for path in paths:
@@ -96,7 +99,7 @@ def plan(
             wanted = READABLE_SUFFIXES | also.keys()
             found = [(file, base / file.relative_to(path)) for file in _files_in(path, wanted, leaving_out=folder)]
             if not found:
-                raise PlanError(f"{path} holds no {'picture or video' if also else 'picture'} files.")
+                raise PlanError(f"{path} holds no {'image or video' if also else 'image'} files.")
         else:
             found = [(path, folder / path.name if into_folder else folder)]
         jobs += [Job(file, _with_suffix(to, suffix, also) if into_folder else to) for file, to in found]
@@ -191,7 +194,7 @@ def upscale_image_files(
             if picture is not None:
                 before = (picture.width, picture.height)
                 try:
-                    picture = upscale_picture(picture, upscaler, size=size)
+                    picture = upscale_image(picture, upscaler, size=size)
                 except (SizeError, UpscaleError) as caught:
                     error = caught
             if writing is not None:

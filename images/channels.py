@@ -1,4 +1,4 @@
-"""Gray, colour and transparency as pictures of the channels that a model has, and back."""
+"""Gray, color and transparency as images of the channels that a model has, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..inference.errors import UpscaleError
 
 
 def to_batch(color: Tensor, alpha: Tensor | None, channels: int) -> Tensor:
-    """Colour (1 or 3, H, W) and alpha (1, H, W) -> pictures (N, channels, H, W) of the kind the model takes."""
-    if channels == 1:  # each plane is a picture of its own
+    """Color (1 or 3, H, W) and alpha (1, H, W) -> images (N, channels, H, W) of the kind the model takes."""
+    if channels == 1:  # each plane is an image of its own
         planes = color if alpha is None else torch.cat([color, alpha])
         return planes[:, None]
     color = color.expand(3, -1, -1)
@@ -19,11 +19,11 @@ def to_batch(color: Tensor, alpha: Tensor | None, channels: int) -> Tensor:
         return torch.stack(pictures)
     if channels == 4:
         return torch.cat([color, torch.ones_like(color[:1]) if alpha is None else alpha])[None]
-    raise UpscaleError(f"The model takes {channels} channels; pictures can go through models of 1, 3 or 4.")
+    raise UpscaleError(f"The model takes {channels} channels; images can go through models of 1, 3 or 4.")
 
 
 def from_batch(batch: Tensor, channels: int, has_alpha: bool) -> tuple[Tensor, Tensor | None]:
-    """The inverse of `to_batch`: `channels` (1 or 3) of colour and, if it was given, alpha."""
+    """The inverse of `to_batch`: `channels` (1 or 3) of color and, if it was given, alpha."""
     alpha = None
     if batch.shape[1] == 1:
         planes = batch[:, 0]

@@ -1,6 +1,6 @@
-"""MATLAB's `imresize`, which made the small pictures of every super-resolution benchmark: bicubic, antialiased.
+"""MATLAB's `imresize`, which made the small images of every super-resolution benchmark: bicubic, antialiased.
 
-It works on the encoded values as they are. That is what networks are trained and compared on, and not how a picture
+It works on the encoded values as they are. That is what networks are trained and compared on, and not how an image
 should be made smaller for looking at (see `resize`, which works in linear light and treats its edges otherwise).
 """
 
@@ -15,7 +15,7 @@ from .resize import keys
 
 
 def imresize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """`imresize(x, [height width])` of 8-bit pictures, equal to MATLAB's to the last bit.
+    """`imresize(x, [height width])` of 8-bit images, equal to MATLAB's to the last bit.
 
     x: (..., H, W) float in [0, 1], multiples of 1/255. `size`: (width, height), 1 or more. Returns (..., height, width)
     float32, multiples of 1/255: MATLAB rounds after each of its two passes, along the axis that shrinks most first.
@@ -29,13 +29,13 @@ def imresize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def downscale(x: Tensor, scale: int) -> Tensor:
-    """The small picture of a benchmark: (..., H, W) -> (..., H / scale, W / scale); see `imresize`.
+    """The small image of a benchmark: (..., H, W) -> (..., H / scale, W / scale); see `imresize`.
 
     Raises ValueError for sides that `scale` does not divide: benchmarks crop them first.
     """
     height, width = x.shape[-2:]
     if height % scale or width % scale:
-        raise ValueError(f"a picture of {width}x{height} cannot shrink by {scale} exactly; crop it to a multiple")
+        raise ValueError(f"an image of {width}x{height} cannot shrink by {scale} exactly; crop it to a multiple")
     return imresize(x, (width // scale, height // scale))
 
 

@@ -15,11 +15,11 @@ _SUPPORT = 2.0  # source pixels either side, when enlarging
 
 
 def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tensor:
-    """Resample sRGB-encoded pictures to `size` (width, height) in linear light.
+    """Resample sRGB-encoded images to `size` (width, height) in linear light.
 
     x: (N, C, H, W) float in [0, 1]. Returns (N, C, height, width) float32 in [0, 1]. Other profiles' transfer
     functions are near enough to sRGB's that the difference is not visible.
-    seamless: axes along which the picture tiles: "none", "x", "y" or "both".
+    seamless: axes along which the image tiles: "none", "x", "y" or "both".
     """
     out = _empty(x, size)
     for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):  # one plane of memory at a time
@@ -39,7 +39,7 @@ def resize_with_alpha(
             linear = to_linear(color[n, c])
             light = resample(linear * alpha[n, 0], size, seamless=seamless)
             light = light / new_alpha[n, 0].clamp_min(1 / 65536)
-            if not bool(seen[n].all()):  # where nothing is seen, any colour will do that does not differ at the edge
+            if not bool(seen[n].all()):  # where nothing is seen, any color will do that does not differ at the edge
                 light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless))
             out[n, c] = to_srgb(light.clamp_(0, 1))
     return out, new_alpha.clamp_(0, 1)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+from ..errors import SupertileError
+
 
 class SizeError(SupertileError, ValueError):
     """A size that means nothing, or too little or too much. The message is one sentence."""
@@ -15,7 +17,7 @@ class SizeError(SupertileError, ValueError):
 LARGEST_SIDE = 100_000
 LARGEST_AREA = 1_000_000_000  # 12 GB as float32 RGB
 
-# The box a picture is fitted into, landscape; a portrait gets the box turned.
+# The box an image is fitted into, landscape; a portrait gets the box turned.
 _BOXES = {
     "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160), "4320p": (7680, 4320),
     "hd": (1280, 720), "fhd": (1920, 1080), "2k": (2560, 1440), "qhd": (2560, 1440), "4k": (3840, 2160),
@@ -27,7 +29,7 @@ _FORMS = f"a factor (2x, 1.5x), a size (1920x1080, 1920x, x1080), megapixels (12
 
 
 def parse_size(text: str | None, width: int, height: int, scale: int) -> tuple[int, int]:
-    """What a size in words means for a picture of width x height pixels: (width, height) of the result.
+    """What a size in words means for an image of width x height pixels: (width, height) of the result.
 
     "2x", "1.5x": that many times larger. "1920x1080": exactly that, whatever the aspect ratio. "1920x", "x1080": that
     width or height, aspect ratio kept; a whole number up to 16 before the x is a factor. "4k", "1080p", ...: the
@@ -64,7 +66,7 @@ def parse_size(text: str | None, width: int, height: int, scale: int) -> tuple[i
 
 
 def factor_of(text: str | None) -> float | None:
-    """How many times larger a size makes every picture; None where that depends on the picture or is left open."""
+    """How many times larger a size makes every image; None where that depends on the image or is left open."""
     if text is None:
         return None
     results = [parse_size(text, side, side, 4) for side in (1000, 3000)]
@@ -72,7 +74,7 @@ def factor_of(text: str | None) -> float | None:
 
 
 def check_size_words(text: str) -> None:
-    """Raise parse_size's SizeError for words that mean nothing for any picture, before one is read."""
+    """Raise parse_size's SizeError for words that mean nothing for any image, before one is read."""
     errors = []
     for shape in ((1024, 1024), (1, 1024), (1024, 1)):
         try:
@@ -86,8 +88,8 @@ def check_size_words(text: str) -> None:
 def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: int) -> Iterator[tuple[int, int]]:
     """(width, height) of what the model is given, once for each time it runs, for a result of `target` or more.
 
-    Raises SizeError where a result on the way would be larger than any picture may be: a target far from the
-    picture's shape in one direction only needs that.
+    Raises SizeError where a result on the way would be larger than any image may be: a target far from the
+    image's shape in one direction only needs that.
     """
     while True:
         yield width, height
@@ -95,7 +97,7 @@ def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: i
         if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
             raise SizeError(
                 f"{target[0]}x{target[1]} pixels need {width}x{height} on the way there, which is too many; "
-                "choose a size nearer to the picture's own shape."
+                "choose a size nearer to the image's own shape."
             )
         if scale == 1 or (width >= target[0] and height >= target[1]):
             return

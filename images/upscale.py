@@ -1,4 +1,4 @@
-"""One picture through an Upscaler, to any size: gray, colour and transparency in whatever channels the model has."""
+"""One image through an Upscaler, to any size: gray, color and transparency in whatever channels the model has."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def target_size(picture: Picture, upscaler: Upscaler, size: str | None) -> tuple
     return parse_size(size, picture.width, picture.height, upscaler.scale)
 
 
-def upscale_picture(picture: Picture, upscaler: Upscaler, *, size: str | None = None) -> Picture:
-    """Enlarge a picture; profile, EXIF, resolution and bit depth are those of the source.
+def upscale_image(picture: Picture, upscaler: Upscaler, *, size: str | None = None) -> Picture:
+    """Enlarge an image; profile, EXIF, resolution and bit depth are those of the source.
 
     size: as in `parse_size`; None is the model's scale. The model is run again on its own result while that is
     smaller than `size` in either direction, then one antialiased resampling in linear light gives the exact size.
     Where the upscaler is seamless, the resampling and the transparency wrap around as well.
     Gray goes through a model of three channels three times over and comes back as the mean. Transparency that varies
-    is enlarged by the model too, beside the colour: edges of alpha and colour then agree. Constant transparency stays
+    is enlarged by the model too, beside the color: edges of alpha and color then agree. Constant transparency stays
     exactly what it is.
 
     Raises SizeError, UpscaleError for a model of other than 1, 3 or 4 channels, and what the upscaler raises.
@@ -83,7 +83,7 @@ def upscale_image_file(
     check_before_reading(source, target, format=format, overwrite=overwrite)
     picture = read_image(source)
     check_before_upscaling(picture, target, upscaler, size=size, format=format)
-    larger = upscale_picture(picture, upscaler, size=size)
+    larger = upscale_image(picture, upscaler, size=size)
     write_into_folder(target, larger, format=format, quality=quality, overwrite=overwrite, sources=[source])
     return larger
 

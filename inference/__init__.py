@@ -1,4 +1,4 @@
-"""Pictures -> larger pictures: the one inference core."""
+"""Images -> larger images: the one inference core."""
 
 from .errors import Cancelled, OutOfMemoryError, UpscaleError
 from .upscaler import Upscaler

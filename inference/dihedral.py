@@ -1,4 +1,4 @@
-"""The eight ways to flip and turn a picture, for self-ensembles."""
+"""The eight ways to flip and turn an image, for self-ensembles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Turn:
-    """One of the eight ways to flip and turn a picture (N, C, H, W)."""
+    """One of the eight ways to flip and turn an image (N, C, H, W)."""
 
     transpose: bool
     flips: tuple[int, ...]
@@ -22,7 +22,7 @@ class Turn:
         return x.transpose(2, 3) if self.transpose else x
 
     def place(self, at: int, rows: int, height: int) -> tuple[slice, ...]:
-        """Where in (C, H, W) some rows lie of the turned picture, `height` high."""
+        """Where in (C, H, W) some rows lie of the turned image, `height` high."""
         start = height - at - rows if 2 in self.flips else at
         rows_of_it = slice(start, start + rows)
         return (slice(None), slice(None), rows_of_it) if self.transpose else (slice(None), rows_of_it)

@@ -1,6 +1,6 @@
-"""A model on its device in its precision: batches of tiles and whole pictures through it.
+"""A model on its device in its precision: batches of tiles and whole images through it.
 
-What pictures they belong to, and what becomes of the results, is the business of stream.py.
+What images they belong to, and what becomes of the results, is the business of stream.py.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Engine:
         check: bool = False,
         down: Downloads | None = None,
     ) -> bool:
-        """Whole pictures (N, C, h, w) into `results` (C', sh, sw) on any device, a few rows at a time.
+        """Whole images (N, C, h, w) into `results` (C', sh, sw) on any device, a few rows at a time.
 
         tick: called before every strip with the share of the work that is done; what it raises goes through.
         rows: of a strip, at most. check: stop at a strip that is not finite; the return value says whether there was
@@ -104,12 +104,12 @@ class Engine:
 
         with InOrder(down) as going:
             for turn in turns:
-                picture = turn.of(batch)
-                height = picture.shape[2] * self._original.scale
-                sides = picture.shape[2], picture.shape[3]
+                image = turn.of(batch)
+                height = image.shape[2] * self._original.scale
+                sides = image.shape[2], image.shape[3]
                 at, step = 0, rows or memory.fitting_rows(self._original.model, *sides, self.device, self.dtype)
                 put = _put if turn is turns[0] else _add
-                for part in self._attended(network, picture, Job(step, report)):
+                for part in self._attended(network, image, Job(step, report)):
                     if check and not torch.isfinite(part).all():
                         return False
                     place = turn.place(at, part.shape[1], height)
@@ -121,15 +121,15 @@ class Engine:
                 result.div_(len(turns))
         return True
 
-    def _attended(self, model: Network, picture: Tensor, job: Job) -> Iterator[Tensor]:
-        """The strips of a picture; on a CPU in about as much memory as they are planned to take."""
-        height, width = picture.shape[2:]
-        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(picture)
+    def _attended(self, model: Network, image: Tensor, job: Job) -> Iterator[Tensor]:
+        """The strips of an image; on a CPU in about as much memory as they are planned to take."""
+        height, width = image.shape[2:]
+        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(image)
         if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
-            yield from model.strips(picture, job)
+            yield from model.strips(image, job)
             return
         check = within(planned)
-        strips = iter(model.strips(picture, job))
+        strips = iter(model.strips(image, job))
         while True:
             with attended(check):
                 part = next(strips, None)

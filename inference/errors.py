@@ -1,4 +1,4 @@
-"""What can stop the inference core, in words for the person who waits for the picture."""
+"""What can stop the inference core, in words for the person who waits for the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import SupertileError
 
 
 class UpscaleError(SupertileError):
-    """A picture that cannot be upscaled as asked; `str()` is one sentence."""
+    """An image that cannot be upscaled as asked; `str()` is one sentence."""
 
 
 class OutOfMemoryError(UpscaleError):

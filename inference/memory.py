@@ -23,7 +23,7 @@ CPU_TILE = {HAT: 256, HiTSR: 384, VapSR: 512}
 because its channel attention averages over the tile."""
 
 OTHER_TILE = 512
-CPU_BATCH_PIXELS = 128 * 128  # small pictures share a batch up to here; beyond, a CPU gains nothing by batches
+CPU_BATCH_PIXELS = 128 * 128  # small images share a batch up to here; beyond, a CPU gains nothing by batches
 GPU_TILE = 512
 GPU_BATCH = 32
 
@@ -93,7 +93,7 @@ def auto_batch(
 
 
 def strip_rows(model: nn.Module, width: int, device: torch.device) -> int:
-    """How many rows of a picture of this width are computed at a time: as many pixels as the largest tile has.
+    """How many rows of an image of this width are computed at a time: as many pixels as the largest tile has.
 
     VapSR on a CPU never takes less than 64, since every strip reads what its blocks keep of the one before: 24 rows.
     """
@@ -111,7 +111,7 @@ def whole_bytes(
     dtype: torch.dtype,
     rows: int | None = None,
 ) -> int:
-    """What a whole picture takes in strips beside the weights and the result: tensors alive at once, to 15 %.
+    """What a whole image takes in strips beside the weights and the result: tensors alive at once, to 15 %.
 
     Counted from the widths of the layers; what cannot be counted (how long strips wait for each other in HiT-SR, whose
     windows are of many sizes) is measured. rows: of a strip; None is what `strip_rows` says.
@@ -136,7 +136,7 @@ def whole_bytes(
 def fitting_rows(model: nn.Module, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
     """`strip_rows`, halved as often as it takes to fit into the memory that is free: flatter strips are only slower.
 
-    HiT-SR's strips wait for each other's windows, so that a picture of a few of them takes little more at once (all of
+    HiT-SR's strips wait for each other's windows, so that an image of a few of them takes little more at once (all of
     `height`), and up to a fifth less time.
     """
     rows = strip_rows(model, width, device)
@@ -150,7 +150,7 @@ def fitting_rows(model: nn.Module, height: int, width: int, device: torch.device
 
 
 def fits(planned: int, device: torch.device) -> bool:
-    """Whether there is memory for a whole picture that is planned to take so many bytes."""
+    """Whether there is memory for a whole image that is planned to take so many bytes."""
     return planned * holes(device) <= 0.8 * free_bytes(device)
 
 
@@ -167,7 +167,7 @@ def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int, kept: int | N
     """kept: by the kernels of a block; None without kernels."""
     c = model.config
     windows = sum(c.window(block)[0] for depth in c.depths for block in range(depth))
-    # Rows of features that are alive: at most those of a picture at once, at most what the windows make wait; and of
+    # Rows of features that are alive: at most those of an image at once, at most what the windows make wait; and of
     # windows that wait for those below, fewer where both are near.
     if kept is None:
         (waiting, sharpness), at_once, strip = (11.0, 2.5) if c.variant == "SNG" else (7.3, 12.0), 13.5, 7
@@ -178,7 +178,7 @@ def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int, kept: int | N
     else:
         alive = ((waiting * windows) ** -sharpness + (at_once * height) ** -sharpness) ** (-1 / sharpness)
         alive += strip * min(rows, 16)
-        # Of a lower picture, the first blocks are done before the last begin.
+        # Of a lower image, the first blocks are done before the last begin.
         under_way = math.ceil(sum(c.depths) * min(height / windows, 1))
     return int(4 * c.embed_dim * width * alive) + under_way * (kept or 0)
 
@@ -205,7 +205,7 @@ def _hat_bytes(model: HAT, height: int, width: int, rows: int, size: int, window
 
 
 def planned(model: nn.Module | None, width: int = 1920, height: int = 1080) -> str | None:
-    """What a picture of this size takes, for people; None for networks that do without strips."""
+    """What an image of this size takes, for people; None for networks that do without strips."""
     if not isinstance(model, Network):
         return None
     needed = whole_bytes(model, height, width, torch.device("cpu"), torch.float32)

@@ -1,8 +1,8 @@
 """How much context a network needs: measured on the network itself, for architectures of which nothing is known.
 
-A picture is computed as a whole, and once more without its left part. How far the second differs from the first, at
+An image is computed as a whole, and once more without its left part. How far the second differs from the first, at
 each distance from the cut, is what a tile gets wrong there that ends at the cut. What is taken for granted: that a
-network looks as far along one axis as along the other, and that what it sees at all shows within the picture.
+network looks as far along one axis as along the other, and that what it sees at all shows within the image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNSEEN = 0.25 / 255
 """A difference that cannot be seen; below `USUAL`, only what comes from rounding counts as none."""
 ROUNDING = 2e-6
 
-HEIGHT, WIDTH, CUT = 32, 192, 64  # of the picture in pixels, and where its second computing begins
+HEIGHT, WIDTH, CUT = 32, 192, 64  # of the image in pixels, and where its second computing begins
 MOST_PARAMETERS = 20_000_000
 """Beyond, measuring would take seconds on a CPU. A limit in seconds would let the result depend on the machine."""
 
@@ -48,8 +48,8 @@ def _measure(descriptor: ImageModelDescriptor) -> int:
     reason = _doubt(descriptor)
     if reason is None:
         try:
-            errors = errors_by_distance(descriptor, context_picture(descriptor.input_channels), CUT)
-        except Exception as error:  # whatever a foreign network does not like; the pictures to come are its test
+            errors = errors_by_distance(descriptor, context_image(descriptor.input_channels), CUT)
+        except Exception as error:  # whatever a foreign network does not like; the images to come are its test
             reason = f"{type(error).__name__}: {error}"
         else:
             chosen = choose_overlap(errors)
@@ -73,18 +73,18 @@ def _doubt(descriptor: ImageModelDescriptor) -> str | None:
         return "it is in half precision"
     multiple = max(descriptor.size_requirements.multiple_of, 1)
     if any(size % multiple for size in (HEIGHT, WIDTH, CUT)) or descriptor.size_requirements.minimum > HEIGHT:
-        return "it does not take small pictures as they are"
+        return "it does not take small images as they are"
     return None
 
 
-def errors_by_distance(descriptor: ImageModelDescriptor, picture: Tensor, cut: int) -> Tensor:
+def errors_by_distance(descriptor: ImageModelDescriptor, image: Tensor, cut: int) -> Tensor:
     """The largest difference that a cut before column `cut` makes in each column behind it, (W - cut,) fp32.
 
-    picture: (1, C, H, W) in [0, 1]. Differences are those of results in [0, 1].
+    image: (1, C, H, W) in [0, 1]. Differences are those of results in [0, 1].
     """
-    picture = picture.to(descriptor.device)
-    whole = precisions.run(descriptor, picture)
-    part = precisions.run(descriptor, picture[..., cut:].contiguous())
+    image = image.to(descriptor.device)
+    whole = precisions.run(descriptor, image)
+    part = precisions.run(descriptor, image[..., cut:].contiguous())
     difference = (whole[..., cut * descriptor.scale :] - part).abs().amax((0, 1, 2))
     return difference.unflatten(0, (-1, descriptor.scale)).amax(1).float().cpu()
 
@@ -104,11 +104,11 @@ def choose_overlap(errors: Tensor) -> int | None:
     return None
 
 
-def context_picture(channels: int) -> Tensor:
+def context_image(channels: int) -> Tensor:
     """(1, channels, HEIGHT, WIDTH) in [0, 1]: noise at several sizes, so that everything a network has is at work."""
     seed = torch.Generator().manual_seed(0)
-    picture = torch.zeros(1, channels, HEIGHT, WIDTH)
+    image = torch.zeros(1, channels, HEIGHT, WIDTH)
     for size in (1, 2, 4, 8):
         grain = torch.rand(1, channels, HEIGHT // size, WIDTH // size, generator=seed)
-        picture += grain.repeat_interleave(size, 2).repeat_interleave(size, 3) / 4
-    return ((picture - 0.5) * 1.8 + 0.5).clamp(0, 1)
+        image += grain.repeat_interleave(size, 2).repeat_interleave(size, 3) / 4
+    return ((image - 0.5) * 1.8 + 0.5).clamp(0, 1)

@@ -1,7 +1,7 @@
 """Which dtype on which device, and what stays in fp32.
 
 Half precision means: the weights of most convolutions and linear maps, and so their arithmetic, are half. The trunk
-between the blocks, layer norms, position biases, the convolutions that read the trunk unnormalised and the last
+between the blocks, layer norms, position biases, the convolutions that read the trunk unnormalized and the last
 convolution stay in fp32; without that a HAT overflows in fp16 and bands in bf16.
 
 What fp32 means on CUDA is the program's affair: nothing that computes here reads or writes torch's flags for TF32,
@@ -30,7 +30,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 LEAST_AGREEMENT = 65.0
 """dB between half precision and fp32 on the probe for `auto` to take it. At 60 dB the error would cost 0.007 dB on a
-picture that a network restores to 32 dB, but 0.03 dB on one that it restores to 38 dB (x2 on Set5); at 65 dB, 0.009."""
+image that a network restores to 32 dB, but 0.03 dB on one that it restores to 38 dB (x2 on Set5); at 65 dB, 0.009."""
 
 _FP32_MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (HAT, r"conv_first|conv_last|conv_after_body|layers\.\d+\.conv|.*\.conv_block\.cab\.3\..*"),
@@ -80,7 +80,7 @@ _chosen: weakref.WeakKeyDictionary[nn.Module, dict[str, torch.dtype]] = weakref.
 
 
 def choose(descriptor: ImageModelDescriptor, device: torch.device) -> torch.dtype:
-    """The fastest precision that agrees with fp32 to `LEAST_AGREEMENT` on a small picture, measured once per model.
+    """The fastest precision that agrees with fp32 to `LEAST_AGREEMENT` on a small image, measured once per model.
 
     Weights differ more than architectures do, so it is measured on the very weights that will be used.
     """
@@ -90,7 +90,7 @@ def choose(descriptor: ImageModelDescriptor, device: torch.device) -> torch.dtyp
         known[key] = torch.float32
         options = candidates(descriptor, device)
         if options:
-            probe = probe_picture(descriptor.input_channels).to(device)
+            probe = probe_image(descriptor.input_channels).to(device)
             exact = run(cast(descriptor, torch.float32, device), probe)
             for dtype in options:
                 agreement = psnr(run(cast(descriptor, dtype, device), probe), exact)
@@ -110,7 +110,7 @@ def run(descriptor: ImageModelDescriptor, batch: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures with a peak of 1; -inf where one is not finite."""
+    """Peak signal-to-noise ratio in dB of two images with a peak of 1; -inf where one is not finite."""
     error = (a.double().clamp(0, 1) - b.double().clamp(0, 1)).square().mean()
     if not torch.isfinite(a).all() or not torch.isfinite(error):
         return float("-inf")
@@ -118,7 +118,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def agree(output: Tensor, other: Tensor) -> bool | None:
-    """Whether two ways to compute (N, C, H, W) give the same pictures but for rounding, to 40 dB in each of them.
+    """Whether two ways to compute (N, C, H, W) give the same images but for rounding, to 40 dB in each of them.
 
     None where `other` is not finite. Waits for the device.
     """
@@ -128,7 +128,7 @@ def agree(output: Tensor, other: Tensor) -> bool | None:
     return bool((errors <= 1e-4).all())  # false of what is no number
 
 
-def probe_picture(channels: int) -> Tensor:
+def probe_image(channels: int) -> Tensor:
     """(1, channels, 48, 48) in [0, 1]: a gradient, edges at many angles, fine texture and flat areas."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
     angle, radius = torch.atan2(y, x), torch.hypot(x, y)

@@ -1,8 +1,8 @@
-"""One run of `Upscaler.stream`: pictures under way in order, and their tiles that are still to be computed.
+"""One run of `Upscaler.stream`: images under way in order, and their tiles that are still to be computed.
 
-On a CPU a picture is given away when its last tile has joined. A device that computes beside the host is never waited
-for before a picture is done: its tiles join there, whether half precision held them is a flag there, and both are on
-their way to the host while the next picture is computed. So there, one picture more is asked for.
+On a CPU an image is given away when its last tile has joined. A device that computes beside the host is never waited
+for before an image is done: its tiles join there, whether half precision held them is a flag there, and both are on
+their way to the host while the next image is computed. So there, one image more is asked for.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class _Picture:
-    """A picture under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills.
+class _Pending:
+    """An image under way: `source` (C, H, W) on the device, `padded` for the tiles, `result` as it fills.
 
     `there`: the result lies on a device that computes beside the host. `steps`: see `Upscaler.steps`.
     Its tiles join in the order of the plan, so that sums round alike whether or not some were known beforehand:
@@ -47,9 +47,9 @@ class _Picture:
 
 @dataclass(eq=False)
 class _Tile:
-    """One tile's work; `known` where its result is kept for the next picture."""
+    """One tile's work; `known` where its result is kept for the next image."""
 
-    picture: _Picture
+    pending: _Pending
     at: tuple[int, int]
     input: Tensor
     known: _Known | None = None
@@ -57,9 +57,9 @@ class _Tile:
 
 @dataclass(eq=False)
 class _Known:
-    """What a tile of the previous picture was given and, once computed, gave; and those that wait for it.
+    """What a tile of the previous image was given and, once computed, gave; and those that wait for it.
 
-    In memory of their own: a view would keep a whole picture or batch alive until the last of its tiles changes.
+    In memory of their own: a view would keep a whole image or batch alive until the last of its tiles changes.
     """
 
     input: Tensor
@@ -69,7 +69,7 @@ class _Known:
 
 @dataclass(eq=False)
 class _Leaving:
-    """A finished picture. sent: what of it the host waits for, first whether it is finite, then the result.
+    """A finished image. sent: what of it the host waits for, first whether it is finite, then the result.
 
     source: where it may have to be computed again.
     """
@@ -81,12 +81,12 @@ class _Leaving:
 
 
 class Stream:
-    """Pictures through an upscaler's engine. exact: in fp32, and not a word of it to the host."""
+    """Images through an upscaler's engine. exact: in fp32, and not a word of it to the host."""
 
     def __init__(self, upscaler: Upscaler, *, keep_on_device: bool, reuse_static: bool, exact: bool = False) -> None:
         self.upscaler, self.engine = upscaler, upscaler._engine
         self.keep_on_device, self.reuse_static, self.exact = keep_on_device, reuse_static, exact
-        self.pictures: deque[_Picture] = deque()
+        self.pending_images: deque[_Pending] = deque()
         self.waiting: deque[_Tile] = deque()  # all of one shape
         self.leaving: deque[_Leaving] = deque()
         self.previous: dict[tuple[int, int], _Known] = {}
@@ -116,15 +116,15 @@ class Stream:
     # --- in ----------------------------------------------------------------------------------------------------------
 
     def _open(self, image: Tensor) -> Tensor:
-        """Check a picture and bring it to the device, (C, H, W) with what `seamless` adds."""
+        """Check an image and bring it to the device, (C, H, W) with what `seamless` adds."""
         upscaler = self.upscaler
         if image.dim() != 3 or image.shape[0] != upscaler.input_channels or min(image.shape) < 1:
             raise UpscaleError(
-                f"this model takes pictures of the shape ({upscaler.input_channels}, H, W), not {tuple(image.shape)}"
+                f"this model takes images of the shape ({upscaler.input_channels}, H, W), not {tuple(image.shape)}"
             )
         if not image.is_floating_point():
-            raise UpscaleError(f"pictures are floating point numbers in [0, 1], not {image.dtype}")
-        # A copy, because the caller may fill the same memory with the next picture while tiles of this one wait; and
+            raise UpscaleError(f"images are floating point numbers in [0, 1], not {image.dtype}")
+        # A copy, because the caller may fill the same memory with the next image while tiles of this one wait; and
         # between the CPU and an accelerator not an asynchronous one, which would be read before it has arrived.
         source = self.up.send(image) if self.up is not None and image.device.type == "cpu" else None
         if source is None:
@@ -137,20 +137,20 @@ class Stream:
         return source
 
     def _enter(self, source: Tensor) -> None:
-        """Take a picture in, and compute what makes whole batches."""
-        picture = self._lay_out(source)
-        if self.waiting and self.waiting[0].picture.plan.tile != picture.plan.tile:
+        """Take an image in, and compute what makes whole batches."""
+        pending = self._lay_out(source)
+        if self.waiting and self.waiting[0].pending.plan.tile != pending.plan.tile:
             tile = self.upscaler._tile
             while self.waiting:
                 self._compute_batch()
             if self.upscaler._tile != tile:  # memory ran out
-                picture = self._lay_out(source)
-        self.pictures.append(picture)
-        self._add_tiles(picture)
+                pending = self._lay_out(source)
+        self.pending_images.append(pending)
+        self._add_tiles(pending)
         while self.waiting and len(self.waiting) >= self._batch_size():
             self._compute_batch()
 
-    def _lay_out(self, source: Tensor) -> _Picture:
+    def _lay_out(self, source: Tensor) -> _Pending:
         upscaler = self.upscaler
         plan = upscaler.plan(source.shape[1], source.shape[2], reuse_static=self.reuse_static)
         padded = source
@@ -160,7 +160,7 @@ class Stream:
             )
             padded = source.index_select(1, rows).index_select(2, columns)
         result, there = self._new_result(plan, source.shape[1] * upscaler.scale, source.shape[2] * upscaler.scale)
-        return _Picture(source, padded, plan, result, there, upscaler._steps(plan), len(plan), deque(plan))
+        return _Pending(source, padded, plan, result, there, upscaler._steps(plan), len(plan), deque(plan))
 
     def _new_result(self, plan: TilePlan, height: int, width: int) -> tuple[Tensor, bool]:
         """Zeros (C', height, width) where its tiles join, and whether that is beside the host."""
@@ -178,13 +178,13 @@ class Stream:
                             raise
             return torch.zeros(shape), False
 
-    def _add_tiles(self, picture: _Picture) -> None:
-        if picture.plan != self.previous_plan:
-            self.previous, self.previous_plan = {}, picture.plan
-        self.known += picture.steps
-        unchanged = self._unchanged(picture)
-        for at in picture.plan:
-            tile = _Tile(picture, at, picture.plan.cut(picture.padded, *at))
+    def _add_tiles(self, pending: _Pending) -> None:
+        if pending.plan != self.previous_plan:
+            self.previous, self.previous_plan = {}, pending.plan
+        self.known += pending.steps
+        unchanged = self._unchanged(pending)
+        for at in pending.plan:
+            tile = _Tile(pending, at, pending.plan.cut(pending.padded, *at))
             if self.reuse_static:
                 if at in unchanged:
                     before = self.previous[at]
@@ -197,9 +197,9 @@ class Stream:
                 tile.known = self.previous[at] = _Known(tile.input.clone())
             self.waiting.append(tile)
 
-    def _unchanged(self, picture: _Picture) -> set[tuple[int, int]]:
-        """Which tiles equal those of the previous picture. Another device is waited for once, not for each tile."""
-        pairs = {at: (known.input, picture.plan.cut(picture.padded, *at)) for at, known in self.previous.items()}
+    def _unchanged(self, pending: _Pending) -> set[tuple[int, int]]:
+        """Which tiles equal those of the previous image. Another device is waited for once, not for each tile."""
+        pairs = {at: (known.input, pending.plan.cut(pending.padded, *at)) for at, known in self.previous.items()}
         if not self.beside_the_host:
             return {at for at, pair in pairs.items() if torch.equal(*pair)}
         if not pairs:
@@ -210,22 +210,22 @@ class Stream:
     # --- batches -----------------------------------------------------------------------------------------------------
 
     def _batch_size(self) -> int:
-        return self.upscaler._batch_size(self.waiting[0].picture.plan)
+        return self.upscaler._batch_size(self.waiting[0].pending.plan)
 
     def _compute_batch(self) -> None:
         upscaler, engine = self.upscaler, self.engine
         upscaler._check_cancelled()
         size = min(self._batch_size(), len(self.waiting))
         tiles = [self.waiting[i] for i in range(size)]
-        picture = tiles[0].picture
-        plan = picture.plan
+        pending = tiles[0].pending
+        plan = pending.plan
         whole = len(plan) == 1 and engine.in_strips
-        if engine.passes.active and picture.steps == 1 and upscaler._rows is None and not self.exact:
+        if engine.passes.active and pending.steps == 1 and upscaler._rows is None and not self.exact:
             whole = False  # no larger than a tile: a batch of a fixed shape like any other
         try:
             batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
             if whole:
-                self._fill(batch, [tile.picture for tile in tiles])
+                self._fill(batch, [tile.pending for tile in tiles])
             else:
                 outputs = engine.compute(batch, (len(self.waiting) - size) // size, exact=self.exact)
                 if self._half() and not self.beside_the_host and not torch.isfinite(outputs).all():
@@ -242,7 +242,7 @@ class Stream:
         for index, tile in enumerate(tiles):
             self.waiting.popleft()
             upscaler.stats.tiles_computed += not self.exact
-            output = tile.picture.result if whole else outputs[index]
+            output = tile.pending.result if whole else outputs[index]
             self._deliver(tile, output)
             if tile.known is not None:
                 tile.known.output = output.clone()
@@ -251,17 +251,17 @@ class Stream:
                 tile.known.followers.clear()
         self._report()
 
-    def _fill(self, batch: Tensor, pictures: list[_Picture]) -> None:
-        """Whole pictures, in strips."""
-        steps = pictures[0].steps  # alone in its batch, if more than one
+    def _fill(self, batch: Tensor, pending_images: list[_Pending]) -> None:
+        """Whole images, in strips."""
+        steps = pending_images[0].steps  # alone in its batch, if more than one
 
         def tick(share: float) -> None:
             self.upscaler._check_cancelled()
             if steps > 1:
                 self._report(int(share * steps))
 
-        results = [picture.result for picture in pictures]  # of one size
-        down = None if pictures[0].there else self.down
+        results = [pending.result for pending in pending_images]  # of one size
+        down = None if pending_images[0].there else self.down
         check = self._half() and not self.beside_the_host
         rows = self.upscaler._rows
         if not self.engine.fill(batch, results, tick, rows=rows, exact=self.exact, check=check, down=down):
@@ -272,30 +272,30 @@ class Stream:
         return self.engine.dtype != torch.float32 and not self.exact
 
     def _deliver(self, tile: _Tile, output: Tensor) -> None:
-        picture = tile.picture
-        if output is picture.result:
-            picture.turns.clear()
+        pending = tile.pending
+        if output is pending.result:
+            pending.turns.clear()
         else:
-            picture.early[tile.at] = output
-        while picture.turns and picture.turns[0] in picture.early:
-            at = picture.turns.popleft()
-            picture.plan.join(picture.result, picture.early.pop(at), *at, self.upscaler.scale)
-        picture.missing -= 1
-        self.done += picture.steps // len(picture.plan)
+            pending.early[tile.at] = output
+        while pending.turns and pending.turns[0] in pending.early:
+            at = pending.turns.popleft()
+            pending.plan.join(pending.result, pending.early.pop(at), *at, self.upscaler.scale)
+        pending.missing -= 1
+        self.done += pending.steps // len(pending.plan)
 
     def _start_again(self) -> None:
-        """Lay out every picture that is not finished anew, with the smaller tile."""
+        """Lay out every image that is not finished anew, with the smaller tile."""
         self.waiting.clear()
         self.previous, self.previous_plan = {}, None
-        for i, picture in enumerate(self.pictures):
-            if picture.missing:
-                self.known -= picture.steps
-                self.done -= len(picture.plan) - picture.missing
-                self.pictures[i] = self._lay_out(picture.source)
-                self._add_tiles(self.pictures[i])
+        for i, pending in enumerate(self.pending_images):
+            if pending.missing:
+                self.known -= pending.steps
+                self.done -= len(pending.plan) - pending.missing
+                self.pending_images[i] = self._lay_out(pending.source)
+                self._add_tiles(self.pending_images[i])
 
     def _report(self, under_way: int = 0) -> None:
-        """under_way: steps of a picture that is not done; where memory runs out they are done again."""
+        """under_way: steps of an image that is not done; where memory runs out they are done again."""
         if self.upscaler.progress is not None and not self.exact:
             self.upscaler.progress(self.done + under_way, self.known)
 
@@ -303,8 +303,8 @@ class Stream:
 
     def _finished(self) -> Iterator[Tensor]:
         """Results in order; the last that is still on its way stays."""
-        while self.pictures and self.pictures[0].missing == 0:
-            self.leaving.append(self._close(self.pictures.popleft()))
+        while self.pending_images and self.pending_images[0].missing == 0:
+            self.leaving.append(self._close(self.pending_images.popleft()))
             yield from self._arrived(1)
 
     def _arrived(self, may_stay: int = 0) -> Iterator[Tensor]:
@@ -312,15 +312,15 @@ class Stream:
         while self.leaving and (len(self.leaving) > may_stay or self.leaving[0].sent is None):
             yield self._received(self.leaving.popleft())
 
-    def _close(self, picture: _Picture) -> _Leaving:
-        """The finished picture without what `seamless` added around it, and on its way if it has one."""
-        finite = torch.isfinite(picture.result).all() if self._half() and self.beside_the_host else None
+    def _close(self, pending: _Pending) -> _Leaving:
+        """The finished image without what `seamless` added around it, and on its way if it has one."""
+        finite = torch.isfinite(pending.result).all() if self._half() and self.beside_the_host else None
         margin_y, margin_x = (margin * self.upscaler.scale for margin in self.upscaler._margins())
-        result = picture.result.clamp_(0, 1)
+        result = pending.result.clamp_(0, 1)
         height, width = result.shape[1:]
         result = result[:, margin_y : height - margin_y, margin_x : width - margin_x]
-        leaving = _Leaving(None if finite is None else picture.source, result, finite)
-        if self.down is not None and picture.there:
+        leaving = _Leaving(None if finite is None else pending.source, result, finite)
+        if self.down is not None and pending.there:
             going = [] if finite is None else [finite]
             going += [] if self.keep_on_device else [result]
             leaving.sent = self.down.send(*going) if going else None
@@ -339,7 +339,7 @@ class Stream:
         return self._again(leaving.source)
 
     def _again(self, source: Tensor) -> Tensor:
-        """The result of a picture that was open before, in fp32."""
+        """The result of an image that was open before, in fp32."""
         exact = Stream(self.upscaler, keep_on_device=self.keep_on_device, reuse_static=self.reuse_static, exact=True)
         with torch.inference_mode():
             exact._enter(source)

@@ -1,9 +1,9 @@
-"""Where tiles lie in a picture, how they overlap, and how their results join. Pure geometry, no network.
+"""Where tiles lie in an image, how they overlap, and how their results join. Pure geometry, no network.
 
-All tiles of a picture have one size. Their origins lie on the network's window grid, so that a window of a tile is a
-window of the picture; the last tile of a row moves inwards by whole windows instead of shrinking. Around what a tile
+All tiles of an image have one size. Their origins lie on the network's window grid, so that a window of a tile is a
+window of the image; the last tile of a row moves inwards by whole windows instead of shrinking. Around what a tile
 contributes there is context that is computed and thrown away, and between two tiles a narrow ramp from one to the
-other, so that where they differ (channel attention sees another picture in each tile) no edge shows.
+other, so that where they differ (channel attention sees another image in each tile) no edge shows.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Axis:
-    """The tiles along one side of a picture.
+    """The tiles along one side of an image.
 
-    `size` pixels of the picture, mirrored up to `padded`; tiles of `tile` pixels begin at `origins`.
+    `size` pixels of the image, mirrored up to `padded`; tiles of `tile` pixels begin at `origins`.
     """
 
     size: int
@@ -55,7 +55,7 @@ class Axis:
         return tuple(ramps)
 
     def span(self, index: int) -> tuple[int, int]:
-        """The first and one past the last pixel of the picture to which tile `index` contributes."""
+        """The first and one past the last pixel of the image to which tile `index` contributes."""
         start = 0 if index == 0 else math.floor(self.ramps[index - 1][0])
         stop = self.size if index == len(self.origins) - 1 else math.ceil(self.ramps[index][1])
         return start, min(stop, self.size)
@@ -81,8 +81,8 @@ def _rise(at: Tensor, start: float, stop: float) -> Tensor:
 def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
     """Lay tiles of at most `tile` pixels (rounded to what the network takes) along `size` pixels.
 
-    `tile=None`, or a picture no larger than a tile, gives one tile of exactly the picture's size, which the network
-    pads as it does for any picture. Otherwise the fewest tiles that fit, of the smallest size that does with as many,
+    `tile=None`, or an image no larger than a tile, gives one tile of exactly the image's size, which the network
+    pads as it does for any image. Otherwise the fewest tiles that fit, of the smallest size that does with as many,
     spread evenly: what the last one would compute twice goes into everybody's context.
     """
     if tile is None or size <= tile:
@@ -116,7 +116,7 @@ def _up(size: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """The tiles of a picture, row by row."""
+    """The tiles of an image, row by row."""
 
     rows: Axis
     columns: Axis
@@ -128,7 +128,7 @@ class TilePlan:
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Height and width of the picture with what is mirrored at its lower and right edge."""
+        """Height and width of the image with what is mirrored at its lower and right edge."""
         return self.rows.padded, self.columns.padded
 
     def __len__(self) -> int:
@@ -139,7 +139,7 @@ class TilePlan:
         return ((i, j) for i in range(len(self.rows.origins)) for j in range(len(self.columns.origins)))
 
     def cut(self, padded: Tensor, row: int, column: int) -> Tensor:
-        """A view of one tile of the padded picture, (..., tile height, tile width)."""
+        """A view of one tile of the padded image, (..., tile height, tile width)."""
         y, x = self.rows.origins[row], self.columns.origins[column]
         return padded[..., y : y + self.rows.tile, x : x + self.columns.tile]
 
@@ -167,7 +167,7 @@ def _shares(axis: Axis, index: int, scale: int, device: torch.device) -> Tensor:
 
 
 def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry) -> TilePlan:
-    """Lay out the tiles of a picture of height x width; see `plan_axis`."""
+    """Lay out the tiles of an image of height x width; see `plan_axis`."""
     rows, columns = plan_axis(height, tile, geometry), plan_axis(width, tile, geometry)
     if len(rows.origins) * len(columns.origins) > 1:
         # One side is whole, the other is not: the whole one is padded here too, as its tiles must fit the network.

@@ -1,4 +1,4 @@
-"""Upscaler: pictures -> larger pictures, in batches of tiles that may belong to several pictures.
+"""Upscaler: images -> larger images, in batches of tiles that may belong to several images.
 
 The one inference core. It decides device, precision, tile and batch; it knows nothing of files, videos or hosts, and
 asks its host only for `progress` and `cancelled`.
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SEAMLESS = ("none", "x", "y", "both")
 STEPS = 64
-"""Of progress, for a whole picture larger than a tile; a tile is one."""
+"""Of progress, for a whole image larger than a tile; a tile is one."""
 
 
 @dataclass
@@ -42,23 +42,23 @@ class Stats:
 
 
 class Upscaler:
-    """A model ready to upscale pictures of any size.
+    """A model ready to upscale images of any size.
 
     Args:
         model: an image model as `load_model` or spandrel gives it. In fp32 it is moved to the device; in half
             precision a copy is made and it is left alone.
         device: "auto" (CUDA, else Apple's MPS, else CPU), or any name that torch knows.
-        precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small picture,
+        precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
             measured on this model. Layers that would break in half precision stay in fp32 in any case.
         tile: "auto", "whole" (or None), or the longest side of a tile in input pixels. Networks of ours compute whole
-            pictures in strips: nothing twice, no seams, and channel attention sees the picture instead of a tile.
+            images in strips: nothing twice, no seams, and channel attention sees the image instead of a tile.
             "auto" does so where the memory that this takes is there, else it takes the largest sensible tiles; "whole"
             does it until memory runs out. Less than three overlaps is taken as three: below, nearly all work would be
             context.
         overlap: context in input pixels at each inner side of a tile; "auto" is the family's measured value, and of an
             unknown architecture measured on this very model (see overlap.py).
         batch: tiles that go through the network at once; "auto" from the memory.
-        seamless: "x", "y" or "both" sides of the picture continue at the opposite side (textures, panoramas).
+        seamless: "x", "y" or "both" sides of the image continue at the opposite side (textures, panoramas).
         self_ensemble: average over the eight flips and turns: eight times the work for about 0.1 dB.
         compile: whether batches of tiles go through torch.compile. "off": never. "on": always, on a CPU too, for the
             first four shapes; a compiler takes from half a minute to many. "auto": on CUDA, VapSR and HiT-SR, once
@@ -126,7 +126,7 @@ class Upscaler:
         self._auto_batch: tuple[tuple[int, int], int] | None = None  # of the last tile: one shape, one size
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Upscale a batch of equally large pictures.
+        """Upscale a batch of equally large images.
 
         Args:
             images: (N, C, H, W) float in [0, 1], C as the model's input.
@@ -137,9 +137,9 @@ class Upscaler:
             Cancelled: `cancelled` said so.
         """
         if images.dim() != 4:
-            raise UpscaleError(f"a batch of pictures has the shape (N, C, H, W), not {tuple(images.shape)}")
+            raise UpscaleError(f"a batch of images has the shape (N, C, H, W), not {tuple(images.shape)}")
         n, _, height, width = images.shape
-        if n == 1:  # a large picture is not copied once more
+        if n == 1:  # a large image is not copied once more
             [only] = self.stream(images)
             return only[None].contiguous()
         with torch.inference_mode(False):
@@ -151,25 +151,25 @@ class Upscaler:
     def stream(
         self, images: Iterable[Tensor], *, keep_on_device: bool = False, reuse_static: bool = False
     ) -> Iterator[Tensor]:
-        """Upscale pictures one after the other, with tiles of several in one batch.
+        """Upscale images one after the other, with tiles of several in one batch.
 
         Args:
             images: (C, H, W) float in [0, 1] each, on any device, of any sizes. Asked for as late as possible: no
-                further ahead than one batch of tiles, and on CUDA one picture, while the last result is on its way.
+                further ahead than one batch of tiles, and on CUDA one image, while the last result is on its way.
             keep_on_device: leave the results on `device` instead of the CPU.
-            reuse_static: a tile whose input equals the same tile of the previous picture to the bit is not computed
-                again; its result is the previous one's. Keeps the outputs of one picture.
+            reuse_static: a tile whose input equals the same tile of the previous image to the bit is not computed
+                again; its result is the previous one's. Keeps the outputs of one image.
         Yields:
-            (C', sH, sW) float32 in [0, 1], in order, one for each picture.
+            (C', sH, sW) float32 in [0, 1], in order, one for each image.
         Raises:
             As `__call__`.
         """
         return Stream(self, keep_on_device=keep_on_device, reuse_static=reuse_static).run(images)
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
-        """The tiles in which a picture of this size is computed (without what `seamless` adds); a whole one is one.
+        """The tiles in which an image of this size is computed (without what `seamless` adds); a whole one is one.
 
-        reuse_static: as in `stream`. Then "auto" means tiles, since of a whole picture nothing can be reused.
+        reuse_static: as in `stream`. Then "auto" means tiles, since of a whole image nothing can be reused.
         """
         whole = self._whole == "always" or self._whole_only
         if self._whole == "auto" and self._engine.in_strips and not reuse_static:
@@ -179,7 +179,7 @@ class Upscaler:
         return plan_tiles(height, width, None if whole else self._tile, self._geometry)
 
     def steps(self, height: int, width: int) -> int:
-        """How much a picture of this size counts in `progress`."""
+        """How much an image of this size counts in `progress`."""
         return self._steps(self.plan(height, width))
 
     @property
@@ -191,14 +191,14 @@ class Upscaler:
     # --- below: for Stream ---
 
     def _whole_bytes(self, height: int, width: int) -> int:
-        """What a whole picture is planned to take in strips, and 0 where there are none."""
+        """What a whole image is planned to take in strips, and 0 where there are none."""
         if not self._engine.in_strips:
             return 0
         model, where = self._original.model, (self.device, self.dtype)
         return memory.whole_bytes(model, height, width, *where, memory.fitting_rows(model, height, width, *where))
 
     def _measure_overlap(self) -> None:
-        """Of an unknown architecture, once tiles are needed: most pictures are no larger than one."""
+        """Of an unknown architecture, once tiles are needed: most images are no larger than one."""
         if not self._overlap_known:
             self._overlap_known = True
             needed = needed_overlap(self._original)
@@ -212,7 +212,7 @@ class Upscaler:
         return precisions.PRECISIONS[name]
 
     def _margins(self) -> tuple[int, int]:
-        """How far the picture is continued at each side where it is seamless: the overlap, in whole windows."""
+        """How far the image is continued at each side where it is seamless: the overlap, in whole windows."""
         if not (self._seamless_x or self._seamless_y):
             return 0, 0
         self._measure_overlap()
@@ -221,7 +221,7 @@ class Upscaler:
         return margin * self._seamless_y, margin * self._seamless_x
 
     def _steps(self, plan: TilePlan) -> int:
-        """STEPS for a picture that is computed whole although a tile would be smaller, else its tiles."""
+        """STEPS for an image that is computed whole although a tile would be smaller, else its tiles."""
         return STEPS if len(plan) == 1 and self._engine.in_strips and max(plan.tile) > self._tile else len(plan)
 
     def _batch_size(self, plan: TilePlan) -> int:
@@ -234,7 +234,7 @@ class Upscaler:
         return self._auto_batch[1]
 
     def _shrink(self, batch: int, plan: TilePlan, error: BaseException) -> None:
-        """After an out-of-memory error: halve the batch, the strips of a whole picture, or the tile.
+        """After an out-of-memory error: halve the batch, the strips of a whole image, or the tile.
 
         Raises when nothing is left to halve.
         """

@@ -1,4 +1,4 @@
-"""A few lines of text as a small picture, for places that show pictures only."""
+"""A few lines of text as a small image, for places that show images only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node that says and shows how much two pictures differ."""
+"""The node that says and shows how much two images differ."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class CompareImages(io.ComfyNode):
             node_id="SupertileCompareImages",
             display_name="Compare Images (PSNR, SSIM)",
             category="image",
-            description="How much two pictures of one size differ: PSNR and SSIM as papers on super-resolution report "
-            "them, both pictures beside their difference, and where it is largest.",
+            description="How much two images of one size differ: PSNR and SSIM as papers on super-resolution report "
+            "them, both images beside their difference, and where it is largest.",
             search_aliases=["psnr", "ssim", "difference", "image quality", "metric", "side by side", "diff",
                             "fidelity", "supertile"],
             inputs=[
-                io.Image.Input("image", tooltip="One picture or a batch."),
-                io.Image.Input("reference", tooltip="What it is held against, of the same size: as many pictures, or "
+                io.Image.Input("image", tooltip="One image or a batch."),
+                io.Image.Input("reference", tooltip="What it is held against, of the same size: as many images, or "
                                                     "one for all."),
                 io.Int.Input(
                     "border", default=0, min=0, max=LARGEST_BORDER, step=1, advanced=True, optional=True,
@@ -57,15 +57,15 @@ class CompareImages(io.ComfyNode):
         sheets: list[Tensor] = []
         for number in range(count):
             host.cancelled()
-            a, b = (_colour(images[number % len(images)]) for images in (image, reference))
+            a, b = (_color(images[number % len(images)]) for images in (image, reference))
             found.append(compare(a, b, border))
             sheets.append(draw(a, b, found[-1], ("image", "reference")))
             if number == 0:
                 needed = 2 * 4 * count * (sheets[0].numel() + found[0].difference.numel())
-                host.check_ram(needed, "the comparisons", "compare fewer pictures at a time")
+                host.check_ram(needed, "the comparisons", "compare fewer images at a time")
             bar(number + 1, count)
         figures = mean([each.fidelity for each in found])
-        tallest = max(sheet.shape[1] for sheet in sheets)  # one of equal pictures is lower
+        tallest = max(sheet.shape[1] for sheet in sheets)  # one of equal images is lower
         comparison = _images([F.pad(each, (0, 0, 0, tallest - each.shape[1]), "replicate") for each in sheets])
         text = report([each.fidelity for each in found])
         shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(comparison[:1], cls=cls).as_dict()
@@ -81,13 +81,13 @@ class CompareImages(io.ComfyNode):
         )
 
 
-def _colour(image: Tensor) -> Tensor:
-    """One of an IMAGE (H, W, C) as colour (1 or 3, H, W) on the CPU."""
+def _color(image: Tensor) -> Tensor:
+    """One of an IMAGE (H, W, C) as color (1 or 3, H, W) on the CPU."""
     planes = image.movedim(-1, 0).to("cpu", torch.float32)
     if planes.shape[0] not in (1, 3, 4):
-        raise UpscaleError(f"pictures have 1, 3 or 4 channels, not {planes.shape[0]}")
+        raise UpscaleError(f"images have 1, 3 or 4 channels, not {planes.shape[0]}")
     if planes.shape[0] == 4 and bool((planes[3] < 1).any()):
-        raise UpscaleError("transparent pictures cannot be compared; lay them on a background first")
+        raise UpscaleError("transparent images cannot be compared; lay them on a background first")
     return planes[:3]
 
 

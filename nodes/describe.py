@@ -12,7 +12,7 @@ from ..inference.memory import planned
 FACTS = {
     "title": ("modelspec.title", "title", "name"),
     "author": ("modelspec.author", "author", "authors"),
-    "licence": ("modelspec.license", "license", "licence"),
+    "license": ("modelspec.license", "license", "license"),
     "origin": ("modelspec.source", "source", "url", "homepage", "repo"),
     "description": ("modelspec.description", "description"),
     "date": ("modelspec.date", "date"),

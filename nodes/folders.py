@@ -128,7 +128,7 @@ class NewFile:
 
 
 def new_file(place: Place, width: int, height: int) -> NewFile:
-    """The next free name at a place, for pictures of width x height. Raises UpscaleError for a prefix that has none."""
+    """The next free name at a place, for images of width x height. Raises UpscaleError for a prefix that has none."""
     base = folder_paths.get_directory_by_type(place.folder.value)
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(place.prefix, base, width, height)

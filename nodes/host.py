@@ -53,7 +53,7 @@ def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModel
 def activation_bytes(
     model: ImageModelDescriptor, width: int, height: int, tile: int | str | None, batch: int | str
 ) -> int:
-    """What computing a picture of this size takes at once beside the weights, at most; "auto" makes do with less."""
+    """What computing an image of this size takes at once beside the weights, at most; "auto" makes do with less."""
     longest = tile if isinstance(tile, int) else memory.GPU_TILE
     if tile in ("whole", None) and not precisions.is_ours(model.model):
         longest = max(width, height)
@@ -131,18 +131,18 @@ class ProgressBar:
             self._bar = comfy.utils.ProgressBar(total)
         self._bar.update_absolute(done, total)
 
-    def preview(self, picture: Tensor) -> None:
-        """Show a finished picture (H, W, C) if it is time for one again."""
+    def preview(self, preview: Tensor) -> None:
+        """Show a finished image (H, W, C) if it is time for one again."""
         now = time.monotonic()
         if self._bar is None or now - self._previewed < PREVIEW_EVERY:
             return
         self._previewed = now
-        image = Image.fromarray(thumbnail(picture).numpy())
+        image = Image.fromarray(thumbnail(preview).numpy())
         self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", image, PREVIEW_SIDE))
 
 
-def thumbnail(picture: Tensor) -> Tensor:
-    """A picture (H, W, C) of about PREVIEW_SIDE to twice that, as (h, w, 3) uint8 on the CPU."""
-    step = max(1, -(-max(picture.shape[:2]) // (2 * PREVIEW_SIDE)))
-    small = picture[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
+def thumbnail(preview: Tensor) -> Tensor:
+    """An image (H, W, C) of about PREVIEW_SIDE to twice that, as (h, w, 3) uint8 on the CPU."""
+    step = max(1, -(-max(preview.shape[:2]) // (2 * PREVIEW_SIDE)))
+    small = preview[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
     return small.expand(-1, -1, 3) if small.shape[2] == 1 else small.contiguous()

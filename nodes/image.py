@@ -1,4 +1,4 @@
-"""The node that makes pictures larger."""
+"""The node that makes images larger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..images.channels import to_batch
 from ..images.io.picture import Picture
 from ..images.size import parse_size, runs_of_the_model
-from ..images.upscale import upscale_picture
+from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
 from . import host, widgets
@@ -28,13 +28,13 @@ class UpscaleImage(io.ComfyNode):
             node_id="SupertileUpscaleImage",
             display_name="Upscale Image (Tiled)",
             category="image/upscaling",
-            description="Make pictures larger with an upscale model, to any size, in tiles without seams. Keeps "
+            description="Make images larger with an upscale model, to any size, in tiles without seams. Keeps "
             "transparency. Runs the model again where once is not enough, then resamples once to the exact size.",
             search_aliases=["upscale", "upscaler", "enlarge image", "super resolution", "hires", "tile", "4k",
                             "increase resolution", "seamless texture", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
-                io.Image.Input("image", tooltip="One picture or a batch, with transparency or without."),
+                io.Image.Input("image", tooltip="One image or a batch, with transparency or without."),
                 widgets.size(),
                 *widgets.computing(),
                 widgets.advanced(
@@ -71,17 +71,17 @@ class UpscaleImage(io.ComfyNode):
 def upscale(
     model: ImageModelDescriptor, images: Tensor, size: dict[str, Any] | None, options: dict[str, Any]
 ) -> Tensor:
-    """IMAGE (N, H, W, C) -> IMAGE, each picture as `upscale_picture` gives it with the given options of Upscaler."""
+    """IMAGE (N, H, W, C) -> IMAGE, each image as `upscale_image` gives it with the given options of Upscaler."""
     count, height, width, channels = images.shape
     if channels not in (1, 3, 4) or min(images.shape) < 1:
-        raise UpscaleError(f"pictures have 1, 3 or 4 channels and at least one pixel, not the shape {images.shape}")
+        raise UpscaleError(f"images have 1, 3 or 4 channels and at least one pixel, not the shape {images.shape}")
     words = size_words(size, width, height)
     target = parse_size(words, width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
     largest = runs[-1][0] * runs[-1][1] * model.scale**2
     transparency = 2 if channels == 4 else 1
     needed = 4 * (count * channels * target[0] * target[1] + 3 * transparency * largest)
-    host.check_ram(needed, "the pictures", "choose a smaller size or fewer pictures")
+    host.check_ram(needed, "the images", "choose a smaller size or fewer images")
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -90,7 +90,7 @@ def upscale(
         upscaler.progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
         for image, place in zip(images, result, strict=True):
-            larger = upscale_picture(_picture(image), upscaler, size=words)
+            larger = upscale_image(_picture(image), upscaler, size=words)
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)
@@ -105,7 +105,7 @@ def _picture(image: Tensor) -> Picture:
 
 
 def _planes(image: Tensor, model_channels: int) -> int:
-    """How many pictures the model is given for one of ours: transparency that varies is one more."""
+    """How many images the model is given for one of ours: transparency that varies is one more."""
     pixel = _picture(image[:1, :1])
     varies = image.shape[-1] == 4 and bool(image[..., 3].min() < image[..., 3].max())
     return len(to_batch(pixel.color, pixel.alpha if varies else None, model_channels))

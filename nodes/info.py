@@ -1,4 +1,4 @@
-"""The node that says what a model is, as text and as a small picture."""
+"""The node that says what a model is, as text and as a small image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class UpscaleModelInfo(io.ComfyNode):
             node_id="SupertileUpscaleModelInfo",
             display_name="Upscale Model Info",
             category="model/info",
-            description="What an upscale model is: family, variant, scale, parameters, and licence and origin if its "
+            description="What an upscale model is: family, variant, scale, parameters, and license and origin if its "
             "file says (with a loader of Supertile).",
-            search_aliases=["model info", "upscale model", "licence", "license", "metadata", "supertile"],
+            search_aliases=["model info", "upscale model", "license", "license", "metadata", "supertile"],
             inputs=[io.UpscaleModel.Input("upscale_model")],
-            outputs=[io.String.Output(display_name="info"), io.Image.Output(display_name="picture")],
+            outputs=[io.String.Output(display_name="info"), io.Image.Output(display_name="image")],
             is_output_node=True,
         )
 
@@ -34,6 +34,6 @@ class UpscaleModelInfo(io.ComfyNode):
         source: dict[str, Any] = getattr(upscale_model, "supertile_source", {})
         precision = precision_of(upscale_model)
         text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
-        picture = draw(text)
-        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(picture, cls=cls).as_dict()
-        return io.NodeOutput(text, picture, ui=shown)
+        image = draw(text)
+        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(text, image, ui=shown)

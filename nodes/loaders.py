@@ -21,7 +21,7 @@ BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # 24 is the largest of
 
 
 def load(name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto") -> ImageModelDescriptor:
-    """A file of the list as an UPSCALE_MODEL: fp32 pictures in and out, whatever it computes in."""
+    """A file of the list as an UPSCALE_MODEL: fp32 images in and out, whatever it computes in."""
     path = folders.model_path(name)
     options: dict[str, Any] = {}
     if MEANS[mean] is not None:
@@ -46,9 +46,9 @@ def in_half(model: ImageModelDescriptor, dtype: torch.dtype) -> ImageModelDescri
     if not precisions.is_ours(model.model):  # ours cast what each layer is given, and end in fp32
         inner = model._call_fn
 
-        def call(network: nn.Module, picture: Tensor) -> Tensor:
+        def call(network: nn.Module, image: Tensor) -> Tensor:
             own = next(network.parameters()).dtype  # asked anew: a copy may have been cast again
-            return inner(network, picture.to(own)).to(picture.dtype)
+            return inner(network, image.to(own)).to(image.dtype)
 
         model._call_fn = call
     return model
@@ -72,7 +72,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
             io.Combo.Input(
                 "model_name",
                 options=folders.model_files(family),
-                tooltip=f"{kind} in models/upscale_models, recognised by what is in the file; and the bundled ones, "
+                tooltip=f"{kind} in models/upscale_models, recognized by what is in the file; and the bundled ones, "
                 "which are VapSR.",
             ),
             io.Combo.Input(
@@ -81,7 +81,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
                 default="auto",
                 advanced=True,
                 optional=True,
-                tooltip="What the model computes in; pictures stay fp32. auto keeps fp32 for other nodes and lets "
+                tooltip="What the model computes in; images stay fp32. auto keeps fp32 for other nodes and lets "
                 "those of Supertile take half precision where it measures no difference that could be seen.",
             ),
             *more,
@@ -97,8 +97,8 @@ def _mean() -> Any:
         default="auto",
         advanced=True,
         optional=True,
-        tooltip="What the model subtracts from a picture. auto is what the file says, else the authors' value. Models "
-        "trained with neosr need 0.5 and do not say so: choose it if colours come out wrong.",
+        tooltip="What the model subtracts from an image. auto is what the file says, else the authors' value. Models "
+        "trained with neosr need 0.5 and do not say so: choose it if colors come out wrong.",
     )
 
 

@@ -11,7 +11,7 @@ MODEL_SCALE, FACTOR, MEGAPIXELS, LONGEST_SIDE, EXACT = "model scale", "factor", 
 
 
 def size_words(chosen: Mapping[str, Any] | None, width: int, height: int) -> str | None:
-    """What `parse_size` is to be told for a picture of width x height pixels; None is the model's own scale.
+    """What `parse_size` is to be told for an image of width x height pixels; None is the model's own scale.
 
     chosen: {"size": one of the names above, and the value or values that belong to it}; None, as ComfyUI has it, for
     any other name. Values that are linked come unchecked. Raises SizeError.

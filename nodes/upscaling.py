@@ -16,7 +16,7 @@ from .loaders import precision_of
 
 @contextmanager
 def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: dict[str, Any]) -> Iterator[Upscaler]:
-    """ComfyUI has made room for pictures of up to width x height; a batch is the longest an interruption waits.
+    """ComfyUI has made room for images of up to width x height; a batch is the longest an interruption waits.
 
     options: of the Upscaler; `precision` "auto" is what the model was loaded in. Raises UpscaleError.
     """

@@ -36,7 +36,7 @@ class UpscaleVideo(io.ComfyNode):
             display_name="Upscale Video",
             category="video",
             description="Make a video larger with an upscale model, frame by frame: it is never in memory as a whole. "
-            "Keeps every frame and its time, the sound and the colours. Save Video copies the result as it is.",
+            "Keeps every frame and its time, the sound and the colors. Save Video copies the result as it is.",
             search_aliases=["video upscaler", "enlarge video", "super resolution", "4k video", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
@@ -63,7 +63,7 @@ class UpscaleVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
         source = video_input(video, Input.Video, lossless_sound=chosen.get("codec") == "ffv1")
-        if source.from_pictures and chosen.get("bit_depth", "auto") == "auto":
+        if source.from_images and chosen.get("bit_depth", "auto") == "auto":
             chosen["bit_depth"] = str(video.get_bit_depth())
         place = folders.Place(io.FolderType.temp, "supertile", ".mp4")
         return _upscaled(cls, upscale_model, source, place, size, chosen)
@@ -166,8 +166,8 @@ def _upscaled(
     host.check_ram(BYTES_PER_PIXEL * largest, f"frames of {width}x{height}", "choose a smaller size")
     depth = encoding["bit_depth"]
     encoding = {**encoding, "bit_depth": None if depth == "auto" else int(depth)}
-    if source.from_pictures:
-        encoding["pixel_format"] = _format_of_pictures(encoding["codec"], depth, width, height)
+    if source.from_images:
+        encoding["pixel_format"] = _format_of_images(encoding["codec"], depth, width, height)
     target = folders.new_file(place, width, height)
 
     bar = host.ProgressBar()
@@ -181,7 +181,7 @@ def _upscaled(
             source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
             cancelled=host.cancelled, **encoding, **source.arguments,
         )  # fmt: skip
-    # No pictures on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
+    # No images on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
     # place of the result. For the same reason nothing is shown of what a browser does not play.
     playable = _plays_in_a_browser(report)
     shown = [ui.SavedResult(target.path.name, target.subfolder, place.folder)] if playable else []
@@ -189,8 +189,8 @@ def _upscaled(
     return io.NodeOutput(video, _told(report), ui=ui.PreviewVideo(shown))  # nothing, too, clears what was shown before
 
 
-def _format_of_pictures(codec: str, depth: str, width: int, height: int) -> str:
-    """Pictures have their colours in full; films do not, and hardly a player knows others."""
+def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:
+    """Images have their colors in full; films do not, and hardly a player knows others."""
     if codec == "ffv1" or width % 2 or height % 2 or depth not in ("8", "10"):
         return "auto"
     if codec == "vp9" and depth != "8":  # not every build of its encoder has more
@@ -254,7 +254,7 @@ def _quality() -> Any:
 
 
 def _bit_depth() -> Any:
-    return widgets.advanced("bit_depth", DEPTHS, "Bits a colour. auto: as the source. 10 keeps gradients smoother.")
+    return widgets.advanced("bit_depth", DEPTHS, "Bits a color. auto: as the source. 10 keeps gradients smoother.")
 
 
 def _preset() -> Any:

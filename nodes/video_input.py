@@ -1,4 +1,4 @@
-"""A VIDEO of ComfyUI as something that `upscale_video` reads: a file with its trim, or pictures with their sound."""
+"""A VIDEO of ComfyUI as something that `upscale_video` reads: a file with its trim, or images with their sound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VideoInput:
 
     source: Any
     arguments: dict[str, Any] = field(default_factory=dict)  # of upscale_video
-    from_pictures: bool = False
+    from_images: bool = False
 
     def info(self) -> VideoInfo:
         """What the source says of itself. Raises VideoError."""
@@ -37,7 +37,7 @@ class VideoInput:
             return frames.info
 
 
-class Pictures:
+class Images:
     """IMAGE (T, H, W, C), and alpha (T, H, W) if there is one, as frames (C, H, W), one at a time."""
 
     def __init__(self, images: Tensor, alpha: Tensor | None = None) -> None:
@@ -58,8 +58,8 @@ class Pictures:
 def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
     """Any VIDEO. `base`: ComfyUI's VideoInput. Raises UpscaleError for what is none.
 
-    A file, on disk or in memory, is read as it is, in the trim that is set; everything else is asked for its pictures.
-    lossless_sound: of pictures, as the floats they are, instead of AAC.
+    A file, on disk or in memory, is read as it is, in the trim that is set; everything else is asked for its images.
+    lossless_sound: of images, as the floats they are, instead of AAC.
     """
     own_source = getattr(type(video), "get_stream_source", None)
     if own_source is not None and own_source is not getattr(base, "get_stream_source", None):
@@ -87,11 +87,11 @@ def trim(start: float, duration: float) -> dict[str, Any]:
 def _from_components(components: Any, lossless_sound: bool) -> VideoInput:
     images: Tensor = components.images
     if images.dim() != 4 or min(images.shape) < 1 or images.shape[-1] not in (1, 3, 4):
-        raise UpscaleError(f"a video needs pictures of 1, 3 or 4 channels, not the shape {tuple(images.shape)}")
+        raise UpscaleError(f"a video needs images of 1, 3 or 4 channels, not the shape {tuple(images.shape)}")
     rate = Fraction(components.frame_rate).limit_denominator(100_000)
     arguments: dict[str, Any] = {"frame_rate": rate}
     if (audio := components.audio) and audio["waveform"].numel():
         make_file = wav_file if lossless_sound else aac_file
         arguments["streams_from"] = make_file(audio["waveform"][0], int(audio["sample_rate"]))
-        arguments["end"] = len(images) / rate  # no longer than the pictures
-    return VideoInput(Pictures(images, getattr(components, "alpha", None)), arguments, from_pictures=True)
+        arguments["end"] = len(images) / rate  # no longer than the images
+    return VideoInput(Images(images, getattr(components, "alpha", None)), arguments, from_images=True)

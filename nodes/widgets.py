@@ -10,7 +10,7 @@ from ..inference import precision as precisions
 from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE
 
 LARGEST_SIDE = 100_000
-WHOLE = "whole picture"
+WHOLE = "whole image"
 TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
 OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
 BATCHES = ["auto", "1", "2", "4", "8", "16", "32", "64"]
@@ -51,9 +51,9 @@ def size() -> Any:
 def computing() -> list[Any]:
     """Tiles and precision, as `computing_options` takes them."""
     return [
-        advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: the whole picture where there "
+        advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: the whole image where there "
                  "is memory for it, except of videos; else the largest sensible tile."),
-        advanced("overlap", OVERLAPS, "What neighbouring tiles share, in pixels of the source. auto: as much as the "
+        advanced("overlap", OVERLAPS, "What neighboring tiles share, in pixels of the source. auto: as much as the "
                  "architecture needs for tiles that cannot be seen."),
         advanced("batch", BATCHES, "Tiles computed at once. auto: from the memory."),
         advanced("precision", PRECISIONS, "auto: as the model was loaded, else half precision where it measures no "

@@ -108,8 +108,8 @@ def nasa() -> Path:
 
 
 @pytest.fixture(scope="session")
-def picture_pairs() -> Callable[[str, int], list[tuple[Path, Path]]]:
-    """The small and the large picture of every pair of Set5 or Set14."""
+def image_pairs() -> Callable[[str, int], list[tuple[Path, Path]]]:
+    """The small and the large image of every pair of Set5 or Set14."""
 
     def pairs(name: str, scale: int) -> list[tuple[Path, Path]]:
         folder = SHARED / "images" / name / f"x{scale}"
@@ -127,7 +127,7 @@ def read_rgb() -> Callable[[Path], Tensor]:
 
 
 @pytest.fixture(scope="session")
-def randomised() -> Callable[..., nn.Module]:
+def randomized() -> Callable[..., nn.Module]:
     """Gives a network weights in which every tensor matters, and makes it ready to use."""
 
     def fill(net: nn.Module, seed: int = 0) -> nn.Module:

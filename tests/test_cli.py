@@ -94,7 +94,7 @@ def test_failures_are_one_sentence_and_exit_1(folder, model):
     Path("text.png").write_text("text")
     Path("clip.mp4").write_bytes(bytes(100))
     for arguments, words in [
-        (["text.png", "b.png", "--model", model], "text.png is not a picture"),
+        (["text.png", "b.png", "--model", model], "text.png is not an image"),
         (["clip.mp4", "b.png", "--model", model], "clip.mp4 cannot be opened as a video"),
         (["a.png", "in/b.png", "--model", model], "in/b.png exists already; pass --overwrite"),
         (["a.png", "b.png", "--model", "none.safetensors"], "none.safetensors"),
@@ -145,7 +145,7 @@ def test_demo(folder):
     result = run("demo", "shown", "--device", "cpu")
     assert result.exit_code == 0, result.output
     paths = [Path(line) for line in result.stdout.splitlines()]
-    assert [path.name for path in paths] == ["picture.png", "picture_beside_bicubic.png", "clip.mp4"]
+    assert [path.name for path in paths] == ["image.png", "image_beside_bicubic.png", "clip.mp4"]
     assert Image.open(paths[0]).size == (640, 480)
     assert Image.open(paths[1]).size == (1284, 480)
     with av.open(str(paths[2])) as clip:

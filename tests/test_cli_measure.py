@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, randomised) -> str:
-    net = randomised(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8)))
+def model(tmp_path_factory, randomized) -> str:
+    net = randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8)))
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     save_file(net.state_dict(), path)
     return str(path)
@@ -54,16 +54,16 @@ def test_maps_of_two_models_and_their_figures(folder, model, read_rgb):
     assert figures["models"][0]["completeness"] == pytest.approx(found.completeness, rel=1e-4)
     assert f"DI {found.diffusion_index:.2f}" in result.stdout
     with Image.open("map.png") as drawn:
-        assert drawn.width > 3 * 384  # the picture, and a map for each model
+        assert drawn.width > 3 * 384  # the image, and a map for each model
         red = np.array(drawn.convert("RGB")).astype(int)
     assert ((red[..., 0] - red[..., 1]) > 100).any()
 
 
-def test_a_field_on_noise_and_on_pictures(folder, model):
+def test_a_field_on_noise_and_on_images(folder, model):
     result = run("receptive-field", "field.png", "-m", model, "--side", "32", "--count", "1", "--device", "cpu")
     assert result.exit_code == 0, result.stderr
     assert "farthest 12 pixels" in result.stdout  # 8 of the block, 4 around it
-    result = run("receptive-field", "b.png", "-m", model, "--picture", "a.png", "--json", "b.json", "--device", "cpu")
+    result = run("receptive-field", "b.png", "-m", model, "--image", "a.png", "--json", "b.json", "--device", "cpu")
     assert result.exit_code == 0, result.stderr
     assert json.loads(Path("b.json").read_text())["models"][0]["farthest"] == 12
     assert Path("field.png").stat().st_size > 0 < Path("b.png").stat().st_size
@@ -90,7 +90,7 @@ def test_seams_and_the_smallest_overlap(folder, model, read_rgb):
     [
         (["attribution", "a.png", "a.png"], 1, "a.png is the source itself"),
         (["attribution", "a.png", "map.xyz"], 1, "names no format"),
-        (["attribution", "a.png", "map.png", "--patch", "46,0,8"], 1, "does not lie in a picture of 48x40"),
+        (["attribution", "a.png", "map.png", "--patch", "46,0,8"], 1, "does not lie in an image of 48x40"),
         (["attribution", "a.png", "map.png", "--patch", "4,4"], 2, "is not X,Y,SIZE"),
         (["attribution", "none.png", "map.png"], 1, "none.png does not exist"),
         (["seams", "a.png", "--tile", "64"], 1, "is a single tile of 64"),

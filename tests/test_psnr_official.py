@@ -1,4 +1,4 @@
-"""The figures of the official VapSR files on Set5 and Set14, from picture file to table.
+"""The figures of the official VapSR files on Set5 and Set14, from image file to table.
 
 What is asserted is what the authors' network gives through the metrics of BasicSR, both run beforehand: Y-PSNR, Y-SSIM,
 and the same of RGB. The authors' README says 32.38/.8978 and 28.77/.7852 for x4, 32.14/.8951 and 28.64/.7826 for
@@ -25,25 +25,25 @@ FIGURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "pictures", *"abcd"), FIGURES, ids=[f"{n} {p}" for n, p, *_ in FIGURES])
-def test_official_files_reach_their_figures(official_vapsr, picture_pairs, name, pictures, a, b, c, d):
+@pytest.mark.parametrize(("name", "images", *"abcd"), FIGURES, ids=[f"{n} {p}" for n, p, *_ in FIGURES])
+def test_official_files_reach_their_figures(official_vapsr, image_pairs, name, images, a, b, c, d):
     upscaler = Upscaler(load_model(official_vapsr(f"{name}.pth")), device="cpu", precision="fp32")
-    folder = picture_pairs(pictures, upscaler.scale)[0][0].parent
+    folder = image_pairs(images, upscaler.scale)[0][0].parent
     rows = list(evaluate([Method.of(name, upscaler)], folder, folder))
-    assert len(rows) == int(pictures.removeprefix("Set"))
+    assert len(rows) == int(images.removeprefix("Set"))
     found = mean_of(rows)
     assert (found.psnr_y, found.psnr_rgb) == pytest.approx((a, c), abs=0.001)
     assert (found.ssim_y, found.ssim_rgb) == pytest.approx((b, d), abs=0.00005)
-    for paper in published(pictures, upscaler.scale):
+    for paper in published(images, upscaler.scale):
         if paper.network == name.removesuffix(f"_X{upscaler.scale}"):
             assert found.psnr_y == pytest.approx(paper.psnr_y, abs=0.03)
             assert found.ssim_y == pytest.approx(paper.ssim_y, abs=0.0005)
 
 
-@pytest.mark.parametrize("pictures", ["Set5", "Set14"])
+@pytest.mark.parametrize("images", ["Set5", "Set14"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_small_pictures_made_here_are_those_of_the_benchmark(picture_pairs, pictures, scale):
-    folder = picture_pairs(pictures, scale)[0][0].parent
+def test_small_images_made_here_are_those_of_the_benchmark(image_pairs, images, scale):
+    folder = image_pairs(images, scale)[0][0].parent
     with_files = list(evaluate([Method.bicubic(scale)], folder, folder))
     assert list(evaluate([Method.bicubic(scale)], folder)) == with_files
-    assert len(with_files) == int(pictures.removeprefix("Set"))
+    assert len(with_files) == int(images.removeprefix("Set"))

@@ -1,4 +1,4 @@
-"""`python -m supertile.training`: make pictures, train a network on them or on one's own, export it."""
+"""`python -m supertile.training`: make images, train a network on them or on one's own, export it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ Size = Annotated[int, typer.Option(min=64, metavar="N", help="Sides of its tiles
 @app.command()
 def generate(
     folder: Folder,
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Images.")] = 1000,
     size: Size = 512,
-    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same pictures.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same images.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; default: all cores.")] = None,
 ) -> None:
-    """Make a corpus of pictures drawn here: about a second each on one core, 3 KB for every 1000 pixels."""
+    """Make a corpus of images drawn here: about a second each on one core, 3 KB for every 1000 pixels."""
     from .corpus import generate
 
-    with _errors_as_sentences(), _progress("pictures") as progress:
+    with _errors_as_sentences(), _progress("images") as progress:
         generate(folder, seed=seed, count=count, size=size, workers=workers or os.cpu_count() or 1, progress=progress)
 
 
 @app.command()
 def collect(
     folder: Folder,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Your own: files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Your own: files, or folders of them.")],
     size: Size = 512,
 ) -> None:
-    """Make a corpus of your own pictures, cut into tiles. Best are those that were reduced, or never compressed."""
+    """Make a corpus of your own images, cut into tiles. Best are those that were reduced, or never compressed."""
     from .corpus import collect
-    from .validation import picture_files
+    from .validation import image_files
 
     with _errors_as_sentences(), _progress("tiles") as progress:
-        files = [file for each in pictures for file in (picture_files(each) if each.is_dir() else [each])]
+        files = [file for each in images for file in (image_files(each) if each.is_dir() else [each])]
         collect(folder, files, size=size, progress=progress)
 
 
@@ -69,7 +69,7 @@ def train(
     begin: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Begin with this network's weights, as far as they fit.")
     ] = None,
-    validate: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Large pictures to measure on.")] = None,
+    validate: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Large images to measure on.")] = None,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 500,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the CPU; default: torch's.")] = None,

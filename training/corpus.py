@@ -1,7 +1,7 @@
-"""What a network is trained on: tiles of large pictures and their small versions, on disk, uint8, mapped into memory.
+"""What a network is trained on: tiles of large images and their small versions, on disk, uint8, mapped into memory.
 
 A corpus is a folder with `large.npy` (N, S, S, 3) and, for each scale it was opened with, `small_x2.npy` and so on. The
-small pictures are made of whole tiles once, so that a crop of one has never seen an edge that the picture has not.
+small images are made of whole tiles once, so that a crop of one has never seen an edge that the image has not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..images.imresize import downscale
+from .drawn import make_image
 from .errors import TrainingError
-from .pictures import make_picture
 
 Progress = Callable[[int, int], None]
 
@@ -47,7 +47,7 @@ class Corpus:
         rng = np.random.default_rng([seed, step])
         side = self.small.shape[1]
         if patch > side:
-            raise TrainingError(f"A patch of {patch} pixels does not fit into small pictures of {side}")
+            raise TrainingError(f"A patch of {patch} pixels does not fit into small images of {side}")
         crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         for _ in range(count):
             n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - patch + 1, 2), int(rng.integers(8))
@@ -57,15 +57,15 @@ class Corpus:
 
 
 def generate(folder: Path, *, seed: int, count: int, size: int, workers: int, progress: Progress | None = None) -> None:
-    """Write `count` pictures of our own making, see `pictures`. Nothing is done where they are there already."""
+    """Write `count` images of our own making, see `images`. Nothing is done where they are there already."""
     _write(folder, f"seed {seed} size {size}", (count, size), partial(_made, seed, size), workers, progress)
 
 
 def collect(folder: Path, sources: list[Path], *, size: int, progress: Progress | None = None) -> None:
-    """Cut a user's own pictures into tiles; those smaller than a tile are left out."""
+    """Cut a user's own images into tiles; those smaller than a tile are left out."""
     places = [place for source in sources for place in _places(source, size)]
     if not places:
-        raise TrainingError(f"None of the {len(sources)} pictures is as large as a tile of {size}x{size} pixels")
+        raise TrainingError(f"None of the {len(sources)} images is as large as a tile of {size}x{size} pixels")
     _write(folder, f"own {len(places)} size {size}", (len(places), size), partial(_cut, places, size), 1, progress)
 
 
@@ -105,16 +105,16 @@ def _made_by(workers: int, make: Callable[[int], NDArray[np.uint8]], count: int)
 
 
 def _made(seed: int, size: int, index: int) -> NDArray[np.uint8]:
-    return make_picture(seed, index, size)
+    return make_image(seed, index, size)
 
 
 def _places(source: Path, size: int) -> list[tuple[Path, int, int]]:
-    """Where tiles of a picture lie: side by side, the last ones moved back into the picture."""
+    """Where tiles of an image lie: side by side, the last ones moved back into the image."""
     try:
-        with Image.open(source) as picture:
-            width, height = picture.size
+        with Image.open(source) as image:
+            width, height = image.size
     except OSError as error:
-        raise TrainingError(f"{source} cannot be read as a picture ({error})") from error
+        raise TrainingError(f"{source} cannot be read as an image ({error})") from error
     if min(width, height) < size:
         return []
     rows, columns = (sorted({min(at, side - size) for at in range(0, side, size)}) for side in (height, width))
@@ -123,8 +123,8 @@ def _places(source: Path, size: int) -> list[tuple[Path, int, int]]:
 
 def _cut(places: list[tuple[Path, int, int]], size: int, index: int) -> NDArray[np.uint8]:
     source, y, x = places[index]
-    with Image.open(source) as picture:
-        return np.array(picture.convert("RGB").crop((x, y, x + size, y + size)))
+    with Image.open(source) as image:
+        return np.array(image.convert("RGB").crop((x, y, x + size, y + size)))
 
 
 def _shrink(large: NDArray[np.uint8], path: Path, scale: int) -> None:
@@ -138,9 +138,9 @@ def _shrink(large: NDArray[np.uint8], path: Path, scale: int) -> None:
 
 
 def reduced(large: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """The small version of pixels (H, W, 3), as of a benchmark's picture."""
-    picture = torch.from_numpy(large).permute(2, 0, 1).float() / 255
-    small: NDArray[np.uint8] = (downscale(picture, scale) * 255).round().byte().permute(1, 2, 0).numpy()
+    """The small version of pixels (H, W, 3), as of a benchmark's image."""
+    image = torch.from_numpy(large).permute(2, 0, 1).float() / 255
+    small: NDArray[np.uint8] = (downscale(image, scale) * 255).round().byte().permute(1, 2, 0).numpy()
     return small
 
 

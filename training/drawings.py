@@ -13,9 +13,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?(
 
 
 def draw_text(rng: Generator, size: int) -> Image.Image:
-    """Blocks of words of every size, some turned, on a few areas of colour. Pillow's own font: no other is needed."""
+    """Blocks of words of every size, some turned, on a few areas of color. Pillow's own font: no other is needed."""
     palette = Palette(rng)
-    canvas = Image.new("RGB", (size, size), palette.colour(rng))
+    canvas = Image.new("RGB", (size, size), palette.color(rng))
     pen = ImageDraw.Draw(canvas)
     for _ in range(int(rng.integers(0, 8))):
         _panel(rng, pen, palette, size)
@@ -30,19 +30,19 @@ def draw_text(rng: Generator, size: int) -> Image.Image:
             mask = mask.rotate(float(rng.choice([90.0, rng.uniform(-45, 45)])), Image.Resampling.BILINEAR, expand=True)
         place = (int(rng.integers(-size // 8, size)), int(rng.integers(-size // 8, size)))
         if rng.random() < 0.5:
-            canvas.paste(palette.colour(rng), (*place, place[0] + mask.width, place[1] + mask.height))
-        canvas.paste(palette.colour(rng), place, mask)
+            canvas.paste(palette.color(rng), (*place, place[0] + mask.width, place[1] + mask.height))
+        canvas.paste(palette.color(rng), place, mask)
     return canvas
 
 
 def draw_lines(rng: Generator, size: int) -> Image.Image:
     """Line art: outlines of shapes, hatching, fans, rings, curves, of widths from a hair to a bar."""
     palette = Palette(rng)
-    canvas = Image.new("RGB", (size, size), palette.colour(rng))
+    canvas = Image.new("RGB", (size, size), palette.color(rng))
     pen = ImageDraw.Draw(canvas)
     for _ in range(int(rng.integers(30, 140))):
         width = int(np.exp(rng.uniform(np.log(2), np.log(24))))
-        colour = palette.colour(rng)
+        color = palette.color(rng)
         x, y = rng.uniform(0, size, 2)
         reach = float(np.exp(rng.uniform(np.log(0.03), np.log(0.4)))) * size
         kind = rng.integers(5)
@@ -50,24 +50,24 @@ def draw_lines(rng: Generator, size: int) -> Image.Image:
             outline = shape(rng, str(rng.choice(SHAPES)), reach, rng.uniform(0, 6.3)) + np.array([x, y])
             points = [tuple(p) for p in outline.tolist()]
             if rng.random() < 0.7:
-                pen.polygon(points, fill=palette.colour(rng))
-            pen.line([*points, points[0]], fill=colour, width=width, joint="curve")
+                pen.polygon(points, fill=palette.color(rng))
+            pen.line([*points, points[0]], fill=color, width=width, joint="curve")
         elif kind == 1:  # hatching
             angle, gap = rng.uniform(0, np.pi), width * rng.uniform(1.5, 5)
             along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
             for k in range(int(min(reach / gap, 60))):
                 start = np.array([x, y]) + across * gap * k
-                pen.line([tuple(start), tuple(start + along * reach)], fill=colour, width=width)
+                pen.line([tuple(start), tuple(start + along * reach)], fill=color, width=width)
         elif kind == 2:  # a fan, as in resolution charts
             for angle in np.linspace(0, 2 * np.pi, int(rng.integers(8, 90)), endpoint=False):
-                pen.line([(x, y), (x + reach * np.cos(angle), y + reach * np.sin(angle))], fill=colour, width=width)
+                pen.line([(x, y), (x + reach * np.cos(angle), y + reach * np.sin(angle))], fill=color, width=width)
         elif kind == 3:  # rings
             gap = width * rng.uniform(1.5, 5)
             for k in range(1, int(min(reach / gap, 40))):
-                pen.ellipse((x - k * gap, y - k * gap, x + k * gap, y + k * gap), outline=colour, width=width)
+                pen.ellipse((x - k * gap, y - k * gap, x + k * gap, y + k * gap), outline=color, width=width)
         else:  # a curve that wanders
             steps = np.cumsum(rng.normal(0, reach / 12, (40, 2)).cumsum(0) * 0.3, 0) + np.array([x, y])
-            pen.line([tuple(p) for p in steps.tolist()], fill=colour, width=width, joint="curve")
+            pen.line([tuple(p) for p in steps.tolist()], fill=color, width=width, joint="curve")
     return canvas
 
 
@@ -78,4 +78,4 @@ def _word(rng: Generator) -> str:
 def _panel(rng: Generator, pen: ImageDraw.ImageDraw, palette: Palette, size: int) -> None:
     left, top = rng.uniform(-0.1, 0.9, 2) * size
     width, height = rng.uniform(0.1, 0.7, 2) * size
-    pen.rectangle((left, top, left + width, top + height), fill=palette.colour(rng))
+    pen.rectangle((left, top, left + width, top + height), fill=palette.color(rng))

@@ -1,7 +1,7 @@
 """Scalar fields that surfaces are made of: stochastic, fractal and periodic textures, gradients.
 
 Each function gives (size, size) float32 in [0, 1] and takes its chance from the generator it is given. Lengths are in
-pixels of the canvas that is drawn on, which is several times finer than the picture that comes of it.
+pixels of the canvas that is drawn on, which is several times finer than the image that comes of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def cloud(rng: Generator, size: int) -> Field:
     """1/f noise, as natural textures have it; sometimes drawn out along one direction as in wood, fur and hair."""
     radius = _frequencies(rng, size, stretch=rng.choice([1.0, rng.uniform(2, 12)], p=[0.6, 0.4]))
     exponent = rng.uniform(0.7, 2.2)
-    return _normalised(_filtered(rng, size, np.maximum(radius, 1 / size) ** -exponent))
+    return _normalized(_filtered(rng, size, np.maximum(radius, 1 / size) ** -exponent))
 
 
 def labyrinth(rng: Generator, size: int) -> Field:
@@ -40,7 +40,7 @@ def labyrinth(rng: Generator, size: int) -> Field:
 def grain(rng: Generator, size: int) -> Field:
     """Noise without structure above a size of a few pixels: sand, plaster, lawn from afar."""
     radius = _frequencies(rng, size, stretch=1.0)
-    return _normalised(_filtered(rng, size, np.exp(-((radius * rng.uniform(4, 16)) ** 2))))
+    return _normalized(_filtered(rng, size, np.exp(-((radius * rng.uniform(4, 16)) ** 2))))
 
 
 def stripes(rng: Generator, size: int) -> Field:
@@ -69,9 +69,9 @@ def gradient(rng: Generator, size: int) -> Field:
     x, y = _grid(size)
     if rng.random() < 0.5:
         angle = rng.uniform(0, 2 * np.pi)
-        return _normalised(x * np.cos(angle) + y * np.sin(angle))
+        return _normalized(x * np.cos(angle) + y * np.sin(angle))
     distance = np.hypot(x - rng.uniform(0, size), y - rng.uniform(0, size)) / size
-    return _normalised(np.exp(-((distance * rng.uniform(0.5, 3)) ** 2)))
+    return _normalized(np.exp(-((distance * rng.uniform(0.5, 3)) ** 2)))
 
 
 def _wavelength(rng: Generator) -> float:
@@ -84,7 +84,7 @@ def _wave(rng: Generator, size: int, wavelength: float, angle: float | None = No
     phase = (x * np.cos(angle) + y * np.sin(angle)) / wavelength + rng.random()
     if rng.random() < 0.5:
         bend = _filtered(rng, size, np.maximum(_frequencies(rng, size, 1.0), 1 / size) ** -2.2)
-        phase += _normalised(bend) * rng.uniform(0, 0.12) * size / wavelength
+        phase += _normalized(bend) * rng.uniform(0, 0.12) * size / wavelength
     return np.sin(2 * np.pi * phase, dtype=np.float32)
 
 
@@ -113,7 +113,7 @@ def _filtered(rng: Generator, size: int, gain: NDArray[np.floating]) -> Field:
     return np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
 
 
-def _normalised(field: Field) -> Field:
+def _normalized(field: Field) -> Field:
     """Onto [0, 1], by the range that holds nearly all of it."""
     low, high = np.percentile(field[::4, ::4], (0.5, 99.5))
     return ((field - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)

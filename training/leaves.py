@@ -1,7 +1,7 @@
 """Dead leaves: opaque shapes of every size that fall on each other, until nothing of the ground is seen.
 
 Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001: with the number of leaves falling as the cube
-of their size, such pictures share the statistics of photographs: edges that stop at other edges, the spectrum, heavy
+of their size, such images share the statistics of photographs: edges that stop at other edges, the spectrum, heavy
 tails. That networks for restoration can be trained on them alone is from Achddou, Gousseau and Ladjal, "Synthetic
 images as a regularity prior for image restoration neural networks", SSVM 2021. Here leaves have shapes, textures and
 shading too, because flat discs teach nothing about thin lines, corners and fabrics.
@@ -24,7 +24,7 @@ MOST_LEAVES = 24_000
 
 
 def draw_leaves(rng: Generator, size: int) -> Image.Image:
-    """An RGB picture of size x size pixels, without antialiasing: it is meant to be reduced."""
+    """An RGB image of size x size pixels, without antialiasing: it is meant to be reduced."""
     palette = Palette(rng)
     materials = [_material(rng, palette, size // 2) for _ in range(6)]
     canvas = _material(rng, palette, size)
@@ -50,9 +50,9 @@ def draw_leaves(rng: Generator, size: int) -> Image.Image:
         else:
             x, y = np.clip(place, 0, size - 1).astype(int).tolist()
             below: Any = canvas.getpixel((x, y))
-            own = palette.colour(rng)
-            colour = tuple(round(b + opacity * (c - b)) for b, c in zip(below, own, strict=True))
-            pen.polygon([tuple(p) for p in outline.tolist()], fill=colour)
+            own = palette.color(rng)
+            color = tuple(round(b + opacity * (c - b)) for b, c in zip(below, own, strict=True))
+            pen.polygon([tuple(p) for p in outline.tolist()], fill=color)
     return canvas
 
 
@@ -98,11 +98,11 @@ def _power_law(rng: Generator, smallest: float, largest: float, exponent: float,
 
 
 def _material(rng: Generator, palette: Palette, size: int) -> Image.Image:
-    """A surface: two colours mixed by a field, sometimes with a finer field on top."""
+    """A surface: two colors mixed by a field, sometimes with a finer field on top."""
     mix = any_field(rng, size)[..., None]
-    colour, other = palette.float_colour(rng), palette.float_colour(rng)
-    other = colour + (other - colour) * rng.choice([1.0, rng.uniform(0.05, 0.5)], p=[0.35, 0.65])
-    surface = colour + (other - colour) * mix
+    color, other = palette.float_color(rng), palette.float_color(rng)
+    other = color + (other - color) * rng.choice([1.0, rng.uniform(0.05, 0.5)], p=[0.35, 0.65])
+    surface = color + (other - color) * mix
     if rng.random() < 0.4:
         surface = surface * (1 + rng.uniform(0.05, 0.4) * (any_field(rng, size)[..., None] - 0.5))
     return Image.fromarray((255 * surface).clip(0, 255).astype(np.uint8), "RGB")

@@ -1,6 +1,6 @@
-"""Colours as photographs have them: lightness varies most, then orange against blue, least green against magenta.
+"""Colors as photographs have them: lightness varies most, then orange against blue, least green against magenta.
 
-The order and the rough sizes are those of the principal axes of natural colours: Ruderman, Cronin and Chiao,
+The order and the rough sizes are those of the principal axes of natural colors: Ruderman, Cronin and Chiao,
 "Statistics of cone responses to natural images", JOSA A 1998.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class Palette:
-    """A few colours that belong together, and any number of shades of them."""
+    """A few colors that belong together, and any number of shades of them."""
 
     def __init__(self, rng: Generator) -> None:
         count = int(rng.integers(3, 12))
@@ -21,18 +21,18 @@ class Palette:
         lightness = np.clip(rng.beta(0.9, 0.9, count), 0.03, 0.97)
         warm = (cast[0] + rng.normal(0, 0.11, count)) * saturation
         green = (cast[1] + rng.normal(0, 0.045, count)) * saturation
-        self.colours = np.stack([lightness + warm, lightness + green, lightness - warm], 1)
+        self.colors = np.stack([lightness + warm, lightness + green, lightness - warm], 1)
         self.spread = rng.uniform(0.01, 0.1)
         weights = rng.dirichlet(np.ones(count))
         self.weights = np.cumsum(weights) / weights.sum()
 
-    def float_colour(self, rng: Generator) -> NDArray[np.float32]:
+    def float_color(self, rng: Generator) -> NDArray[np.float32]:
         """RGB in [0, 1]."""
-        colour = self.colours[min(int(np.searchsorted(self.weights, rng.random())), len(self.colours) - 1)]
+        color = self.colors[min(int(np.searchsorted(self.weights, rng.random())), len(self.colors) - 1)]
         shade = rng.normal(0, self.spread) + rng.normal(0, 0.25 * self.spread, 3)
-        return (colour + shade).clip(0, 1).astype(np.float32)
+        return (color + shade).clip(0, 1).astype(np.float32)
 
-    def colour(self, rng: Generator) -> tuple[int, int, int]:
+    def color(self, rng: Generator) -> tuple[int, int, int]:
         """RGB in 0..255."""
-        red, green, blue = (255 * self.float_colour(rng)).round().astype(int).tolist()
+        red, green, blue = (255 * self.float_color(rng)).round().astype(int).tolist()
         return red, green, blue

@@ -1,4 +1,4 @@
-"""The picture and the clip of `supertile demo`, drawn as the pictures for training are, and none of those."""
+"""The image and the clip of `supertile demo`, drawn as the images for training are, and none of those."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .corpus import reduced
+from .images import FINER
 from .leaves import draw_leaves
-from .pictures import FINER
 
 SCALE = 4
 FRAMES, MILLISECONDS = 50, 40  # two seconds
 
 
 def write_samples(folder: Path, seed: int) -> None:
-    """Write `picture.png` (160x120) and `clip.webp` (128x96, 50 frames of 40 ms)."""
+    """Write `image.png` (160x120) and `clip.webp` (128x96, 50 frames of 40 ms)."""
     scene = _scene(seed, 640 * FINER)
-    picture = _seen(scene, (0, 0, 640 * FINER, 480 * FINER), (640, 480))
-    Image.fromarray(picture).save(folder / "picture.png", optimize=True)
+    image = _seen(scene, (0, 0, 640 * FINER, 480 * FINER), (640, 480))
+    Image.fromarray(image).save(folder / "image.png", optimize=True)
     frames = [Image.fromarray(_seen(scene, _view(n / (FRAMES - 1), scene.width), (512, 384))) for n in range(FRAMES)]
     frames[0].save(
         folder / "clip.webp", save_all=True, append_images=frames[1:], duration=MILLISECONDS, quality=85, method=6

@@ -19,7 +19,7 @@ from .errors import VideoError
 
 LARGEST_SIDE = 16384  # of a frame; the codecs that are written hold no more
 
-# Demuxers that open what a file names, that need no video in it (text as a terminal's picture), or that run scripts.
+# Demuxers that open what a file names, that need no video in it (text as a terminal's image), or that run scripts.
 _REFUSED_FORMATS = frozenset({
     "hls", "concat", "concatf", "sdp", "rtsp", "rtp", "sap", "dash", "imf", "webm_dash_manifest", "hds", "ffmetadata",
     "image2", "lavfi", "avisynth", "vapoursynth", "tty", "ansi", "data", "svg_pipe", "mpegtsraw", "rawvideo",
@@ -126,7 +126,7 @@ def video_stream_of(container: av.container.InputContainer, name: str, number: i
     """
     streams = [s for s in container.streams.video if not _is_still(s)]
     if not streams:
-        held = "only a cover picture" if container.streams.video else "no video"
+        held = "only a cover image" if container.streams.video else "no video"
         held += " and sound" if container.streams.audio and container.streams.video else ""
         held += ", only sound" if container.streams.audio and not container.streams.video else ""
         raise VideoError(f"{name} holds {held}.")

@@ -1,6 +1,6 @@
 """Frames as planes -> larger frames as planes, through an Upscaler: conversion both ways and all between on its device.
 
-Colour, and transparency where a frame has any, are streams of pictures of their own, so that a tile that stays the
+Color, and transparency where a frame has any, are streams of images of their own, so that a tile that stays the
 same from frame to frame is found in each of them.
 """
 
@@ -20,7 +20,7 @@ from ..images.channels import from_batch, to_batch
 from ..images.resize import resample, resize, resize_with_alpha
 from ..images.size import runs_of_the_model
 from .color.yuv import from_rgb, split_gamut, to_rgb
-from .frames import Colour, Frame, Layout, VideoInfo
+from .frames import Color, Frame, Layout, VideoInfo
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class _Opened:
-    """What goes around the model while a frame's pictures go through it."""
+    """What goes around the model while a frame's images go through it."""
 
     pts: int
     duration: int
-    pictures: int  # how many, of the first slots
+    rgb_images: int  # how many, of the first slots
     overshoot: Tensor | None  # (1 or 3, H, W): what lies outside [0, 1]
     alpha: Tensor | None  # (1, H, W), of the source
     varies: bool  # alpha does
 
 
 class FrameUpscaler:
-    """Turns frames of `info` into frames of width x height in `layout` and `colour`.
+    """Turns frames of `info` into frames of width x height in `layout` and `color`.
 
     reuse_static: a tile that equals the same tile of the frame before is not computed again.
     """
@@ -49,22 +49,22 @@ class FrameUpscaler:
         upscaler: Upscaler,
         info: VideoInfo,
         layout: Layout,
-        colour: Colour,
+        yuv_color: Color,
         *,
         width: int,
         height: int,
         reuse_static: bool = True,
     ) -> None:
         self._upscaler, self._info, self._reuse_static = upscaler, info, reuse_static
-        self._layout, self._colour = layout, colour
+        self._layout, self._color = layout, yuv_color
         self._width, self._height = width, height
         self._runs = len(list(runs_of_the_model(info.width, info.height, (width, height), upscaler.scale)))
         channels = upscaler.input_channels
         to_batch(torch.zeros(3, 1, 1), None, channels)  # raises for a model of other channels, before any work
         gray = info.layout.model == "gray"
-        colours = 3 if channels == 1 and not gray else 1
-        self._slots = colours + (info.layout.alpha and channels != 4)
-        self._channels = 1 if gray else 3  # of colour
+        colors = 3 if channels == 1 and not gray else 1
+        self._slots = colors + (info.layout.alpha and channels != 4)
+        self._channels = 1 if gray else 3  # of color
 
     def run(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """As many frames, in order, with the pts and durations of the source; planes are on the CPU.
@@ -78,9 +78,9 @@ class FrameUpscaler:
         def open_next() -> bool:
             if (frame := next(source, None)) is None:
                 return False
-            pictures, around = self._open(frame)
-            for slot, picture in zip(waiting, pictures, strict=False):
-                slot.append(picture)
+            rgb_images, around = self._open(frame)
+            for slot, image in zip(waiting, rgb_images, strict=False):
+                slot.append(image)
             opened.append(around)
             return True
 
@@ -91,21 +91,21 @@ class FrameUpscaler:
 
         results = [self._stream(taken(slot)) for slot in waiting]
         while opened or open_next():
-            larger = [next(result) for result in results[: opened[0].pictures]]
+            larger = [next(result) for result in results[: opened[0].rgb_images]]
             yield self._close(opened.popleft(), larger)
             del larger  # or its memory would wait with whoever takes the frame
 
-    def _stream(self, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
+    def _stream(self, rgb_images: Iterator[Tensor]) -> Iterator[Tensor]:
         for _ in range(self._runs):
-            pictures = self._upscaler.stream(pictures, keep_on_device=True, reuse_static=self._reuse_static)
-        return pictures
+            rgb_images = self._upscaler.stream(rgb_images, keep_on_device=True, reuse_static=self._reuse_static)
+        return rgb_images
 
     @torch.inference_mode()
     def _open(self, frame: Frame) -> tuple[Tensor, _Opened]:
-        """Pictures (N, channels, H, W) for the first N slots: colour first, transparency last if it varies."""
+        """Images (N, channels, H, W) for the first N slots: color first, transparency last if it varies."""
         info = self._info
         color, alpha = to_rgb(
-            frame.planes, info.layout, info.colour, self._upscaler.device, width=info.width, height=info.height
+            frame.planes, info.layout, info.color, self._upscaler.device, width=info.width, height=info.height
         )
         color, overshoot = split_gamut(color)
         varies = alpha is not None and bool(alpha.min() < alpha.max())
@@ -125,7 +125,7 @@ class FrameUpscaler:
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
             alpha = frame.alpha.flatten()[0].expand(1, self._height, self._width)
-        planes = from_rgb(color, alpha, self._layout, self._colour)
+        planes = from_rgb(color, alpha, self._layout, self._color)
         return Frame(_to_host(planes), frame.pts, frame.duration)
 
     def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -133,7 +133,7 @@ class FrameUpscaler:
         if color.shape[-2:] == (self._height, self._width):
             return color, alpha
         seamless = self._upscaler.seamless
-        if self._info.colour.hdr:  # PQ and HLG: sRGB's idea of light would be wrong for them
+        if self._info.color.hdr:  # PQ and HLG: sRGB's idea of light would be wrong for them
             both = color if alpha is None else torch.cat([color, alpha])
             both = resample(both, size, seamless=seamless)
             return both[: color.shape[0]], None if alpha is None else both[color.shape[0] :].clamp_(0, 1)

@@ -18,7 +18,7 @@ class Layout:
     """How the samples of a frame lie in its planes.
 
     Planes are (h, w) tensors, uint8 up to 8 bits and uint16 (codes not shifted) above, in the order
-    Y [Cb Cr] [A] for "yuv", R G B [A] for "rgb", Y [A] for "gray". Chroma planes of an odd picture are rounded up.
+    Y [Cb Cr] [A] for "yuv", R G B [A] for "rgb", Y [A] for "gray". Chroma planes of an odd image are rounded up.
     """
 
     model: str  # "yuv", "rgb" or "gray"
@@ -39,7 +39,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """What the samples mean. Numbers are the AVCOL_* codes of ITU-T H.273 as FFmpeg writes them, kept as they came.
 
     `matrix`, `full_range` and `siting` are what conversion uses, so they are never unspecified: the reader decides
@@ -51,7 +51,7 @@ class Colour:
     siting: str = "left"  # of 4:2:0 and 4:2:2 chroma: "left", "center" or "topleft"
     primaries: int = UNSPECIFIED  # AVCOL_PRI_*
     transfer: int = UNSPECIFIED  # AVCOL_TRC_*: 16 PQ, 18 HLG
-    tagged: bool = True  # False: the matrix is the reader's guess from the size of the picture
+    tagged: bool = True  # False: the matrix is the reader's guess from the size of the image
 
     @property
     def hdr(self) -> bool:
@@ -78,12 +78,12 @@ class VideoInfo:
     width: int  # of the frames as they are stored: not turned, pixels not made square
     height: int
     layout: Layout
-    colour: Colour
+    color: Color
     time_base: Fraction
     frame_rate: Fraction  # nominal, for encoders that want one; time is always pts
     codec: str = ""  # FFmpeg's name of the source's codec
     start_pts: int = 0
-    origin: Fraction = Fraction(0)  # seconds: when the stream's own first picture is shown, before any trimming
+    origin: Fraction = Fraction(0)  # seconds: when the stream's own first image is shown, before any trimming
     duration: int | None = None  # declared
     frames: int | None = None  # declared, or counted in advance where that is cheap
     sample_aspect_ratio: Fraction = Fraction(1)
@@ -100,7 +100,7 @@ def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
 
 @dataclass
 class Frame:
-    """One picture: planes as `Layout` says, on any device. `pts` and `duration` in the time base of its VideoInfo."""
+    """One image: planes as `Layout` says, on any device. `pts` and `duration` in the time base of its VideoInfo."""
 
     planes: tuple[Tensor, ...]
     pts: int
@@ -136,7 +136,7 @@ class FrameSink(Protocol):
     """Anything frames go to. Used by one thread. Nothing is seen under the target's name until `finish`."""
 
     layout: Layout  # of the frames it takes
-    colour: Colour
+    color: Color
     width: int
     height: int
     encoder: str  # FFmpeg's names, for the report

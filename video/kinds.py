@@ -1,4 +1,4 @@
-"""Which files are videos or numbered pictures, by their names."""
+"""Which files are videos or numbered images, by their names."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def is_pattern(path: str | Path) -> bool:
 
 
 def is_video_job(source: Path, target: Path) -> bool:
-    """Whether making `target` from `source` is work for `upscale_video` rather than for one picture."""
+    """Whether making `target` from `source` is work for `upscale_video` rather than for one image."""
     suffixes = (source.suffix.lower(), target.suffix.lower())
     return any(suffix in VIDEO_SUFFIXES for suffix in suffixes) or is_pattern(source) or is_pattern(target)

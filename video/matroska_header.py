@@ -41,14 +41,14 @@ def delayed_audio(codec: str, context: Any, delay: float) -> tuple[av.container.
 
 def hdr_video(codec: str, width: int, height: int, hdr: StaticHdr) -> tuple[av.container.InputContainer, Any]:
     """(file, its stream) of a video codec, one of `codecs.SOFTWARE`, with static HDR metadata in the container."""
-    colour = b""
+    color = b""
     if hdr.content_light:
-        colour += _number(0x55BC, hdr.content_light[0]) + _number(0x55BD, hdr.content_light[1])
+        color += _number(0x55BC, hdr.content_light[0]) + _number(0x55BD, hdr.content_light[1])
     if hdr.mastering:
         green, blue, red, white, light = hdr.mastering
         values = [*red, *green, *blue, *white, *light]  # from 0x55D1 on, in this order
-        colour += _element(0x55D0, b"".join(_float(0x55D1 + i, float(value)) for i, value in enumerate(values)))
-    video = _number(0xB0, width) + _number(0xBA, height) + _element(0x55B0, colour)
+        color += _element(0x55D0, b"".join(_float(0x55D1 + i, float(value)) for i, value in enumerate(values)))
+    video = _number(0xB0, width) + _number(0xBA, height) + _element(0x55B0, color)
     return _opened(_number(0x83, 1) + _element(0x86, _VIDEO[codec].encode()) + _element(0xE0, video))
 
 

@@ -1,4 +1,4 @@
-"""The shape of the picture on the screen, written into a finished Matroska or WebM file.
+"""The shape of the image on the screen, written into a finished Matroska or WebM file.
 
 The muxer takes it from a field that PyAV does not set. It is written in afterwards: the track's name was made longer
 than it is, and gives its room to DisplayWidth and DisplayHeight (RFC 9559, 5.1.4.1.28). No other byte moves.

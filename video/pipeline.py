@@ -174,7 +174,7 @@ class _Job:
             try:
                 raise self._error
             finally:
-                self._error = None  # the traceback holds frames of pictures
+                self._error = None  # the traceback holds frames of images
 
 
 class _Queue(Generic[T]):

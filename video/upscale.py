@@ -57,20 +57,20 @@ def upscale_video(
     """Upscale a video: decoding, upscaling and encoding at the same time, in memory that does not grow with its length.
 
     Args:
-        source: path of a video file, of an animation (GIF, APNG, WebP) or of numbered pictures (`frames/%06d.png`); a
+        source: path of a video file, of an animation (GIF, APNG, WebP) or of numbered images (`frames/%06d.png`); a
             seekable binary file; or an iterable of RGB frames, as `ArrayReader` takes them, with `frame_rate`.
-        target: path of an .mp4, .mkv, .mov or .webm file, or of numbered pictures. It appears when it is complete.
+        target: path of an .mp4, .mkv, .mov or .webm file, or of numbered images. It appears when it is complete.
         codec: "h264", "hevc", "av1", "vp9", "prores", "ffv1", one of their "_nvenc" variants, or "auto": the first
             that the container holds (H.264; VP9 in WebM).
         quality: 1 to 100, the same scale for every codec. None: not told from the source by eye.
         preset: from "ultrafast" to "veryslow". None: "medium".
         pixel_format: FFmpeg's name; "auto" keeps the source's depth, subsampling and transparency where it can.
         bit_depth: what `pixel_format="auto"` is to hold; None is the source's.
-        size: as `parse_size` takes it ("2x", "1920x1080", "4k"), of the picture as it is shown: videos from phones are
+        size: as `parse_size` takes it ("2x", "1920x1080", "4k"), of the image as it is shown: videos from phones are
             often stored turned. None is the model's scale. The model is run again on its own result while that is
             smaller, then one resampling gives the exact size.
         start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
-        frame_rate: of numbered pictures or an iterable; a file has its own times.
+        frame_rate: of numbered images or an iterable; a file has its own times.
         deinterlace: "auto" (frames flagged interlaced), "yes" or "no".
         stream: which of the video streams of a file, from 0; None is the default one, else the largest. The others
             are copied.
@@ -100,7 +100,7 @@ def upscale_video(
         warnings.append(sentence)
         (warn or _log.warning)(sentence)
 
-    beside: Any = source  # the same file, for the streams beside the picture
+    beside: Any = source  # the same file, for the streams beside the image
     if hasattr(source, "read") and hasattr(source, "seek"):
         source, beside = views(source, 2)  # type: ignore[arg-type]
     frames = open_source(
@@ -124,7 +124,7 @@ def upscale_video(
             width=width,
             height=height,
             layout=info.layout if bit_depth is None else replace(info.layout, depth=bit_depth),
-            colour=info.colour,
+            color=info.color,
             overwrite=overwrite,
             copy_from=beside,
             start=None if start is None else info.origin + exact_seconds(start),
@@ -156,7 +156,7 @@ def _run(
 ) -> VideoReport:
     info = source.info
     larger = FrameUpscaler(
-        upscaler, info, sink.layout, sink.colour, width=sink.width, height=sink.height, reuse_static=reuse_static
+        upscaler, info, sink.layout, sink.color, width=sink.width, height=sink.height, reuse_static=reuse_static
     )
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)

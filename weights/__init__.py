@@ -1,1 +1,1 @@
-"""A file -> a network: reading checkpoints safely, recognising what they hold, building it."""
+"""A file -> a network: reading checkpoints safely, recognizing what they hold, building it."""

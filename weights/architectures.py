@@ -1,6 +1,6 @@
 """HAT, VapSR and HiT-SR as spandrel architectures, and their place in spandrel's registry.
 
-`build_descriptor` turns a state dict of a recognised family into what every other program expects of a loaded model.
+`build_descriptor` turns a state dict of a recognized family into what every other program expects of a loaded model.
 """
 
 from __future__ import annotations

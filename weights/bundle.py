@@ -1,4 +1,4 @@
-"""The networks that come with the package: small, trained by `training/` on pictures made there."""
+"""The networks that come with the package: small, trained by `training/` on images made there."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def resolve(name: str | Path) -> Path:
 
 
 def bundled_for(factor: float | None) -> str:
-    """Which bundled network makes pictures `factor` times as large with the least work; None: as large as it can."""
+    """Which bundled network makes images `factor` times as large with the least work; None: as large as it can."""
     return "supertile-2x" if factor is not None and factor <= 2 else "supertile-4x"

@@ -24,8 +24,8 @@ _OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "a GGUF model"),
     (b"\x89HDF", "an HDF5 (Keras) model"),
     (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF", "a PDF document"),
     (b"\x1f\x8b", "a gzip archive: unpack it and choose the file inside"),
     (b"7z\xbc\xaf", "a 7-Zip archive: unpack it and choose the file inside"),
@@ -36,7 +36,7 @@ _OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (
 
 
 def file_kind(path: Path) -> FileKind:
-    """Recognise the container of a checkpoint.
+    """Recognize the container of a checkpoint.
 
     Raises:
         UnreadableCheckpointError: no regular file, an empty one, or one that is no checkpoint.

@@ -1,6 +1,6 @@
 """Read any checkpoint from the web: a file -> one network's tensors under their own names, or a sentence why not.
 
-This is the door: it recognises the container, checks everything a file declares before memory is taken, runs no code,
+This is the door: it recognizes the container, checks everything a file declares before memory is taken, runs no code,
 and picks the network out of what was saved with it. Which architecture it is, is the loader's question.
 """
 
@@ -215,8 +215,8 @@ def _hub_config(path: Path) -> dict[str, object]:
         if not config.is_file() or config.stat().st_size >= _MAX_CONFIG:
             return {}
         if path.name not in _HUB_NAMES:
-            neighbours = (entry for entry in path.parent.iterdir() if entry.suffix.lower() in _CHECKPOINT_SUFFIXES)
-            if any(entry.name != path.name for entry in neighbours):
+            neighbors = (entry for entry in path.parent.iterdir() if entry.suffix.lower() in _CHECKPOINT_SUFFIXES)
+            if any(entry.name != path.name for entry in neighbors):
                 return {}
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

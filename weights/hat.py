@@ -1,4 +1,4 @@
-"""Recognise HAT and read its hyper-parameters from shapes; see `arch.hat` for what they mean."""
+"""Recognize HAT and read its hyper-parameters from shapes; see `arch.hat` for what they mean."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HATConfig:
     """Raises WrongTensorsError (incomplete or inconsistent) or UnknownArchitectureError (a relative of HAT)."""
     if "absolute_pos_embed" in shapes:
         raise UnknownArchitectureError(
-            None, "it is a HAT with an absolute position embedding, which works for one size of picture only"
+            None, "it is a HAT with an absolute position embedding, which works for one size of image only"
         )
     arguments = hints.arguments
     if "conv_scale" in arguments and "window_size" in arguments and "img_range" not in arguments:
-        # traiNNer-redux's HAT_iLN has exactly HAT's tensors but normalises over the whole picture; among the
+        # traiNNer-redux's HAT_iLN has exactly HAT's tensors but normalizes over the whole image; among the
         # constructor arguments in its header the range is missing.
         raise UnknownArchitectureError(
             None, "it is HAT-iLN, which has the tensors of HAT but computes something else and is not supported"

@@ -1,4 +1,4 @@
-"""Recognise HiT-SR and read its hyper-parameters from shapes; see `arch.hitsr` for what they mean.
+"""Recognize HiT-SR and read its hyper-parameters from shapes; see `arch.hitsr` for what they mean.
 
 The one thing that shapes hide is the window: the position bias comes from an MLP and the spatial correlation always
 ends in the base window, so only the ratio of window to base shows (as the size of the patches). HiT-SNG's n-grams have

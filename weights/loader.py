@@ -226,10 +226,10 @@ def _load_with_spandrel(header: CheckpointHeader, state: Mapping[str, Tensor]) -
         raise
     except Exception as error:  # spandrel's architectures raise whatever their code meets
         reason = str(error).strip().partition("\n")[0][:160]
-        raise WrongTensorsError(header.path, f"spandrel recognises it but cannot build it ({reason})") from error
+        raise WrongTensorsError(header.path, f"spandrel recognizes it but cannot build it ({reason})") from error
     if not isinstance(loaded, ImageModelDescriptor):
         raise UnknownArchitectureError(
-            header.path, f"it is a {loaded.architecture.name} network, which does not turn one picture into another"
+            header.path, f"it is a {loaded.architecture.name} network, which does not turn one image into another"
         )
     loaded.model.eval().requires_grad_(False)
     return loaded.float().cpu()

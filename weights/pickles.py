@@ -35,7 +35,7 @@ _STORAGES |= {"torch.UntypedStorage": torch.uint8}
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
 _EXOTIC_TENSORS = {
-    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_qtensor": "quantized",
     "torch._utils._rebuild_sparse_tensor": "sparse",
     "torch._utils._rebuild_sparse_csr_tensor": "sparse",
     "torch._utils._rebuild_nested_tensor": "nested",
@@ -43,11 +43,11 @@ _EXOTIC_TENSORS = {
     "torch._utils._rebuild_wrapper_subclass": "wrapped",
     "torch._utils._rebuild_device_tensor_from_numpy": "accelerator-only",
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": "accelerator-only",
-    "torch.QInt8Storage": "quantised",
-    "torch.QUInt8Storage": "quantised",
-    "torch.QInt32Storage": "quantised",
-    "torch.QUInt4x2Storage": "quantised",
-    "torch.QUInt2x4Storage": "quantised",
+    "torch.QInt8Storage": "quantized",
+    "torch.QUInt8Storage": "quantized",
+    "torch.QInt32Storage": "quantized",
+    "torch.QUInt4x2Storage": "quantized",
+    "torch.QUInt2x4Storage": "quantized",
 }
 _HARMLESS = frozenset(
     {"collections.OrderedDict", "collections.Counter", "torch.Size", "torch.device", "torch.Tensor"}

@@ -18,7 +18,7 @@ import torch
 from .errors import UnreadableCheckpointError
 from .tensor_info import TensorInfo, human_size, shape_problem
 
-# The largest real headers (thousands of tensors and an embedded preview picture) take about 1 MB. Parsed JSON needs up
+# The largest real headers (thousands of tensors and an embedded preview image) take about 1 MB. Parsed JSON needs up
 # to twenty times the memory of its text, so this bound is also one on memory.
 _MAX_HEADER = 16 * 2**20
 

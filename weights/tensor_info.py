@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-# What a super-resolution network consists of. Other dtypes (complex, float8, quantised) are recognised and refused.
+# What a super-resolution network consists of. Other dtypes (complex, float8, quantized) are recognized and refused.
 USABLE_DTYPES = frozenset(
     {torch.float16, torch.bfloat16, torch.float32, torch.float64}
     | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}

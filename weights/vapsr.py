@@ -1,4 +1,4 @@
-"""Recognise VapSR and read its hyper-parameters from shapes; see `arch.vapsr` for what they mean."""
+"""Recognize VapSR and read its hyper-parameters from shapes; see `arch.vapsr` for what they mean."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _single_step(channels: int, in_channels: int) -> tuple[int, int]:
         if out * scale**2 == channels and scale not in (0, 4):
             return scale, out
     raise WrongTensorsError(
-        None, f"its last convolution has {channels} channels, which no scale of a {in_channels}-channel picture needs"
+        None, f"its last convolution has {channels} channels, which no scale of a {in_channels}-channel image needs"
     )
 
 

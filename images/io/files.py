@@ -1,4 +1,4 @@
-"""Picture files: read into a Picture, write from one. Which formats, which pixel layouts, and what is kept.
+"""Image files: read into a Image, write from one. Which formats, which pixel layouts, and what is kept.
 
 Pixels are exact: 16 bits stay 16 bits, rounding is to nearest, the EXIF orientation is applied once and for all.
 """
@@ -24,7 +24,7 @@ from .png_writer import write_png16
 from .sixteen_bit import is_sixteen_bit_color, raw_mode, read_sixteen_bit
 from .tiff_writer import write_tiff
 
-# What Pillow may try. Not all it can: EPS starts Ghostscript, and the scientific formats hold no pictures.
+# What Pillow may try. Not all it can: EPS starts Ghostscript, and the scientific formats hold no images.
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS")
 _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second frame is a preview
 
@@ -52,7 +52,7 @@ _DECODING_ERRORS = (
 
 
 def read_image(path: str | Path) -> Picture:
-    """Read a picture file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, JPEG 2000 or DDS.
+    """Read an image file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, JPEG 2000 or DDS.
 
     Gray stays one channel; palettes become RGB; transparency of any kind becomes straight alpha; CMYK and Lab become
     sRGB through their profile. Of an animation the first frame is read, with an ImageFileWarning.
@@ -68,13 +68,13 @@ def read_image(path: str | Path) -> Picture:
     except FileNotFoundError:
         raise ImageFileError(f"{path} does not exist.") from None
     except IsADirectoryError:
-        raise ImageFileError(f"{path} is a folder, not a picture file.") from None
+        raise ImageFileError(f"{path} is a folder, not an image file.") from None
     except PermissionError:
         raise ImageFileError(f"{path} may not be read: permission denied.") from None
     except UnidentifiedImageError:
         raise ImageFileError(
-            f"{path} is not a picture that can be read: no PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
-            "JPEG 2000 or DDS was recognised in it."
+            f"{path} is not an image that can be read: no PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
+            "JPEG 2000 or DDS was recognized in it."
         ) from None
     except Image.DecompressionBombError as error:
         raise ImageFileError(f"{path} has more pixels than the safety limit of Pillow allows: {error}") from None
@@ -128,7 +128,7 @@ def _read(image: Image.Image, path: Path) -> Picture:
 
 
 def _refuse_cut_tiff(image: Image.Image, path: Path) -> None:
-    """Pillow opens colour TIFFs of 16 bits in separate planes, but as 8 bits and wrongly."""
+    """Pillow opens color TIFFs of 16 bits in separate planes, but as 8 bits and wrongly."""
     bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
     if max(bits) > 8 and len(bits) > 1 and not is_sixteen_bit_color(image) and image.mode != "CMYK":
         raise ImageFileError(f"{path} stores {max(bits)}-bit channels in a layout that cannot be read.")
@@ -161,11 +161,11 @@ def _read_codes(image: Image.Image, path: Path) -> np.ndarray:
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, in Pillow's 32-bit mode
         return np.asarray(image).astype(np.uint16)[..., None]
     kind = {"F": "floating-point pixels", "I": "32-bit integer pixels"}.get(image.mode, f"pixels of kind {image.mode}")
-    raise ImageFileError(f"{path} holds {kind}; pictures of 8 and 16 bits per channel can be read.")
+    raise ImageFileError(f"{path} holds {kind}; images of 8 and 16 bits per channel can be read.")
 
 
 def _with_color_key(codes: np.ndarray, image: Image.Image, step: int) -> np.ndarray:
-    """Append the alpha that PNG's tRNS chunk means: one colour is fully transparent, all others are opaque."""
+    """Append the alpha that PNG's tRNS chunk means: one color is fully transparent, all others are opaque."""
     key = image.info.get("transparency")
     channels = codes.shape[2]
     if image.format != "PNG" or key is None or channels not in (1, 3) or isinstance(key, bytes):
@@ -188,7 +188,7 @@ def format_of(path: str | Path, format: str | None = None) -> str:
 
 
 def check_size(path: str | Path, format: str, width: int, height: int) -> None:
-    """Raise ImageFileError when a format cannot hold so large a picture; `format` as `format_of` returns it."""
+    """Raise ImageFileError when a format cannot hold so large an image; `format` as `format_of` returns it."""
     limit = _LARGEST_SIDE[format]
     if max(width, height) > limit:
         raise ImageFileError(f"{path}: {format.upper()} holds at most {limit} pixels a side, not {width}x{height}.")
@@ -203,12 +203,12 @@ def write_image(
     overwrite: bool = False,
     sources: Sequence[str | Path] = (),
 ) -> None:
-    """Write a picture as PNG, JPEG, WebP or TIFF; the file appears whole or not at all.
+    """Write an image as PNG, JPEG, WebP or TIFF; the file appears whole or not at all.
 
     format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `path`.
     quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
     overwrite: whether a file that is there may be replaced. Files in `sources` never are.
-    A picture of 16 bits is written with 16 bits to PNG and TIFF, with 8 elsewhere. JPEG has no transparency: it is
+    An image of 16 bits is written with 16 bits to PNG and TIFF, with 8 elsewhere. JPEG has no transparency: it is
     laid on white, with an ImageFileWarning. Raises ImageFileError with one sentence naming the file.
     """
     path = Path(path)
@@ -239,7 +239,7 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: str, quality: 
     icc = picture.icc
     if icc and not icc_describes(icc, is_gray):
         warnings.warn(
-            f"{path}: the colour profile is not for {'gray' if is_gray else 'RGB'} pixels and is left out.",
+            f"{path}: the color profile is not for {'gray' if is_gray else 'RGB'} pixels and is left out.",
             ImageFileWarning,
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""EXIF and ICC: what may travel from one picture file to another, and what must be corrected on the way.
+"""EXIF and ICC: what may travel from one image file to another, and what must be corrected on the way.
 
 EXIF is patched in place instead of being parsed and written anew: maker notes hold absolute offsets that do not
 survive a rewrite.
@@ -20,7 +20,7 @@ _PIXEL_WIDTH = 0xA002
 _PIXEL_HEIGHT = 0xA003
 _SHORT, _LONG = 3, 4
 
-# What of a TIFF's first directory describes the picture and not the way it is stored:
+# What of a TIFF's first directory describes the image and not the way it is stored:
 # ImageDescription, Make, Model, Software, DateTime, Artist, Copyright.
 _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 
@@ -75,7 +75,7 @@ def read_exif(image: Image.Image) -> bytes | None:
 
 
 def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
-    """In a TIFF the first directory is the file's own layout: only what describes the picture is taken."""
+    """In a TIFF the first directory is the file's own layout: only what describes the image is taken."""
     kept = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in tags:
@@ -99,12 +99,12 @@ def exif_directories(exif: bytes) -> dict[int, object]:
 
 
 def icc_describes(icc: bytes, is_gray: bool) -> bool:
-    """Whether a profile is for such pixels: its header names the colour space at bytes 16 to 19 (ICC.1, 7.2.6)."""
+    """Whether a profile is for such pixels: its header names the color space at bytes 16 to 19 (ICC.1, 7.2.6)."""
     return icc[16:20] == (b"GRAY" if is_gray else b"RGB ")
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """A CMYK or Lab picture -> RGB in sRGB, through its own profile where it has one."""
+    """A CMYK or Lab image -> RGB in sRGB, through its own profile where it has one."""
     source: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile | None = None
     icc = image.info.get("icc_profile")
     if icc:

@@ -1,6 +1,6 @@
-"""The picture in memory, between the file it came from and the file it goes to.
+"""The image in memory, between the file it came from and the file it goes to.
 
-Pixels as tensors plus what has to survive the trip: bit depth, colour profile, EXIF, resolution.
+Pixels as tensors plus what has to survive the trip: bit depth, color profile, EXIF, resolution.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import SupertileError
+
 
 class ImageFileError(SupertileError):
-    """A picture file cannot be read or written. The message is one sentence that names the file."""
+    """An image file cannot be read or written. The message is one sentence that names the file."""
 
 
 class ImageFileWarning(UserWarning):
-    """Something of the picture could not be kept (animation, a profile, transparency in a JPEG)."""
+    """Something of the image could not be kept (animation, a profile, transparency in a JPEG)."""
 
 
 @dataclass
 class Picture:
-    """One still picture.
+    """One still image.
 
     color: (1 or 3, H, W) float32 in [0, 1], encoded as in the file (no transfer function is applied).
-    alpha: (1, H, W) float32 in [0, 1], straight (not premultiplied); None when the picture has no transparency.
+    alpha: (1, H, W) float32 in [0, 1], straight (not premultiplied); None when the image has no transparency.
     bit_depth: 8 or 16, of the file it came from; what a 16-bit capable format is written with.
     icc: the file's ICC profile, byte for byte; it describes `color` as it stands.
     exif: "Exif\\0\\0" and a TIFF structure, as JPEG stores it; orientation is already applied and reads 1.

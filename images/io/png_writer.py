@@ -1,4 +1,4 @@
-"""Writing PNG with 16 bits per channel, which Pillow cannot do for colour (PNG specification, third edition)."""
+"""Writing PNG with 16 bits per channel, which Pillow cannot do for color (PNG specification, third edition)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _filter(rows: np.ndarray, above: np.ndarray, pixel_bytes: int) -> bytes:
 
 
 def _paeth(left: np.ndarray, above: np.ndarray, above_left: np.ndarray) -> np.ndarray:
-    """The neighbour nearest to left + above - above_left; left wins ties, then above (section 9.4)."""
+    """The neighbor nearest to left + above - above_left; left wins ties, then above (section 9.4)."""
     a, b, c = left.astype(np.int16), above.astype(np.int16), above_left.astype(np.int16)
     to_left, to_above, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
     return np.where(

@@ -1,4 +1,4 @@
-"""Reading 16 bits per channel through Pillow, which has no such mode for colour and keeps the high bytes only.
+"""Reading 16 bits per channel through Pillow, which has no such mode for color and keeps the high bytes only.
 
 Pillow's unpackers "RGB;16B" and "RGB;16L" pick the first or the second byte of every sample. Decoding the file twice,
 once with each, gives the high and the low bytes, and so the exact 16-bit values, with Pillow's own decompression,

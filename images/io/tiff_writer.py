@@ -1,6 +1,6 @@
 """Writing TIFF with 8 or 16 bits per channel (TIFF 6.0; Deflate and predictor as in its technical notes).
 
-Pillow writes 8-bit colour only; one writer for both depths keeps the two alike.
+Pillow writes 8-bit color only; one writer for both depths keeps the two alike.
 """
 
 from __future__ import annotations

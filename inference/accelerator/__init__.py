@@ -1,0 +1,1 @@
+"""Run on accelerators: CUDA streams and graphs, torch.compile, asynchronous copies."""

@@ -23,7 +23,7 @@ WARM_UP = 3  # passes before a capture, in which libraries choose their kernels 
 class Copies:
     """Copies between page-locked memory and a device, beside what it computes.
 
-    On two streams, one for each direction: what goes up for the next picture must not wait for a result to come down
+    On two streams, one for each direction: what goes up for the next image must not wait for a result to come down
     that is not computed yet.
     """
 

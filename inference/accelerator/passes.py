@@ -1,6 +1,6 @@
 """How batches of tiles go through a network: step by step, compiled, or recorded as a graph, whichever pays.
 
-What compiler and graphs need is a fixed shape. Tiles of a picture have one; a batch that is half full or more is filled
+What compiler and graphs need is a fixed shape. Tiles of an image have one; a batch that is half full or more is filled
 up to one that is known, and a smaller rest is computed as it is.
 """
 
@@ -37,7 +37,7 @@ class Passes:
         """Whether anything but step by step is considered."""
 
     def begin(self) -> None:
-        """Pictures begin to come. What was made for other weights than these is forgotten."""
+        """Images begin to come. What was made for other weights than these is forgotten."""
         if not self.active:
             return
         weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self._network.model.parameters()]

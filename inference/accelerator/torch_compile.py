@@ -1,6 +1,6 @@
 """torch.compile for batches of tiles of one shape: when it pays, and the plain network wherever it fails.
 
-Compiling takes from half a minute to many. It is never begun for a picture or two: "auto" begins where it has computed
+Compiling takes from half a minute to many. It is never begun for an image or two: "auto" begins where it has computed
 batches of one shape for a minute, or knows of that many, because who has waited a minute will likely wait for another.
 So it costs at most about as much again as has been done without it.
 """
@@ -36,7 +36,7 @@ PAYS = 60.0  # seconds of batches of one shape, computed and to come
 LEAST = 16  # of them, before the others can be estimated
 
 MOST_SHAPES = 4
-"""That are compiled for one Upscaler. Pictures of many sizes would otherwise each wait for a compiler."""
+"""That are compiled for one Upscaler. Images of many sizes would otherwise each wait for a compiler."""
 
 FAMILIES = (VapSR, HiTSR)
 """Which "auto" compiles. HAT's time goes into attention and matrix products, which stay what they are, and the nine
@@ -84,7 +84,7 @@ class Compiler:
         return choice == "auto" and there and isinstance(self._network.model, FAMILIES)
 
     def begin(self) -> None:
-        """Another stream of pictures: what was between it and the last one was no work."""
+        """Another stream of images: what was between it and the last one was no work."""
         self._last = None
 
     def wants(self, shape: torch.Size, coming: int) -> bool:

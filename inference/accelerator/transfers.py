@@ -1,4 +1,4 @@
-"""Pictures to a device and results back while it computes, through a few pieces of page-locked memory in turn.
+"""Images to a device and results back while it computes, through a few pieces of page-locked memory in turn.
 
 Who does the copying is `Copies`: cuda.py's, or a test's. Here is when a piece may be used again, and that what a caller
 gets is never a piece.
@@ -81,7 +81,7 @@ class Downloads:
     """Results on their way to the CPU, each through a piece that is free again once it has been taken."""
 
     PIECES = 3
-    """A picture on its way and two of its successor's strips."""
+    """An image on its way and two of its successor's strips."""
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies

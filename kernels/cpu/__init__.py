@@ -1,0 +1,1 @@
+"""Run the C kernels of `csrc/` on a CPU."""

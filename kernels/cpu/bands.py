@@ -1,4 +1,4 @@
-"""Kernels that go down a picture, a strip of it at a time: what those have in common that include bands.h.
+"""Kernels that go down an image, a strip of it at a time: what those have in common that include bands.h.
 
 Such a kernel takes the next rows of features and gives the rows that they make ready. What the rows after them need
 stays in memory that is laid out by the kernel and handed back to it with the next strip.
@@ -75,7 +75,7 @@ def readable(layers: Collection[nn.Module], maps: Collection[nn.Module]) -> bool
 
 
 def bytes_kept(kernel: str, channels: int, features: int, reach: int, width: int) -> int:
-    """What `Rows` keeps for a picture of this width."""
+    """What `Rows` keeps for an image of this width."""
     found = functions(kernel)
     assert found is not None
     parts = parts_of(width, torch.get_num_threads())
@@ -94,9 +94,9 @@ def _shape(
 
 
 class Rows:
-    """A block on its way down a picture: the next rows of x go in, and the rows of y that they make ready come out.
+    """A block on its way down an image: the next rows of x go in, and the rows of y that they make ready come out.
 
-    height: of the picture. width: of y, where the kernel mirrors what it is given. multiple: of which the rows of each
+    height: of the image. width: of y, where the kernel mirrors what it is given. multiple: of which the rows of each
     y are one. The rows that the next strip needs are kept here, in rings that the kernel lays out.
     """
 

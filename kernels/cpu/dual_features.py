@@ -1,4 +1,4 @@
-"""HiT-SR's queries and values on a CPU in one pass over a picture, a strip of it at a time, by dual_features.c."""
+"""HiT-SR's queries and values on a CPU in one pass over an image, a strip of it at a time, by dual_features.c."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exists(narrow: int, features: int, dtype: torch.dtype) -> bool:
 
 
 def bytes_kept(narrow: int, features: int, width: int) -> int:
-    """What is kept of a picture of this width."""
+    """What is kept of an image of this width."""
     return bands.bytes_kept("dual_features", narrow, features, REACH, width)
 
 

@@ -1,4 +1,4 @@
-"""The MLPs of HAT and HiT-SR and the norm beside them on a CPU, in one pass over a picture, by mlp.c."""
+"""The MLPs of HAT and HiT-SR and the norm beside them on a CPU, in one pass over an image, by mlp.c."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def exists(hidden: int, features: int, dtype: torch.dtype) -> bool:
 
 
 def bytes_kept(hidden: int, features: int, width: int) -> int:
-    """What is kept of a picture of this width where there is a depthwise convolution."""
+    """What is kept of an image of this width where there is a depthwise convolution."""
     return bands.bytes_kept("mlp", hidden, features, REACH, width)
 
 

@@ -42,7 +42,7 @@ def unigrams(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def bigrams(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
     """Attention among the four windows of each bigram, averaged over them.
 
-    qkv: (B, rows + 2, columns + 2, 3 D) fp32, of unigrams with their neighbours around the border. bias: (heads, 4, 4).
+    qkv: (B, rows + 2, columns + 2, 3 D) fp32, of unigrams with their neighbors around the border. bias: (heads, 4, 4).
     Returns (B, rows, columns, 2, D): with the windows to the lower right, and with those to the upper left.
     """
     functions = _functions()

@@ -1,4 +1,4 @@
-"""VapSR's block on a CPU in one pass over a picture, a strip of it at a time, by vab.c.
+"""VapSR's block on a CPU in one pass over an image, a strip of it at a time, by vab.c.
 
 Step by step, its maps pass through memory eight times, and two Zen 5 cores reach 36 to 43 % of what they do in a
 convolution. In one pass the maps stay in cache: it is 68 to 72 %.
@@ -44,7 +44,7 @@ def exists(channels: int, features: int, dtype: torch.dtype) -> bool:
 
 
 def bytes_kept(channels: int, features: int, width: int) -> int:
-    """What a block keeps of a picture of this width."""
+    """What a block keeps of an image of this width."""
     return bands.bytes_kept("vab", channels, features, REACH, width)
 
 

@@ -1,7 +1,7 @@
-// Going down a picture, a band of a few rows after the other, through steps of which some look at the rows around.
+// Going down an image, a band of a few rows after the other, through steps of which some look at the rows around.
 //
-// What the next rows will need of those before stays in rings, also from strip to strip of the picture, so nothing is
-// computed twice. A picture goes down in panels of columns: the rings of some columns lie in cache where those of all
+// What the next rows will need of those before stays in rings, also from strip to strip of the image, so nothing is
+// computed twice. An image goes down in panels of columns: the rings of some columns lie in cache where those of all
 // would not. A panel is computed for itself, from as many more columns at its sides as its steps reach.
 
 #pragma once
@@ -19,7 +19,7 @@ typedef struct {
   int64_t batches, height, width, features, channels;
   int64_t x_width;                 // of what is given, where a kernel mirrors it; else `width`
   int64_t reach;                   // rows above and below that a result depends on
-  int64_t before, rows;            // of the picture: given so far, and now
+  int64_t before, rows;            // of the image: given so far, and now
   int64_t x_batch, x_row;          // how far apart they are, in numbers
   int64_t out_rows;
   int64_t band, panels;            // rows, and parts of a row, that go through a step at once
@@ -34,7 +34,7 @@ SHARED int64_t ready(const shape* s, int64_t given, int64_t reach) {
 
 // --- rings ---
 
-// Row y of the picture is row y % height of a ring.
+// Row y of the image is row y % height of a ring.
 typedef struct {
   float* at;
   int64_t height, row;
@@ -65,7 +65,7 @@ SHARED void clear_rims(const shape* s, ring r, int64_t rim) {
 }
 
 // The rows of a ring that the taps around row y read, `step` apart, from column x on, and of them a block of channels;
-// zeros: what stands above and below the picture.
+// zeros: what stands above and below the image.
 INLINE void rows_around(const shape* s, ring r, const float* zeros, int64_t y, int64_t step, int64_t x, int64_t block,
                         const float** rows) {
   const int64_t pixels = s->width + 2 * AROUND * step;

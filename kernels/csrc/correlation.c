@@ -7,7 +7,7 @@
 // matrices, and again, a chunk of pixels at a time, for what comes of them. Where windows are few, all threads go
 // through their chunks together.
 //
-// P v' is summed over LANES neighbouring pixels at once, whose biases for one patch lie beside each other: in a table of
+// P v' is summed over LANES neighboring pixels at once, whose biases for one patch lie beside each other: in a table of
 // relative positions, where a row of a window is whole vectors, else in P itself. Everything is fp32 with channels last.
 
 #include "maps.h"
@@ -210,13 +210,13 @@ static void turn(const float* t, int64_t channels, int64_t pixels, float* z) {
     }
 }
 
-// Where row y of x begins in a picture.
+// Where row y of x begins in an image.
 INLINE const float* x_row(const piece* pieces, int64_t batch, int64_t y) {
   for (; y >= pieces->rows; pieces++) y -= pieces->rows;
   return pieces->x + batch * pieces->batch + y * pieces->row;
 }
 
-// A window: where its [q, v] begin, which picture it is in, and where.
+// A window: where its [q, v] begin, which image it is in, and where.
 typedef struct {
   const float* from;
   int64_t batch, top, left;
@@ -254,7 +254,7 @@ static void chunk(const shape* s, const weights* w, const matrices* m, int fold,
   for (int64_t i = 0; i < pixels; i++) {
     const int64_t row = at->top + (first + i) / across, column = at->left + (first + i) % across;
     if (row < s->x_rows && column < s->x_width)
-      normalised(f, 0, back + i * wide, FP32, NULL, NONE, x_row(x, at->batch, row) + column * f, FP32,
+      normalized(f, 0, back + i * wide, FP32, NULL, NONE, x_row(x, at->batch, row) + column * f, FP32,
                  y + ((at->batch * s->x_rows + row) * s->x_width + column) * f, FP32, w->norm, w->norm_bias, eps);
   }
 }

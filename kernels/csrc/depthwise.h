@@ -1,6 +1,6 @@
 // Depthwise 5x5 convolutions over rows whose channels lie LANES by LANES, and in them all pixels with a rim of zeros.
 //
-// So a convolution reads neighbours one after the other, and borders need no question. Weights are (channels / BLOCK, 25,
+// So a convolution reads neighbors one after the other, and borders need no question. Weights are (channels / BLOCK, 25,
 // BLOCK).
 
 #pragma once
@@ -9,9 +9,9 @@
 
 #define TAPS 5
 #define AROUND 2                      // how far a tap reaches, in steps
-#define OUTS (LANES == 16 ? 8 : 4)    // neighbouring results that are in registers at once
+#define OUTS (LANES == 16 ? 8 : 4)    // neighboring results that are in registers at once
 
-// OUTS results that are `step` pixels apart, as the taps are: so neighbours share what they read.
+// OUTS results that are `step` pixels apart, as the taps are: so neighbors share what they read.
 INLINE void depthwise_outs(const int64_t step, const float* const* from, int64_t x, const float* weight,
                            const float* bias, lanes* sum) {
   for (int i = 0; i < OUTS; i++) sum[i] = load(bias);

@@ -1,4 +1,4 @@
-// The dual feature extraction of HiT-SR for CPUs, in one pass over the picture:
+// The dual feature extraction of HiT-SR for CPUs, in one pass over the image:
 //
 //   y = (V f(C f(U x))) (L x),  f = LeakyReLU of slope 0.2
 //
@@ -23,7 +23,7 @@ typedef struct {
   ring zeros;  // one row
 } part;
 
-// How the memory of one picture is laid out; returns the numbers that it takes.
+// How the memory of one image is laid out; returns the numbers that it takes.
 static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   const int64_t row = (s->width + 2) * s->channels;
   const int64_t sizes[3][2] = {{s->reach, s->x_width * s->features}, {s->band + 2 * s->reach, row}, {1, row}};
@@ -31,12 +31,12 @@ static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   return lay_out(memory, 3, sizes, rings);
 }
 
-static int64_t picture_memory(const shape* s) {
+static int64_t image_memory(const shape* s) {
   part m;
   return lay_out_part(s, NULL, &m);
 }
 
-int64_t dual_features_memory(const shape* s) { return s->batches * picture_memory(s); }
+int64_t dual_features_memory(const shape* s) { return s->batches * image_memory(s); }
 int64_t dual_features_channels(void) { return MOST; }
 int64_t dual_features_half(void) { return maps_in_half(); }
 
@@ -92,7 +92,7 @@ static void look(const part* m, int64_t y, int64_t left, int64_t right, float* o
       store_up_to(out + i * f + c, f - c, load(linear + i * across + c) * load(factor + i * across + c));
 }
 
-// Rows before to before + rows of a picture; out: its row 0. Called by all threads of a team.
+// Rows before to before + rows of an image; out: its row 0. Called by all threads of a team.
 static void down(const part* m, float* out) {
   const shape* s = m->s;
   const int64_t after = s->before + s->rows, out_row = s->width * s->features;
@@ -104,14 +104,14 @@ static void down(const part* m, float* out) {
   keep(s, &m->from);
 }
 
-// x: rows of every picture, x_width wide; memory: of `dual_features_memory`, the same for all strips; out: contiguous,
+// x: rows of every image, x_width wide; memory: of `dual_features_memory`, the same for all strips; out: contiguous,
 // (batches, out_rows, width, features), as many rows as the strip makes ready.
 void dual_features(const shape* s, const float* x, const weights* w, float unused, float* memory, float* out) {
   (void)unused;
 #pragma omp parallel num_threads(s->threads)
   for (int64_t batch = 0; batch < s->batches; batch++) {
     part m = {.s = s, .w = w, .from.x = x + batch * s->x_batch};
-    lay_out_part(s, memory + batch * picture_memory(s), &m);
+    lay_out_part(s, memory + batch * image_memory(s), &m);
     if (s->before == 0) {
 #pragma omp single
       {

@@ -24,7 +24,7 @@ INLINE int64_t maps_in_half(void) {
 
 INLINE int64_t padded(int64_t channels) { return (channels + BLOCK - 1) / BLOCK * BLOCK; }
 
-// The sums of one map, of `pixels` pixels and `vectors` vectors of channels. half: x and w are bf16, and two neighbours
+// The sums of one map, of `pixels` pixels and `vectors` vectors of channels. half: x and w are bf16, and two neighbors
 // in depth are one step. apart: pixels of x. bias: NULL adds to what is in `out`. to_pixel, to_vector: the result's
 // pixels, and its vectors of channels.
 INLINE void sums(const int half, const int pixels, const int vectors, const void* x, int64_t apart, int64_t depth,

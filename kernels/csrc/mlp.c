@@ -1,4 +1,4 @@
-// The MLPs of transformers with the norm beside them for CPUs, in one pass over the picture:
+// The MLPs of transformers with the norm beside them for CPUs, in one pass over the image:
 //
 //   t = GELU(W1 n(x)),  h = t + GELU(D5 t),  y = x + m(W2 h)
 //
@@ -43,7 +43,7 @@ static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   return lay_out(memory, 3, sizes, rings);
 }
 
-// The zeros around rows, and above and below the picture: written once.
+// The zeros around rows, and above and below the image: written once.
 static void clear(const part* m) {
   if (!m->s->reach) return;
   clear_rims(m->s, m->t, AROUND);
@@ -58,7 +58,7 @@ INLINE void lift(const part* m, const float* x, int64_t columns, float* t, int64
   uint16_t scratch[NUMBERS];
   if (m->w->before) {
     for (int64_t i = 0; i < columns; i++)
-      normalised(f, i * f, x, FP32, NULL, NONE, NULL, NONE, n, FP32, m->w->before, m->w->before_bias, m->eps);
+      normalized(f, i * f, x, FP32, NULL, NONE, NULL, NONE, n, FP32, m->w->before, m->w->before_bias, m->eps);
     x = n;
   }
   map(s->half, x, f, columns, f, m->w->lift, padded(s->channels), m->w->lift_bias, t, to_pixel,
@@ -81,7 +81,7 @@ INLINE void project(const part* m, const float* x, const float* h, int64_t colum
     const float *branch = back + i * wide, *shortcut = x + i * f;
     float* y = out + i * f;
     if (m->w->after)
-      normalised(f, 0, branch, FP32, NULL, NONE, shortcut, FP32, y, FP32, m->w->after, m->w->after_bias, m->eps);
+      normalized(f, 0, branch, FP32, NULL, NONE, shortcut, FP32, y, FP32, m->w->after, m->w->after_bias, m->eps);
     else
       for (int64_t c = 0; c < f; c += LANES)
         store_up_to(y + c, f - c, load_up_to(branch + c, f - c) + load_up_to(shortcut + c, f - c));
@@ -121,7 +121,7 @@ static void look(const part* m, int64_t y, int64_t left, int64_t right, float* o
   project(m, x_row(s, &m->from, y) + left * s->features, h, columns, out + left * s->features);
 }
 
-// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the picture's result.
+// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the image's result.
 // Called by all threads of a team.
 static void down(const part* m, panel p, float* out, int64_t out_row) {
   const shape* s = m->s;

@@ -51,7 +51,7 @@ void unigrams(const shape* s, const float* x, const float* weight, float bias, f
   }
 }
 
-// qkv: (batches, 3, heads, dim, rows + 2, columns + 2), of unigrams with their neighbours around the border; q times
+// qkv: (batches, 3, heads, dim, rows + 2, columns + 2), of unigrams with their neighbors around the border; q times
 // log2 e / sqrt(dim). bias: (heads, TOKENS, TOKENS), times log2 e. out: (batches, rows, columns, DIRECTIONS, heads, dim).
 void bigrams(const shape* s, int64_t heads, int64_t dim, const float* qkv, const float* bias, float* out) {
   const int64_t line = s->columns + 2, plane = (s->rows + 2) * line, third = heads * dim * plane;

@@ -1,4 +1,4 @@
-// Layer normalisation over the channels of a pixel, with the sums that networks have before or after it:
+// Layer normalization over the channels of a pixel, with the sums that networks have before or after it:
 //
 //   y = norm(x + before) weight + bias + after
 //
@@ -54,7 +54,7 @@ INLINE void norm_of(int64_t channels, int64_t at, const void* x, int64_t x_type,
 }
 
 // The same, the published widths by name: there the compiler knows where a pixel ends.
-INLINE void normalised(int64_t channels, int64_t at, const void* x, int64_t x_type, const void* before,
+INLINE void normalized(int64_t channels, int64_t at, const void* x, int64_t x_type, const void* before,
                        int64_t before_type, const void* after, int64_t after_type, void* y, int64_t y_type,
                        const float* weight, const float* bias, float eps) {
 #define CASE(N)                                                                                                       \

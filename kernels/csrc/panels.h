@@ -13,7 +13,7 @@ static int64_t panel_memory(const shape* s) {
 
 static int64_t all_memory(const shape* s) { return s->batches * s->panels * panel_memory(s); }
 
-// x: rows of every picture; memory: `all_memory` numbers, the same for all strips; out: contiguous, (batches, out_rows,
+// x: rows of every image; memory: `all_memory` numbers, the same for all strips; out: contiguous, (batches, out_rows,
 // width, features), as many rows as the strip makes ready.
 static void all_panels(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
   const int64_t apart = panel_memory(s), out_row = s->width * s->features;

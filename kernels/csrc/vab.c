@@ -1,4 +1,4 @@
-// VapSR's block for CPUs, in one pass over the picture:
+// VapSR's block for CPUs, in one pass over the image:
 //
 //   t = GELU(W1 x),  p = W t,  d = D5(p),  g = D5,3(d),  y = norm(W2 (t g) + x)
 //
@@ -46,7 +46,7 @@ static int64_t lay_out_part(const shape* s, float* memory, part* m) {
   return lay_out(memory, 5, sizes, rings);
 }
 
-// The zeros around rows, and above and below the picture: written once.
+// The zeros around rows, and above and below the image: written once.
 static void clear(const part* m) {
   clear_rims(m->s, m->p, NEAR);
   clear_rims(m->s, m->d, FAR);
@@ -91,10 +91,10 @@ static void look_far(const part* m, int64_t y, int64_t left, int64_t right, floa
   }
   map(s->half, gated, a, columns, a, m->w->project, f, m->w->project_bias, back, f, LANES, scratch);
   for (int64_t i = 0; i < columns; i++)
-    normalised(f, i * f, back, FP32, x, FP32, NULL, NONE, out + left * f, FP32, m->w->norm, m->w->norm_bias, m->eps);
+    normalized(f, i * f, back, FP32, x, FP32, NULL, NONE, out + left * f, FP32, m->w->norm, m->w->norm_bias, m->eps);
 }
 
-// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the picture's result.
+// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the image's result.
 // Called by all threads of a team.
 static void down(const part* m, panel p, float* out, int64_t out_row) {
   const shape* s = m->s;

@@ -3,7 +3,7 @@
 25 multiplications for every number that is read: such a convolution is bound by how often it reads. A program computes
 four rows that lie a dilation apart, which share the rows they read, so 40 reads from the first-level cache serve four
 results. VapSR's pair of them stays two kernels: in one, a tile of 16x16 pixels would compute 28x28 of the map between
-both, and Triton cannot shift a tile that lies in registers or shared memory to find its neighbours.
+both, and Triton cannot shift a tile that lies in registers or shared memory to find its neighbors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layer normalisation of pixels on CUDA, with the sums around it and the change of dtype behind it, in one pass."""
+"""Layer normalization of pixels on CUDA, with the sums around it and the change of dtype behind it, in one pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARPS = 4
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def normalise_pixels(
+def normalize_pixels(
     x, before, after, weight, bias, out, pixels, eps,
     CHANNELS: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr, PIXELS: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
@@ -26,9 +26,9 @@ def normalise_pixels(
     z = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     if BEFORE:
         z += tl.load(before + at, mask=mask, other=0.0).to(tl.float32)
-    centred = tl.where(known[None, :], z - tl.sum(z, 1)[:, None] / CHANNELS, 0.0)
-    variance = tl.sum(centred * centred, 1) / CHANNELS  # of differences to the mean: of squares it would lose digits
-    y = centred * tl.math.rsqrt(variance + eps)[:, None]
+    centered = tl.where(known[None, :], z - tl.sum(z, 1)[:, None] / CHANNELS, 0.0)
+    variance = tl.sum(centered * centered, 1) / CHANNELS  # of differences to the mean: of squares it would lose digits
+    y = centered * tl.math.rsqrt(variance + eps)[:, None]
     y *= tl.load(weight + channel, mask=known, other=0.0).to(tl.float32)[None, :]
     y += tl.load(bias + channel, mask=known, other=0.0).to(tl.float32)[None, :]
     if AFTER:
@@ -36,7 +36,7 @@ def normalise_pixels(
     tl.store(out + at, y.to(out.dtype.element_ty), mask=mask)
 
 
-def normalise(
+def normalize(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -56,7 +56,7 @@ def normalise(
     padded = triton.next_power_of_2(channels)
     tile = max(NUMBERS // padded, 1)
     pixels = x.numel() // channels
-    normalise_pixels[(triton.cdiv(pixels, tile),)](
+    normalize_pixels[(triton.cdiv(pixels, tile),)](
         x, *sums, weight, bias, out, pixels, eps,
         CHANNELS=channels, BEFORE=before is not None, AFTER=after is not None, PIXELS=tile, PADDED=padded,
         num_warps=WARPS,

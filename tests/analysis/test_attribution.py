@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def smooth(height: int, width: int, channels: int = 3) -> Tensor:
-    """A picture with waves and an edge, something to blur."""
+    """An image with waves and an edge, something to blur."""
     y, x = torch.meshgrid(torch.arange(height) / 7, torch.arange(width) / 5, indexing="ij")
     waves = [0.5 + 0.2 * torch.sin(3 * x + c) * torch.cos(2 * y) + 0.2 * (x > y + 2) for c in range(channels)]
     return torch.stack(waves)
@@ -30,8 +30,8 @@ def on_cpu(model, **options) -> Differentiable:
 
 
 @pytest.fixture(scope="module")
-def crop(picture_pairs, read_rgb) -> Tensor:
-    return read_rgb(picture_pairs("Set14", 4)[0][0])[:, 20:68, 20:68]
+def crop(image_pairs, read_rgb) -> Tensor:
+    return read_rgb(image_pairs("Set14", 4)[0][0])[:, 20:68, 20:68]
 
 
 @pytest.mark.parametrize("name", ["VapSR_X4.pth", "hat_tiny_w8_x2", "hit_sir_x2"])
@@ -46,7 +46,7 @@ def test_attributions_add_up_to_the_change_of_the_objective(official_vapsr, gold
 
 
 class Quadratic(nn.Module):
-    """Its two results: the picture, and its square plus the pixel to the right; so that D is known by hand."""
+    """Its two results: the image, and its square plus the pixel to the right; so that D is known by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Quadratic(nn.Module):
 
 def test_an_attribution_is_what_its_pixel_adds_along_the_path(described):
     """Against sums over ten thousand small steps of the path, in which one pixel moves at a time."""
-    network, picture, patch = Quadratic(), smooth(9, 9).double(), Patch(3, 3, 2)
+    network, image, patch = Quadratic(), smooth(9, 9).double(), Patch(3, 3, 2)
 
     def objective(x: Tensor) -> float:
         larger = network(x[None].float())[0].double()
@@ -68,11 +68,11 @@ def test_an_attribution_is_what_its_pixel_adds_along_the_path(described):
             value += float((down**2 + right**2).sqrt())
         return value
 
-    found = attribute(on_cpu(described(network, scale=1)), picture.float(), patch, steps=48)
+    found = attribute(on_cpu(described(network, scale=1)), image.float(), patch, steps=48)
     for c, y, x in [(0, 3, 3), (1, 4, 5), (2, 5, 4)]:
         total, count = 0.0, 60
         for i in range(count):
-            (before, _), (after, _) = (blur_path(picture, a / count, 1.2) for a in (i, i + 1))
+            (before, _), (after, _) = (blur_path(image, a / count, 1.2) for a in (i, i + 1))
             middle = ((before + after) / 2).clone()
             ends = []
             for step in (-0.01, 0.01):  # the derivative by this pixel, from differences
@@ -81,31 +81,31 @@ def test_an_attribution_is_what_its_pixel_adds_along_the_path(described):
                 ends.append(objective(moved))
             total += (ends[1] - ends[0]) / 0.02 * float(after[c, y, x] - before[c, y, x])
         assert found.signed[c, y, x].item() == pytest.approx(total, abs=0.002, rel=0.02)
-    assert found.after == pytest.approx(objective(picture), rel=1e-5)
+    assert found.after == pytest.approx(objective(image), rel=1e-5)
     far = found.signed[:, 7:, :]
     assert far.abs().max() == 0  # nothing of the patch comes from there
 
 
 def test_the_path_moves_as_its_derivative_says():
-    picture = smooth(12, 10).double()
+    image = smooth(12, 10).double()
     for alpha in (0.1, 0.5, 0.8):
-        _, slope = blur_path(picture, alpha, 1.2)
-        after, before = (blur_path(picture, alpha + step, 1.2)[0] for step in (1e-4, -1e-4))
+        _, slope = blur_path(image, alpha, 1.2)
+        after, before = (blur_path(image, alpha + step, 1.2)[0] for step in (1e-4, -1e-4))
         torch.testing.assert_close((after - before) / 2e-4, slope, atol=1e-6, rtol=1e-5)
-    blurred, _ = blur_path(picture, 0.0, 1.2)
-    assert blurred.var() < picture.var()
+    blurred, _ = blur_path(image, 0.0, 1.2)
+    assert blurred.var() < image.var()
     torch.testing.assert_close(blur_path(torch.full((1, 6, 6), 0.3), 0.0, 1.2)[0], torch.full((1, 6, 6), 0.3))
-    assert blur_path(picture, 1.0, 1.2)[0].equal(picture)
+    assert blur_path(image, 1.0, 1.2)[0].equal(image)
 
 
 def test_the_path_begins_with_the_blur_of_the_authors():
     """A 9x9 kernel of sigma 1.2, mirrored at the border without repeating it (their OpenCV's default)."""
     at = torch.arange(-4, 5, dtype=torch.float64)
     kernel = torch.exp(-(at[:, None] ** 2 + at[None, :] ** 2) / (2 * 1.2**2))
-    picture = smooth(10, 11, 1).double()
-    mirrored = nn.functional.pad(picture[None], (4, 4, 4, 4), mode="reflect")
+    image = smooth(10, 11, 1).double()
+    mirrored = nn.functional.pad(image[None], (4, 4, 4, 4), mode="reflect")
     expected = nn.functional.conv2d(mirrored, (kernel / kernel.sum())[None, None])[0]
-    torch.testing.assert_close(blur_path(picture, 0.0, 1.2)[0], expected)
+    torch.testing.assert_close(blur_path(image, 0.0, 1.2)[0], expected)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 32])
@@ -136,16 +136,16 @@ def test_gini_is_half_the_relative_mean_difference():
     assert gini(torch.zeros(3)) == 0
 
 
-def test_one_block_of_windows_looks_into_its_windows_only(randomised, described):
+def test_one_block_of_windows_looks_into_its_windows_only(randomized, described):
     """One block without channel attention, its overlapping attention off: a patch sees its window and a few rims."""
-    net = randomised(HAT(HATConfig(
+    net = randomized(HAT(HATConfig(
         scale=2, embed_dim=12, depths=(1,), num_heads=(2,), window_size=8, overlap_window=8, compress_dim=4,
         squeeze_dim=2, mlp_dim=16, oca_mlp_dim=16, num_feat=8, conv_scale=0.0,
     )))  # fmt: skip
     found = attribute(on_cpu(described(net)), smooth(40, 40), Patch(19, 19, 2), steps=4)
     used = found.map > found.map.max() * 1e-9
     rows, columns = used.any(1).nonzero().flatten(), used.any(0).nonzero().flatten()
-    # The window of 16..23; convolutions before and after the blocks see its neighbours, and those see theirs.
+    # The window of 16..23; convolutions before and after the blocks see its neighbors, and those see theirs.
     for lines in (rows, columns):
         assert lines.min() >= 8 - 1
         assert lines.max() <= 31 + 1
@@ -160,13 +160,13 @@ def test_one_block_of_windows_looks_into_its_windows_only(randomised, described)
 def test_blocks_that_compute_anew_change_nothing(golden_case, name):
     case = golden_case(name)
     model = load_model(case.path, **case.options)
-    differentiable, picture = on_cpu(model), torch.rand(2, model.input_channels, 19, 34)
-    x = picture.clone().requires_grad_()
+    differentiable, image = on_cpu(model), torch.rand(2, model.input_channels, 19, 34)
+    x = image.clone().requires_grad_()
     expected = torch.autograd.grad(model.model(x).square().sum(), x)[0]
     assert differentiable._levels
     for way in gradients.WAYS:
         differentiable._way = way
-        _, gradient = differentiable.gradient(picture, lambda y: y.square().sum((1, 2, 3)))
+        _, gradient = differentiable.gradient(image, lambda y: y.square().sum((1, 2, 3)))
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -224,14 +224,14 @@ def test_the_model_is_left_alone(official_vapsr):
     assert shared == {p.data_ptr() for p in model.model.parameters()}
 
 
-def test_a_host_may_run_in_inference_mode(randomised, described):
-    """As ComfyUI does, with weights and pictures made there."""
+def test_a_host_may_run_in_inference_mode(randomized, described):
+    """As ComfyUI does, with weights and images made there."""
     config = VapSRConfig(scale=2, num_feat=8, num_blocks=2, attention_dim=8)
-    model, picture = described(randomised(VapSR(config))), smooth(20, 20)
-    expected = attribute(on_cpu(model), picture, steps=3)
+    model, image = described(randomized(VapSR(config))), smooth(20, 20)
+    expected = attribute(on_cpu(model), image, steps=3)
     with torch.inference_mode():
-        made_there = described(randomised(VapSR(config)))
-        found = attribute(on_cpu(made_there), picture.clone(), steps=3)
+        made_there = described(randomized(VapSR(config)))
+        found = attribute(on_cpu(made_there), image.clone(), steps=3)
     torch.testing.assert_close(found.signed, expected.signed)
 
 
@@ -248,7 +248,7 @@ def test_spandrels_networks_are_padded_to_what_they_take(described):
 
 def test_what_cannot_be_measured_is_said(described, enlarger):
     model = on_cpu(enlarger())
-    with pytest.raises(UpscaleError, match="does not lie in a picture of 12x10"):
+    with pytest.raises(UpscaleError, match="does not lie in an image of 12x10"):
         attribute(model, smooth(10, 12), Patch(10, 0, 4))
     with pytest.raises(UpscaleError, match=r"shape \(3, H, W\), not \(1, 8, 8\)"):
         attribute(model, smooth(8, 8, 1))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from supertile import Upscaler, load_model
-from supertile.analysis.evaluate import Method, evaluate, mean_of, read_colour
+from supertile.analysis.evaluate import Method, evaluate, mean_of, read_color
 from supertile.analysis.fidelity import measure
 from supertile.arch import VapSR, VapSRConfig
 from supertile.cli import app
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with five pictures in Set5, so that it passes for the benchmark."""
+    """The current folder, with five images in Set5, so that it passes for the benchmark."""
     monkeypatch.chdir(tmp_path)
     Path("Set5").mkdir()
     y, x = np.mgrid[:64, :72]
@@ -85,8 +85,8 @@ def test_all_figures_are_written(folder, model):
     assert written["benchmark"] == "Set5"
     small = written["methods"][2]
     assert (small["file"], small["precision"], small["device"]) == (model, "torch.float32", "cpu")
-    assert {line["picture"]: line["ssim_rgb"] for line in lines[12:17]} == {
-        each["picture"]: str(each["ssim_rgb"]) for each in small["pictures"]
+    assert {line["image"]: line["ssim_rgb"] for line in lines[12:17]} == {
+        each["image"]: str(each["ssim_rgb"]) for each in small["images"]
     }
     assert {each["scale"] for each in written["published"]} == {2, 4}
     assert sorted(path.name for path in Path().iterdir()) == ["Set5", "all.csv", "all.json"]
@@ -124,7 +124,7 @@ def test_models_of_one_name_and_one_named_bicubic_are_told_apart(folder, model):
 
 def test_rgb_stands_beside_y(folder, model):
     lines = run("eval", "Set5", "-m", model, "--rgb").stdout.splitlines()
-    assert lines[1].split() == ["picture", *["Y", "PSNR", "SSIM", "RGB", "PSNR", "SSIM"] * 2]
+    assert lines[1].split() == ["image", *["Y", "PSNR", "SSIM", "RGB", "PSNR", "SSIM"] * 2]
     found = next(evaluate([Method.bicubic(2)], Path("Set5"))).fidelity
     assert lines[2].split()[1:5] == [
         f"{found.psnr_y:.2f}", f"{found.ssim_y:.4f}", f"{found.psnr_rgb:.2f}", f"{found.ssim_rgb:.4f}",
@@ -146,14 +146,14 @@ def test_options_reach_the_upscaler(folder, model):
     assert [each["self_ensemble"] for each in written] == [False, False, False, True]
 
 
-def test_small_pictures_from_a_folder_and_what_is_missing(folder, model):
+def test_small_images_from_a_folder_and_what_is_missing(folder, model):
     Path("LR").mkdir()
     for path in Path("Set5").iterdir():
         Image.fromarray(np.full((32, 36, 3), 99, np.uint8)).save(f"LR/{path.stem}x2.png")
     Path("LR/headx2.png").rename("LR/dogx2.png")
     result = run("eval", "Set5", "LR", "-m", model)
     assert result.exit_code == 1
-    missing = "there is no small picture of head.png in LR (such as head.png, headx2.png, head_LR.png)."
+    missing = "there is no small image of head.png in LR (such as head.png, headx2.png, head_LR.png)."
     assert result.stderr.splitlines() == [
         "Warning: LR/dogx2.png is left out: there is no large one in Set5.",
         missing,
@@ -162,12 +162,12 @@ def test_small_pictures_from_a_folder_and_what_is_missing(folder, model):
     ]
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[5] == ["head", "-", "-"]
-    assert "measured here" not in result.stdout  # four pictures are not Set5
-    found = measure(torch.full((3, 64, 72), 99 / 255), read_colour(Path("Set5/baby.png")), 2)
+    assert "measured here" not in result.stdout  # four images are not Set5
+    found = measure(torch.full((3, 64, 72), 99 / 255), read_color(Path("Set5/baby.png")), 2)
     assert lines[2][1:3] == [f"{found.psnr_y:.2f}", f"{found.ssim_y:.4f}"]
 
 
-def test_damage_stays_with_its_picture(folder, model):
+def test_damage_stays_with_its_image(folder, model):
     Path("Set5/head.png").write_bytes(Path("Set5/head.png").read_bytes()[:90])
     result = run("eval", "Set5", "-m", model)
     assert result.exit_code == 1
@@ -205,8 +205,8 @@ def test_wrong_usage_exits_2(folder, model):
     Path("empty").mkdir()
     for arguments, words in [
         (["none"], "none does not exist."),
-        (["empty"], "empty holds no picture files"),
-        (["Set5", "empty"], "empty holds no picture files"),
+        (["empty"], "empty holds no image files"),
+        (["Set5", "empty"], "empty holds no image files"),
         (["Set5", "--benchmark", "Set6"], "Set6"),
         (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON."),
     ]:
@@ -218,11 +218,11 @@ def test_wrong_usage_exits_2(folder, model):
 # --- compare -----------------------------------------------------------------------------------------------------
 
 
-def test_two_pictures_are_compared_and_drawn(folder):
+def test_two_images_are_compared_and_drawn(folder):
     a, b = Path("Set5/baby.png"), Path("Set5/bird.png")
     result = run("compare", str(a), str(b), "--out", "both.png", "--border", "2")
     assert result.exit_code == 0, result.stderr
-    found = measure(read_colour(a), read_colour(b), 2)
+    found = measure(read_color(a), read_color(b), 2)
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["PSNR", "SSIM"],
         ["Y", f"{found.psnr_y:.2f}", "dB", f"{found.ssim_y:.4f}"],
@@ -236,7 +236,7 @@ def test_two_pictures_are_compared_and_drawn(folder):
     }
 
 
-def test_equal_pictures_are_said_to_be_equal(folder):
+def test_equal_images_are_said_to_be_equal(folder):
     result = run("compare", "Set5/baby.png", "Set5/baby.png")
     assert [line.split() for line in result.stdout.splitlines()[1:]] == [
         ["Y", "equal", "1.0000"],
@@ -250,8 +250,8 @@ def test_what_cannot_be_compared_is_one_sentence(folder):
     Image.new("RGB", (20, 20)).save("other.png")
     Image.new("RGBA", (72, 64), (0, 0, 0, 9)).save("clear.png")
     for arguments, words in [
-        (["other.png"], "Set5/baby.png and other.png: pictures of 72x64 and 20x20 cannot be compared pixel by pixel."),
-        (["clear.png"], "clear.png is transparent; lay it on a background to measure its colours."),
+        (["other.png"], "Set5/baby.png and other.png: images of 72x64 and 20x20 cannot be compared pixel by pixel."),
+        (["clear.png"], "clear.png is transparent; lay it on a background to measure its colors."),
         (["none.png"], "none.png does not exist."),
         (["Set5/bird.png", "--out", "other.png"], "other.png exists already; pass --overwrite (overwrite=True)"),
         (["Set5/bird.png", "--out", "Set5/bird.png", "--overwrite"], "Set5/bird.png is the source itself"),

@@ -1,4 +1,4 @@
-"""Two pictures against each other: the difference, its gain, the place where it is largest, and the drawing of it."""
+"""Two images against each other: the difference, its gain, the place where it is largest, and the drawing of it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_compared_is_refused(pair):
 
 
 def find(sheet: torch.Tensor, part: torch.Tensor) -> tuple[int, int] | None:
-    """Where a part lies in a picture, (left, top), to 8 bits."""
+    """Where a part lies in an image, (left, top), to 8 bits."""
     codes, wanted = ((255 * x).round() for x in (sheet, part))
     height, width = wanted.shape[-2:]
     for y, x in (codes[:, : 1 - height, : 1 - width] == wanted[:, :1, :1]).all(0).nonzero().tolist():
@@ -86,7 +86,7 @@ def find(sheet: torch.Tensor, part: torch.Tensor) -> tuple[int, int] | None:
     return None
 
 
-def test_the_drawing_holds_both_pictures_their_difference_and_the_worst_place(pair):
+def test_the_drawing_holds_both_images_their_difference_and_the_worst_place(pair):
     found = compare(*pair)
     sheet = draw(*pair, found, ("one.png", "other.png"))
     twice = [x.repeat_interleave(2, 1).repeat_interleave(2, 2) for x in (*pair, found.difference)]
@@ -95,12 +95,12 @@ def test_the_drawing_holds_both_pictures_their_difference_and_the_worst_place(pa
     assert None not in places
     assert len({y for _, y in places}) == 1
     assert [x for x, _ in places] == [12, 12 + 252, 12 + 504]
-    for picture in (*pair, found.difference):
-        detail = found.worst.of(picture).repeat_interleave(15, 1).repeat_interleave(15, 2)  # 240 pixels wide
+    for image in (*pair, found.difference):
+        detail = found.worst.of(image).repeat_interleave(15, 1).repeat_interleave(15, 2)  # 240 pixels wide
         assert find(sheet, detail)[1] > places[0][1] + 84
 
 
-def test_equal_pictures_have_no_worst_place(pair):
+def test_equal_images_have_no_worst_place(pair):
     found = compare(pair[0], pair[0])
     assert (found.worst, found.gain) == (None, 1)
     assert not found.difference.any()
@@ -116,7 +116,7 @@ def test_the_figures_are_said_in_a_line(pair):
 
 
 @pytest.mark.parametrize("size", [(11, 11), (1500, 40), (40, 1500), (1100, 1300)])
-def test_pictures_of_every_size_are_drawn(size):
+def test_images_of_every_size_are_drawn(size):
     a, b = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(2))
     sheet = draw(a, b, compare(a, b), ("a" * 300, "b"))
     assert sheet.shape[2] <= 3 * 1024 + 4 * 12
@@ -124,7 +124,7 @@ def test_pictures_of_every_size_are_drawn(size):
 
 
 def test_names_end_where_the_next_panel_begins(pair):
-    """Of two long names the ends are shown, which differ; nothing is written over the neighbour's."""
+    """Of two long names the ends are shown, which differ; nothing is written over the neighbor's."""
     found = compare(*pair)
     long = draw(*pair, found, ("x" * 300 + "one.png", ""))
     short = draw(*pair, found, ("one.png", ""))
@@ -133,6 +133,6 @@ def test_names_end_where_the_next_panel_begins(pair):
     assert not torch.equal(long[:, :72, : 12 + 240], short[:, :72, : 12 + 240])
 
 
-def test_a_region_is_a_part_of_a_picture():
-    picture = torch.arange(35).view(1, 5, 7)
-    assert Region(2, 1, 2).of(picture).tolist() == [[[9, 10], [16, 17]]]
+def test_a_region_is_a_part_of_a_image():
+    image = torch.arange(35).view(1, 5, 7)
+    assert Region(2, 1, 2).of(image).tolist() == [[[9, 10], [16, 17]]]

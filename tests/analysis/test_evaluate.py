@@ -1,4 +1,4 @@
-"""Methods over folders: what small pictures are made, what is measured, and what becomes of pictures that cannot be."""
+"""Methods over folders: what small images are made, what is measured, and what becomes of images that cannot be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from supertile.analysis.evaluate import Method, Row, evaluate, mean_of, read_colour
+from supertile.analysis.evaluate import Method, Row, evaluate, mean_of, read_color
 from supertile.analysis.fidelity import Fidelity, measure
 from supertile.analysis.tables import as_csv, as_json
 from supertile.images.imresize import imresize
@@ -36,31 +36,31 @@ def large(tmp_path):
     return folder
 
 
-def by_picture(rows) -> dict[str, Row]:
-    return {row.picture: row for row in rows}
+def by_image(rows) -> dict[str, Row]:
+    return {row.image: row for row in rows}
 
 
-def test_the_small_picture_is_made_from_the_large_one_cut_to_a_multiple(large):
+def test_the_small_image_is_made_from_the_large_one_cut_to_a_multiple(large):
     seen = []
 
     def enlarge(small):
         seen.append(small)
         return small.repeat_interleave(3, 1).repeat_interleave(3, 2)
 
-    rows = by_picture(evaluate([Method("nearest", 3, enlarge)], large))
-    truth = read_colour(large / "a.png")[:, :39, :51]
+    rows = by_image(evaluate([Method("nearest", 3, enlarge)], large))
+    truth = read_color(large / "a.png")[:, :39, :51]
     assert torch.equal(seen[0], imresize(truth, (17, 13)))
     assert rows["a"].fidelity == measure(enlarge(seen[0]), truth, 3)
-    assert seen[1].shape == (3, 13, 16)  # gray goes through the network as colour
+    assert seen[1].shape == (3, 13, 16)  # gray goes through the network as color
 
 
 def test_an_upscaler_and_bicubic_are_methods(large, enlarger):
     upscaler = Upscaler(enlarger(2), device="cpu", tile=16, overlap=4)
     rows = list(evaluate([Method.bicubic(2), Method.of("network", upscaler)], large))
-    assert [(row.method, row.picture, row.error) for row in rows] == [
+    assert [(row.method, row.image, row.error) for row in rows] == [
         ("bicubic", "a", None), ("bicubic", "b", None), ("network", "a", None), ("network", "b", None),
     ]  # fmt: skip
-    truth = read_colour(large / "a.png")[:, :40, :52]
+    truth = read_color(large / "a.png")[:, :40, :52]
     small = imresize(truth, (26, 20))
     nearest = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
     assert rows[2].fidelity == measure(nearest, truth, 2)
@@ -77,7 +77,7 @@ def test_methods_are_asked_for_one_after_the_other(large):
             yield Method(name, 2, lambda x: x.repeat_interleave(2, 1).repeat_interleave(2, 2))
 
     for row in evaluate(methods(), large):
-        events.append(row.picture)
+        events.append(row.image)
     assert events == ["one", "a", "b", "two", "a", "b"]
 
 
@@ -96,22 +96,20 @@ def test_a_network_is_let_go_before_the_next_is_loaded(large, enlarger):
     assert len(networks) == 3
 
 
-def test_small_pictures_come_from_their_folder(large, tmp_path):
+def test_small_images_come_from_their_folder(large, tmp_path):
     small = tmp_path / "LR"
     small.mkdir()
     Image.fromarray(np.full((20, 26, 3), 90, np.uint8)).save(small / "ax2.png")
     Image.fromarray(np.full((20, 23), 90, np.uint8)).save(small / "bx2.png")
     Image.fromarray(np.full((20, 23), 90, np.uint8)).save(small / "cx2.png")
     with pytest.warns(ImageFileWarning, match=r"cx2.png is left out: there is no large one"):
-        rows = by_picture(evaluate([Method.bicubic(2)], large, small))
+        rows = by_image(evaluate([Method.bicubic(2)], large, small))
     gray = torch.full((3, 40, 52), 90 / 255)
-    assert rows["a"].fidelity == measure(gray, read_colour(large / "a.png")[:, :40, :52], 2)
-    assert rows["b"].error.endswith(
-        "bx2.png is 23x20, but the small picture of " + f"{large / 'b.png'} at x2 is 24x20."
-    )
+    assert rows["a"].fidelity == measure(gray, read_color(large / "a.png")[:, :40, :52], 2)
+    assert rows["b"].error.endswith("bx2.png is 23x20, but the small image of " + f"{large / 'b.png'} at x2 is 24x20.")
 
 
-def test_pictures_that_cannot_be_measured_leave_the_others_alone(large, tmp_path):
+def test_images_that_cannot_be_measured_leave_the_others_alone(large, tmp_path):
     (large / "broken.png").write_bytes((large / "a.png").read_bytes()[:200])
     Image.fromarray(codes(40, 40, 4)).save(large / "clear.png")
     Image.fromarray(codes(3, 40, 3)).save(large / "flat.png")
@@ -119,13 +117,13 @@ def test_pictures_that_cannot_be_measured_leave_the_others_alone(large, tmp_path
     opaque = codes(40, 40, 4)
     opaque[..., 3] = 255
     Image.fromarray(opaque).save(large / "opaque.png")
-    rows = by_picture(evaluate([Method.bicubic(4)], large))
+    rows = by_image(evaluate([Method.bicubic(4)], large))
     assert {name: row.error for name, row in rows.items() if row.error is None}.keys() == {"a", "b", "opaque"}
     for name, words in [
         ("broken", "broken.png is damaged or incomplete"),
         ("clear", "clear.png is transparent; lay it on a background"),
         ("flat", "flat.png is 40x3, too small to be shrunk by 4."),
-        ("narrow", "narrow.png cannot be measured: of a picture of 40x16 less than 11 pixels a side is left"),
+        ("narrow", "narrow.png cannot be measured: of an image of 40x16 less than 11 pixels a side is left"),
     ]:
         assert words in rows[name].error
         assert rows[name].fidelity is None
@@ -135,7 +133,7 @@ def test_pictures_that_cannot_be_measured_leave_the_others_alone(large, tmp_path
 def test_sixteen_bits_are_measured_in_eight(large):
     Image.fromarray(codes(40, 48).astype(np.uint16) * 257 + 100).save(large / "b.png")
     with pytest.warns(ImageFileWarning, match=r"b.png has 16 bits"):
-        found = read_colour(large / "b.png")
+        found = read_color(large / "b.png")
     assert torch.equal(found, (found * 255).round() / 255)
     assert found[0].mul(255).round().numpy() == pytest.approx(codes(40, 48))
 
@@ -158,19 +156,19 @@ def test_figures_are_written_in_full(large):
     rows = [*evaluate([Method.bicubic(2)], large), Row("broken", "bicubic", 2, error="It is broken.")]
     rows += [Row("a", "exact", 2, Fidelity(math.inf, 1.0, math.inf, 1.0))]
     lines = list(csv.DictReader(io.StringIO(as_csv(rows))))
-    assert [line["picture"] for line in lines] == ["a", "b", "same, but other", "broken", "mean", "a", "mean"]
+    assert [line["image"] for line in lines] == ["a", "b", "same, but other", "broken", "mean", "a", "mean"]
     assert float(lines[0]["ssim_rgb"]) == rows[0].fidelity.ssim_rgb
-    assert lines[3] == {**dict.fromkeys(lines[3], ""), "picture": "broken", "method": "bicubic", "scale": "2", "error":
+    assert lines[3] == {**dict.fromkeys(lines[3], ""), "image": "broken", "method": "bicubic", "scale": "2", "error":
                         "It is broken."}  # fmt: skip
     assert float(lines[4]["psnr_y"]) == mean_of(rows[:3]).psnr_y
     assert lines[-1]["psnr_y"] == "inf"
 
-    written = json.loads(as_json(rows, {"exact": {"file": large / "x.pth"}}, "Set5", pictures=large))
-    assert written["pictures"] == str(large)
+    written = json.loads(as_json(rows, {"exact": {"file": large / "x.pth"}}, "Set5", all_images=large))
+    assert written["images"] == str(large)
     bicubic, exact = written["methods"]
     assert bicubic["mean"]["psnr_y"] == mean_of(rows[:3]).psnr_y
-    assert bicubic["pictures"][0] == {"picture": "a", **vars(rows[0].fidelity), "error": None}
-    assert bicubic["pictures"][3] == {"picture": "broken", "error": "It is broken."}
+    assert bicubic["images"][0] == {"image": "a", **vars(rows[0].fidelity), "error": None}
+    assert bicubic["images"][3] == {"image": "broken", "error": "It is broken."}
     assert exact["file"] == str(large / "x.pth")
     assert exact["mean"]["psnr_y"] is None
     assert {each["scale"] for each in written["published"]} == {2}

@@ -21,8 +21,8 @@ def noisy_pair(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, to
 
 def test_luma_is_that_of_matlab():
     """rgb2ycbcr of black, white, red, green and blue: 16, 235, 81.481, 144.553, 40.966 before rounding."""
-    colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]).t()[:, :, None]
-    assert luma(colours).flatten().tolist() == pytest.approx([16, 235, 81.481, 144.553, 40.966])
+    colors = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]).t()[:, :, None]
+    assert luma(colors).flatten().tolist() == pytest.approx([16, 235, 81.481, 144.553, 40.966])
 
 
 def test_results_are_rounded_and_clamped_and_their_border_is_cut():
@@ -81,14 +81,14 @@ def test_ssim_is_the_formula_of_the_paper():
     assert measure(result, truth, 2).ssim_y == pytest.approx(ssim_of_the_paper(*inner), abs=1e-12)
 
 
-def test_ssim_of_a_tall_picture_is_the_mean_of_its_map():
+def test_ssim_of_a_tall_image_is_the_mean_of_its_map():
     """It is computed in strips of rows; the formula knows none."""
     result, truth = noisy_pair(700, 13)
     a, b = (255 * x[0].double() for x in (result, truth))
     assert ssim(a, b) == pytest.approx(ssim_of_the_paper(a.numpy(), b.numpy()), abs=1e-12)
 
 
-def test_ssim_of_equal_and_of_inverted_pictures():
+def test_ssim_of_equal_and_of_inverted_images():
     _, truth = noisy_pair(32, 32)
     assert measure(truth, truth, 0).ssim_y == pytest.approx(1)
     assert measure(1 - truth, truth, 0).ssim_y < 0
@@ -113,10 +113,10 @@ def cubic_matrix(length: int, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", BICUBIC)
-def test_bicubic_has_its_published_figures_on_set5(picture_pairs, scale):
+def test_bicubic_has_its_published_figures_on_set5(image_pairs, scale):
     """To the last digit, as the papers measured that have them: luma alone, rounded, shrunk and enlarged in floats."""
     psnrs, ssims = [], []
-    for _, large in picture_pairs("Set5", scale):
+    for _, large in image_pairs("Set5", scale):
         rgb = torch.from_numpy(np.array(Image.open(large))).movedim(-1, 0) / 255
         truth = luma(rgb).round().numpy()
         height, width = truth.shape

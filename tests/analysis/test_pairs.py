@@ -1,11 +1,11 @@
-"""Which small picture belongs to which large one, by the names that benchmarks have."""
+"""Which small image belongs to which large one, by the names that benchmarks have."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from supertile.analysis.pairs import find_pairs, large_pictures, without_a_large_one
+from supertile.analysis.pairs import find_pairs, large_images, without_a_large_one
 from supertile.images.batch import PlanError
 
 
@@ -43,11 +43,11 @@ def test_both_may_lie_in_one_folder(folder):
         ("002", "002_HR.png", "002_LR.png"),
     ]
     beside = folder("beside", "baby.png", "babyx2.png", "babyx4.png", "head.png", "headx4.png", "x3.png")
-    assert [path.name for path in large_pictures(beside)] == ["baby.png", "head.png", "x3.png"]
+    assert [path.name for path in large_images(beside)] == ["baby.png", "head.png", "x3.png"]
     pairs = find_pairs(beside, beside, 4)
     assert [p.small and p.small.name for p in pairs] == ["babyx4.png", "headx4.png", None]
     assert find_pairs(beside, beside, 2)[0].small.name == "babyx2.png"
-    assert "no small picture of head.png" in find_pairs(beside, beside, 2)[1].error
+    assert "no small image of head.png" in find_pairs(beside, beside, 2)[1].error
 
 
 def test_what_is_marked_as_small_is_taken_first(folder):
@@ -55,28 +55,28 @@ def test_what_is_marked_as_small_is_taken_first(folder):
     assert pair.small.name == "babyx4.png"
 
 
-def test_a_missing_or_ambiguous_small_picture_is_said(folder):
+def test_a_missing_or_ambiguous_small_image_is_said(folder):
     pairs = find_pairs(folder("HR", "baby.png", "bird.png"), folder("LR", "birdx4.png", "bird_LR.png"), 4)
-    assert pairs[0].error.startswith("there is no small picture of baby.png in ")
+    assert pairs[0].error.startswith("there is no small image of baby.png in ")
     assert pairs[0].error.endswith("(such as baby.png, babyx4.png, baby_LR.png)")
     assert "birdx4.png" in pairs[1].error
     assert "bird_LR.png" in pairs[1].error
     assert all(pair.small is None for pair in pairs)
 
 
-def test_small_pictures_without_a_large_one_are_found(folder):
+def test_small_images_without_a_large_one_are_found(folder):
     large, small = folder("HR", "baby.png"), folder("LR", "babyx4.png", "headx4.png", "headx2.png", "baby_x2_LR.png")
     assert [p.name for p in without_a_large_one(find_pairs(large, small, 4), small, 4)] == ["headx4.png"]
 
 
-def test_two_pictures_of_one_name_keep_their_suffix(folder):
+def test_two_images_of_one_name_keep_their_suffix(folder):
     assert [p.name for p in find_pairs(folder("HR", "a.jpg", "a.png", "b.png"), None, 4)] == ["a.jpg", "a.png", "b"]
 
 
 def test_folders_that_hold_nothing_are_refused(folder, tmp_path):
     for path, words in [
         (tmp_path / "none", "none does not exist"),
-        (folder("empty", "a.txt"), "empty holds no picture files"),
+        (folder("empty", "a.txt"), "empty holds no image files"),
         (folder("full", "a.png") / "a.png", "a.png is a file, not a folder"),
     ]:
         with pytest.raises(PlanError, match=words):

@@ -42,9 +42,9 @@ def test_figures_have_the_order_that_all_papers_report():
 
 
 def test_a_benchmark_is_known_by_the_name_of_its_folder(tmp_path):
-    for names, pictures, benchmark in [
+    for names, images, benchmark in [
         ("Set5/x4", 5, "Set5"), ("Set14_HR", 14, "Set14"), ("BSDS100/HR", 100, "B100"), ("urban100", 100, "Urban100"),
         ("Set14/Set5", 5, "Set5"), ("manga109/GTmod4", 109, "Manga109"),
         ("Set5/x4", 4, None), ("Set500", 5, None), ("photos", 5, None),
     ]:  # fmt: skip
-        assert benchmark_of(tmp_path / names, pictures) == benchmark
+        assert benchmark_of(tmp_path / names, images) == benchmark

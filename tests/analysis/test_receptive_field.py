@@ -12,11 +12,11 @@ from torch import nn
 
 
 @pytest.mark.parametrize(("blocks", "scale"), [(1, 2), (2, 2), (2, 3), (1, 4)])
-def test_vapsr_sees_what_its_kernels_reach_and_no_farther(randomised, described, blocks, scale):
+def test_vapsr_sees_what_its_kernels_reach_and_no_farther(randomized, described, blocks, scale):
     """A block reaches 2 + 6 pixels; the convolutions around the blocks and two of the head one each. The last of x4
     works on pixels half as large, and so may reach into the next."""
     config = VapSRConfig(scale=scale, num_feat=8, num_blocks=blocks, attention_dim=8)
-    model = Differentiable(described(randomised(VapSR(config)), scale=scale), device="cpu")
+    model = Differentiable(described(randomized(VapSR(config)), scale=scale), device="cpu")
     reach = 8 * blocks + 4
     found = receptive_field(model, noise(3, 2 * reach + 9, 3))
     assert found.farthest in ((reach - 1, reach) if scale == 4 else (reach,))
@@ -47,6 +47,6 @@ def test_radii_are_of_squares():
     assert found.farthest == 4
 
 
-def test_pictures_of_two_sizes_are_refused(enlarger):
+def test_images_of_two_sizes_are_refused(enlarger):
     with pytest.raises(UpscaleError, match="one size"):
         receptive_field(Differentiable(enlarger(), device="cpu"), [torch.rand(3, 8, 8), torch.rand(3, 8, 9)])

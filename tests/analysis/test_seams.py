@@ -12,16 +12,16 @@ from supertile.weights.loader import load_model
 
 
 @pytest.fixture(scope="module")
-def checked(official_vapsr, picture_pairs, read_rgb):
+def checked(official_vapsr, image_pairs, read_rgb):
     model = load_model(official_vapsr("VapSR_X4.pth"))
-    picture = read_rgb(picture_pairs("Set5", 4)[0][0])[:, :60, :100]
-    return model, picture, SeamCheck(model, picture, 64, device="cpu", precision="fp32")
+    image = read_rgb(image_pairs("Set5", 4)[0][0])[:, :60, :100]
+    return model, image, SeamCheck(model, image, 64, device="cpu", precision="fp32")
 
 
 def test_figures_are_those_of_the_difference(checked):
-    model, picture, check = checked
-    whole = Upscaler(model, device="cpu", precision="fp32", tile="whole")(picture[None])[0]
-    tiled = Upscaler(model, device="cpu", precision="fp32", tile=64, overlap=4)(picture[None])[0]
+    model, image, check = checked
+    whole = Upscaler(model, device="cpu", precision="fp32", tile="whole")(image[None])[0]
+    tiled = Upscaler(model, device="cpu", precision="fp32", tile=64, overlap=4)(image[None])[0]
     found = check.measure(4)
     difference = (tiled - whole).abs().double()
     assert found.largest == pytest.approx(255 * difference.max().item(), rel=1e-4)
@@ -33,11 +33,11 @@ def test_figures_are_those_of_the_difference(checked):
 
 
 def test_the_smallest_overlap_is_what_trying_all_of_them_finds(checked):
-    model, picture, check = checked
-    whole = Upscaler(model, device="cpu", precision="fp32", tile="whole")(picture[None])[0]
+    model, image, check = checked
+    whole = Upscaler(model, device="cpu", precision="fp32", tile="whole")(image[None])[0]
     errors = {}
     for overlap in (0, 4, 8, 12, 16, 20):  # three of 20 are less than a tile of 64
-        tiled = Upscaler(model, device="cpu", precision="fp32", tile=64, overlap=overlap)(picture[None])[0]
+        tiled = Upscaler(model, device="cpu", precision="fp32", tile=64, overlap=overlap)(image[None])[0]
         errors[overlap] = 255 * (tiled - whole).abs().max().item()
     assert check.overlaps() == list(errors)
     for below in (20, 3, 1):
@@ -47,8 +47,8 @@ def test_the_smallest_overlap_is_what_trying_all_of_them_finds(checked):
     assert check.smallest(1e-9) is None
 
 
-def test_a_picture_in_one_tile_has_no_seams_to_check(enlarger):
-    with pytest.raises(UpscaleError, match="a picture of 20x16 is a single tile of 64"):
+def test_a_image_in_one_tile_has_no_seams_to_check(enlarger):
+    with pytest.raises(UpscaleError, match="an image of 20x16 is a single tile of 64"):
         SeamCheck(enlarger(), torch.rand(3, 16, 20), 64, device="cpu")
 
 

@@ -78,7 +78,7 @@ def test_what_was_computed_before_does_not_matter(golden_case, name):
 
 @pytest.mark.parametrize("name", ["hat_tiny_w8_x2", "hit_sir_small_3conv_ps_x2", "vapsr_odd_x3"])
 @torch.inference_mode()
-def test_a_batch_gives_what_each_picture_gives(golden_case, name):
+def test_a_batch_gives_what_each_image_gives(golden_case, name):
     case = golden_case(name)
     model = load_model(case.path).model
     batch = torch.cat([case.io["input"][:1, :, :24, :30], torch.rand(2, 3, 24, 30)])

@@ -25,7 +25,7 @@ def windows(x: Tensor, w: int) -> Tensor:
     return x.view(b, h // w, w, width // w, w, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, w * w, c)
 
 
-def picture(parts: Tensor, w: int, b: int, h: int, width: int) -> Tensor:
+def image(parts: Tensor, w: int, b: int, h: int, width: int) -> Tensor:
     return parts.view(b, h // w, width // w, w, w, -1).permute(0, 1, 3, 2, 4, 5).reshape(b, h, width, -1)
 
 
@@ -69,7 +69,7 @@ def reference_window_attention(attn: WindowAttention, n: Tensor, shift: int) -> 
         logits = logits + official_mask(h, width, w, shift).repeat(b, 1, 1)[:, None]
     out = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
     out = F.linear(out, attn.proj.weight, attn.proj.bias)
-    return picture(out, w, b, h, width).roll((shift, shift), (1, 2))
+    return image(out, w, b, h, width).roll((shift, shift), (1, 2))
 
 
 def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
@@ -83,13 +83,13 @@ def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
     bias = block.relative_position_bias_table[official_overlap_index(w, o)].permute(2, 0, 1)
     logits = q * block.scale @ k.transpose(-2, -1) + bias
     out = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
-    y = picture(F.linear(out, block.proj.weight, block.proj.bias), w, b, h, width) + x
+    y = image(F.linear(out, block.proj.weight, block.proj.bias), w, b, h, width) + x
     hidden = F.gelu(F.linear(block.norm2(y), block.mlp.fc1.weight, block.mlp.fc1.bias))
     return y + F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
 
 
 def attend(attn: WindowAttention, residual: Tensor, n: Tensor, shift: int, rows: int | None = None) -> Tensor:
-    """`add_to` on the whole picture, or on strips of it."""
+    """`add_to` on the whole image, or on strips of it."""
     bounds = bounds_of(n.shape[1], rows, shift, attn.window_size)
     return torch.cat([attn.add_to(residual[:, a:b], n[:, a:b], shift, a, n.shape[1]) for a, b in pairwise(bounds)], 1)
 
@@ -104,8 +104,8 @@ def whole(block: OCAB, x: Tensor, rows: int | None = None) -> Tensor:
     ("window", "sides"),
     [(4, (12, 8)), (4, (4, 12)), (4, (4, 4)), (7, (14, 21)), (5, (5, 15)), (1, (3, 2)), (2, (6, 4))],
 )
-def test_window_attention_is_the_authors(randomised, window, sides, shifted, rows):
-    attn = randomised(WindowAttention(config(window, window + 2), 2))
+def test_window_attention_is_the_authors(randomized, window, sides, shifted, rows):
+    attn = randomized(WindowAttention(config(window, window + 2), 2))
     n = torch.randn(2, *sides, 12)
     shift = window // 2 if shifted else 0
     residual = torch.randn_like(n)
@@ -113,8 +113,8 @@ def test_window_attention_is_the_authors(randomised, window, sides, shifted, row
     torch.testing.assert_close(attend(attn, residual.clone(), n, shift, rows), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_qk_scale_and_absent_qkv_bias_are_respected(randomised):
-    attn = randomised(WindowAttention(config(4, 6, qkv_bias=False, qk_scale=0.9), 2))
+def test_qk_scale_and_absent_qkv_bias_are_respected(randomized):
+    attn = randomized(WindowAttention(config(4, 6, qkv_bias=False, qk_scale=0.9), 2))
     assert attn.scale == 0.9
     assert "qkv.bias" not in attn.state_dict()
     n = torch.randn(1, 8, 8, 12)
@@ -127,8 +127,8 @@ def test_qk_scale_and_absent_qkv_bias_are_respected(randomised):
     ("window", "overlap_window", "sides"),
     [(4, 6, (8, 12)), (4, 4, (4, 8)), (7, 9, (14, 7)), (8, 14, (8, 8)), (4, 10, (4, 4))],
 )
-def test_overlapping_cross_attention_is_the_authors(randomised, window, overlap_window, sides, rows):
-    block = randomised(OCAB(config(window, overlap_window), 3))
+def test_overlapping_cross_attention_is_the_authors(randomized, window, overlap_window, sides, rows):
+    block = randomized(OCAB(config(window, overlap_window), 3))
     x = torch.randn(2, *sides, 12)
     torch.testing.assert_close(whole(block, x, rows), reference_overlap_block(block, x), atol=2e-5, rtol=1e-5)
 
@@ -152,8 +152,8 @@ def test_the_mean_of_a_convolution_needs_no_convolution(sides):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_padded_heads_change_nothing(randomised, monkeypatch, bias):
-    attn, block = (randomised(kind(config(4, 6, qkv_bias=bias), 2)) for kind in (WindowAttention, OCAB))
+def test_padded_heads_change_nothing(randomized, monkeypatch, bias):
+    attn, block = (randomized(kind(config(4, 6, qkv_bias=bias), 2)) for kind in (WindowAttention, OCAB))
     n = torch.randn(1, 8, 12, 12)
     plain = attend(attn, torch.zeros_like(n), n, 2), whole(block, n)
     monkeypatch.setattr(hat, "kernel_head_dim", lambda head_dim, device: 8)

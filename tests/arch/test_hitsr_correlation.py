@@ -12,11 +12,11 @@ from supertile.arch.strips import cut
 from torch import Tensor, nn
 
 
-def correlation(randomised, base: tuple[int, int], ratio: float, heads: int = 2) -> Correlation:
+def correlation(randomized, base: tuple[int, int], ratio: float, heads: int = 2) -> Correlation:
     config = HiTSRConfig(
         variant="SIR", embed_dim=20, depths=(1,), num_heads=(heads,), base_window=base, window_ratios=(ratio,)
     )
-    return randomised(Correlation(config, heads, 0))
+    return randomized(Correlation(config, heads, 0))
 
 
 def reference_bias(c: Correlation) -> Tensor:
@@ -78,8 +78,8 @@ def whole(c: Correlation, x: Tensor) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("kernels", [True, False])
-def test_correlation_is_what_the_equations_say(randomised, monkeypatch, base, ratio, sides, kernels):
-    c = correlation(randomised, base, ratio)
+def test_correlation_is_what_the_equations_say(randomized, monkeypatch, base, ratio, sides, kernels):
+    c = correlation(randomized, base, ratio)
     if not kernels:
         for name in ("correlation", "dual_features"):
             monkeypatch.setattr(f"supertile.kernels.cpu.{name}.available", lambda *given: False)
@@ -88,13 +88,13 @@ def test_correlation_is_what_the_equations_say(randomised, monkeypatch, base, ra
 
 
 @pytest.mark.parametrize(("base", "ratio"), [((4, 4), 0.5), ((4, 4), 1), ((4, 4), 4), ((2, 3), 2)])
-def test_filtered_position_bias_is_the_mean_over_each_patch(randomised, base, ratio):
-    c = correlation(randomised, base, ratio)
+def test_filtered_position_bias_is_the_mean_over_each_patch(randomized, base, ratio):
+    c = correlation(randomized, base, ratio)
     torch.testing.assert_close(c.position_bias().transpose(1, 2), reference_bias(c), atol=1e-6, rtol=1e-5)
 
 
-def test_a_position_bias_too_large_to_keep_is_laid_out_anew(randomised, monkeypatch):
-    c = correlation(randomised, (4, 4), 2)
+def test_a_position_bias_too_large_to_keep_is_laid_out_anew(randomized, monkeypatch):
+    c = correlation(randomized, (4, 4), 2)
     x = torch.randn(1, 10, 10, 20)
     kept = whole(c, x)
     assert c.position_bias() is c.position_bias()
@@ -103,8 +103,8 @@ def test_a_position_bias_too_large_to_keep_is_laid_out_anew(randomised, monkeypa
     assert torch.equal(whole(c, x), kept)
 
 
-def test_nearest_head_enlarges_as_interpolate_does(randomised):
-    net = randomised(
+def test_nearest_head_enlarges_as_interpolate_does(randomized):
+    net = randomized(
         hitsr.HiTSR(
             HiTSRConfig(
                 embed_dim=20, depths=(1,), num_heads=(2,), window_ratios=(1,), upsampler="nearest+conv", num_feat=8

@@ -36,12 +36,12 @@ every_network = pytest.mark.parametrize("name", list(BUILD))
 
 
 @pytest.fixture(scope="module")
-def network(randomised):
+def network(randomized):
     built = {}
 
     def get(name: str):
         if name not in built:
-            built[name] = randomised(BUILD[name]())
+            built[name] = randomized(BUILD[name]())
         return built[name]
 
     return get
@@ -74,7 +74,7 @@ def test_extreme_sizes_are_enlarged_exactly(network, name, size):
 
 
 @torch.inference_mode()
-def test_hat_is_the_mirrored_picture_of_whole_windows_cropped(network):
+def test_hat_is_the_mirrored_image_of_whole_windows_cropped(network):
     net = network("HAT")
 
     @settings(max_examples=15, deadline=None)
@@ -276,12 +276,12 @@ def test_linear_is_linear(shape, bias):
         torch.testing.assert_close(linear(x, layer.weight, layer.bias), layer(x), atol=1e-6, rtol=1e-5)
 
 
-def test_a_constant_of_the_config_mean_is_subtracted_and_added(randomised):
+def test_a_constant_of_the_config_mean_is_subtracted_and_added(randomized):
     plain, other = (
         HiTSR(HiTSRConfig(variant="SIR", **{**HIT_TINY, "scale": 1, "upsampler": "", "mean": mean}))
         for mean in (None, (0.5,))
     )
-    randomised(plain)
+    randomized(plain)
     other.load_state_dict(plain.state_dict())
     other.requires_grad_(False)
     image = torch.rand(1, 3, 8, 8)

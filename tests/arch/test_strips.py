@@ -1,4 +1,4 @@
-"""Pictures in strips are pictures at once, for every stage and every network."""
+"""Images in strips are images at once, for every stage and every network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def strips(x: Tensor, cuts: list[int]) -> Strips:
     return cut(x, [0, *inner, x.shape[1]])
 
 
-def picture(height: int, channels: int = 3) -> Tensor:
+def pixels(height: int, channels: int = 3) -> Tensor:
     return torch.randn(2, height, 5, channels, generator=torch.Generator().manual_seed(height))
 
 
@@ -56,7 +56,7 @@ def together_again(x: Strips) -> Tensor:
 def test_a_convolution(height, cuts, kernel):
     size, dilation = kernel
     conv = torch.nn.Conv2d(3, 4, size, padding=dilation * (size // 2), dilation=dilation)
-    x = picture(height)
+    x = pixels(height)
     expected = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     torch.testing.assert_close(together_again(convolved(strips(x, cuts), conv)), expected, atol=1e-6, rtol=1e-5)
     bounds = [0, *sorted({at for at in cuts if at < height}), height]
@@ -67,40 +67,40 @@ def test_a_convolution(height, cuts, kernel):
 @given(height=HEIGHTS, cuts=CUTS, more=st.integers(0, 60))
 @settings(deadline=None)
 def test_a_mirror(height, cuts, more):
-    x = picture(height)
+    x = pixels(height)
     assert torch.equal(together_again(mirrored(strips(x, cuts), height + more)), reflect_to(x, height + more, 5))
 
 
 @given(height=HEIGHTS, cuts=CUTS, kept=st.integers(1, 23))
 def test_a_crop(height, cuts, kept):
-    x = picture(height)
+    x = pixels(height)
     kept = min(kept, height)
     assert torch.equal(together_again(cropped(strips(x, cuts), kept)), x[:, :kept])
 
 
 @given(groups=st.integers(1, 6), multiple=st.integers(1, 5), cuts=CUTS)
 def test_groups(groups, multiple, cuts):
-    x = picture(groups * multiple)
+    x = pixels(groups * multiple)
     parts = list(grouped(strips(x, cuts), multiple))
     assert all(part.shape[1] % multiple == 0 for part in parts)
     assert torch.equal(torch.cat(parts, 1), x)
 
 
 @given(height=HEIGHTS, cuts=CUTS, others=CUTS)
-def test_two_pictures(height, cuts, others):
-    x, y = picture(height), picture(height) * 2
+def test_two_images(height, cuts, others):
+    x, y = pixels(height), pixels(height) * 2
     assert torch.equal(together_again(together(strips(x, cuts), strips(y, others), torch.add)), x + y)
 
 
 @given(height=HEIGHTS, cuts=CUTS)
 def test_two_readers(height, cuts):
-    one, other = strips(picture(height), cuts).twice()
+    one, other = strips(pixels(height), cuts).twice()
     assert torch.equal(together_again(one), together_again(other))
 
 
 @given(height=HEIGHTS, cuts=CUTS)
 def test_joining_where_it_comes_from(height, cuts):
-    x = picture(height)
+    x = pixels(height)
     expected, seen = x + 1, []
     result = joined(strips(x, cuts).map(lambda part: part + 1), Job(report=seen.append), into=x)
     assert torch.equal(result, expected)
@@ -119,7 +119,7 @@ def test_strips_begin_on_the_grid_and_are_about_as_high_as_asked(height, rows, f
         assert max(b - a for a, b in pairwise(bounds)) <= max(rows, 4) + first
 
 
-def test_zeros_are_where_the_picture_ends_and_nowhere_else():
+def test_zeros_are_where_the_image_ends_and_nowhere_else():
     conv = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)
     torch.nn.init.ones_(conv.weight)
     sums = together_again(convolved(strips(torch.ones(1, 6, 6, 1), [2, 4]), conv))[0, :, :, 0]
@@ -138,7 +138,7 @@ def by_strips(network: torch.nn.Module, image: Tensor, rows: int | None) -> Tens
 
 @pytest.mark.parametrize("rows", [1, 16, 40])
 @torch.inference_mode()
-def test_every_golden_network_gives_the_whole_picture(golden, rows):
+def test_every_golden_network_gives_the_whole_image(golden, rows):
     network = load_model(golden.path, **golden.options).model
     image = torch.rand(3, golden.io["input"].shape[1], 45, 22, generator=torch.Generator().manual_seed(0))
     whole = network(image)
@@ -149,8 +149,8 @@ def test_every_golden_network_gives_the_whole_picture(golden, rows):
 @pytest.mark.parametrize("name", list(BUILD))
 @given(height=st.integers(1, 40), width=st.integers(1, 30), rows=st.integers(1, 40))
 @settings(max_examples=20, deadline=None)
-def test_any_size_in_any_strips(randomised, name, height, width, rows):
-    network = randomised(BUILD[name]())
+def test_any_size_in_any_strips(randomized, name, height, width, rows):
+    network = randomized(BUILD[name]())
     image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(width))
     with torch.inference_mode():
         whole = network(image)
@@ -158,8 +158,8 @@ def test_any_size_in_any_strips(randomised, name, height, width, rows):
 
 
 @pytest.mark.parametrize("name", list(BUILD))
-def test_gradients_are_those_of_the_whole_picture(randomised, name):
-    network = randomised(BUILD[name]()).requires_grad_(True)
+def test_gradients_are_those_of_the_whole_image(randomized, name):
+    network = randomized(BUILD[name]()).requires_grad_(True)
     image = torch.rand(1, 3, 20, 14)
 
     def gradients(rows: int | None) -> list[Tensor]:
@@ -175,8 +175,8 @@ def test_gradients_are_those_of_the_whole_picture(randomised, name):
 
 @pytest.mark.parametrize("name", list(BUILD))
 @torch.inference_mode()
-def test_every_sweep_is_reported(randomised, name):
-    network = randomised(BUILD[name]())
+def test_every_sweep_is_reported(randomized, name):
+    network = randomized(BUILD[name]())
     rows: list[int] = []
     parts = list(network.strips(torch.rand(1, 3, 61, 16), Job(8, rows.append)))
     assert sum(rows) == network.work(61)

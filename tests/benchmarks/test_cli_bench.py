@@ -46,7 +46,7 @@ def test_frames_and_tiles_are_measured_too(tiny, monkeypatch):
     monkeypatch.setitem(cases.CASES, "tiny-tiles", replace(tiny, what="tiles", inputs=(cases.Input(150, 150),)))
     result = run("--case", "tiny", "--case", "tiny-tiles", "--quick", "--rounds", "1", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "memory without pictures" in result.stdout
+    assert "memory without images" in result.stdout
     assert [f"16x16{n}" in result.stdout for n in ("", ", 2", ", 3", ", 4")] == [True, True, True, False]
     (tiles,) = (line.split("|") for line in result.stdout.splitlines() if "ours, tile 128" in line)
     assert float(tiles[10]) > 1, "tiles that overlap are more work"

@@ -15,7 +15,7 @@ def test_tiles_lie_every_480_pixels_and_the_last_is_what_is_left():
 
 
 @pytest.mark.parametrize("size", [(40, 30), (64, 64), (65, 150), (200, 129)])
-def test_a_network_that_sees_single_pixels_gives_the_whole_picture(size):
+def test_a_network_that_sees_single_pixels_gives_the_whole_image(size):
     image = torch.rand(1, 3, *size, dtype=torch.float64)
     seen = []
 

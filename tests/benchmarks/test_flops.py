@@ -112,6 +112,6 @@ def test_hitsr_is_what_its_definition_computes(variant, options, monkeypatch):
 
 @pytest.mark.parametrize(("variant", "published"), [("SIR", 53.8), ("SNG", 57.7), ("SRF", 58.0)])
 def test_the_published_hitsr_need_about_what_their_authors_say(variant, published):
-    """G multiply-adds for a result of 1280x720 at x4; theirs contain windows filled beyond the picture, and norms."""
+    """G multiply-adds for a result of 1280x720 at x4; theirs contain windows filled beyond the image, and norms."""
     giga = flops(HiTSRConfig(variant=variant), 180, 320) / 2e9
     assert 0.9 * published < giga < published

@@ -80,7 +80,7 @@ def test_lines_of_the_plot(timed):
     assert list(plot.by_batch([row]).values()) == [[(4, 2000.0)]]
 
 
-def test_the_plot_is_a_picture(timed, tmp_path):
+def test_the_plot_is_a_image(timed, tmp_path):
     pytest.importorskip("matplotlib")
     target = tmp_path / "plot.png"
     plot.write_plot(target, report.rows(timed(1e9, ours=[2.0], spandrel=[6.0])), "a processor")

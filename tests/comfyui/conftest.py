@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_files: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def model_files(tmp_path_factory: pytest.TempPathFactory, randomised: Callable) -> Path:
+def model_files(tmp_path_factory: pytest.TempPathFactory, randomized: Callable) -> Path:
     """ComfyUI's folder of upscale models, with one small network of each family and files that are none."""
     base = tmp_path_factory.mktemp("comfyui")
     for name in ("custom_nodes", "models/upscale_models/more", "input", "output", "temp", "user"):
@@ -59,7 +59,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory, randomised: Callable) 
         "four.safetensors": compact(),
     }
     for name, network in networks.items():
-        state = randomised(network).state_dict()
+        state = randomized(network).state_dict()
         facts = {"modelspec.license": "CC0-1.0", "modelspec.author": "the tests"} if name == "one.safetensors" else None
         save_file({n: t.contiguous() for n, t in state.items()}, folder / name, facts)
     (folder / "broken.safetensors").write_bytes(b"no checkpoint at all, whatever its name says")
@@ -107,7 +107,7 @@ def library(server: Server) -> Callable[..., Path]:
 
 @pytest.fixture
 def by_library(server: Server, library: Callable[..., Path]) -> Callable[..., Tensor]:
-    """What the library makes of pictures in ComfyUI's input folder."""
+    """What the library makes of images in ComfyUI's input folder."""
 
     def run(model: Path, source: str, size: str = "", **options: Any) -> Tensor:
         return torch.load(library(model, server.base / "input" / source, "result.pt", size, options), weights_only=True)

@@ -1,4 +1,4 @@
-"""Nodes of the tests' own, copied beside the pack under test: pictures from a file and into a file, to the bit; a
+"""Nodes of the tests' own, copied beside the pack under test: images from a file and into a file, to the bit; a
 model with what dynamic VRAM hangs on it; videos from elsewhere."""
 
 import io

@@ -1,4 +1,4 @@
-"""Compare Images in a real ComfyUI: its figures, its pictures, what it refuses."""
+"""Compare Images in a real ComfyUI: its figures, its images, what it refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .server import node
 
 @pytest.fixture
 def stored(server):
-    """Stores pictures as an input file of a name that ComfyUI has not cached; gives the name."""
+    """Stores images as an input file of a name that ComfyUI has not cached; gives the name."""
 
     def store(images: torch.Tensor) -> str:
         name = f"compared_{time.monotonic_ns()}.pt"
@@ -27,7 +27,7 @@ def stored(server):
 
 
 def batch(count: int, channels: int = 3, height: int = 32, seed: int = 0) -> torch.Tensor:
-    """Random pictures, 40 pixels wide."""
+    """Random images, 40 pixels wide."""
     return torch.rand(count, height, 40, channels, generator=torch.Generator().manual_seed(seed))
 
 
@@ -52,7 +52,7 @@ def test_the_report_is_what_the_library_measures(server, stored, border):
     assert len(result.outputs["compare"]["images"]) == 1
 
 
-def test_the_pictures_are_those_of_the_library(server, shown, stored):
+def test_the_images_are_those_of_the_library(server, shown, stored):
     a, b = batch(2), batch(1, seed=1)
     found = [by_library(each, b[0]) for each in a]
     for output, expected in (
@@ -83,7 +83,7 @@ def test_figures_are_numbers_for_other_nodes(server, stored):
     assert [line.partition(":")[0] for line in lines] == ["1", "2", "3", "mean"]
 
 
-def test_equal_pictures_beside_others_in_a_batch(server, shown, stored):
+def test_equal_images_beside_others_in_a_batch(server, shown, stored):
     a = batch(2)
     b = a.clone()
     b[1] = 1 - b[1]
@@ -100,9 +100,9 @@ def test_equal_pictures_beside_others_in_a_batch(server, shown, stored):
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        ({"count": 2}, {"count": 3}, "2 and 3 pictures cannot be paired"),
-        ({"count": 1}, {"count": 1, "height": 30}, "pictures of 40x32 and 40x30 cannot be compared pixel by pixel"),
-        ({"count": 1, "channels": 4}, {"count": 1}, "transparent pictures cannot be compared"),
+        ({"count": 2}, {"count": 3}, "2 and 3 images cannot be paired"),
+        ({"count": 1}, {"count": 1, "height": 30}, "images of 40x32 and 40x30 cannot be compared pixel by pixel"),
+        ({"count": 1, "channels": 4}, {"count": 1}, "transparent images cannot be compared"),
         ({"count": 1, "height": 8}, {"count": 1, "height": 8}, "less than 11 pixels a side"),
     ],
 )
@@ -113,8 +113,8 @@ def test_what_cannot_be_compared_is_refused(server, stored, one, other, message)
     assert "\n" not in result.message.strip()
 
 
-def test_gray_and_opaque_pictures_are_compared_as_colour(server, stored):
-    gray, colour = batch(1, channels=1), batch(1, channels=3, seed=1)
-    opaque = torch.cat([colour, torch.ones(1, 32, 40, 1)], -1)
+def test_gray_and_opaque_images_are_compared_as_color(server, stored):
+    gray, color = batch(1, channels=1), batch(1, channels=3, seed=1)
+    opaque = torch.cat([color, torch.ones(1, 32, 40, 1)], -1)
     result = server.run(compared(stored(gray), stored(opaque)))
-    assert result.outputs["compare"]["text"] == [sentence(by_library(gray[0], colour[0]).fidelity)]
+    assert result.outputs["compare"]["text"] == [sentence(by_library(gray[0], color[0]).fidelity)]

@@ -20,8 +20,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.json"))
 PICTURE, CLIP = (40, 24), (64, 48)  # width, height
 SIZES = {
-    "Upscale a picture": (160, 96),
-    "Upscale a picture to 4K": (3840, 2304),
+    "Upscale an image": (160, 96),
+    "Upscale an image to 4K": (3840, 2304),
     "Upscale a seamless texture": (80, 48),
     "Upscale a video": (128, 96),
     "Upscale a long video file": (128, 96),
@@ -29,12 +29,12 @@ SIZES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def material(server, randomised) -> None:
-    """What the examples name: the picture that ComfyUI ships, a video, and models, small ones where there are none."""
+def material(server, randomized) -> None:
+    """What the examples name: the image that ComfyUI ships, a video, and models, small ones where there are none."""
     for scale in (2, 4):
         name = f"supertile-{scale}x.safetensors"
         if name not in server.options("SupertileLoadUpscaleModel", "model_name"):
-            network = randomised(VapSR(VapSRConfig(scale=scale, num_feat=8, num_blocks=1, attention_dim=8)))
+            network = randomized(VapSR(VapSRConfig(scale=scale, num_feat=8, num_blocks=1, attention_dim=8)))
             save_file(network.state_dict(), server.base / "models" / "upscale_models" / name)
     slope = np.linspace(0, 255, PICTURE[0] * PICTURE[1] * 3).reshape(PICTURE[1], PICTURE[0], 3).astype(np.uint8)
     Image.fromarray(slope).save(server.base / "input" / "example.png")
@@ -42,8 +42,8 @@ def material(server, randomised) -> None:
         video = output.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = *CLIP, "yuv420p"
         for index in range(5):
-            picture = np.full((CLIP[1], CLIP[0], 3), 40 * index, np.uint8)
-            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+            image = np.full((CLIP[1], CLIP[0], 3), 40 * index, np.uint8)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(image)))
         output.mux(video.encode(None))
 
 
@@ -80,8 +80,8 @@ def test_all_sizes_are_known():
 
 def size_of(path: Path) -> tuple[int, int]:
     if path.suffix == ".png":
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     assert len(frames) == 5

@@ -26,7 +26,7 @@ def prepared(server, name: str, loader: str) -> dict:
     return {"image": node("ProbeLoadTensor", name="measured.pt"), "model": node(loader, model_name=name)}
 
 
-def picture(server) -> torch.Tensor:
+def pixels(server) -> torch.Tensor:
     return torch.load(server.base / "input" / "measured.pt", weights_only=True)[0].movedim(-1, 0)
 
 
@@ -45,19 +45,19 @@ def test_a_map_is_that_of_the_library(server, shown, model_files, name):
     nodes["map"] = node("MaskToImage", mask=["lam", 1])
     found = shown(nodes, "map")[0, ..., 0]
     model = Differentiable(load_model(model_files / name), device="cpu")
-    expected = attribute(model, picture(server), Patch(30, 20, 3), steps=4).map
+    expected = attribute(model, pixels(server), Patch(30, 20, 3), steps=4).map
     torch.testing.assert_close(found, expected / expected.max(), atol=1e-3, rtol=0)
     assert found.shape == (40, 72)
 
 
-def test_a_patch_outside_of_the_picture_is_refused(server):
+def test_a_patch_outside_of_the_image_is_refused(server):
     nodes = prepared(server, "two.safetensors", "SupertileLoadVapSRModel")
     nodes["lam"] = node(
         "SupertileLocalAttributionMap", upscale_model=["model", 0], image=["image", 0], x=70, y=0, patch_size=8
     )
     result = server.run(nodes)
     assert result.status == "error"
-    assert "does not lie in a picture of 72x40" in result.message
+    assert "does not lie in an image of 72x40" in result.message
 
 
 def test_seams_are_those_of_the_library(server, shown, model_files):
@@ -70,7 +70,7 @@ def test_seams_are_those_of_the_library(server, shown, model_files):
     result = server.run(nodes)
     assert result.status == "success", result
     model = load_model(model_files / "two.safetensors")
-    smallest = SeamCheck(model, picture(server), 64, device="cpu", precision="fp32").smallest(0.01)
+    smallest = SeamCheck(model, pixels(server), 64, device="cpu", precision="fp32").smallest(0.01)
     assert smallest is not None
     assert smallest.overlap > 0
     assert result.outputs["text"]["text"] == [str(smallest.overlap)]

@@ -21,7 +21,7 @@ ANY = "SupertileLoadUpscaleModel"
 BUNDLED = ["supertile-2x.safetensors", "supertile-4x.safetensors"]
 
 
-def pictures(server, name: str, *shape: int) -> str:
+def images(server, name: str, *shape: int) -> str:
     """Smooth with edges, so that a network has something to do."""
     count, height, width, channels = shape
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
@@ -32,7 +32,7 @@ def pictures(server, name: str, *shape: int) -> str:
 
 
 def loaded_and_shown(server, name: str = "small.pt") -> dict[str, Any]:
-    return {"image": node("ProbeLoadTensor", name=pictures(server, name, 1, 24, 36, 3))}
+    return {"image": node("ProbeLoadTensor", name=images(server, name, 1, 24, 36, 3))}
 
 
 # --- loaders -----------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_the_bundled_models_work_without_any_file(server, shown, name):
     assert larger.shape == (1, 24 * scale, 36 * scale, 3)
     small = torch.nn.functional.avg_pool2d(larger.movedim(-1, 1), scale).movedim(1, -1)
     source = torch.load(server.base / "input" / "small.pt", weights_only=True)
-    assert (small - source).abs().mean() < 0.02  # a picture of the same, not noise
+    assert (small - source).abs().mean() < 0.02  # an image of the same, not noise
 
 
 # --- the core's loader -------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_the_core_loads_and_runs_our_families(server, shown, model_files, offici
     assert results[0].equal(results[1])
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------------------------
 
 
 HAT, VAPSR, HITSR = LOADERS
@@ -167,14 +167,14 @@ TILED = {"tile": "64", "overlap": "16", "batch": "2", "seamless": "both", "self_
         (VAPSR, (1, 100, 130, 3), {"size": "model scale"}, "", TILED,
          {"tile": 64, "overlap": 16, "batch": 2, "seamless": "both", "self_ensemble": True}),
         (HAT, (2, 100, 130, 4), {"size": "model scale"}, "", {"tile": "96"}, {"tile": 96}),
-        (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole picture"}, {"tile": None}),
+        (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole image"}, {"tile": None}),
         (HAT, (1, 24, 36, 3), {"size": "model scale"}, "", {"precision": "bf16"}, {"precision": "bf16"}),
     ],
 )  # fmt: skip
 def test_the_node_equals_the_library_bit_for_bit(
     server, shown, by_library, model_files, loader, shape, size, words, widgets, options
 ):
-    source = pictures(server, f"{'x'.join(map(str, shape))}.pt", *shape)
+    source = images(server, f"{'x'.join(map(str, shape))}.pt", *shape)
     nodes = {
         "image": node("ProbeLoadTensor", name=source),
         "model": node(loader, model_name=LOADERS[loader]),
@@ -227,7 +227,7 @@ def test_a_model_can_be_cast_whatever_comfyui_hangs_on_it(server, shown, by_libr
 def test_progress_and_previews_are_shown(server):
     """A tile each; more often than ComfyUI passes on is not asked for."""
     nodes = {
-        "image": node("ProbeLoadTensor", name=pictures(server, "watched.pt", 6, 256, 320, 3)),
+        "image": node("ProbeLoadTensor", name=images(server, "watched.pt", 6, 256, 320, 3)),
         "model": node(HAT, model_name="one.safetensors"),
         "upscale": node(
             "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale",
@@ -252,9 +252,9 @@ def test_models_of_the_core_loader_are_taken(server, shown):
 
 
 def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, shown):
-    """Eight pictures in tiles of 96, each in eight flips; ComfyUI's own bar would notice after a percent of it."""
+    """Eight images in tiles of 96, each in eight flips; ComfyUI's own bar would notice after a percent of it."""
     nodes = {
-        "image": node("ProbeLoadTensor", name=pictures(server, "large.pt", 8, 640, 640, 3)),
+        "image": node("ProbeLoadTensor", name=images(server, "large.pt", 8, 640, 640, 3)),
         "model": node("SupertileLoadHATModel", model_name="one.safetensors"),
         "upscale": node(
             "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale",
@@ -315,7 +315,7 @@ def test_absurd_sizes_are_refused(server, size, status, message):
     assert time.monotonic() - begin < 10
 
 
-def test_more_pictures_than_memory_are_refused(server):
+def test_more_images_than_memory_are_refused(server):
     torch.save(torch.zeros(1, 2, 2, 3).expand(999, -1, -1, -1).clone(), server.base / "input" / "many.pt")
     nodes = {
         "image": node("ProbeLoadTensor", name="many.pt"),
@@ -328,7 +328,7 @@ def test_more_pictures_than_memory_are_refused(server):
     }  # fmt: skip
     result = server.run(nodes)
     assert result.status == "error"
-    assert "GB of memory; choose a smaller size or fewer pictures" in result.message
+    assert "GB of memory; choose a smaller size or fewer images" in result.message
 
 
 # --- what a model is ---------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_info_says_what_is_known(server):
     result = server.run(nodes)
     assert result.status == "success", result
     text = result.outputs["info"]["text"][0]
-    for line in ("file: one.safetensors", "family: HAT", "scale: x2", "precision: bf16", "licence: CC0-1.0"):
+    for line in ("file: one.safetensors", "family: HAT", "scale: x2", "precision: bf16", "license: CC0-1.0"):
         assert line in text.splitlines()
     assert result.outputs["info"]["images"][0]["type"] == "temp"
 

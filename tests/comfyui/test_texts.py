@@ -20,10 +20,10 @@ def test_the_page_is_given_every_language(server):
         assert "info" in languages[language]["nodeCategories"]
 
 
-def test_the_page_finds_help_and_its_pictures(server):
+def test_the_page_finds_help_and_its_images(server):
     """It asks for them under the name of the pack's folder."""
     address = f"http://127.0.0.1:{server.port}/extensions/ComfyUI-Supertile/docs"
     for node in server.get("/i18n")["ja"]["nodeDefs"]:
-        for page in (f"{node}.md", f"{node}/zh.md", f"{node}/ja.md", f"pictures/{node}.png"):
+        for page in (f"{node}.md", f"{node}/zh.md", f"{node}/ja.md", f"images/{node}.png"):
             with urllib.request.urlopen(f"{address}/{page}", timeout=30) as answer:
                 assert len(answer.read()) > 500, page

@@ -28,9 +28,9 @@ def clip(server) -> str:
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = output.add_stream("aac", rate=48000)
         for index in range(10):
-            picture = np.zeros((48, 64, 3), np.uint8)
-            picture[:, : 6 * index] = (200, 60 + 10 * index, 90)
-            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+            image = np.zeros((48, 64, 3), np.uint8)
+            image[:, : 6 * index] = (200, 60 + 10 * index, 90)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(image)))
         tone = 0.3 * np.sin(np.arange(19200) * 2 * np.pi * 440 / 48000, dtype=np.float32)
         frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
         frame.sample_rate = 48000
@@ -143,7 +143,7 @@ def test_trims_are_honoured(server, clip):
 
 
 @pytest.mark.parametrize("depth", [8, 10])
-def test_pictures_and_sound_become_a_video(server, clip, depth):
+def test_images_and_sound_become_a_video(server, clip, depth):
     nodes = {
         "loaded": node("LoadVideo", file=clip),
         "parts": node("GetVideoComponents", video=["loaded", 0]),
@@ -341,7 +341,7 @@ def long_clip(server) -> str:
             video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
             video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
             for index in range(120):
-                picture = np.ascontiguousarray(noise[:, index : index + 320])
-                output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+                image = np.ascontiguousarray(noise[:, index : index + 320])
+                output.mux(video.encode(av.VideoFrame.from_ndarray(image)))
             output.mux(video.encode(None))
     return path.name

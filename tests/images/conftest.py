@@ -13,7 +13,7 @@ from torch import Tensor
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VapSR x2 that has learned nothing: its pictures are noise, but of the right size."""
+    """A VapSR x2 that has learned nothing: its images are noise, but of the right size."""
     torch.manual_seed(0)
     net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
@@ -30,7 +30,7 @@ def upscaler(model_file: Path):
 
 
 class Bicubic:
-    """What `upscale_picture` needs of an Upscaler, with a plain enlargement in the network's place."""
+    """What `upscale_image` needs of an Upscaler, with a plain enlargement in the network's place."""
 
     seamless = "none"
 

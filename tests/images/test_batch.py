@@ -22,7 +22,7 @@ def make(path, size=(10, 8)):
 def folder(tmp_path):
     for name in ("in/b.jpg", "in/a.png", "in/deep/er/c.bmp", "in/.hidden.png", "in/.cache/d.png"):
         make(tmp_path / name)
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -81,7 +81,7 @@ def test_what_does_not_go_together_is_refused_before_any_work(folder):
     refused(["in/a.png", "in/a.png"], folder / "out", "would both become")
     refused(["none.png"], folder / "out", "does not exist")
     (folder / "empty").mkdir()
-    refused(["empty"], folder / "out", "holds no picture")
+    refused(["empty"], folder / "out", "holds no image")
     refused(["in/a.png", "in/b.jpg"], folder / "in" / "a.jpg", "is a file")
     refused(["in/a.png"], folder / "out.bmp", "png, jpg, webp or tiff")
     refused(["in/a.png"], folder / "out", "no suffix")

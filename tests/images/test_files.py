@@ -1,4 +1,4 @@
-"""Reading and writing picture files: exact pixels, what is kept, what is refused."""
+"""Reading and writing image files: exact pixels, what is kept, what is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def noise(height: int, width: int, channels: int, dtype: type = np.uint8, seed: 
     return codes.astype(dtype)
 
 
-def picture_of(codes: np.ndarray, **kept) -> Picture:
+def image_of(codes: np.ndarray, **kept) -> Picture:
     planes = Picture.planes(codes)
     has_alpha = codes.shape[2] in (2, 4)
     return Picture(
@@ -118,7 +118,7 @@ def test_sixteen_bit_tiff_in_either_byte_order(tmp_path, channels, extra, big_en
     np.testing.assert_array_equal(picture.codes(16), straight[..., :3] if extra == 0 else straight)
 
 
-def test_a_colour_key_makes_one_sixteen_bit_colour_transparent(tmp_path):
+def test_a_color_key_makes_one_sixteen_bit_color_transparent(tmp_path):
     codes = noise(4, 4, 3, np.uint16)
     codes[1, 2] = codes[0, 0]
     codes[3, 3] = codes[0, 0] ^ 1  # differs in the lowest bit only: 8 bits could not tell
@@ -130,7 +130,7 @@ def test_a_colour_key_makes_one_sixteen_bit_colour_transparent(tmp_path):
     np.testing.assert_array_equal(alpha, expected)
 
 
-def test_palettes_become_colour_and_their_transparency_alpha(tmp_path):
+def test_palettes_become_color_and_their_transparency_alpha(tmp_path):
     image = Image.new("P", (3, 1))
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     image.putdata([0, 1, 2])
@@ -143,7 +143,7 @@ def test_palettes_become_colour_and_their_transparency_alpha(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "c.gif").codes(8)[0, :, 3], [255, 0, 255])
 
 
-def test_one_bit_pictures_are_gray(tmp_path):
+def test_one_bit_images_are_gray(tmp_path):
     image = Image.new("1", (2, 1))
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "a.png")
@@ -202,7 +202,7 @@ def test_exif_keeps_its_bytes_but_gets_the_new_size_and_loses_the_thumbnail(tmp_
 @pytest.mark.parametrize("depth", [8, 16])
 def test_icc_profile_and_resolution_survive(tmp_path, suffix, depth):
     codes = noise(4, 6, 3, np.uint8 if depth == 8 else np.uint16)
-    write_image(tmp_path / f"a{suffix}", picture_of(codes, icc=SRGB, dpi=(300.0, 200.0)))
+    write_image(tmp_path / f"a{suffix}", image_of(codes, icc=SRGB, dpi=(300.0, 200.0)))
     picture = read_image(tmp_path / f"a{suffix}")
     assert picture.icc == SRGB
     with Image.open(tmp_path / f"a{suffix}") as image:
@@ -212,10 +212,10 @@ def test_icc_profile_and_resolution_survive(tmp_path, suffix, depth):
 
 
 def test_profiles_stay_with_their_kind_of_pixels(tmp_path):
-    write_image(tmp_path / "gray.png", picture_of(noise(4, 4, 1), icc=GRAY_PROFILE))
+    write_image(tmp_path / "gray.png", image_of(noise(4, 4, 1), icc=GRAY_PROFILE))
     assert read_image(tmp_path / "gray.png").icc == GRAY_PROFILE
     with pytest.warns(ImageFileWarning, match="profile"):
-        write_image(tmp_path / "wrong.png", picture_of(noise(4, 4, 3), icc=GRAY_PROFILE))
+        write_image(tmp_path / "wrong.png", image_of(noise(4, 4, 3), icc=GRAY_PROFILE))
     assert read_image(tmp_path / "wrong.png").icc is None
 
 
@@ -271,15 +271,15 @@ def test_damaged_sixteen_bit_png(tmp_path):
     refusal(tmp_path / "a.png")
 
 
-def test_what_is_not_there_or_no_picture(tmp_path, monkeypatch):
+def test_what_is_not_there_or_no_image(tmp_path, monkeypatch):
     assert "does not exist" in refusal(tmp_path / "none.png")
     assert "folder" in refusal(tmp_path)
     (tmp_path / "text.png").write_text("Once upon a time")
-    assert "not a picture" in refusal(tmp_path / "text.png")
+    assert "not an image" in refusal(tmp_path / "text.png")
     (tmp_path / "empty.png").write_bytes(b"")
-    assert "not a picture" in refusal(tmp_path / "empty.png")
+    assert "not an image" in refusal(tmp_path / "empty.png")
     Image.new("L", (3, 3)).save(tmp_path / "a.eps")  # would start Ghostscript
-    assert "not a picture" in refusal(tmp_path / "a.eps")
+    assert "not an image" in refusal(tmp_path / "a.eps")
     Image.new("F", (3, 3)).save(tmp_path / "float.tif")
     assert "floating-point" in refusal(tmp_path / "float.tif")
     Image.new("I", (3, 3)).save(tmp_path / "integer.tif")
@@ -299,7 +299,7 @@ def test_written_pixels_are_exact(tmp_path, suffix, channels, dtype):
     codes = noise(150, 31, channels, dtype)  # several blocks of rows, an odd number of bytes
     codes[:40] = np.arange(31, dtype=dtype)[:, None] * 5  # and rows that filters make small
     path = tmp_path / f"a{suffix}"
-    write_image(path, picture_of(codes))
+    write_image(path, image_of(codes))
     picture = read_image(path)
     got = picture.codes(picture.bit_depth)
     assert got.dtype == dtype
@@ -312,7 +312,7 @@ def test_written_pixels_are_exact(tmp_path, suffix, channels, dtype):
 @pytest.mark.parametrize(("channels", "layout"), [(1, "gray16"), (3, "rgb48"), (4, "rgba64")])
 def test_ffmpeg_reads_the_same_sixteen_bits(tmp_path, suffix, channels, layout):
     codes = noise(70, 33, channels, np.uint16)
-    write_image(tmp_path / f"a{suffix}", picture_of(codes))
+    write_image(tmp_path / f"a{suffix}", image_of(codes))
     with av.open(tmp_path / f"a{suffix}") as container:
         frame = next(container.decode(video=0))
     assert frame.format.name.startswith(layout)
@@ -326,7 +326,7 @@ def test_values_are_rounded_to_nearest_and_clamped(tmp_path):
 
 
 def test_gray_stays_gray_in_jpeg_and_sixteen_bits_become_eight(tmp_path):
-    write_image(tmp_path / "a.jpg", picture_of(np.full((8, 8, 1), 0x8180, np.uint16)))
+    write_image(tmp_path / "a.jpg", image_of(np.full((8, 8, 1), 0x8180, np.uint16)))
     picture = read_image(tmp_path / "a.jpg")
     assert picture.is_gray
     assert picture.bit_depth == 8
@@ -340,7 +340,7 @@ def test_jpeg_lays_transparency_on_white_and_says_so(tmp_path):
 
 
 def test_quality_and_formats(tmp_path):
-    picture = picture_of(noise(32, 32, 3))
+    picture = image_of(noise(32, 32, 3))
     write_image(tmp_path / "low.jpg", picture, quality=30)
     write_image(tmp_path / "high.jpg", picture, quality=95)
     assert (tmp_path / "low.jpg").stat().st_size < (tmp_path / "high.jpg").stat().st_size

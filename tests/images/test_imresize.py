@@ -9,8 +9,8 @@ from supertile.images.imresize import downscale, imresize
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
-def test_the_small_pictures_of_the_benchmarks_come_out_to_the_last_bit(picture_pairs, read_rgb, name, scale):
-    for small, large in picture_pairs(name, scale):
+def test_the_small_images_of_the_benchmarks_come_out_to_the_last_bit(image_pairs, read_rgb, name, scale):
+    for small, large in image_pairs(name, scale):
         assert torch.equal(downscale(read_rgb(large), scale), read_rgb(small)), small
 
 
@@ -23,6 +23,6 @@ def test_enlarging_is_bicubic_and_keeps_flat_areas_flat():
     assert torch.equal(imresize(step, (16, 16))[0, 5, [2, 7, 8, 13]], expected)
 
 
-def test_a_picture_that_cannot_shrink_exactly_is_refused():
+def test_a_image_that_cannot_shrink_exactly_is_refused():
     with pytest.raises(ValueError, match="7x6 cannot shrink by 2"):
         downscale(torch.zeros(3, 6, 7), 2)

@@ -25,7 +25,7 @@ def test_transfer_functions_are_inverses_and_meet_the_standards_points():
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("seamless", ["none", "x", "both"])
-def test_constant_pictures_stay_constant(level, seamless):
+def test_constant_images_stay_constant(level, seamless):
     out = resize(torch.full((2, 3, 33, 31), level), (17, 90), seamless=seamless)
     assert out.shape == (2, 3, 90, 17)
     assert (out - level).abs().max() < 1e-6
@@ -37,7 +37,7 @@ def test_light_is_averaged_not_codes():
     torch.testing.assert_close(gray, torch.full_like(gray, 0.73536), atol=2e-3, rtol=0)  # half the light, not code 0.5
 
 
-def test_seamless_pictures_stay_seamless():
+def test_seamless_images_stay_seamless():
     x = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(2))
     for seamless, axis in (("x", -1), ("y", -2)):
         rolled = resize(x.roll(12, axis), (10, 10), seamless=seamless)
@@ -46,7 +46,7 @@ def test_seamless_pictures_stay_seamless():
         assert plain.abs().max() > 0.01
 
 
-def test_invisible_colour_does_not_count():
+def test_invisible_color_does_not_count():
     color = torch.zeros(1, 3, 40, 40)
     color[:, 1] = 1.0  # green, invisible
     color[:, :, :, :21] = torch.tensor([0.8, 0.0, 0.0])[:, None, None]

@@ -53,7 +53,7 @@ def test_nonsense_zero_and_the_monstrous_are_refused_in_one_sentence(text):
         check_size_words(text)
 
 
-def test_a_size_possible_only_for_some_pictures_passes_the_check_before_reading():
+def test_a_size_possible_only_for_some_images_passes_the_check_before_reading():
     check_size_words("x90000")
     assert parse_size("x90000", 10, 1000, 4) == (900, 90000)
     with pytest.raises(SizeError, match="megapixels"):

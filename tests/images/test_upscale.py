@@ -1,4 +1,4 @@
-"""A picture through a model: every kind of channels, any size, and edges of transparency."""
+"""An image through a model: every kind of channels, any size, and edges of transparency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supertile.images.io.files import read_image, write_image
 from supertile.images.io.picture import ImageFileError, Picture
 from supertile.images.resize import resize
 from supertile.images.size import SizeError
-from supertile.images.upscale import upscale_image_file, upscale_picture
+from supertile.images.upscale import upscale_image, upscale_image_file
 from supertile.inference.errors import UpscaleError
 from torch import Tensor
 
@@ -35,11 +35,11 @@ def disc(size: int = 40) -> Picture:
 @pytest.mark.parametrize("model_channels", [1, 3, 4])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("has_alpha", [False, True])
-def test_every_picture_goes_through_every_model(bicubic, model_channels, channels, has_alpha):
+def test_every_image_goes_through_every_model(bicubic, model_channels, channels, has_alpha):
     """A plain enlargement treats planes alike, so the result must not depend on how they are packed for the model."""
     alpha = 0.5 + smooth(1) / 2 if has_alpha else None
     picture = Picture(smooth(channels), alpha, 16, b"icc", b"exif", (300, 300))
-    result = upscale_picture(picture, bicubic(2, model_channels))
+    result = upscale_image(picture, bicubic(2, model_channels))
     torch.testing.assert_close(result.color, bicubic(2, channels)(smooth(channels)[None])[0])
     assert (result.bit_depth, result.icc, result.exif, result.dpi) == (16, b"icc", b"exif", (300, 300))
     if alpha is None:
@@ -50,7 +50,7 @@ def test_every_picture_goes_through_every_model(bicubic, model_channels, channel
 
 def test_models_of_other_channels_are_refused(bicubic):
     with pytest.raises(UpscaleError, match="2 channels"):
-        upscale_picture(Picture(smooth(3)), bicubic(2, 2))
+        upscale_image(Picture(smooth(3)), bicubic(2, 2))
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_models_of_other_channels_are_refused(bicubic):
         *((2, "3x", 2), (2, "4x", 2), (2, "5x", 3), (2, "32x25", 2), (4, "x48", 1), (1, "3x", 1)),
     ],
 )
-def test_the_model_runs_until_the_picture_is_large_enough(bicubic, scale, size, runs):
+def test_the_model_runs_until_the_image_is_large_enough(bicubic, scale, size, runs):
     model = bicubic(scale)
-    result = upscale_picture(Picture(smooth(3)), model, size=size)
+    result = upscale_image(Picture(smooth(3)), model, size=size)
     assert len(model.calls) == runs
     expected = {None: (32, 24), "32x25": (32, 25), "x48": (64, 48)}.get(size)
     expected = expected or (int(16 * float(size[:-1])), int(12 * float(size[:-1])))
@@ -70,11 +70,11 @@ def test_the_model_runs_until_the_picture_is_large_enough(bicubic, scale, size, 
 
 
 def test_another_size_is_one_resampling_in_linear_light(bicubic):
-    result = upscale_picture(Picture(smooth(3)), bicubic(4), size="3x")
+    result = upscale_image(Picture(smooth(3)), bicubic(4), size="3x")
     torch.testing.assert_close(result.color, resize(bicubic(4)(smooth(3)[None]), (48, 36))[0])
 
 
-def test_a_seamless_picture_stays_seamless_through_model_alpha_and_resampling(model_file):
+def test_a_seamless_image_stays_seamless_through_model_alpha_and_resampling(model_file):
     from supertile.inference.upscaler import Upscaler
     from supertile.weights.loader import load_model
 
@@ -82,15 +82,15 @@ def test_a_seamless_picture_stays_seamless_through_model_alpha_and_resampling(mo
     planes = torch.rand(4, 16, 24, generator=torch.Generator().manual_seed(0))
 
     def enlarged(planes: Tensor) -> Tensor:
-        result = upscale_picture(Picture(planes[:3], planes[3:]), model, size="1.5x")
+        result = upscale_image(Picture(planes[:3], planes[3:]), model, size="1.5x")
         return torch.cat([result.color, result.alpha])
 
     torch.testing.assert_close(enlarged(planes.roll(8, -1)), enlarged(planes).roll(12, -1), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [None, "1.5x", "3x"])
-def test_no_colour_of_invisible_pixels_enters_the_edge(bicubic, size):
-    result = upscale_picture(disc(), bicubic(2), size=size)
+def test_no_color_of_invisible_pixels_enters_the_edge(bicubic, size):
+    result = upscale_image(disc(), bicubic(2), size=size)
     assert result.alpha is not None
     visible = result.alpha[0] > 0.5 / 255
     assert result.color[1][visible].max() < 1e-3
@@ -105,7 +105,7 @@ def test_edges_of_transparency_through_a_trained_network():
     from supertile.weights.loader import load_model
 
     model = Upscaler(load_model(OFFICIAL), device="cpu", precision="fp32")
-    result = upscale_picture(disc(32), model)
+    result = upscale_image(disc(32), model)
     assert result.alpha is not None
     visible = result.alpha[0] > 0.5 / 255
     assert result.color[1][visible].max() < 0.1
@@ -119,7 +119,7 @@ def test_edges_of_transparency_through_a_trained_network():
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_constant_transparency_stays_exactly_constant(upscaler, level):
     """Through a network of random weights: only what bypasses it can stay constant."""
-    result = upscale_picture(Picture(smooth(3), torch.full((1, 12, 16), level)), upscaler, size="3x")
+    result = upscale_image(Picture(smooth(3), torch.full((1, 12, 16), level)), upscaler, size="3x")
     assert result.alpha is not None
     assert result.alpha.shape == (1, 36, 48)
     assert bool((result.alpha == level).all())
@@ -128,14 +128,14 @@ def test_constant_transparency_stays_exactly_constant(upscaler, level):
 def test_opaque_and_empty_parts_stay_so_through_a_network_of_noise(upscaler):
     alpha = torch.zeros(1, 12, 16)
     alpha[..., 8:] = 1
-    result = upscale_picture(Picture(smooth(3), alpha), upscaler)
+    result = upscale_image(Picture(smooth(3), alpha), upscaler)
     assert result.alpha is not None
     assert bool((result.alpha[..., :14] == 0).all())
     assert bool((result.alpha[..., 18:] == 1).all())
     assert not bool((result.alpha[..., 14:18] == result.alpha[..., 14:15]).all())
 
 
-def test_alpha_range_wraps_where_the_picture_does():
+def test_alpha_range_wraps_where_the_image_does():
     alpha = torch.zeros(1, 6, 6)
     alpha[..., 0] = 1
     enlarged = torch.full((1, 12, 12), 0.5)
@@ -143,7 +143,7 @@ def test_alpha_range_wraps_where_the_picture_does():
     assert keep_in_local_range(enlarged, alpha, seamless="x")[..., -2:].max() == 0.5
 
 
-def test_filling_keeps_visible_pixels_and_takes_the_nearest_colours():
+def test_filling_keeps_visible_pixels_and_takes_the_nearest_colors():
     color, alpha = torch.zeros(3, 17, 33), torch.zeros(1, 17, 33)
     color[1] = 1
     color[:, :, :5] = torch.tensor([1.0, 0, 0])[:, None, None]

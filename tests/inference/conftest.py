@@ -10,11 +10,11 @@ from supertile.weights.shapes import Hints
 
 
 @pytest.fixture(scope="session")
-def vapsr(randomised) -> ImageModelDescriptor:
-    """A small VapSR x2 with weights that matter. What it sees of a picture lies within 13 pixels."""
+def vapsr(randomized) -> ImageModelDescriptor:
+    """A small VapSR x2 with weights that matter. What it sees of an image lies within 13 pixels."""
     from supertile.weights import vapsr as family
 
-    net = randomised(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
+    net = randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
     net.upsampler[2].bias.data += 0.5
     net.upsampler[2].weight.data *= 0.2  # most of its output lies within [0, 1]
     return build_descriptor(family, net.state_dict(), Hints())

@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 MIXED = [(40, 60), (40, 60), (20, 20), (130, 40), (1, 1), (40, 60), (100, 150), (150, 100)]
 
 
-def picture(height: int, width: int, seed: int = 0) -> Tensor:
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -50,9 +50,9 @@ def joined(request, monkeypatch):
         {"tile": 48, "overlap": 16, "self_ensemble": True},
     ],
 )
-def test_every_picture_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined, options):
+def test_every_image_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined, options):
     monkeypatch.setattr(memory, "strip_rows", lambda model, width, device: 16)
-    images = [picture(*size, seed=i) for i, size in enumerate(MIXED)]
+    images = [pixels(*size, seed=i) for i, size in enumerate(MIXED)]
     expected = list(on_cpu(vapsr, **options).stream(images))
     upscaler = beside(vapsr, **options)
     results = list(upscaler.stream(iter(images)))
@@ -62,26 +62,26 @@ def test_every_picture_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined,
     assert not any(result.is_inference() for result in results)
 
 
-def test_a_picture_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
+def test_a_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
     computed = []
     model = enlarger(before=lambda batch: computed.append(upscaler._copies.under_way))
     upscaler = beside(model, tile=96, batch=1)
     assert len(upscaler.plan(96, 160)) == 3
-    assert len(list(upscaler.stream([picture(96, 160)] * 4))) == 4
+    assert len(list(upscaler.stream([pixels(96, 160)] * 4))) == 4
     assert computed == [0] * 3 + [1] * 9
     assert upscaler._copies.downloads == 4
     assert upscaler._copies.most_under_way == 2, "one on its way, one just finished"
 
 
 @pytest.mark.parametrize(("batch", "asked"), [(1, [2, 3, 4, 4]), (3, [3, 3, 6, 6, 6, 7, 7])])
-def test_one_picture_more_is_asked_for(enlarger, batch, asked):
+def test_one_image_more_is_asked_for(enlarger, batch, asked):
     taken = 0
 
     def source() -> Iterator[Tensor]:
         nonlocal taken
         for _ in asked:
             taken += 1
-            yield picture(8, 8)
+            yield pixels(8, 8)
 
     assert [taken for _ in beside(enlarger(), batch=batch).stream(source())] == asked
 
@@ -93,7 +93,7 @@ def test_what_stays_on_the_device_in_fp32_is_given_at_once(enlarger):
         nonlocal taken
         for _ in range(4):
             taken += 1
-            yield picture(8, 8)
+            yield pixels(8, 8)
 
     upscaler = beside(enlarger(), batch=1)
     assert [taken for _ in upscaler.stream(source(), keep_on_device=True)] == [1, 2, 3, 4]
@@ -101,7 +101,7 @@ def test_what_stays_on_the_device_in_fp32_is_given_at_once(enlarger):
 
 
 def test_static_tiles_are_the_same(vapsr):
-    still, frames = picture(96, 224), []
+    still, frames = pixels(96, 224), []
     for i in range(6):
         frames.append(still.clone())
         frames[-1][:, 4:12, 8 * i : 8 * i + 8] = 1
@@ -114,18 +114,18 @@ def test_static_tiles_are_the_same(vapsr):
 
 
 @pytest.mark.parametrize("reuse_static", [False, True])
-def test_a_stream_keeps_no_picture_it_has_given_away(vapsr, reuse_static):
+def test_a_stream_keeps_no_image_it_has_given_away(vapsr, reuse_static):
     results: list[StorageWeakRef] = []
     for result in beside(vapsr, tile=96, batch=2).stream(
-        (picture(96, 480, seed=i // 3) for i in range(9)), reuse_static=reuse_static
+        (pixels(96, 480, seed=i // 3) for i in range(9)), reuse_static=reuse_static
     ):
         results.append(StorageWeakRef(result.untyped_storage()))
         del result
         assert sum(not ref.expired() for ref in results) <= 2
 
 
-def test_those_before_a_wrong_picture_are_given(enlarger):
-    stream = beside(enlarger(), batch=1).stream([picture(8, 8), torch.zeros(8, 8), picture(8, 8)])
+def test_those_before_a_wrong_image_are_given(enlarger):
+    stream = beside(enlarger(), batch=1).stream([pixels(8, 8), torch.zeros(8, 8), pixels(8, 8)])
     assert next(stream).shape == (3, 16, 16)
     with pytest.raises(UpscaleError, match=r"not \(8, 8\)"):
         next(stream)
@@ -134,7 +134,7 @@ def test_those_before_a_wrong_picture_are_given(enlarger):
 def test_cancelling_goes_through(enlarger):
     stop = False
     upscaler = beside(enlarger(), batch=1, cancelled=lambda: stop)
-    stream = upscaler.stream(picture(10, 10, seed=i) for i in range(10))
+    stream = upscaler.stream(pixels(10, 10, seed=i) for i in range(10))
     next(stream)
     stop = True
     with pytest.raises(Cancelled):
@@ -158,7 +158,7 @@ def test_memory_that_runs_out_loses_nothing(enlarger):
         if batch.shape[0] * batch.shape[2] * batch.shape[3] > 96 * 128:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    images = [picture(*size, seed=i) for i, size in enumerate([(96, 96), (200, 96), (40, 40), (300, 300), (96, 96)])]
+    images = [pixels(*size, seed=i) for i, size in enumerate([(96, 96), (200, 96), (40, 40), (300, 300), (96, 96)])]
     results = list(beside(enlarger(before=before), tile=320, batch=3).stream(images))
     for image, result in zip(images, results, strict=True):
         larger = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -173,7 +173,7 @@ def test_a_result_that_finds_no_room_there_is_joined_here(enlarger, monkeypatch)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return zeros(*shape, **options)
 
-    image = picture(40, 30)
+    image = pixels(40, 30)
     monkeypatch.setattr(torch, "zeros", refusing)
     [result] = beside(enlarger()).stream([image])
     assert torch.equal(result, image.repeat_interleave(2, 1).repeat_interleave(2, 2))
@@ -183,9 +183,9 @@ def test_a_result_that_finds_no_room_there_is_joined_here(enlarger, monkeypatch)
 
 
 @pytest.fixture
-def sometimes_overflowing(randomised, saved):
-    """Its attention multiplies numbers beyond 65504: infinite in fp16 where a picture is bright."""
-    net = randomised(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
+def sometimes_overflowing(randomized, saved):
+    """Its attention multiplies numbers beyond 65504: infinite in fp16 where an image is bright."""
+    net = randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
     for branch in (net.body[0].proj_1, net.body[0].atten_branch.pointwise):
         branch.weight.data *= 3000
         branch.bias.data.zero_()
@@ -195,11 +195,11 @@ def sometimes_overflowing(randomised, saved):
 
 @pytest.mark.parametrize("keep_on_device", [False, True])
 @pytest.mark.parametrize("tile", [48, "whole"])
-def test_a_picture_that_half_precision_cannot_hold_is_computed_again(
+def test_a_image_that_half_precision_cannot_hold_is_computed_again(
     sometimes_overflowing, caplog, joined, keep_on_device, tile
 ):
     options = {"tile": tile, "batch": 2, "overlap": 16}
-    images = [picture(40, 90, seed=i) * (1 if i % 2 else 1e-6) for i in range(6)]
+    images = [pixels(40, 90, seed=i) * (1 if i % 2 else 1e-6) for i in range(6)]
     half = list(on_cpu(sometimes_overflowing, precision="fp16", **{**options, "batch": 1}).stream(images))
     exact = list(on_cpu(sometimes_overflowing, **options).stream(images))
     caplog.clear()

@@ -43,7 +43,7 @@ compiler_needed = pytest.mark.skipif(
 )
 
 
-def picture(height: int, width: int, seed: int = 0) -> Tensor:
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -56,16 +56,16 @@ def forgetful():
 
 
 @pytest.fixture
-def model(saved, randomised):
-    return lambda name, build=TINY: load_model(saved(randomised(build[name]()), f"{name}.safetensors"))
+def model(saved, randomized):
+    return lambda name, build=TINY: load_model(saved(randomized(build[name]()), f"{name}.safetensors"))
 
 
 @compiler_needed
 @pytest.mark.parametrize("name", list(TINY))
-def test_a_compiled_network_gives_the_same_pictures(model, caplog, name):
+def test_a_compiled_network_gives_the_same_images(model, caplog, name):
     """In batches of one fixed shape; the last of them is filled up."""
     loaded = model(name)
-    images = [picture(8, 8, seed=i) for i in range(7)]
+    images = [pixels(8, 8, seed=i) for i in range(7)]
     plain, compiled = (
         Upscaler(loaded, device="cpu", precision="fp32", batch=4, compile=choice) for choice in ("off", "on")
     )
@@ -85,7 +85,7 @@ def test_a_tracer_follows_a_network_without_a_break(model, monkeypatch, caplog, 
     loaded = model(name, DEEP)
     compiler = Compiler(loaded, "on", CPU)
     for seed in (0, 1):  # the second in this thread, whose stack a tracer would not suit
-        image = picture(12, 20, seed)[None]
+        image = pixels(12, 20, seed)[None]
         torch.testing.assert_close(compiler(image), precision.run(loaded, image), atol=1e-5, rtol=0)
     assert compiler.shapes() == [(1, 3, 12, 20)], caplog.text
 
@@ -121,12 +121,12 @@ def test_auto_compiles_for_what_is_known_to_take_a_minute(vapsr, clock):
     assert asked == [False] * LEAST + [True] * (30 - LEAST)
 
 
-def test_auto_never_compiles_for_a_picture_or_two(vapsr, clock):
+def test_auto_never_compiles_for_a_image_or_two(vapsr, clock):
     compiler = Compiler(vapsr, "auto", CUDA, clock=lambda: clock[0])
     for _ in range(50):
         compiler.begin()
         assert not any(wants(compiler, clock, 0.5, 2))
-        clock[0] += 3600  # between pictures nothing is computed
+        clock[0] += 3600  # between images nothing is computed
 
 
 def test_auto_leaves_alone_what_it_knows_nothing_of(vapsr, model, enlarger, clock, monkeypatch):
@@ -150,13 +150,13 @@ def test_only_so_many_shapes_are_compiled(vapsr, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     upscaler = Upscaler(vapsr, device="cpu", precision="fp32", compile="on")
     for size in range(8, 8 + MOST_SHAPES + 3):
-        upscaler(picture(size, size)[None])
+        upscaler(pixels(size, size)[None])
     assert len(upscaler._engine.passes.compiler.shapes()) == MOST_SHAPES
 
 
 def test_networks_of_others_run_as_they_are(enlarger, caplog):
-    result = Upscaler(enlarger(), device="cpu", compile="on")(picture(8, 8)[None])
-    assert torch.equal(result[0], picture(8, 8).repeat_interleave(2, 1).repeat_interleave(2, 2))
+    result = Upscaler(enlarger(), device="cpu", compile="on")(pixels(8, 8)[None])
+    assert torch.equal(result[0], pixels(8, 8).repeat_interleave(2, 1).repeat_interleave(2, 2))
     assert "Only HAT, VapSR and HiT-SR are compiled" in caplog.text
 
 
@@ -190,7 +190,7 @@ def test_one_warning_and_the_plain_network(vapsr, monkeypatch, caplog, broken, r
     calls = []
     monkeypatch.setattr(torch, "compile", lambda *of, **options: calls.append(1) or broken(*of, **options))
     upscaler = Upscaler(vapsr, device="cpu", precision="fp32", compile="on", batch=2)
-    images = [picture(12, 12, seed=i) for i in range(6)]
+    images = [pixels(12, 12, seed=i) for i in range(6)]
     for image, result in zip(images, upscaler.stream(images), strict=True):
         torch.testing.assert_close(result, vapsr.model(image[None])[0].clamp(0, 1), atol=1e-5, rtol=0)
     assert len(calls) == 1
@@ -203,7 +203,7 @@ def test_memory_that_runs_out_is_not_the_compilers_fault(vapsr, monkeypatch, cap
     monkeypatch.setattr(torch, "compile", raising(torch.OutOfMemoryError("CUDA out of memory")))
     compiler = Compiler(vapsr, "on", CPU)
     with pytest.raises(torch.OutOfMemoryError):
-        compiler(picture(8, 8)[None])
+        compiler(pixels(8, 8)[None])
     assert compiler.wants(torch.Size((1, 3, 8, 8)), 0), "it is tried again, with less"
 
 
@@ -223,7 +223,7 @@ def test_what_a_compiler_meets_later_is_computed_without_it(vapsr, monkeypatch, 
     monkeypatch.setattr(torch, "compile", compile)
     compiler = Compiler(vapsr, "on", CPU)
     for i in range(5):
-        image = picture(8, 8, seed=i)[None]
+        image = pixels(8, 8, seed=i)[None]
         torch.testing.assert_close(compiler(image), vapsr.model(image), atol=1e-6, rtol=0)
     assert calls == 3
     assert "recompiled once too often" in caplog.text

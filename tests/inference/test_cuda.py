@@ -25,13 +25,13 @@ NETWORKS = {
 each_family = pytest.mark.parametrize("name", list(NETWORKS))
 
 
-def picture(height: int, width: int, seed: int = 0) -> Tensor:
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
-def model(saved, randomised):
-    return lambda name: load_model(saved(randomised(NETWORKS[name]()), f"{name}.safetensors"))
+def model(saved, randomized):
+    return lambda name: load_model(saved(randomized(NETWORKS[name]()), f"{name}.safetensors"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +49,10 @@ def held_against(results: list[Tensor], expected: list[Tensor], within: float) -
 
 @each_family
 @pytest.mark.parametrize("tile", [96, "whole"])
-def test_twenty_pictures_of_any_size_are_those_of_the_cpu(model, name, tile):
+def test_twenty_images_of_any_size_are_those_of_the_cpu(model, name, tile):
     """Kept until the end: none is a view of memory that is used again."""
     sizes = random.Random(0)
-    images = [picture(sizes.randint(1, 200), sizes.randint(1, 200), seed=i) for i in range(20)]
+    images = [pixels(sizes.randint(1, 200), sizes.randint(1, 200), seed=i) for i in range(20)]
     expected = list(Upscaler(model(name), device="cpu", precision="fp32", tile=tile).stream(images))
     upscaler = Upscaler(model(name), device="cuda", precision="fp32", tile=tile)
     held_against(list(upscaler.stream(images)), expected, 1e-3)
@@ -72,7 +72,7 @@ def test_twenty_pictures_of_any_size_are_those_of_the_cpu(model, name, tile):
 @each_family
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_graph_gives_what_the_steps_give(model, name, precision, caplog):
-    images = [picture(64, 48, seed=i) for i in range(2 * WORTH + 1)]
+    images = [pixels(64, 48, seed=i) for i in range(2 * WORTH + 1)]
     options = {"device": "cuda", "precision": precision, "batch": 2}
     expected = list(Upscaler(model(name), **options).stream(images))
     upscaler = Upscaler(model(name), compile="auto", **options)
@@ -100,7 +100,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
     thread.start()
     try:
         upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=1, compile="auto")
-        for _ in upscaler.stream(picture(40, 40, seed=i) for i in range(WORTH + 2)):
+        for _ in upscaler.stream(pixels(40, 40, seed=i) for i in range(WORTH + 2)):
             pass
     finally:
         stop.set()
@@ -111,7 +111,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
 
 @each_family
 def test_a_compiled_network_gives_the_same(model, name, caplog):
-    images = [picture(32, 32, seed=i) for i in range(2 * WORTH)]
+    images = [pixels(32, 32, seed=i) for i in range(2 * WORTH)]
     expected = list(Upscaler(model(name), device="cuda", precision="fp32", batch=2).stream(images))
     upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=2, compile="on")
     held_against(list(upscaler.stream(images)), expected, 1e-3)
@@ -120,12 +120,12 @@ def test_a_compiled_network_gives_the_same(model, name, caplog):
 
 
 @pytest.mark.parametrize("keep_on_device", [False, True])
-def test_what_fp16_cannot_hold_is_computed_in_fp32(randomised, saved, caplog, keep_on_device):
-    net = randomised(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
+def test_what_fp16_cannot_hold_is_computed_in_fp32(randomized, saved, caplog, keep_on_device):
+    net = randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
     for branch in (net.body[0].proj_1, net.body[0].atten_branch.pointwise):
         branch.weight.data *= 3000
     loaded = load_model(saved(net))
-    images = [picture(40, 30, seed=i) for i in range(5)]
+    images = [pixels(40, 30, seed=i) for i in range(5)]
     expected = list(Upscaler(loaded, device="cpu", precision="fp32").stream(images))
     upscaler = Upscaler(loaded, device="cuda", precision="fp16", batch=2)
     with caplog.at_level(logging.WARNING):
@@ -139,7 +139,7 @@ def test_what_fp16_cannot_hold_is_computed_in_fp32(randomised, saved, caplog, ke
 def test_nothing_waits_for_the_device_between_tiles(model):
     """PyTorch itself says where it does."""
     upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp16", tile=96, batch=2)
-    image = picture(300, 300).cuda()
+    image = pixels(300, 300).cuda()
     list(upscaler.stream([image] * 3, keep_on_device=True))
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -149,12 +149,12 @@ def test_nothing_waits_for_the_device_between_tiles(model):
     assert len(results) == 3
 
 
-def test_memory_is_flat_in_the_number_of_pictures(model):
+def test_memory_is_flat_in_the_number_of_images(model):
     upscaler = Upscaler(model("VapSR"), device="cuda", precision="fp32", tile=96, compile="auto")
     peaks = []
     for count in (6, 30):
         torch.cuda.reset_peak_memory_stats()
-        for result in upscaler.stream(picture(200, 200, seed=i) for i in range(count)):
+        for result in upscaler.stream(pixels(200, 200, seed=i) for i in range(count)):
             del result
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] <= 1.1 * peaks[0]

@@ -27,14 +27,14 @@ class Reaching(nn.Module):
 
 
 class Average(Reaching):
-    """Sees the whole picture."""
+    """Sees the whole image."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 0.5 + x.mean() * 0.5
 
 
 def test_errors_end_where_the_network_sees_no_farther(described):
-    errors = measured.errors_by_distance(described(Reaching(21)), measured.context_picture(3), measured.CUT)
+    errors = measured.errors_by_distance(described(Reaching(21)), measured.context_image(3), measured.CUT)
     assert errors.shape == (measured.WIDTH - measured.CUT,)
     assert errors[:21].min() > 0.01
     assert errors[21:].max() == 0
@@ -69,7 +69,7 @@ def test_doubtful_networks_are_not_even_run(described, monkeypatch):
     assert half.calls == discouraged.calls == large.calls == 0
 
 
-def test_a_network_that_fails_on_the_small_picture_keeps_the_usual_overlap(described):
+def test_a_network_that_fails_on_the_small_image_keeps_the_usual_overlap(described):
     class Picky(Reaching):
         def forward(self, x: Tensor) -> Tensor:
             if x.shape[2] < 100:
@@ -91,16 +91,16 @@ def test_it_is_measured_once_and_only_where_tiles_are_needed(described):
         upscaler = Upscaler(model, device="cpu", tile=96)
         assert upscaler.plan(200, 96).rows.tile <= 96
         assert upscaler.overlap == 16
-    assert net.calls == 1 + 2  # the picture as a whole, and cut
+    assert net.calls == 1 + 2  # the image as a whole, and cut
     assert Upscaler(model, device="cpu", overlap=7).overlap == 7
 
 
-def test_tiles_with_the_measured_overlap_are_the_whole_picture(described):
+def test_tiles_with_the_measured_overlap_are_the_whole_image(described):
     model = described(Reaching(25))
-    picture = torch.rand(1, 3, 210, 190, generator=torch.Generator().manual_seed(1))
-    whole = Upscaler(model, device="cpu", tile="whole")(picture)
+    image = torch.rand(1, 3, 210, 190, generator=torch.Generator().manual_seed(1))
+    whole = Upscaler(model, device="cpu", tile="whole")(image)
     tiled = Upscaler(model, device="cpu", tile=150)
     assert len(tiled.plan(210, 190)) > 1
-    torch.testing.assert_close(tiled(picture), whole, atol=1e-6, rtol=0)
-    worse = Upscaler(model, device="cpu", tile=150, overlap=16)(picture)
+    torch.testing.assert_close(tiled(image), whole, atol=1e-6, rtol=0)
+    worse = Upscaler(model, device="cpu", tile=150, overlap=16)(image)
     assert (worse - whole).abs().max() > 0.01

@@ -71,7 +71,7 @@ def agreement(model: ImageModelDescriptor, dtype: torch.dtype, image: Tensor) ->
 @pytest.mark.parametrize(("dtype", "least"), [("fp16", 58.0), ("bf16", 43.0)])
 def test_every_golden_network_agrees_with_its_fp32(golden, dtype, least):
     model = load_model(golden.path, **golden.options)
-    image = precision.probe_picture(model.input_channels)[..., :32, :32]
+    image = precision.probe_image(model.input_channels)[..., :32, :32]
     assert agreement(model, HALF[dtype], image) >= least
 
 
@@ -80,23 +80,23 @@ def test_every_golden_network_agrees_with_its_fp32(golden, dtype, least):
 def test_layers_in_fp32_are_worth_it(golden_case, name):
     """A network that is half throughout is farther off by some decibels, though its trunk is still fp32."""
     model = load_model(golden_case(name).path)
-    image = precision.probe_picture(3)[..., :32, :32]
+    image = precision.probe_image(3)[..., :32, :32]
     throughout = copy.deepcopy(model.model).bfloat16()(image)
     assert agreement(model, torch.bfloat16, image) > precision.psnr(throughout, model.model(image)) + 2
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("fp16", 70.0), ("bf16", 50.0)])
 @pytest.mark.parametrize("name", ["VapSR_X2", "VapSR_X4", "VapSR-S"])
-def test_official_vapsr_agrees_on_a_photograph(official_vapsr, picture_pairs, read_rgb, name, dtype, least):
+def test_official_vapsr_agrees_on_a_photograph(official_vapsr, image_pairs, read_rgb, name, dtype, least):
     model = load_model(official_vapsr(f"{name}.pth"))
-    image = read_rgb(picture_pairs("Set5", model.scale)[2][0])[None, :, 10:42, 10:42]
+    image = read_rgb(image_pairs("Set5", model.scale)[2][0])[None, :, 10:42, 10:42]
     assert agreement(model, HALF[dtype], image) >= least
 
 
-def test_official_vapsr_restores_set5_in_bf16_almost_as_well(official_vapsr, picture_pairs, read_rgb):
+def test_official_vapsr_restores_set5_in_bf16_almost_as_well(official_vapsr, image_pairs, read_rgb):
     model = load_model(official_vapsr("VapSR_X4.pth"))
     exact, half = (Upscaler(model, device="cpu", precision=name) for name in ("fp32", "bf16"))
-    for small, large in picture_pairs("Set5", 4):
+    for small, large in image_pairs("Set5", 4):
         truth, image = read_rgb(large), read_rgb(small)[None]
         a, b = exact(image)[0], half(image)[0]
         assert precision.psnr(a, b) >= 50
@@ -165,9 +165,9 @@ def test_psnr_is_what_numpy_says():
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_the_probe_has_flat_areas_edges_and_texture(channels):
-    probe = precision.probe_picture(channels)
+    probe = precision.probe_image(channels)
     assert probe.shape == (1, channels, 48, 48)
-    assert torch.equal(probe, precision.probe_picture(channels)), "the same each time"
+    assert torch.equal(probe, precision.probe_image(channels)), "the same each time"
     assert probe.min() >= 0
     assert probe.max() <= 1
     slopes = probe.diff(dim=3).abs()

@@ -1,4 +1,4 @@
-"""Tiles cover the picture, lie on the window grid, see enough around what they contribute, and join without a trace."""
+"""Tiles cover the image, lie on the window grid, see enough around what they contribute, and join without a trace."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ tiles = st.integers(1, 400)
 def test_tiles_of_an_axis(size, tile, geometry):
     axis = plan_axis(size, tile, geometry)
     if size <= tile:
-        assert axis == Axis(size, size, size, (0,)), "a picture no larger than a tile is one tile of its own size"
+        assert axis == Axis(size, size, size, (0,)), "an image no larger than a tile is one tile of its own size"
         return
     largest = max(tile, smallest_tile(geometry))
     assert axis.tile <= largest
     assert axis.padded >= size
     assert axis.origins[0] == 0
-    assert axis.origins[-1] + axis.tile == axis.padded, "the last tile ends where the mirrored picture does"
+    assert axis.origins[-1] + axis.tile == axis.padded, "the last tile ends where the mirrored image does"
     assert all(origin % geometry.grid == 0 for origin in axis.origins)
     if len(axis.origins) > 1:
         assert axis.tile % geometry.multiple == 0
@@ -95,14 +95,14 @@ def test_what_a_tile_contributes_lies_within_its_context(size, tile, geometry):
     scale=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_tiles_of_a_plain_enlargement_join_to_the_enlarged_picture(
+def test_tiles_of_a_plain_enlargement_join_to_the_enlarged_image(
     height, width, tile, grid, multiple, overlap, scale, seed
 ):
     """Every pixel by itself: then it may not matter in which tile it was computed, nor that there were tiles."""
     plan = plan_tiles(height, width, tile, Geometry(grid, grid * multiple, overlap))
-    picture = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
+    image = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
     padding = plan.padded[0] - height, plan.padded[1] - width
-    padded = torch.nn.functional.pad(picture, (0, padding[1], 0, padding[0]), value=99.0)  # must never show
+    padded = torch.nn.functional.pad(image, (0, padding[1], 0, padding[0]), value=99.0)  # must never show
     result = torch.zeros(2, height * scale, width * scale)
 
     def enlarge(part: torch.Tensor) -> torch.Tensor:
@@ -113,13 +113,13 @@ def test_tiles_of_a_plain_enlargement_join_to_the_enlarged_picture(
         part = plan.cut(padded, *at)
         assert part.shape == (2, *plan.tile)
         plan.join(result, enlarge(part), *at, scale)
-    torch.testing.assert_close(result, enlarge(picture), atol=1e-6, rtol=0)
+    torch.testing.assert_close(result, enlarge(image), atol=1e-6, rtol=0)
 
 
 @thoroughly
 @given(height=sizes, width=sizes, tile=tiles, geometry=geometries())
 def test_a_plan_pads_both_sides_or_none(height, width, tile, geometry):
-    """A tile of a picture must fit the network's windows along a side that is not cut, too."""
+    """A tile of an image must fit the network's windows along a side that is not cut, too."""
     plan = plan_tiles(height, width, tile, geometry)
     if len(plan) == 1:
         return
@@ -127,7 +127,7 @@ def test_a_plan_pads_both_sides_or_none(height, width, tile, geometry):
 
 
 @given(height=sizes, width=sizes, geometry=geometries())
-def test_whole_pictures_are_one_tile(height, width, geometry):
+def test_whole_images_are_one_tile(height, width, geometry):
     plan = plan_tiles(height, width, None, geometry)
     assert (len(plan), plan.tile, plan.padded) == (1, (height, width), (height, width))
 

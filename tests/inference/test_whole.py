@@ -1,4 +1,4 @@
-"""Whole pictures in strips, through the Upscaler: the same as at once, in the memory that was planned."""
+"""Whole images in strips, through the Upscaler: the same as at once, in the memory that was planned."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ each_family = pytest.mark.parametrize("name", list(SMALL))
 
 
 @pytest.fixture
-def model(saved, randomised):
-    return lambda name: load_model(saved(randomised(SMALL[name]()), f"{name}.safetensors"))
+def model(saved, randomized):
+    return lambda name: load_model(saved(randomized(SMALL[name]()), f"{name}.safetensors"))
 
 
-def picture(height: int, width: int, count: int = 1) -> Tensor:
+def pixels(height: int, width: int, count: int = 1) -> Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height))
 
 
@@ -66,7 +66,7 @@ def thin_strips(monkeypatch):
 @pytest.mark.parametrize("seamless", ["none", "both"])
 @pytest.mark.parametrize("self_ensemble", [False, True])
 def test_whole_by_strips_is_whole_at_once(model, monkeypatch, name, seamless, self_ensemble):
-    images = picture(61, 47, 3)
+    images = pixels(61, 47, 3)
     results = []
     for rows in (10**4, 4):
         in_strips_of(rows, monkeypatch)
@@ -79,10 +79,10 @@ def test_whole_by_strips_is_whole_at_once(model, monkeypatch, name, seamless, se
 
 
 @each_family
-def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatch, thin_strips, name):
+def test_auto_takes_whole_images_where_their_memory_is_there(model, monkeypatch, thin_strips, name):
     upscaler = Upscaler(model(name), device="cpu", precision="fp32")
     monkeypatch.setattr(upscaler, "_tile", 48)
-    image = picture(150, 120)
+    image = pixels(150, 120)
     assert len(upscaler.plan(150, 120)) == 1
     assert len(upscaler.plan(150, 120, reuse_static=True)) > 1
     whole = upscaler(image)
@@ -98,7 +98,7 @@ def test_auto_takes_whole_pictures_where_their_memory_is_there(model, monkeypatc
 
 @pytest.mark.skipif(not mlp.exists(120, 60, torch.float32), reason="without kernels strips take less memory")
 @pytest.mark.parametrize("name", ["SRF", "SIR", "SNG"])
-def test_a_picture_of_few_strips_is_computed_at_once_where_they_would_wait_for_each_other(monkeypatch, name):
+def test_a_image_of_few_strips_is_computed_at_once_where_they_would_wait_for_each_other(monkeypatch, name):
     network, where = BUILD[name](), (torch.device("cpu"), torch.float32)
 
     def rows(height: int, width: int) -> int:
@@ -137,7 +137,7 @@ def test_progress_grows_with_the_strips_and_ends_with_all(model, thin_strips, na
         model(name), device="cpu", tile="whole", precision="fp32", progress=lambda *step: seen.append(step)
     )
     upscaler._tile = 32
-    upscaler(picture(80, 40, 2))
+    upscaler(pixels(80, 40, 2))
     total = 2 * core.STEPS
     assert upscaler.steps(80, 40) == core.STEPS
     assert seen == sorted(seen)
@@ -156,7 +156,7 @@ def test_a_strip_is_the_longest_that_cancelling_waits(model, thin_strips, name):
 
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32", cancelled=cancelled)
     with pytest.raises(Cancelled):
-        upscaler(picture(80, 40))
+        upscaler(pixels(80, 40))
     assert asked == 5
 
 
@@ -165,7 +165,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")
     in_strips_of(64, monkeypatch)
     monkeypatch.setattr(upscaler, "_tile", 64)
-    expected = upscaler(picture(200, 40))
+    expected = upscaler(pixels(200, 40))
     network = type(upscaler._engine._network.model)
     whole, heights = network.strips, []
 
@@ -176,7 +176,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
         return whole(self, image, job)
 
     monkeypatch.setattr(network, "strips", strips)
-    result = upscaler(picture(200, 40))
+    result = upscaler(pixels(200, 40))
     assert heights == [64, 32, 16]
     assert result.shape == expected.shape
     assert upscaler.stats.tiles_computed > 2
@@ -186,7 +186,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
 @each_family
 def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypatch, thin_strips, name):
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="bf16")
-    exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(picture(40, 24))
+    exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(pixels(40, 24))
     half, whole = upscaler._engine._network.model, type(upscaler._engine._network.model).strips
 
     def strips(self, image: Tensor, job: Job):
@@ -194,7 +194,7 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
         return found.map(lambda part: part * float("nan")) if self is half else found
 
     monkeypatch.setattr(type(half), "strips", strips)
-    assert (upscaler(picture(40, 24)) - exact).abs().max() <= 1e-5
+    assert (upscaler(pixels(40, 24)) - exact).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -206,13 +206,13 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
     ],
 )
 @pytest.mark.parametrize("kernels", [True, False])
-def test_the_plan_is_honest(randomised, monkeypatch, name, height, width, rows, kernels):
+def test_the_plan_is_honest(randomized, monkeypatch, name, height, width, rows, kernels):
     if not kernels:
         monkeypatch.setattr(bands, "functions", lambda name: None)
         for module in (attention, correlation, ngrams):
             monkeypatch.setattr(module, "_functions", lambda: None)
-    network = randomised(BUILD[name]())
-    image = picture(height, width)
+    network = randomized(BUILD[name]())
+    image = pixels(height, width)
     with torch.no_grad():
         network(image[:, :, :32, :32])  # constants are part of the model
         with LiveBytes() as live:
@@ -223,12 +223,12 @@ def test_the_plan_is_honest(randomised, monkeypatch, name, height, width, rows, 
 
 
 @torch.no_grad()
-def test_memory_is_flat_in_the_number_of_blocks(randomised):
+def test_memory_is_flat_in_the_number_of_blocks(randomized):
     peaks = []
     for depth in (2, 4):
         config = HATConfig(depths=(depth,), num_heads=(6,))
-        network = randomised(HAT(config))
-        image = picture(256, 32)
+        network = randomized(HAT(config))
+        image = pixels(256, 32)
         network(image[:, :, :32, :32])
         with LiveBytes() as live:
             for part in network.strips(image, Job(16)):

@@ -37,10 +37,10 @@ def _on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def placed(network: nn.Module, randomised: Callable) -> nn.Module:
+def placed(network: nn.Module, randomized: Callable) -> nn.Module:
     """With random weights, on the device."""
     with torch.device("cpu"):
-        return randomised(network.to("cpu")).to(DEVICE)
+        return randomized(network.to("cpu")).to(DEVICE)
 
 
 @pytest.fixture(autouse=True)
@@ -137,9 +137,9 @@ def test_attention(heads: int, dim: int, window: Any, around: Any, windows: Any,
     ("sides", "first", "first_around", "around", "zeros"),
     [
         ((12, 8), (-2, -2), (-2, -2), (4, 4), False),  # shifted by half: windows at all four borders are cut
-        ((10, 8), (0, -2), (0, -2), (4, 4), False),  # the lower strip of such a picture
+        ((10, 8), (0, -2), (0, -2), (4, 4), False),  # the lower strip of such an image
         ((3, 5), (-1, -3), (-1, -3), (4, 4), False),  # whatever remains of one
-        ((8, 8), (0, 0), (-1, -1), (6, 6), True),  # overlapping windows of a picture, of which nothing lies beyond
+        ((8, 8), (0, 0), (-1, -1), (6, 6), True),  # overlapping windows of an image, of which nothing lies beyond
         ((4, 8), (0, 0), (1, -2), (8, 8), True),  # of a strip in it, with three rows above
     ],
 )
@@ -216,7 +216,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
     x, before = x.to(dtypes[0]), before if sums in ("before", "both") else None
     after = after.to(dtypes[0]) if sums in ("after", "both") else None
     weight, bias = torch.randn(2, channels)
-    y = layer_norm.normalise(x, weight, bias, 1e-5, before=before, after=after, dtype=dtypes[1])
+    y = layer_norm.normalize(x, weight, bias, 1e-5, before=before, after=after, dtype=dtypes[1])
     z = x.double() if before is None else x.double() + before
     expected = F.layer_norm(z, (channels,), weight.double(), bias.double(), 1e-5)
     expected = expected if after is None else expected + after
@@ -227,7 +227,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
 def test_large_means_cost_no_digits() -> None:
     torch.manual_seed(0)
     x = 1e4 + torch.randn(3, 5, 60)
-    y = layer_norm.normalise(x, torch.ones(60), torch.zeros(60), 1e-5)
+    y = layer_norm.normalize(x, torch.ones(60), torch.zeros(60), 1e-5)
     assert (y - F.layer_norm(x.double(), (60,), eps=1e-5)).abs().max() < 5e-3  # x itself is known to 1e-3
 
 
@@ -236,16 +236,16 @@ def test_large_means_cost_no_digits() -> None:
 
 @pytest.mark.parametrize("block", range(3))  # windows of 4, 8 and 16
 @pytest.mark.parametrize("variant", ["SRF", "SNG"])
-def test_correlation(block: int, variant: str, randomised: Callable) -> None:
+def test_correlation(block: int, variant: str, randomized: Callable) -> None:
     torch.manual_seed(0)
-    check_correlation(placed(Correlation(HiTSRConfig(variant=variant), 6, block), randomised), 60, variant == "SNG")
+    check_correlation(placed(Correlation(HiTSRConfig(variant=variant), 6, block), randomized), 60, variant == "SNG")
 
 
 @pytest.mark.parametrize("context", [False, True])
-def test_correlation_of_odd_shapes(context: bool, randomised: Callable) -> None:
+def test_correlation_of_odd_shapes(context: bool, randomized: Callable) -> None:
     torch.manual_seed(0)
     config = HiTSRConfig(embed_dim=24, num_heads=(3,), depths=(1,), base_window=(3, 5), window_ratios=(2,))
-    check_correlation(placed(Correlation(config, 3, 0), randomised), 24, context)
+    check_correlation(placed(Correlation(config, 3, 0), randomized), 24, context)
 
 
 def check_correlation(step: Correlation, channels: int, context: bool) -> None:
@@ -302,9 +302,9 @@ NETWORKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rows", [None, 4])
-def test_a_network_computes_the_same(name: str, rows: int | None, randomised: Callable, request: Any) -> None:
+def test_a_network_computes_the_same(name: str, rows: int | None, randomized: Callable, request: Any) -> None:
     make, steps = NETWORKS[name]
-    network, image = placed(make(), randomised), torch.rand(1, 3, 11, 5)
+    network, image = placed(make(), randomized), torch.rand(1, 3, 11, 5)
     with torch.no_grad():
         expected = network(image)
         used = request.getfixturevalue("used")

@@ -109,9 +109,9 @@ def test_kernel_leaves_gradients_and_counted_work_to_pytorch() -> None:
 @needs_kernel
 @pytest.mark.parametrize(("height", "width"), [(40, 56), (7, 90)])
 def test_network_is_the_same_with_and_without_the_kernel(
-    height: int, width: int, monkeypatch: pytest.MonkeyPatch, randomised: Any
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch, randomized: Any
 ) -> None:
-    network = randomised(
+    network = randomized(
         HAT(HATConfig(scale=2, embed_dim=36, depths=(2, 2), num_heads=(3, 3), window_size=8, overlap_window=12))
     )
     image = torch.rand(2, 3, height, width)

@@ -18,7 +18,7 @@ SCRIPT = """
 import logging, torch
 logging.basicConfig(level=logging.INFO)
 from supertile.arch import HAT, HATConfig
-from supertile.kernels import attention as kernel
+from supertile.kernels.cpu import attention as kernel
 print(kernel.available(torch.zeros(1)))
 network = HAT(HATConfig(scale=1, embed_dim=12, depths=(2,), num_heads=(2,), window_size=4, overlap_window=6)).eval()
 with torch.no_grad():
@@ -38,7 +38,7 @@ def test_is_compiled_once_into_a_folder_of_the_user_alone(tmp_path: Path) -> Non
     folder = tmp_path / "supertile"
     assert folder.stat().st_mode & 0o077 == 0
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert {name.partition("-")[0] for name in times} == {"attention", "mlp", "normalise"}
+    assert {name.partition("-")[0] for name in times} == {"attention", "mlp", "layer_norm"}
     assert all(name.endswith(".so") for name in times)
     assert run(XDG_CACHE_HOME=str(tmp_path)).stdout.startswith("True")
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
@@ -83,7 +83,7 @@ def test_there_is_no_kernel_without_its_source() -> None:
 EQUAL = """
 import torch
 from supertile.arch import HAT, HATConfig, VapSR, VapSRConfig
-from supertile.kernels import attention, normalise, vab
+from supertile.kernels.cpu import attention, layer_norm, vab
 print(torch.backends.cpu.get_cpu_capability())
 torch.manual_seed(0)
 hat = HAT(HATConfig(scale=1, embed_dim=36, depths=(2,), num_heads=(3,), window_size=8, overlap_window=12)).eval()
@@ -92,7 +92,7 @@ image = torch.rand(1, 3, 19, 41)
 with torch.no_grad():
     with_kernels = [network(image) for network in (hat, vapsr)]
     print(attention.available(image), vab.exists(64, 48, torch.float32))
-    for kernel in (attention, normalise, vab):
+    for kernel in (attention, layer_norm, vab):
         kernel._functions = lambda: None
     without = [network(image) for network in (hat, vapsr)]
 print(max((a - b).abs().max().item() for a, b in zip(with_kernels, without)))

@@ -122,7 +122,7 @@ def compiled(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     results: list[Compiled] = []
     for module, name in (
-        (attention, "attend"), (depthwise, "convolve"), (layer_norm, "normalise_pixels"),
+        (attention, "attend"), (depthwise, "convolve"), (layer_norm, "normalize_pixels"),
         (correlation, "sum_window"), (correlation, "correlate"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, Recorder(getattr(module, name), request.param, results))
@@ -188,9 +188,9 @@ def test_layer_norms_fit_a_gpu(compiled: list[Compiled], dtype: torch.dtype, cha
     from supertile.kernels.cuda import layer_norm
 
     x, parameter = meta(1, 64, 64, channels, dtype=dtype), meta(channels)
-    layer_norm.normalise(x, parameter, parameter, 1e-5, before=meta(*x.shape))
-    layer_norm.normalise(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
-    layer_norm.normalise(x, parameter, parameter, 1e-5, after=meta(*x.shape))
+    layer_norm.normalize(x, parameter, parameter, 1e-5, before=meta(*x.shape))
+    layer_norm.normalize(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
+    layer_norm.normalize(x, parameter, parameter, 1e-5, after=meta(*x.shape))
 
 
 @pytest.mark.parametrize(("window", "precision"), [(4, "tf32x3"), (8, "tf32x3"), (64, "tf32x3"), (64, "tf32")])

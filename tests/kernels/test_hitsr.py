@@ -64,8 +64,8 @@ def mlp_layers(made: Mlp, norm: nn.LayerNorm) -> mlp.Layers:
     return mlp.Layers(made.fc1, made.fc2, depthwise=look, after=norm)
 
 
-def random_mlp(randomised: Callable, features: int, hidden: int, depthwise: bool) -> tuple[Mlp, nn.LayerNorm]:
-    return randomised(Mlp(features, hidden, depthwise)), randomised(nn.LayerNorm(features), 1)
+def random_mlp(randomized: Callable, features: int, hidden: int, depthwise: bool) -> tuple[Mlp, nn.LayerNorm]:
+    return randomized(Mlp(features, hidden, depthwise)), randomized(nn.LayerNorm(features), 1)
 
 
 @torch.no_grad()
@@ -88,9 +88,9 @@ def mlp_by_kernel(made: Mlp, norm: nn.LayerNorm, x: Tensor, *ends: int) -> Tenso
 @pytest.mark.parametrize(("features", "hidden"), [(60, 120), (16, 16), (20, 41), (64, 128), (7, 100), (128, 3)])
 @pytest.mark.parametrize("width", [1, 2, 7, 49, 131])
 def test_mlp_computes_what_the_layers_do(
-    randomised: Callable, features: int, hidden: int, width: int, depthwise: bool
+    randomized: Callable, features: int, hidden: int, width: int, depthwise: bool
 ) -> None:
-    made, norm = random_mlp(randomised, features, hidden, depthwise)
+    made, norm = random_mlp(randomized, features, hidden, depthwise)
     x = torch.randn(2, 19, width, 2 * features)[..., features:]  # a view
     expected = mlp_by_layers(made, norm, x)
     assert (mlp_by_kernel(made, norm, x) - expected).abs().max() < CLOSE
@@ -100,8 +100,8 @@ def test_mlp_computes_what_the_layers_do(
 @needs_kernels
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 16, 40])
 @pytest.mark.parametrize("strip", [1, 3, 16])
-def test_mlp_of_any_height_in_any_strips(randomised: Callable, height: int, strip: int) -> None:
-    made, norm = random_mlp(randomised, 12, 24, depthwise=True)
+def test_mlp_of_any_height_in_any_strips(randomized: Callable, height: int, strip: int) -> None:
+    made, norm = random_mlp(randomized, 12, 24, depthwise=True)
     x = torch.randn(1, height, 11, 12)
     y = mlp_by_kernel(made, norm, x, *range(strip, height, strip))
     assert (y - mlp_by_layers(made, norm, x)).abs().max() < CLOSE
@@ -110,9 +110,9 @@ def test_mlp_of_any_height_in_any_strips(randomised: Callable, height: int, stri
 @needs_kernels
 @threads_and_bands
 def test_mlp_gives_the_same_bits_whatever_the_parts(
-    randomised: Callable, threads: int, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch, set_threads: Callable
+    randomized: Callable, threads: int, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch, set_threads: Callable
 ) -> None:
-    made, norm = random_mlp(randomised, 60, 120, depthwise=True)
+    made, norm = random_mlp(randomized, 60, 120, depthwise=True)
     x = torch.randn(1, 30, 200, 60)
     expected = mlp_by_kernel(made, norm, x)
     monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
@@ -123,8 +123,8 @@ def test_mlp_gives_the_same_bits_whatever_the_parts(
 @needs_kernels
 @needs_half
 @pytest.mark.parametrize("depthwise", [True, False])
-def test_mlp_in_bf16_is_as_exact_as_its_numbers(randomised: Callable, depthwise: bool) -> None:
-    made, norm = random_mlp(randomised, 60, 120, depthwise)
+def test_mlp_in_bf16_is_as_exact_as_its_numbers(randomized: Callable, depthwise: bool) -> None:
+    made, norm = random_mlp(randomized, 60, 120, depthwise)
     x = torch.randn(2, 20, 50, 60)
     expected = mlp_by_layers(made, norm, x)
     error = relative(mlp_by_kernel(made.bfloat16(), norm, x, 7), expected)
@@ -135,10 +135,10 @@ def test_mlp_in_bf16_is_as_exact_as_its_numbers(randomised: Callable, depthwise:
 @pytest.mark.parametrize(("features", "hidden"), [(180, 360), (144, 288), (300, 512), (30, 60)])
 @pytest.mark.parametrize("dtype", [FP32, pytest.param(BF16, marks=needs_half)])
 def test_mlp_behind_its_norm_is_what_the_layers_compute(
-    randomised: Callable, features: int, hidden: int, dtype: torch.dtype
+    randomized: Callable, features: int, hidden: int, dtype: torch.dtype
 ) -> None:
     """HAT's."""
-    made, norm = randomised(HATMlp(features, hidden)), randomised(nn.LayerNorm(features), 1)
+    made, norm = randomized(HATMlp(features, hidden)), randomized(nn.LayerNorm(features), 1)
     x = torch.randn(2, 9, 75, features)
     double, n = copy.deepcopy(made).double(), copy.deepcopy(norm).double()(x.double())
     expected = x + double.fc2(nn.functional.gelu(double.fc1(n)))
@@ -178,9 +178,9 @@ def dual_by_kernel(made: DualFeatureExtraction, x: Tensor, width: int, *ends: in
 @pytest.mark.parametrize("features", [60, 16, 20, 35, 128])
 @pytest.mark.parametrize(("width", "to"), [(1, 1), (2, 3), (7, 7), (49, 64), (131, 192)])
 def test_queries_and_values_are_what_the_layers_compute(
-    randomised: Callable, features: int, width: int, to: int
+    randomized: Callable, features: int, width: int, to: int
 ) -> None:
-    made = randomised(DualFeatureExtraction(features))
+    made = randomized(DualFeatureExtraction(features))
     x = torch.randn(2, 19, width, 2 * features)[..., features:]
     expected = dual_by_layers(made, x, to)
     assert (dual_by_kernel(made, x, to) - expected).abs().max() < CLOSE
@@ -188,8 +188,8 @@ def test_queries_and_values_are_what_the_layers_compute(
 
 
 @needs_kernels
-def test_queries_and_values_of_a_picture_narrower_than_its_mirror(randomised: Callable) -> None:
-    made = randomised(DualFeatureExtraction(20))
+def test_queries_and_values_of_a_image_narrower_than_its_mirror(randomized: Callable) -> None:
+    made = randomized(DualFeatureExtraction(20))
     x = torch.randn(1, 5, 3, 20)
     wave = x[:, :, [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]]
     assert (dual_by_kernel(made, x, 11) - dual_by_layers(made, wave, 11)).abs().max() < CLOSE
@@ -200,9 +200,9 @@ def test_queries_and_values_of_a_picture_narrower_than_its_mirror(randomised: Ca
 @needs_kernels
 @threads_and_bands
 def test_queries_and_values_are_the_same_bits_whatever_the_parts(
-    randomised: Callable, threads: int, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch, set_threads: Callable
+    randomized: Callable, threads: int, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch, set_threads: Callable
 ) -> None:
-    made, x = randomised(DualFeatureExtraction(60)), torch.randn(2, 30, 190, 60)
+    made, x = randomized(DualFeatureExtraction(60)), torch.randn(2, 30, 190, 60)
     expected = dual_by_kernel(made, x, 192)
     monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
     set_threads(threads)
@@ -211,8 +211,8 @@ def test_queries_and_values_are_the_same_bits_whatever_the_parts(
 
 @needs_kernels
 @needs_half
-def test_queries_and_values_in_bf16_are_as_exact_as_their_numbers(randomised: Callable) -> None:
-    made, x = randomised(DualFeatureExtraction(60)), torch.randn(2, 20, 50, 60)
+def test_queries_and_values_in_bf16_are_as_exact_as_their_numbers(randomized: Callable) -> None:
+    made, x = randomized(DualFeatureExtraction(60)), torch.randn(2, 20, 50, 60)
     expected = dual_by_layers(made, x, 64)
     error = relative(dual_by_kernel(made.bfloat16(), x, 64, 7), expected)
     assert 1e-4 < error < 0.02
@@ -222,12 +222,12 @@ def test_queries_and_values_in_bf16_are_as_exact_as_their_numbers(randomised: Ca
 
 
 def correlation_of(
-    randomised: Callable, base: tuple[int, int], ratio: float, features: int = 60, heads: int = 6, variant: str = "SRF"
+    randomized: Callable, base: tuple[int, int], ratio: float, features: int = 60, heads: int = 6, variant: str = "SRF"
 ) -> tuple[Correlation, nn.LayerNorm]:
     config = HiTSRConfig(
         variant=variant, embed_dim=features, depths=(1,), num_heads=(heads,), base_window=base, window_ratios=(ratio,)
     )
-    return randomised(Correlation(config, heads, 0)), randomised(nn.LayerNorm(features), 1)
+    return randomized(Correlation(config, heads, 0)), randomized(nn.LayerNorm(features), 1)
 
 
 @torch.no_grad()
@@ -245,9 +245,9 @@ WINDOWS = [
 @pytest.mark.parametrize(("base", "ratio"), WINDOWS)
 @pytest.mark.parametrize(("features", "heads"), [(60, 6), (20, 2), (24, 4), (32, 1), (64, 32)])
 def test_correlation_is_what_pytorch_computes(
-    randomised: Callable, no_kernels: Callable, base: tuple[int, int], ratio: float, features: int, heads: int
+    randomized: Callable, no_kernels: Callable, base: tuple[int, int], ratio: float, features: int, heads: int
 ) -> None:
-    c, norm = correlation_of(randomised, base, ratio, features, heads)
+    c, norm = correlation_of(randomized, base, ratio, features, heads)
     windows = correlation.Windows(c.window, c.patch, features, heads)
     assert correlation.exists(windows)
     x = torch.randn(2, c.window[0] + 3, 2 * c.window[1] + 5, 2 * features)[..., features:]
@@ -263,10 +263,10 @@ def test_correlation_is_what_pytorch_computes(
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
 @pytest.mark.parametrize(("base", "ratio"), [((8, 8), 0.5), ((8, 8), 1), ((8, 8), 4)])
 def test_correlation_is_the_same_in_few_threads_and_many(
-    randomised: Callable, threads: int, base: tuple[int, int], ratio: float, set_threads: Callable
+    randomized: Callable, threads: int, base: tuple[int, int], ratio: float, set_threads: Callable
 ) -> None:
     """Many threads share windows, few have some each."""
-    c, norm = correlation_of(randomised, base, ratio)
+    c, norm = correlation_of(randomized, base, ratio)
     x = torch.randn(1, 70, 90, 60)
     set_threads(1)
     expected = correlated(c, norm, x)
@@ -291,9 +291,9 @@ def test_windows_that_there_is_no_kernel_for() -> None:
 @pytest.mark.parametrize(("features", "heads"), [(60, 6), (20, 2), (128, 8), (12, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_what_windows_hear_is_what_pytorch_computes(
-    randomised: Callable, no_kernels: Callable, window: tuple[int, int], features: int, heads: int, rows: int
+    randomized: Callable, no_kernels: Callable, window: tuple[int, int], features: int, heads: int, rows: int
 ) -> None:
-    context = randomised(NGramContext(features, heads, window))
+    context = randomized(NGramContext(features, heads, window))
     columns = 2 if window == (64, 64) else 19
     x = torch.randn(2, 4 * window[0], columns * window[1], 2 * features)[..., features:]
 
@@ -309,8 +309,8 @@ def test_what_windows_hear_is_what_pytorch_computes(
 
 
 @needs_kernels
-def test_bigrams_of_large_numbers_stay_finite(randomised: Callable, no_kernels: Callable) -> None:
-    attention = randomised(NGramContext(20, 2, (4, 4))).ngram_attn
+def test_bigrams_of_large_numbers_stay_finite(randomized: Callable, no_kernels: Callable) -> None:
+    attention = randomized(NGramContext(20, 2, (4, 4))).ngram_attn
     x = 300 * torch.randn(1, 6, 6, 10)
     with torch.no_grad():
         by_kernel = attention.of_grid(x)
@@ -327,12 +327,12 @@ def test_bigrams_of_large_numbers_stay_finite(randomised: Callable, no_kernels: 
 @pytest.mark.parametrize("rows", [None, 1, 16])
 @pytest.mark.parametrize("dtype", [FP32, BF16])
 def test_network_is_the_same_with_and_without_the_kernels(
-    variant: str, rows: int | None, dtype: torch.dtype, no_kernels: Callable, randomised: Callable
+    variant: str, rows: int | None, dtype: torch.dtype, no_kernels: Callable, randomized: Callable
 ) -> None:
     if not mlp.exists(120, 60, dtype):
         pytest.skip("this processor does not multiply bf16")
     config = HiTSRConfig(variant=variant, depths=(3, 2), num_heads=(6, 6), window_ratios=(0.5, 1, 2), scale=2)
-    network = randomised(HiTSR(config))
+    network = randomized(HiTSR(config))
     for module in network.modules():
         if dtype == BF16 and isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)
@@ -351,8 +351,8 @@ def test_network_is_the_same_with_and_without_the_kernels(
 
 
 @needs_kernels
-def test_what_is_no_number_shows(randomised: Callable) -> None:
-    network = randomised(HiTSR(HiTSRConfig(depths=(2,), num_heads=(6,), window_ratios=(0.5, 1), scale=2)))
+def test_what_is_no_number_shows(randomized: Callable) -> None:
+    network = randomized(HiTSR(HiTSRConfig(depths=(2,), num_heads=(6,), window_ratios=(0.5, 1), scale=2)))
     image = torch.rand(1, 3, 64, 64)
     image[0, 1, 5, 5] = torch.nan
     with torch.no_grad():
@@ -363,8 +363,8 @@ def test_what_is_no_number_shows(randomised: Callable) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_what_a_host_has_set_for_new_tensors_is_of_no_account(randomised: Callable, dtype: torch.dtype) -> None:
-    network = randomised(
+def test_what_a_host_has_set_for_new_tensors_is_of_no_account(randomized: Callable, dtype: torch.dtype) -> None:
+    network = randomized(
         HiTSR(HiTSRConfig(variant="SNG", depths=(2,), num_heads=(6,), window_ratios=(0.5, 1), scale=2))
     )
     image = torch.rand(1, 3, 32, 32)
@@ -378,14 +378,14 @@ def test_what_a_host_has_set_for_new_tensors_is_of_no_account(randomised: Callab
 
 
 @needs_kernels
-def test_kernels_leave_to_pytorch_what_they_cannot_take(randomised: Callable) -> None:
-    made, norm = random_mlp(randomised, 60, 120, depthwise=True)
-    dual = randomised(DualFeatureExtraction(60))
+def test_kernels_leave_to_pytorch_what_they_cannot_take(randomized: Callable) -> None:
+    made, norm = random_mlp(randomized, 60, 120, depthwise=True)
+    dual = randomized(DualFeatureExtraction(60))
     with torch.no_grad():
         assert mlp.available(mlp_layers(made, norm))
         assert dual_features.available(dual_layers(dual))
         assert not mlp.available(mlp_layers(copy.deepcopy(made).half(), norm))
-        assert not mlp.available(mlp_layers(*random_mlp(randomised, 60, 1000, depthwise=True)))
+        assert not mlp.available(mlp_layers(*random_mlp(randomized, 60, 1000, depthwise=True)))
         assert not dual_features.available(dual_layers(copy.deepcopy(dual).double()))
         mixed = copy.deepcopy(made)
         mixed.fc2.bfloat16()

@@ -1,4 +1,4 @@
-"""The compiled layer normalisation against PyTorch's in double precision."""
+"""The compiled layer normalization against PyTorch's in double precision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_kernel_computes_the_formula(channels: int, dtype: torch.dtype, sums: st
         "before": before if sums in ("before", "both") else None,
         "after": after if sums in ("after", "both") else None,
     }
-    y = kernel.normalise(x, weight, bias, 1e-5, dtype=dtype, **given)
+    y = kernel.normalize(x, weight, bias, 1e-5, dtype=dtype, **given)
     z = x.double() if given["before"] is None else x.double() + before
     expected = F.layer_norm(z, (channels,), weight.double(), bias.double(), 1e-5)
     if given["after"] is not None:
@@ -37,7 +37,7 @@ def test_kernel_computes_the_formula(channels: int, dtype: torch.dtype, sums: st
 def test_large_means_cost_no_digits() -> None:
     """The variance comes from differences to the mean, not from squares."""
     x = 1e4 + torch.randn(3, 5, 60, generator=torch.Generator().manual_seed(0))
-    y = kernel.normalise(x, torch.ones(60), torch.zeros(60), 1e-5)
+    y = kernel.normalize(x, torch.ones(60), torch.zeros(60), 1e-5)
     expected = F.layer_norm(x.double(), (60,), eps=1e-5)
     assert (y - expected).abs().max() < 5e-3  # x itself is known to 1e-3
 
@@ -47,8 +47,8 @@ def test_views_are_read_as_what_they_show() -> None:
     x: Tensor = torch.randn(2, 6, 4, 20)
     weight, bias = torch.ones(20), torch.zeros(20)
     rows = x[:, 1:3]
-    y = kernel.normalise(rows, weight, bias, 1e-5, before=x[:, 3:5])
-    assert torch.equal(y, kernel.normalise(rows.clone(), weight, bias, 1e-5, before=x[:, 3:5].clone()))
+    y = kernel.normalize(rows, weight, bias, 1e-5, before=x[:, 3:5])
+    assert torch.equal(y, kernel.normalize(rows.clone(), weight, bias, 1e-5, before=x[:, 3:5].clone()))
 
 
 @needs_kernel

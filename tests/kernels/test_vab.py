@@ -134,11 +134,11 @@ def test_kernel_leaves_to_pytorch_what_it_cannot_take() -> None:
 @pytest.mark.parametrize("rows", [None, 1, 16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_network_is_the_same_with_and_without_the_kernel(
-    rows: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, randomised: Callable
+    rows: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, randomized: Callable
 ) -> None:
     if not kernel.exists(64, 48, dtype):
         pytest.skip("this processor does not multiply bf16")
-    network = randomised(VapSR(VapSRConfig(scale=2, num_blocks=3))).to(dtype)
+    network = randomized(VapSR(VapSRConfig(scale=2, num_blocks=3))).to(dtype)
     image = torch.rand(2, 3, 37, 29)
 
     def result() -> Tensor:

@@ -1,4 +1,4 @@
-"""A model in words, and the words as a picture."""
+"""A model in words, and the words as an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_what_the_metadata_says_is_told_once(enlarger):
     }
     lines = describe(enlarger(), "fp32", "x.pth", metadata).splitlines()
     assert lines[0] == "file: x.pth"
-    assert {"licence: MIT", "author: A B", "scale: x2", "parameters: 1"} <= set(lines)
+    assert {"license: MIT", "author: A B", "scale: x2", "parameters: 1"} <= set(lines)
     assert not any(line.startswith("origin") for line in lines)
     assert max(map(len, lines)) < 330
 

@@ -1,4 +1,4 @@
-"""What the node that compares says, and which pictures it pairs."""
+"""What the node that compares says, and which images it pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from supertile.nodes.figures import paired, report
 ONE, OTHER = Fidelity(30, 0.8, 28, 0.7), Fidelity(32, 0.9, 31, 0.9)
 
 
-def test_of_one_picture_there_is_a_line():
+def test_of_one_image_there_is_a_line():
     assert report([ONE]) == "Y 30.00 dB, SSIM 0.8000; RGB 28.00 dB, SSIM 0.7000"
 
 
@@ -26,7 +26,7 @@ def test_of_several_there_is_a_line_each_and_the_mean():
     assert report([ONE, OTHER]).splitlines()[-1] == "mean: Y 31.00 dB, SSIM 0.8500; RGB 29.50 dB, SSIM 0.8000"
 
 
-def test_batches_are_paired_picture_by_picture_or_with_the_only_one():
+def test_batches_are_paired_image_by_image_or_with_the_only_one():
     assert [paired(*counts) for counts in ((1, 1), (3, 3), (4, 1), (1, 5))] == [1, 3, 4, 5]
     for counts in ((2, 3), (0, 1), (0, 0)):
         with pytest.raises(UpscaleError, match="cannot be paired"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from supertile.images.io.picture import Picture
-from supertile.images.upscale import upscale_picture
+from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
 from supertile.nodes.progress import Progress
 
@@ -41,7 +41,7 @@ def test_it_never_goes_back_nor_beyond(reports):
 def test_with_a_real_upscaler_every_tile_counts(enlarger, reports):
     upscaler = Upscaler(enlarger(), device="cpu", tile=96, overlap=32, batch=1)
     alpha = torch.linspace(0, 1, 150).expand(1, 100, 150)
-    runs = [2 * len(upscaler.plan(100, 150)), 2 * len(upscaler.plan(200, 300))]  # colour and transparency, twice
+    runs = [2 * len(upscaler.plan(100, 150)), 2 * len(upscaler.plan(200, 300))]  # color and transparency, twice
     upscaler.progress = Progress(runs, lambda *report: reports.append(report))
-    upscale_picture(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x")
+    upscale_image(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x")
     assert [done for done, _ in reports] == list(range(1, sum(runs) + 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from supertile.images.io.picture import Picture
 from supertile.images.size import SizeError, parse_size, runs_of_the_model
-from supertile.images.upscale import upscale_picture
+from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
 from supertile.nodes.size import size_words
 
@@ -47,7 +47,7 @@ def test_linked_values_are_checked(value):
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_runs_are_those_of_the_library(enlarger, words, scale):
     model = enlarger(scale=scale)
-    upscale_picture(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", tile=None), size=words)
+    upscale_image(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", tile=None), size=words)
     target = parse_size(words, 9, 6, scale)
     ran = [(width, height) for _, height, width in model.model.batches]
     assert list(runs_of_the_model(9, 6, target, scale)) == ran

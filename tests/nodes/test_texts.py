@@ -108,10 +108,10 @@ def help_page(node: str, language: str) -> str:
 @pytest.mark.parametrize("language", ["en", *TRANSLATIONS])
 @pytest.mark.parametrize("node", NODES)
 def test_every_node_has_help(node, language):
-    """Under the name it has in the page, with a picture, and with every input and output by the name shown there."""
+    """Under the name it has in the page, with an image, and with every input and output by the name shown there."""
     text, names = help_page(node, language), read(language, "nodeDefs.json")[node]
     assert text.startswith(f"# {names['display_name']}\n")
-    assert re.search(rf"!\[[^\]]+\]\(pictures/{node}\.png\)", text)
+    assert re.search(rf"!\[[^\]]+\]\(images/{node}\.png\)", text)
     shown = [field["name"] for key, field in names["inputs"].items() if not key.startswith("size_")]
     shown += [field["name"] for field in names["outputs"].values()]
     assert [name for name in shown if f"`{name}`" not in text] == []
@@ -120,15 +120,15 @@ def test_every_node_has_help(node, language):
         assert len(re.findall(part, text, re.M)) == len(re.findall(part, english, re.M)), part
 
 
-def test_pictures_of_the_help_are_there_and_small():
+def test_images_of_the_help_are_there_and_small():
     """Links are relative to the folder of the English pages, for the translations too."""
     pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
     named = {link for page in pages for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page)}
-    assert named == {f"pictures/{picture.name}" for picture in (DOCS / "pictures").iterdir()}
+    assert named == {f"images/{image.name}" for image in (DOCS / "images").iterdir()}
     assert {link: size for link in named if (size := (DOCS / link).stat().st_size) > LARGEST_PICTURE} == {}
 
 
 def test_help_is_for_nodes_that_exist():
     assert {path.stem for path in DOCS.glob("*.md")} == set(NODES)
-    folders = {path.name for path in DOCS.iterdir() if path.is_dir()} - {"pictures"}
+    folders = {path.name for path in DOCS.iterdir() if path.is_dir()} - {"images"}
     assert folders == set(NODES)

@@ -37,14 +37,14 @@ def one_sentence(result, code: int = 1) -> str:
 
 
 def test_from_nothing_to_a_network(tmp_path):
-    folder, pictures = tmp_path / "run", tmp_path / "pictures"
+    folder, images = tmp_path / "run", tmp_path / "images"
     assert run("generate", tmp_path / "corpus", "--count", 2, "--size", 64, "--workers", 1).exit_code == 0
-    pictures.mkdir()
+    images.mkdir()
     from PIL import Image
-    from supertile.training.pictures import make_picture
+    from supertile.training.images import make_image
 
-    Image.fromarray(make_picture(9, 0, 65)).save(pictures / "odd.png")
-    options = ["train", folder, "--corpus", tmp_path / "corpus", "--device", "cpu", "--validate", pictures]
+    Image.fromarray(make_image(9, 0, 65)).save(images / "odd.png")
+    options = ["train", folder, "--corpus", tmp_path / "corpus", "--device", "cpu", "--validate", images]
     result = run(*options, "--every", 3, *small("steps=6"))
     assert result.exit_code == 0, result.output
     assert [re.match(r"step (\d+) loss [\d.]+ .*PSNR [\d.]+$", line)[1] for line in result.stdout.splitlines()] == [
@@ -89,9 +89,9 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
         ([*good, "--set", "patch=1000"], "A patch of 1000 pixels does not fit"),
         ([*good, "--scale", "5"], "which 5 does not divide"),
         ([*good, "--begin", tmp_path / "text.txt"], "text.txt"),
-        ([*good, "--validate", tmp_path / "none"], "There are no pictures in"),
+        ([*good, "--validate", tmp_path / "none"], "There are no images in"),
         (["export", tmp_path / "none", tmp_path / "out.safetensors"], "no checkpoint that a training can go on from"),
-        (["collect", tmp_path / "corpus", tmp_path / "text.txt"], "text.txt cannot be read as a picture"),
+        (["collect", tmp_path / "corpus", tmp_path / "text.txt"], "text.txt cannot be read as an image"),
     ]:
         assert words in one_sentence(run(*arguments))
     assert run("train", tmp_path / "run").exit_code == 2

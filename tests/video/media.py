@@ -7,14 +7,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import torch
-from supertile.video.frames import Colour, Frame, Layout, StaticHdr, VideoInfo
+from supertile.video.frames import Color, Frame, Layout, StaticHdr, VideoInfo
 
 VFR = [0, 40, 41, 100, 133, 167, 500, 501, 502, 900, 1000, 1234]  # ms
 VFR_END = 1400
 
 
-def picture(layout: Layout, width: int, height: int, number: int = 0) -> tuple[torch.Tensor, ...]:
-    """Planes of a smooth picture that changes with `number`, in the middle of the range of codes."""
+def image(layout: Layout, width: int, height: int, number: int = 0) -> tuple[torch.Tensor, ...]:
+    """Planes of a smooth image that changes with `number`, in the middle of the range of codes."""
     planes = []
     for plane in range(layout.planes):
         rows, columns = layout.size_of(plane, width, height)
@@ -28,14 +28,14 @@ def picture(layout: Layout, width: int, height: int, number: int = 0) -> tuple[t
 def frames(layout: Layout, width: int, height: int, pts: list[int], end: int) -> list[Frame]:
     durations = [b - a for a, b in zip(pts, [*pts[1:], end], strict=False)]
     return [
-        Frame(picture(layout, width, height, number), time, duration)
+        Frame(image(layout, width, height, number), time, duration)
         for number, (time, duration) in enumerate(zip(pts, durations, strict=True))
     ]
 
 
-def info(width=64, height=48, layout=None, colour=None, time_base=Fraction(1, 1000), rate=Fraction(25), **more):
+def info(width=64, height=48, layout=None, color=None, time_base=Fraction(1, 1000), rate=Fraction(25), **more):
     return VideoInfo(
-        name="test", width=width, height=height, layout=layout or Layout("yuv", 8, (1, 1)), colour=colour or Colour(),
+        name="test", width=width, height=height, layout=layout or Layout("yuv", 8, (1, 1)), color=color or Color(),
         time_base=time_base, frame_rate=rate, hdr=more.pop("hdr", StaticHdr()), **more,
     )  # fmt: skip
 
@@ -90,14 +90,14 @@ def rich_file(
     options = {"movflags": "use_metadata_tags"} if mp4 and not cover else {}  # MP4 has one or the other
     output = av.open(str(path), "w", format=format, container_options=options)
     packets = []
-    pictures = [output.add_stream("libx264", rate=25, options={"bf": "2"}) for _ in range(1 + second_video)]
-    for number, stream in enumerate(pictures):
+    images = [output.add_stream("libx264", rate=25, options={"bf": "2"}) for _ in range(1 + second_video)]
+    for number, stream in enumerate(images):
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = 64 - 16 * number, 48, "yuv420p"
         context.time_base, context.sample_aspect_ratio = Fraction(1, 25), Fraction(16, 15)
-        stream.metadata.update(language="eng", title=("Picture", "Angle 2")[number])
+        stream.metadata.update(language="eng", title=("Image", "Angle 2")[number])
         stream.disposition = 1 - number
-    pictures[0].set_display_rotation(90)
+    images[0].set_display_rotation(90)
     sounds = []
     for number, codec in enumerate(audio):
         stream = output.add_stream(codec, rate=rate)
@@ -147,12 +147,12 @@ def rich_file(
         ])  # fmt: skip
     output.metadata.update(title="Rich", artist="Me", mykey="my value")
 
-    for stream in pictures:
+    for stream in images:
         for number in range(video):
             context = stream.codec_context
             frame = av.VideoFrame(context.width, context.height, "yuv420p")
             for plane, samples in zip(
-                frame.planes, picture(Layout("yuv", 8, (1, 1)), context.width, context.height, number), strict=True
+                frame.planes, image(Layout("yuv", 8, (1, 1)), context.width, context.height, number), strict=True
             ):
                 target = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 target[: samples.shape[0], : samples.shape[1]] = samples

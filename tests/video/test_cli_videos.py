@@ -57,7 +57,7 @@ def test_a_video_becomes_a_larger_video_and_a_line_says_so(folder, model):
     assert frames_of("out.mp4") == 50
 
 
-def test_a_folder_mixes_pictures_and_videos(folder, model):
+def test_a_folder_mixes_images_and_videos(folder, model):
     result = run("in", "out", "--model", model, "--preset", "ultrafast")
     assert result.exit_code == 0, result.output
     assert sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.*")) == ["deep/photo.png", "film.mkv"]
@@ -81,7 +81,7 @@ def test_a_part_at_a_codec_of_choice(folder, model):
     assert 12 <= frames_of("out.mkv") <= 13
 
 
-def test_numbered_pictures_want_a_frame_rate(folder, model):
+def test_numbered_images_want_a_frame_rate(folder, model):
     assert run("in/film.avi", "frames/%04d.png", "--model", model, "--end", "0.2").exit_code == 0
     assert len(list(Path("frames").iterdir())) == 5
     result = run("frames/%04d.png", "again.mkv", "--model", model)

@@ -7,9 +7,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from supertile.tests.video.media import decoded, frames, info, picture, read_planes
+from supertile.tests.video.media import decoded, frames, image, info, read_planes
 from supertile.video.errors import VideoError
-from supertile.video.frames import Colour, Layout, StaticHdr
+from supertile.video.frames import Color, Layout, StaticHdr
 from supertile.video.write import encoders
 from supertile.video.write.encoder_options import PRESETS, crf, options_for
 from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder, formats_of
@@ -20,20 +20,20 @@ YUV420, YUV422, YUV444 = (Layout("yuv", 8, s) for s in ((1, 1), (1, 0), (0, 0)))
 RGB, GRAY = Layout("rgb"), Layout("gray")
 
 
-def choose(codec, container, layout, width=64, height=48, colour=None, **more):
+def choose(codec, container, layout, width=64, height=48, color=None, **more):
     warnings = []
     chosen = choose_encoder(
-        codec, container, layout, width, height, colour=colour or Colour(), warn=warnings.append, **more
+        codec, container, layout, width, height, color=color or Color(), warn=warnings.append, **more
     )
     return chosen, warnings
 
 
-def write(path, layout, width, height, count=3, colour=None, **more):
+def write(path, layout, width, height, count=3, color=None, **more):
     """Write `count` frames, return the writer's layout, its planes of the first frame, and what was warned of."""
     warnings = []
-    source = info(width, height, layout, colour)
+    source = info(width, height, layout, color)
     sink = open_target(
-        path, source, width=width, height=height, layout=layout, colour=source.colour, warn=warnings.append, **more
+        path, source, width=width, height=height, layout=layout, color=source.color, warn=warnings.append, **more
     )
     given = frames(sink.layout, width, height, list(range(0, 40 * count, 40)), 40 * count)
     for frame in given:
@@ -88,10 +88,10 @@ def test_what_a_frame_holds_is_kept_where_the_codec_holds_it(codec, layout, expe
     [
         ("h264", "mp4", Layout("yuv", 12, (1, 1)), "yuv420p10le", "12 bits become 10"),
         ("hevc", "mp4", Layout("yuv", 16, (1, 0)), "yuv422p12le", "16 bits become 12"),
-        ("av1", "mp4", YUV444, "yuv420p", "Colour loses resolution"),
+        ("av1", "mp4", YUV444, "yuv420p", "Color loses resolution"),
         ("h264", "mp4", Layout("yuv", 8, (1, 1), alpha=True), "yuv420p", "Alpha dropped"),
         ("vp9", "mp4", Layout("yuv", 8, (1, 1), alpha=True), "yuv420p", "Alpha dropped"),
-        ("vp9", "webm", Layout("yuv", 8, (0, 0), alpha=True), "yuva420p", "Colour loses resolution"),
+        ("vp9", "webm", Layout("yuv", 8, (0, 0), alpha=True), "yuva420p", "Color loses resolution"),
     ],
 )
 def test_what_is_lost_is_said(codec, container, layout, expected, loss):
@@ -114,7 +114,7 @@ def test_samples_arrive_in_the_places_they_are_meant_for(tmp_path, layout, codec
     sink, given, _ = write(tmp_path / "out.mkv", layout, 66, 50, codec=codec, quality=100)
     result = decoded(tmp_path / "out.mkv")[1]
     planes = _planes_in_our_order(result)
-    if layout.model == "gray" and len(planes) > layout.planes:  # a gray picture with the chroma of gray
+    if layout.model == "gray" and len(planes) > layout.planes:  # a gray image with the chroma of gray
         assert all((plane == 1 << (layout.depth - 1)).all() for plane in planes[1:3])
         planes[1:3] = []
     assert len(planes) == sink.layout.planes
@@ -158,17 +158,17 @@ def _planes_in_our_order(frame):
 
 
 def test_rgb_that_becomes_yuv_gets_a_matrix_and_the_tags_of_srgb():
-    chosen, _ = choose("h264", "mp4", RGB, colour=Colour(matrix=0, full_range=True))
+    chosen, _ = choose("h264", "mp4", RGB, color=Color(matrix=0, full_range=True))
     assert chosen.layout == YUV444
-    assert (chosen.colour.matrix, chosen.colour.full_range, chosen.colour.transfer) == (1, False, 13)
-    kept, _ = choose("ffv1", "matroska", RGB, colour=Colour(matrix=0, full_range=True))
-    assert (kept.colour.matrix, kept.colour.full_range) == (0, True)
+    assert (chosen.color.matrix, chosen.color.full_range, chosen.color.transfer) == (1, False, 13)
+    kept, _ = choose("ffv1", "matroska", RGB, color=Color(matrix=0, full_range=True))
+    assert (kept.color.matrix, kept.color.full_range) == (0, True)
 
 
 @pytest.mark.parametrize(("codec", "siting"), [("h264", "center"), ("av1", "left"), ("vp9", "left"), ("ffv1", "left")])
 def test_the_siting_is_one_that_the_stream_can_tell(codec, siting):
-    chosen, _ = choose(codec, "matroska", YUV420, colour=Colour(siting="center"))
-    assert chosen.colour.siting == siting
+    chosen, _ = choose(codec, "matroska", YUV420, color=Color(siting="center"))
+    assert chosen.color.siting == siting
 
 
 def test_rgb_in_h264_is_written_when_asked_for(tmp_path):
@@ -179,7 +179,7 @@ def test_rgb_in_h264_is_written_when_asked_for(tmp_path):
 
 @pytest.mark.parametrize("size", [(65, 49), (64, 49), (65, 48), (1, 1), (3, 2), (2, 2), (16, 16)])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "prores", "ffv1"])
-def test_a_picture_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
+def test_a_image_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
     path = tmp_path / "out.mkv"
     smallest = {"hevc": 16, "av1": 4}.get(codec, 1)
     if min(size) < smallest:
@@ -279,7 +279,7 @@ def test_a_hardware_encoder_that_can_be_opened_is_taken(monkeypatch):
 
 def test_p010_interleaves_chroma_and_moves_codes_up():
     layout = Layout("yuv", 10, (1, 1))
-    planes = picture(layout, 34, 18)
+    planes = image(layout, 34, 18)
     from supertile.video.write.planes import FORMATS, fill_frame
 
     frame = fill_frame(FORMATS["p010le"], layout, planes, 34, 18)
@@ -320,7 +320,7 @@ def test_quality_is_one_scale(tmp_path, codec):
 def test_options_are_known_to_the_encoder(codec, preset, size):
     encoder = encoders.SOFTWARE[codec]
     hdr = StaticHdr(content_light=(1000, 400))
-    options = options_for(encoder, YUV420, Colour(siting="topleft"), hdr, *size, 90, preset)
+    options = options_for(encoder, YUV420, Color(siting="topleft"), hdr, *size, 90, preset)
     assert set(options) <= options_known_to(encoder)
 
 
@@ -342,9 +342,9 @@ def test_the_look_ahead_is_shorter_where_frames_are_large(codec, key, values):
 def test_encoders_leave_no_option_unread(tmp_path):
     for codec in ("h264", "hevc", "av1", "vp9", "prores", "ffv1"):
         source = info()
-        encoding, _ = choose(codec, "matroska", YUV420, colour=Colour(siting="topleft"))
+        encoding, _ = choose(codec, "matroska", YUV420, color=Color(siting="topleft"))
         path = tmp_path / f"{codec}.mkv"
-        writer = VideoWriter(path, source, encoding, encoding.colour, width=64, height=48)
+        writer = VideoWriter(path, source, encoding, encoding.color, width=64, height=48)
         assert not writer._stream.codec_context.options, codec
         writer.discard()
 
@@ -365,7 +365,7 @@ def test_time_base_and_rate_of_any_kind_can_be_encoded(tmp_path):
                 source = info(time_base=base, rate=rate)
                 sink = open_target(
                     path, source, codec=codec, preset="ultrafast", width=64, height=48, layout=YUV420,
-                    colour=Colour(), overwrite=True,
+                    color=Color(), overwrite=True,
                 )  # fmt: skip
                 step = max(1, round(1 / rate / base))
                 for frame in frames(sink.layout, 64, 48, [0, step, 2 * step], 3 * step):

@@ -18,7 +18,7 @@ SUFFIXES = [".mp4", ".mkv", ".mov", ".webm"]
 
 def sink_for(path, **more):
     source = info()
-    return open_target(path, source, width=64, height=48, layout=source.layout, colour=source.colour, **more)
+    return open_target(path, source, width=64, height=48, layout=source.layout, color=source.color, **more)
 
 
 def write(sink, count=5):
@@ -156,7 +156,7 @@ def long_job(target, codec, say, file_size=None):
     source = info(320, 240)
     sink = open_target(
         target, source, codec=codec, quality=100, preset="ultrafast", width=320, height=240, layout=source.layout,
-        colour=source.colour,
+        color=source.color,
     )  # fmt: skip
     try:
         for frame in frames(sink.layout, 320, 240, list(range(0, 4000, 40)), 4000):

@@ -80,7 +80,7 @@ def test_rgb_planes_are_in_the_order_of_their_letters(make_video: Callable, nois
         planes = noise(pix_fmt, 34, 20)
         reader, (frame,), _ = read(make_video(f"{pix_fmt}.mkv", [planes], pix_fmt, codec))
         assert reader.info.layout == Layout("rgb", int(pix_fmt[-4:-2]), alpha=len(order) == 4)
-        assert reader.info.colour.full_range
+        assert reader.info.color.full_range
         assert same(frame, [planes[i] for i in order])
     for codec, pix_fmt, letters, suffix in [
         ("png", "rgb24", "rgb", "mov"), ("png", "rgba", "rgba", "mov"), ("qtrle", "argb", "argb", "mov"),
@@ -160,7 +160,7 @@ def test_planes_stay_when_the_reader_is_gone(make_video: Callable, noise: Callab
     assert all(same(frame, p) for frame, p in zip(frames, planes, strict=True))
 
 
-# --- colour and what else a stream says of itself -------------------------------------------------------------------
+# --- color and what else a stream says of itself -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,22 +170,22 @@ def test_untagged_matrix_goes_by_the_size(
     make_video: Callable, smooth: Callable, size: tuple[int, int], matrix: int
 ) -> None:
     info = read(make_video("in.mkv", [smooth("yuv420p", *size)]))[0].info
-    assert (info.colour.matrix, info.colour.full_range, info.colour.tagged) == (matrix, False, False)
-    assert info.colour.siting == "left"
+    assert (info.color.matrix, info.color.full_range, info.color.tagged) == (matrix, False, False)
+    assert info.color.siting == "left"
 
 
 def test_tags_win_over_the_usual_rule(make_video: Callable, smooth: Callable) -> None:
     tags = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
-    colour = read(make_video("in.mkv", [smooth("yuv420p10le", 64, 48)], "yuv420p10le", tags=tags))[0].info.colour
-    assert (colour.matrix, colour.primaries, colour.transfer, colour.full_range, colour.tagged) == (
+    color = read(make_video("in.mkv", [smooth("yuv420p10le", 64, 48)], "yuv420p10le", tags=tags))[0].info.color
+    assert (color.matrix, color.primaries, color.transfer, color.full_range, color.tagged) == (
         9,
         9,
         16,
         False,
         True,
     )
-    assert colour.hdr
-    assert colour.siting == "topleft"  # of UHD television, where the file does not say
+    assert color.hdr
+    assert color.siting == "topleft"  # of UHD television, where the file does not say
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_tags_win_over_the_usual_rule(make_video: Callable, smooth: Callable) ->
 def test_both_spellings_of_full_range(make_video: Callable, smooth: Callable, codec: str, pix_fmt: str) -> None:
     frame = smooth("yuv420p", 64, 64)
     reader, _, _ = read(make_video("in.mkv", [frame], pix_fmt, codec, tags={"color_range": 2, "colorspace": 1}))
-    assert reader.info.colour.full_range
+    assert reader.info.color.full_range
     assert reader.info.layout == Layout("yuv", 8, (1, 1))
 
 
@@ -203,13 +203,13 @@ def test_siting_is_read_from_the_stream(make_video: Callable, smooth: Callable, 
     options = {"x264-params": f"chromaloc={location}"}
     for suffix in ("mp4", "mkv"):
         path = make_video(f"in.{suffix}", [smooth("yuv420p", 64, 48)], codec="libx264", options=options)
-        assert read(path)[0].info.colour.siting == siting
+        assert read(path)[0].info.color.siting == siting
 
 
 def test_gray_is_full_range_unless_it_is_tagged_or_coded_as_luma(make_video: Callable, smooth: Callable) -> None:
     gray = [smooth("gray", 64, 48)]
-    assert read(make_video("a.mkv", gray, "gray", "ffv1"))[0].info.colour.full_range
-    assert not read(make_video("b.mkv", gray, "gray", "ffv1", tags={"color_range": 1}))[0].info.colour.full_range
+    assert read(make_video("a.mkv", gray, "gray", "ffv1"))[0].info.color.full_range
+    assert not read(make_video("b.mkv", gray, "gray", "ffv1", tags={"color_range": 1}))[0].info.color.full_range
 
 
 def test_an_unusual_matrix_is_warned_of(make_video: Callable, smooth: Callable) -> None:
@@ -312,7 +312,7 @@ def test_the_default_stream_then_the_largest(shared_video: Callable) -> None:
 
 
 def cover_only(path: Path) -> Path:
-    """A FLAC-less sound file with a cover: sound and an attached picture in one MP4."""
+    """A FLAC-less sound file with a cover: sound and an attached image in one MP4."""
     png = io.BytesIO()
     from PIL import Image
 
@@ -335,7 +335,7 @@ def cover_only(path: Path) -> Path:
 
 
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"song\.mp4 holds only a cover picture and sound\."):
+    with pytest.raises(VideoError, match=r"song\.mp4 holds only a cover image and sound\."):
         VideoReader(cover_only(tmp_path / "song.mp4"))
 
 
@@ -679,7 +679,7 @@ def combed(width: int, height: int, moment: int) -> list[np.ndarray]:
 
 
 def combing(luma: np.ndarray) -> float:
-    """How much neighbouring lines differ, against lines two apart."""
+    """How much neighboring lines differ, against lines two apart."""
     rows = luma.astype(float)
     return float(np.abs(rows[2:-2] - (rows[1:-3] + rows[3:-1]) / 2).mean())
 

@@ -1,4 +1,4 @@
-"""What is no video file but gives frames: numbered pictures, animations, pictures in memory; and how they are told."""
+"""What is no video file but gives frames: numbered images, animations, images in memory; and how they are told."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_what_is_no_rate_is_refused(rate: Any) -> None:
         exact_rate(rate)
 
 
-# --- numbered pictures ----------------------------------------------------------------------------------------------
+# --- numbered images ----------------------------------------------------------------------------------------------
 
 
-def test_numbered_pictures_are_frames(tmp_path: Path) -> None:
+def test_numbered_images_are_frames(tmp_path: Path) -> None:
     for number in range(8, 12):  # past the change from one digit to two
         Image.fromarray(rgba(number, channels=3)).save(tmp_path / f"f{number:04d}.png")
     Image.fromarray(rgba(1, 3, 3)).save(tmp_path / "f9.png")  # another way to write numbers: not of the pattern
@@ -70,7 +70,7 @@ def test_numbered_pictures_are_frames(tmp_path: Path) -> None:
     assert [np.array_equal(stacked(f), rgba(8 + i, channels=3)) for i, f in enumerate(frames)] == [True] * 4
     assert [(frame.pts, frame.duration) for frame in frames] == [(i, 1) for i in range(4)]
     assert (info.time_base, info.frames, info.duration) == (Fraction(1001, 30000), 4, 4)
-    assert (info.layout, info.colour.full_range, info.width, info.height) == (Layout("rgb"), True, 12, 8)
+    assert (info.layout, info.color.full_range, info.width, info.height) == (Layout("rgb"), True, 12, 8)
     assert reader.report.frames == 4
     assert said == []
 
@@ -90,7 +90,7 @@ def test_sixteen_bits_and_alpha_come_through(tmp_path: Path) -> None:
     assert np.array_equal(three[..., :3], np.repeat(rgba(3, channels=1).astype(np.uint16) * 257, 3, -1))
 
 
-def test_pictures_that_are_all_gray_stay_gray(tmp_path: Path) -> None:
+def test_images_that_are_all_gray_stay_gray(tmp_path: Path) -> None:
     for number in range(2):
         Image.fromarray(rgba(number, channels=1)[..., 0]).save(tmp_path / f"{number}.png")
     with ImageSequenceReader([tmp_path / "1.png", str(tmp_path / "0.png")], "24") as reader:
@@ -109,13 +109,13 @@ def test_gaps_are_told_and_other_sizes_refused(tmp_path: Path) -> None:
     assert len(said) == 1
     assert "2 of the numbers are missing, the first is 3" in said[0]
     Image.fromarray(rgba(6, 9, 9)).save(tmp_path / "006.png")
-    with pytest.raises(VideoError, match=r"006\.png has 9x9 pixels, the pictures before it 12x8"):
+    with pytest.raises(VideoError, match=r"006\.png has 9x9 pixels, the images before it 12x8"):
         ImageSequenceReader(tmp_path / "%03d.png", 25, warn=said.append)
 
 
-def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
+def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     Image.fromarray(rgba(1)).save(tmp_path / "1.png")
-    (tmp_path / "2.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").write_bytes(b"no image")
     with pytest.raises(VideoError, match=r"2\.png"):
         ImageSequenceReader(tmp_path / "%d.png", 25)
     cut = io.BytesIO()
@@ -132,7 +132,7 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
         ImageSequenceReader(tmp_path / "%d_%d.png", 25)
 
 
-def test_a_turned_picture_has_its_upright_size(tmp_path: Path) -> None:
+def test_a_turned_image_has_its_upright_size(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(rgba(1, channels=3)).save(tmp_path / "1.png", exif=exif)
@@ -142,7 +142,7 @@ def test_a_turned_picture_has_its_upright_size(tmp_path: Path) -> None:
     assert np.array_equal(stacked(frame), np.rot90(rgba(1, channels=3), -1))
 
 
-def test_a_span_of_pictures(tmp_path: Path) -> None:
+def test_a_span_of_images(tmp_path: Path) -> None:
     for number in range(10):
         Image.fromarray(rgba(number)).save(tmp_path / f"{number}.png")
     with open_source(tmp_path / "%d.png", frame_rate=10, start=0.25, end=0.6) as reader:  # type: ignore[attr-defined]
@@ -162,8 +162,8 @@ def animation(path: Path, **options: Any) -> list[np.ndarray]:
     for frame in frames:
         frame[..., 3] = np.where(frame[..., 3] > 127, 255, 0)
         frame[frame[..., 3] == 0] = 0
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=DELAYS, loop=0, **options)
+    all_images = [Image.fromarray(frame) for frame in frames]
+    all_images[0].save(path, save_all=True, append_images=all_images[1:], duration=DELAYS, loop=0, **options)
     return frames
 
 
@@ -206,18 +206,18 @@ def test_gif_and_apng_keep_delays_and_alpha(tmp_path: Path, suffix: str) -> None
             assert np.array_equal(stacked(frame), wanted)
 
 
-# --- pictures in memory ---------------------------------------------------------------------------------------------
+# --- images in memory ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_arrays_are_frames(channels: int, dtype: Any) -> None:
-    pictures = [rgba(seed, channels=channels, dtype=dtype) for seed in range(3)]
-    with ArrayReader(pictures, 24) as reader:
+    all_images = [rgba(seed, channels=channels, dtype=dtype) for seed in range(3)]
+    with ArrayReader(all_images, 24) as reader:
         given = list(reader)
     assert reader.info.layout == Layout("rgb", 8 * np.dtype(dtype).itemsize, alpha=channels == 4)
     assert (reader.info.frames, reader.info.time_base) == (3, Fraction(1, 24))
-    assert all(np.array_equal(stacked(f), p) for f, p in zip(given, pictures, strict=True))
+    assert all(np.array_equal(stacked(f), p) for f, p in zip(given, all_images, strict=True))
     assert [(f.pts, f.duration) for f in given] == [(0, 1), (1, 1), (2, 1)]
 
 
@@ -235,14 +235,14 @@ def test_tensors_are_frames() -> None:
 def test_frames_of_an_array_are_copies_and_taken_one_by_one() -> None:
     taken = []
 
-    def pictures():
+    def all_images():
         buffer = rgba(0)
         for number in range(5):
             taken.append(number)
             buffer[:] = number
             yield buffer
 
-    reader = open_source(pictures(), frame_rate=5)
+    reader = open_source(all_images(), frame_rate=5)
     iterator = iter(reader)
     first = next(iterator)
     assert taken == [0]
@@ -255,12 +255,12 @@ def test_frames_of_an_array_are_copies_and_taken_one_by_one() -> None:
 
 
 def test_a_span_of_arrays() -> None:
-    pictures = [np.full((2, 2, 3), number, np.uint8) for number in range(10)]
-    with ArrayReader(iter(pictures), 10, start=0.2, end=0.5) as reader:
+    all_images = [np.full((2, 2, 3), number, np.uint8) for number in range(10)]
+    with ArrayReader(iter(all_images), 10, start=0.2, end=0.5) as reader:
         assert [(int(f.planes[0][0, 0]), f.pts) for f in reader] == [(2, 2), (3, 3), (4, 4)]
-    assert ArrayReader(pictures, 10, start=0.2).info.frames == 8
+    assert ArrayReader(all_images, 10, start=0.2).info.frames == 8
     with pytest.raises(VideoError, match="only 10"):
-        ArrayReader(iter(pictures), 10, start=3)
+        ArrayReader(iter(all_images), 10, start=3)
 
 
 def test_arrays_that_will_not_do() -> None:

@@ -1,4 +1,4 @@
-"""Everything beside the picture: what is in the new file, to the bit and to the tick, and what is said of the rest."""
+"""Everything beside the image: what is in the new file, to the bit and to the tick, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from supertile.video.remux.tags import global_tags, stream_tags
 from supertile.video.write.open import open_target
 
 CONTAINERS = [".mkv", ".mp4", ".mov", ".webm"]
-TITLES = {"Picture", "Main", "Commentaire", "Signs"}
+TITLES = {"Image", "Main", "Commentaire", "Signs"}
 
 
 def upscaled(source, target, *, first=0, count=25, base=None, index=0, metadata=None, **more):
-    """What `upscale_video` does with the streams of a file, with another picture; the warnings."""
+    """What `upscale_video` does with the streams of a file, with another image; the warnings."""
     with av.open(str(source)) as container:
         stream = container.streams[index]
         base = Fraction(stream.time_base)
         step = Fraction(1, 25) / base
     pts = [round((first + number) * step) for number in range(count)]
-    picture = info(64, 48, time_base=base, stream_index=index, sample_aspect_ratio=Fraction(16, 15))
+    image = info(64, 48, time_base=base, stream_index=index, sample_aspect_ratio=Fraction(16, 15))
     warnings = []
     sink = open_target(
-        target, picture, width=128, height=96, layout=picture.layout, colour=picture.colour, copy_from=source,
+        target, image, width=128, height=96, layout=image.layout, color=image.color, copy_from=source,
         warn=warnings.append, metadata=metadata, **more,
     )  # fmt: skip
     for frame in frames(sink.layout, 128, 96, pts, round((first + count) * step)):
@@ -196,12 +196,12 @@ def test_a_cover_stays_a_cover(tmp_path, source, container):
         if container in (".mov", ".webm"):
             assert not covers
             assert len(warnings) == 1
-            assert warnings[0].startswith("Cover picture ")
-            assert warnings[0].endswith(f"dropped: {container} holds no such cover picture.")
+            assert warnings[0].startswith("Cover image ")
+            assert warnings[0].endswith(f"dropped: {container} holds no such cover image.")
             return
-        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(covers[0])]
-    assert len(pictures) == 1
-    assert (pictures[0] == COVER).all()
+        images = [frame.to_ndarray(format="rgb24") for frame in file.decode(covers[0])]
+    assert len(images) == 1
+    assert (images[0] == COVER).all()
     custom = source == ".mkv" and container == ".mp4"
     assert [warning.split(" dropped")[0].lower() for warning in warnings] == (["tags mykey"] if custom else [])
 
@@ -232,12 +232,12 @@ def test_another_stream_can_be_the_one_that_is_upscaled(tmp_path):
     rich_file(original, second_video=True)
     upscaled(original, result, index=1)
     with av.open(str(result)) as file:
-        assert [(s.width, s.metadata["title"]) for s in file.streams.video] == [(64, "Picture"), (128, "Angle 2")]
+        assert [(s.width, s.metadata["title"]) for s in file.streams.video] == [(64, "Image"), (128, "Angle 2")]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(("audio", "video"), [(0.1, 0), (0.0, 5), (0.5, 2)])
-def test_offsets_between_picture_and_sound_are_kept(tmp_path, container, audio, video):
+def test_offsets_between_image_and_sound_are_kept(tmp_path, container, audio, video):
     for source in (".mkv", ".mp4"):
         original, result = tmp_path / f"in{source}", tmp_path / f"out{container}"
         rich_file(original, audio=("aac",), audio_offset=audio, video_offset=video, subtitle=None)
@@ -391,10 +391,8 @@ def test_a_file_object_is_read_by_two_at_once(tmp_path):
         packets = container.demux()
         for _ in range(10):
             next(packets)
-        picture = info(time_base=Fraction(1, 1000), stream_index=0)
-        sink = open_target(
-            result, picture, width=64, height=48, layout=picture.layout, colour=picture.colour, copy_from=two
-        )
+        image = info(time_base=Fraction(1, 1000), stream_index=0)
+        sink = open_target(result, image, width=64, height=48, layout=image.layout, color=image.color, copy_from=two)
         for frame in frames(sink.layout, 64, 48, list(range(0, 1000, 40)), 1000):
             next(packets, None)
             sink.write(frame)
@@ -414,7 +412,7 @@ def test_views_have_positions_of_their_own():
     assert two.read(1) == b"3"
 
 
-def test_packets_are_read_only_as_far_as_the_picture_is(tmp_path):
+def test_packets_are_read_only_as_far_as_the_image_is(tmp_path):
     original = tmp_path / "in.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=100)
     copier = StreamCopier(original, 0, "matroska")
@@ -469,7 +467,7 @@ def test_a_stream_nobody_knows_is_dropped_by_name(tmp_path):
         assert [s.type for s in file.streams] == ["video"]
 
 
-def test_sound_that_lasts_longer_than_the_picture_is_kept(tmp_path):
+def test_sound_that_lasts_longer_than_the_image_is_kept(tmp_path):
     original, result = tmp_path / "in.mkv", tmp_path / "out.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=50)
     upscaled(original, result, count=10)

@@ -43,7 +43,7 @@ def same_planes(before, after, tolerance=0):
             assert int(np.abs(a.astype(int) - b.astype(int)).max()) <= tolerance
 
 
-def picture_file(make_video, name="in.mkv", count=5, size=(64, 48), **options):
+def image_file(make_video, name="in.mkv", count=5, size=(64, 48), **options):
     width, height = size
     return make_video(name, [smooth_planes("yuv420p", width, height, i) for i in range(count)], **options)
 
@@ -54,7 +54,7 @@ def picture_file(make_video, name="in.mkv", count=5, size=(64, 48), **options):
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
 def test_a_network_that_changes_nothing_changes_no_sample_of_8_bits(make_video, identity, tmp_path, matrix, pix_fmt):
-    # Noise over all codes: blacker than black, whiter than white, and colours that no RGB has.
+    # Noise over all codes: blacker than black, whiter than white, and colors that no RGB has.
     frames = [random_planes(pix_fmt, 50, 34, 1), smooth_planes(pix_fmt, 50, 34, 2), random_planes(pix_fmt, 50, 34, 3)]
     tags = {"colorspace": matrix, "color_range": 1}
     source = make_video("in.mkv", frames, pix_fmt, "libx264", options=X264, tags=tags)
@@ -97,9 +97,7 @@ def test_what_is_blacker_than_black_or_whiter_than_white_goes_around_the_network
     assert (larger[1] == 128).all()
 
 
-def test_transparency_is_enlarged_beside_the_colour_also_where_it_only_varies_now_and_then(
-    make_video, double, tmp_path
-):
+def test_transparency_is_enlarged_beside_the_color_also_where_it_only_varies_now_and_then(make_video, double, tmp_path):
     opaque, varied = random_planes("gbrap10le", 16, 12, 1), random_planes("gbrap10le", 16, 12, 2)
     for planes in (opaque, varied):
         planes[3][:] = 1023
@@ -132,7 +130,7 @@ def test_gray_stays_gray(make_video, double, tmp_path):
     ("size", "expected"), [(None, (128, 96)), ("3x", (192, 144)), ("1.5x", (96, 72)), ("100x80", (100, 80))]
 )
 def test_the_size_is_the_one_asked_for(make_video, double, tmp_path, size, expected):
-    source = picture_file(make_video, count=2)
+    source = image_file(make_video, count=2)
     report = upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1", size=size)
     assert report.target_size == expected
     with av.open(str(tmp_path / "out.mkv")) as container:
@@ -140,7 +138,7 @@ def test_the_size_is_the_one_asked_for(make_video, double, tmp_path, size, expec
 
 
 def test_a_size_that_means_nothing_is_refused_before_anything_is_written(make_video, double, tmp_path):
-    source = picture_file(make_video)
+    source = image_file(make_video)
     with pytest.raises(SizeError):
         upscale_video(source, tmp_path / "out" / "out.mkv", double, size="huge")
     assert not (tmp_path / "out").exists()
@@ -170,19 +168,19 @@ def test_irregular_times_and_all_frames_come_through(make_video, identity, tmp_p
 
 @pytest.mark.parametrize("options", [{"g": "1"}, {"g": "5", "bf": "2"}, {"g": "250", "bf": "4", "refs": "4"}])
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
-def test_no_frame_is_lost_whatever_the_groups_of_pictures(make_video, identity, tmp_path, codec, options):
+def test_no_frame_is_lost_whatever_the_groups_of_images(make_video, identity, tmp_path, codec, options):
     if codec == "mpeg4":
         options = {name: value for name, value in options.items() if name != "refs"}
     if codec == "libx265":
         options = {"x265-params": f"keyint={options['g']}:bframes={options.get('bf', 0)}:log-level=none"}
-    source = picture_file(make_video, "in.mkv", count=23, codec=codec, options=options)
+    source = image_file(make_video, "in.mkv", count=23, codec=codec, options=options)
     report = upscale_video(source, tmp_path / "out.mkv", identity, preset="ultrafast")
     assert report.frames == 23
     assert [t for t, _ in decoded(tmp_path / "out.mkv")] == [t for t, _ in decoded(source)]
 
 
 def test_a_part_is_cut_out_by_time(make_video, identity, tmp_path):
-    source = picture_file(make_video, count=50, codec="libx264", options={**X264, "g": "12"})
+    source = image_file(make_video, count=50, codec="libx264", options={**X264, "g": "12"})
     upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1", start=0.5, end=Fraction(3, 2))
     cut, whole = decoded(tmp_path / "out.mkv"), decoded(source)
     wanted = [(t, planes) for t, planes in whole if Fraction(1, 2) <= t < Fraction(3, 2)]
@@ -262,7 +260,7 @@ def test_another_stream_can_be_chosen(nasa, identity, tmp_path):
         upscale_video(nasa, tmp_path / "none.mkv", identity, stream=2)
 
 
-def test_frames_from_memory_and_numbered_pictures_and_back(double, tmp_path):
+def test_frames_from_memory_and_numbered_images_and_back(double, tmp_path):
     frames = [np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8) for i in range(4)]
     pattern = tmp_path / "frames" / "%03d.png"
     report = upscale_video(iter(frames), pattern, double, frame_rate=24)
@@ -294,13 +292,13 @@ def test_sound_from_memory_goes_along_with_frames_from_memory(double, tmp_path):
 
 
 def test_a_video_has_streams_of_its_own(make_video, double, tmp_path):
-    source = picture_file(make_video)
+    source = image_file(make_video)
     with pytest.raises(ValueError, match="streams of its own"):
         upscale_video(source, tmp_path / "out.mp4", double, streams_from=source)
 
 
 @pytest.mark.parametrize(("size", "stored"), [("96x256", (256, 96)), ("x128", (128, 96)), ("2x", (128, 96))])
-def test_sizes_are_those_of_the_picture_as_it_is_shown(double, tmp_path, size, stored):
+def test_sizes_are_those_of_the_image_as_it_is_shown(double, tmp_path, size, stored):
     rich_file(tmp_path / "turned.mkv")  # stored as 64x48, shown upright
     upscale_video(tmp_path / "turned.mkv", tmp_path / "out.mp4", double, size=size)
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -309,12 +307,12 @@ def test_sizes_are_those_of_the_picture_as_it_is_shown(double, tmp_path, size, s
 
 @pytest.mark.parametrize(("depth", "expected"), [(None, "yuv420p"), (8, "yuv420p"), (10, "yuv420p10le")])
 def test_the_depth_can_be_chosen(make_video, double, tmp_path, depth, expected):
-    report = upscale_video(picture_file(make_video), tmp_path / "out.mp4", double, bit_depth=depth)
+    report = upscale_video(image_file(make_video), tmp_path / "out.mp4", double, bit_depth=depth)
     assert report.pixel_format == expected
 
 
 def test_a_target_that_exists_is_refused_and_kept(make_video, identity, tmp_path):
-    source, target = picture_file(make_video), tmp_path / "out.mkv"
+    source, target = image_file(make_video), tmp_path / "out.mkv"
     target.write_bytes(b"dear")
     with pytest.raises(VideoError, match="exists already"):
         upscale_video(source, target, identity)
@@ -325,7 +323,7 @@ def test_a_target_that_exists_is_refused_and_kept(make_video, identity, tmp_path
 
 @pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link"])
 def test_the_source_is_never_the_target(make_video, identity, tmp_path, how):
-    source = picture_file(make_video)
+    source = image_file(make_video)
     content = source.read_bytes()
     target = source if how == "itself" else tmp_path / "link.mkv"
     if how == "symbolic link":
@@ -339,7 +337,7 @@ def test_the_source_is_never_the_target(make_video, identity, tmp_path, how):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_cancelling_leaves_nothing_and_ends_all_threads(make_video, identity, tmp_path, suffix):
-    source = picture_file(make_video, count=30)
+    source = image_file(make_video, count=30)
     asked = []
 
     def cancelled():
@@ -363,7 +361,7 @@ def test_what_progress_raises_goes_through_and_leaves_nothing(make_video, identi
         if state.frames == 5:
             raise Interrupted
 
-    source = picture_file(make_video, count=30)
+    source = image_file(make_video, count=30)
     with pytest.raises(Interrupted):
         upscale_video(source, tmp_path / "out.mkv", identity, progress=progress)
     assert nothing_left(tmp_path, source.name)
@@ -377,7 +375,7 @@ def test_an_upscaler_that_fails_ends_the_job(make_video, enlarger, tmp_path):
         if len(count) > 3:
             raise RuntimeError("the network broke")
 
-    source = picture_file(make_video, count=30)
+    source = image_file(make_video, count=30)
     with pytest.raises(RuntimeError, match="the network broke"):
         upscale_video(source, tmp_path / "out.mkv", Upscaler(enlarger(1, broken), precision="fp32"))
     assert nothing_left(tmp_path, source.name)
@@ -388,7 +386,7 @@ def test_memory_that_runs_out_costs_no_frame(make_video, enlarger, tmp_path):
         if batch.shape[0] * batch.shape[2] * batch.shape[3] > 40 * 40:
             raise torch.OutOfMemoryError("as CUDA says it")
 
-    source = picture_file(make_video, count=7, size=(96, 64))
+    source = image_file(make_video, count=7, size=(96, 64))
     upscaler = Upscaler(enlarger(2, limited), precision="fp32", tile=96, overlap=4, batch=4)
     reference = Upscaler(enlarger(2), precision="fp32")
     upscale_video(source, tmp_path / "small.mkv", upscaler, codec="ffv1")
@@ -398,7 +396,7 @@ def test_memory_that_runs_out_costs_no_frame(make_video, enlarger, tmp_path):
 
 
 def test_a_truncated_source_gives_what_is_there_and_says_what_is_missing(make_video, identity, tmp_path):
-    source = picture_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"},
+    source = image_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"},
                           container_options={"movflags": "faststart"})  # fmt: skip
     content = source.read_bytes()
     source.write_bytes(content[: len(content) // 2])
@@ -413,7 +411,7 @@ def test_a_truncated_source_gives_what_is_there_and_says_what_is_missing(make_vi
 
 
 def test_damage_in_the_middle_is_gone_past(make_video, identity, tmp_path):
-    source = picture_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"})
+    source = image_file(make_video, "in.mp4", count=60, codec="libx264", options={**X264, "g": "10"})
     content = bytearray(source.read_bytes())
     noise = np.random.default_rng(0).integers(0, 256, 400, dtype=np.uint8).tobytes()
     content[len(content) // 2 : len(content) // 2 + 400] = noise

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from av.sidedata.sidedata import Type
-from supertile.tests.video.media import VFR, VFR_END, decoded, frames, info, picture
+from supertile.tests.video.media import VFR, VFR_END, decoded, frames, image, info
 from supertile.video.errors import VideoError
-from supertile.video.frames import Colour, Frame, Layout, StaticHdr
+from supertile.video.frames import Color, Frame, Layout, StaticHdr
 from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder
 from supertile.video.write.file import VideoWriter
 from supertile.video.write.open import open_target, scaled_aspect_ratio
@@ -32,7 +32,7 @@ HDR = StaticHdr(
 
 def sink_for(path, source, width=64, height=48, **more):
     return open_target(
-        path, source, width=width, height=height, layout=source.layout, colour=source.colour, **more
+        path, source, width=width, height=height, layout=source.layout, color=source.color, **more
     )  # fmt: skip
 
 
@@ -108,29 +108,29 @@ def test_a_single_frame_lasts_as_long_as_it_is_told(tmp_path):
 
 
 TAGS = [
-    Colour(1, False, "left", 1, 1),
-    Colour(1, True, "left", 1, 1),
-    Colour(6, False, "left", 6, 6),
-    Colour(5, False, "left", 5, 6),
-    Colour(9, False, "topleft", 9, 16),
-    Colour(9, False, "topleft", 9, 18),
-    Colour(1, False, "left", 2, 2, tagged=False),
+    Color(1, False, "left", 1, 1),
+    Color(1, True, "left", 1, 1),
+    Color(6, False, "left", 6, 6),
+    Color(5, False, "left", 5, 6),
+    Color(9, False, "topleft", 9, 16),
+    Color(9, False, "topleft", 9, 18),
+    Color(1, False, "left", 2, 2, tagged=False),
 ]
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [*CONTAINER_CODECS, (".mkv", "ffv1"), (".mp4", "ffv1")])
-@pytest.mark.parametrize("colour", TAGS)
-def test_colour_is_tagged_as_it_is(tmp_path, suffix, codec, colour):
+@pytest.mark.parametrize("color", TAGS)
+def test_color_is_tagged_as_it_is(tmp_path, suffix, codec, color):
     path = tmp_path / f"out{suffix}"
-    sink = sink_for(path, info(colour=colour), codec=codec)
+    sink = sink_for(path, info(color=color), codec=codec)
     write_all(sink, [0, 40, 80], 120)
     frame = decoded(path)[0]
-    full = colour.full_range and codec != "prores"
-    assert sink.colour.full_range == full
-    assert frame.colorspace == colour.matrix
+    full = color.full_range and codec != "prores"
+    assert sink.color.full_range == full
+    assert frame.colorspace == color.matrix
     assert frame.color_range == (2 if full else 1)
-    tags = (colour.primaries, colour.transfer)
-    if (suffix, codec) == (".mp4", "ffv1") and colour.primaries == 2:  # told whole or not at all
+    tags = (color.primaries, color.transfer)
+    if (suffix, codec) == (".mp4", "ffv1") and color.primaries == 2:  # told whole or not at all
         tags = (1, 1)
     assert (frame.color_primaries, frame.color_trc) == tags
 
@@ -139,7 +139,7 @@ def test_colour_is_tagged_as_it_is(tmp_path, suffix, codec, colour):
 def test_static_hdr_metadata_arrives(tmp_path, suffix, codec):
     path = tmp_path / f"out{suffix}"
     layout = Layout("yuv", 10, (1, 0) if codec == "prores" else (1, 1))
-    source = info(layout=layout, colour=Colour(9, False, "left", 9, 16), hdr=HDR)
+    source = info(layout=layout, color=Color(9, False, "left", 9, 16), hdr=HDR)
     warnings = []
     sink = sink_for(path, source, codec=codec, warn=warnings.append)
     write_all(sink, [0, 40, 80], 120)
@@ -175,7 +175,7 @@ def test_shape_and_turn_are_kept(tmp_path, suffix, codec):
     ("size", "ratio"),
     [((1440, 1152), "64/45"), ((1440, 1151), "64/45"), ((1920, 1080), "1"), ((2160, 1728), "64/45")],
 )
-def test_another_shape_of_the_samples_keeps_that_of_the_picture(size, ratio):
+def test_another_shape_of_the_samples_keeps_that_of_the_image(size, ratio):
     source = info(720, 576, sample_aspect_ratio=Fraction(64, 45))
     assert scaled_aspect_ratio(source, *size) == Fraction(ratio)
 
@@ -191,17 +191,17 @@ def test_metadata_is_written(tmp_path):
 def test_a_frame_that_is_none_of_this_video_is_an_error(tmp_path):
     sink = sink_for(tmp_path / "out.mp4", info())
     with pytest.raises(VideoError, match="planes of"):
-        sink.write(Frame(picture(YUV420, 62, 48), 0, 40))
+        sink.write(Frame(image(YUV420, 62, 48), 0, 40))
     with pytest.raises(VideoError, match="integers of 1 bytes"):
-        sink.write(Frame(tuple(p.to(torch.uint16) for p in picture(YUV420, 64, 48)), 0, 40))
-    sink.write(Frame(picture(YUV420, 64, 48), 100, 40))
+        sink.write(Frame(tuple(p.to(torch.uint16) for p in image(YUV420, 64, 48)), 0, 40))
+    sink.write(Frame(image(YUV420, 64, 48), 100, 40))
     with pytest.raises(VideoError, match="time must go forward"):
-        sink.write(Frame(picture(YUV420, 64, 48), 100, 40))
+        sink.write(Frame(image(YUV420, 64, 48), 100, 40))
     sink.discard()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_source_pictures_do_not_decide_where_key_frames_are(tmp_path):
+def test_source_images_do_not_decide_where_key_frames_are(tmp_path):
     path = tmp_path / "out.mp4"
     write_all(sink_for(path, info(), codec="h264"), list(range(0, 2000, 40)), 2000)
     with av.open(str(path)) as container:
@@ -231,7 +231,7 @@ def test_giving_up_while_the_encoder_is_emptied_leaves_nothing(tmp_path):
 
 
 def test_what_the_encoder_refuses_is_said_before_the_first_frame(tmp_path):
-    encoding = choose_encoder("h264", "mp4", YUV420, 64, 48, colour=Colour())
+    encoding = choose_encoder("h264", "mp4", YUV420, 64, 48, color=Color())
     with pytest.raises(VideoError, match="libx264 refuses 20000x20000 in yuv420p"):
-        VideoWriter(tmp_path / "out.mp4", info(), encoding, Colour(), width=20000, height=20000)
+        VideoWriter(tmp_path / "out.mp4", info(), encoding, Color(), width=20000, height=20000)
     assert list(tmp_path.iterdir()) == []

@@ -52,26 +52,26 @@ def test_other_programs_open_them(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["supertile-2x", "supertile-4x"])
-@pytest.mark.parametrize("colour", [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)])
-def test_flat_areas_stay_flat_and_keep_their_colour(name, colour):
+@pytest.mark.parametrize("color", [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)])
+def test_flat_areas_stay_flat_and_keep_their_color(name, color):
     """No checkerboard, no shift. Not at the very edge: there VapSR sees the black that it pads with."""
     descriptor = load_model(name)
-    flat = torch.tensor(colour)[None, :, None, None].expand(1, 3, 96, 96).float()
+    flat = torch.tensor(color)[None, :, None, None].expand(1, 3, 96, 96).float()
     with torch.inference_mode():
         result = descriptor.model(flat)[
             ..., 32 * descriptor.scale : -32 * descriptor.scale, 32 * descriptor.scale : -32 * descriptor.scale
         ]
     means = result.mean((2, 3), keepdim=True)
-    assert (means - torch.tensor(colour)[None, :, None, None]).abs().max() < 1 / 255
+    assert (means - torch.tensor(color)[None, :, None, None]).abs().max() < 1 / 255
     assert (result - means).abs().max() < 0.5 / 255
 
 
 @pytest.mark.parametrize("name", ["supertile-2x", "supertile-4x"])
-def test_they_reach_the_figure_in_their_header(picture_pairs, read_rgb, name):
+def test_they_reach_the_figure_in_their_header(image_pairs, read_rgb, name):
     model = load_model(name)
     figures = json.loads(inspect_checkpoint(name).metadata["psnr_y"])
     values = []
     with torch.inference_mode():
-        for small, large in picture_pairs("Set5", model.scale):
+        for small, large in image_pairs("Set5", model.scale):
             values.append(psnr_y(model(read_rgb(small)[None])[0], read_rgb(large), model.scale))
     assert np.mean(values) == pytest.approx(figures["Set5"], abs=0.01)

@@ -63,8 +63,8 @@ def test_an_official_file_becomes_less_than_half(official_vapsr, tmp_path):
     assert target.stat().st_size < source.stat().st_size / 2
 
 
-def test_wrappers_and_strays_are_left_behind(tmp_path, randomised):
-    net = randomised(HAT(HATConfig(**HAT_TINY)))
+def test_wrappers_and_strays_are_left_behind(tmp_path, randomized):
+    net = randomized(HAT(HATConfig(**HAT_TINY)))
     state = {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
     state |= {"module.relative_position_index_SA": torch.zeros(16, 16), "n_averaged": torch.tensor(1)}
     torch.save({"state_dict": state, "optimizer": {"lr": 1.0}}, tmp_path / "a.ckpt")
@@ -74,8 +74,8 @@ def test_wrappers_and_strays_are_left_behind(tmp_path, randomised):
 
 @pytest.mark.parametrize("dtype", ["keep", *DTYPES])
 @pytest.mark.parametrize("stored", list(DTYPES))
-def test_the_dtype_is_the_wanted_one(tmp_path, randomised, stored, dtype):
-    net = randomised(VapSR(VapSRConfig(**VAPSR_TINY)))
+def test_the_dtype_is_the_wanted_one(tmp_path, randomized, stored, dtype):
+    net = randomized(VapSR(VapSRConfig(**VAPSR_TINY)))
     before = {name: tensor.to(DTYPES[stored]) for name, tensor in net.state_dict().items()}
     save_file(before, tmp_path / "a.safetensors")
     info = convert_checkpoint(tmp_path / "a.safetensors", tmp_path / "b.safetensors", dtype=dtype)
@@ -88,9 +88,9 @@ def test_the_dtype_is_the_wanted_one(tmp_path, randomised, stored, dtype):
     assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in after.items())
 
 
-def test_what_was_told_needs_no_telling_again(saved, tmp_path, randomised):
+def test_what_was_told_needs_no_telling_again(saved, tmp_path, randomized):
     config = HiTSRConfig(base_window=(4, 6), mean=(0.5, 0.4, 0.3), **HIT_TINY)
-    net = randomised(HiTSR(config))
+    net = randomized(HiTSR(config))
     target = tmp_path / "b.safetensors"
     info = convert_checkpoint(saved(net), target, mean=config.mean, base_window=config.base_window)
     assert info.not_inferable == ("img_range",)
@@ -99,18 +99,18 @@ def test_what_was_told_needs_no_telling_again(saved, tmp_path, randomised):
     assert load_model(target, mean=(0.1,)).model.config.mean == (0.1,), "who says otherwise is still heard"
 
 
-def test_what_nobody_told_is_not_written(saved, tmp_path, randomised):
+def test_what_nobody_told_is_not_written(saved, tmp_path, randomized):
     target = tmp_path / "b.safetensors"
     for net in (HAT(HATConfig(**HAT_TINY)), HiTSR(HiTSRConfig(**HIT_TINY))):
-        info = convert_checkpoint(saved(randomised(net)), target, overwrite=True)
+        info = convert_checkpoint(saved(randomized(net)), target, overwrite=True)
         guesses = {"mean", "img_range", "conv_scale", "qk_scale", "base_window"}
         assert not guesses & set(header(target))
         assert "mean" in info.not_inferable
 
 
-def test_ratios_that_shapes_hide_are_kept(saved, tmp_path, randomised):
+def test_ratios_that_shapes_hide_are_kept(saved, tmp_path, randomized):
     """1, 1 has the shapes of 0.5, 1, which is what every published network begins with."""
-    net = randomised(HiTSR(HiTSRConfig(**{**HIT_TINY, "window_ratios": (1, 1, 2)})))
+    net = randomized(HiTSR(HiTSRConfig(**{**HIT_TINY, "window_ratios": (1, 1, 2)})))
     told = {"base_window": [8, 8], "window_ratios": [1, 1, 2]}
     source = saved(net, supertile=json.dumps(told))
     assert load_model(source).model.config == net.config
@@ -118,9 +118,9 @@ def test_ratios_that_shapes_hide_are_kept(saved, tmp_path, randomised):
     assert load_model(tmp_path / "b.safetensors").model.config == net.config
 
 
-def test_constructor_arguments_of_another_program_stay(saved, tmp_path, randomised):
+def test_constructor_arguments_of_another_program_stay(saved, tmp_path, randomized):
     arguments = {"conv_scale": 0.5, "qk_scale": 0.7, "img_range": 2.0, "window_size": 4, "img_size": 4}
-    net = randomised(HAT(HATConfig(conv_scale=0.5, qk_scale=0.7, img_range=2.0, shifted=False, **HAT_TINY)))
+    net = randomized(HAT(HATConfig(conv_scale=0.5, qk_scale=0.7, img_range=2.0, shifted=False, **HAT_TINY)))
     source, target = saved(net, metadata=json.dumps(arguments), author="somebody"), tmp_path / "b.safetensors"
     convert_checkpoint(source, target)
     assert load_model(target).model.config == load_model(source).model.config == net.config
@@ -130,8 +130,8 @@ def test_constructor_arguments_of_another_program_stay(saved, tmp_path, randomis
     assert (metadata["author"], metadata["format"]) == ("somebody", "pt")
 
 
-def test_arguments_of_a_pickle_reach_the_header(tmp_path, randomised):
-    net = randomised(HAT(HATConfig(conv_scale=0.5, **HAT_TINY)))
+def test_arguments_of_a_pickle_reach_the_header(tmp_path, randomized):
+    net = randomized(HAT(HATConfig(conv_scale=0.5, **HAT_TINY)))
     arguments = {"conv_scale": 0.5, "img_range": 1.0, "window_size": 4}
     torch.save({"metadata": arguments, "params": net.state_dict()}, tmp_path / "a.pth")
     convert_checkpoint(tmp_path / "a.pth", tmp_path / "b.safetensors")
@@ -163,8 +163,8 @@ def test_other_families_keep_their_names(tmp_path):
 
 
 @pytest.fixture
-def source(saved, randomised) -> Path:
-    return saved(randomised(VapSR(VapSRConfig(**VAPSR_TINY))), "source.safetensors")
+def source(saved, randomized) -> Path:
+    return saved(randomized(VapSR(VapSRConfig(**VAPSR_TINY))), "source.safetensors")
 
 
 def test_a_file_is_not_overwritten_unasked(source, tmp_path):
@@ -215,8 +215,8 @@ def test_what_cannot_be_read_is_not_converted(tmp_path, content):
     assert not (tmp_path / "b.safetensors").exists()
 
 
-def test_numbers_too_large_for_half_precision_are_refused(tmp_path, randomised):
-    state = dict(randomised(VapSR(VapSRConfig(**VAPSR_TINY))).state_dict())
+def test_numbers_too_large_for_half_precision_are_refused(tmp_path, randomized):
+    state = dict(randomized(VapSR(VapSRConfig(**VAPSR_TINY))).state_dict())
     state["conv_body.bias"] = torch.full((8,), 1e5)
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(WrongTensorsError, match=r"tensor conv_body\.bias does not fit into fp16; convert it to bf16"):

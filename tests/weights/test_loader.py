@@ -186,8 +186,8 @@ def test_official_vapsr_files(official_vapsr, name, variant, blocks):
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_half_precision_files_are_loaded_as_fp32(tmp_path, randomised, dtype):
-    net = randomised(VapSR(VAPSR_TINY))
+def test_half_precision_files_are_loaded_as_fp32(tmp_path, randomized, dtype):
+    net = randomized(VapSR(VAPSR_TINY))
     half = {n: t.to({"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]) for n, t in net.state_dict().items()}
     save_file(half, tmp_path / "a.safetensors")
     model = load_model(tmp_path / "a.safetensors").model
@@ -197,8 +197,8 @@ def test_half_precision_files_are_loaded_as_fp32(tmp_path, randomised, dtype):
         assert torch.equal(tensor, half[name].float()), name
 
 
-def test_strays_of_training_programs_do_not_matter(tmp_path, randomised):
-    net = randomised(HAT(HAT_TINY))
+def test_strays_of_training_programs_do_not_matter(tmp_path, randomized):
+    net = randomized(HAT(HAT_TINY))
     strays = {
         "n_averaged": torch.tensor(3),
         "relative_position_index_SA": torch.zeros(16, 16, dtype=torch.int32),
@@ -211,8 +211,8 @@ def test_strays_of_training_programs_do_not_matter(tmp_path, randomised):
     torch.testing.assert_close(model(image), net(image), atol=1e-6, rtol=1e-5)
 
 
-def test_a_model_loaded_in_inference_mode_can_still_be_trained(saved, randomised):
-    path = saved(randomised(HAT(HAT_TINY)))
+def test_a_model_loaded_in_inference_mode_can_still_be_trained(saved, randomized):
+    path = saved(randomized(HAT(HAT_TINY)))
     with torch.inference_mode():
         model = load_model(path).model
     model.requires_grad_(True)(torch.rand(1, 3, 8, 8)).sum().backward()
@@ -222,8 +222,8 @@ def test_a_model_loaded_in_inference_mode_can_still_be_trained(saved, randomised
 # --- what weights cannot tell ------------------------------------------------------------------------------------
 
 
-def test_a_mean_that_is_told_is_used(saved, randomised):
-    path = saved(randomised(HAT(HAT_TINY)))
+def test_a_mean_that_is_told_is_used(saved, randomized):
+    path = saved(randomized(HAT(HAT_TINY)))
     image = torch.rand(1, 3, 8, 8)
     told, usual = load_model(path, mean=(0.5, 0.4, 0.3)).model, load_model(path).model
     assert inspect_checkpoint(path).not_inferable == ("mean", "img_range", "conv_scale", "qk_scale")
@@ -234,9 +234,9 @@ def test_a_mean_that_is_told_is_used(saved, randomised):
     assert torch.equal(one(image), load_model(path, mean=(0.5, 0.5, 0.5)).model(image))
 
 
-def test_a_base_window_that_is_told_is_used(saved, randomised):
+def test_a_base_window_that_is_told_is_used(saved, randomized):
     config = dataclasses.replace(HIT_TINY, base_window=(4, 6))
-    net = randomised(HiTSR(config))
+    net = randomized(HiTSR(config))
     path = saved(net)
     image = torch.rand(1, 3, 9, 17)
     assert load_model(path).model.config.base_window == (8, 8)
@@ -247,9 +247,9 @@ def test_a_base_window_that_is_told_is_used(saved, randomised):
     assert inspect_checkpoint(path, base_window=8).not_inferable == ("mean", "img_range")
 
 
-def test_ngrams_tell_their_base_window(saved, randomised):
+def test_ngrams_tell_their_base_window(saved, randomized):
     config = dataclasses.replace(HIT_TINY, variant="SNG", base_window=(4, 6), num_heads=(1,))
-    path = saved(randomised(HiTSR(config)))
+    path = saved(randomized(HiTSR(config)))
     info = inspect_checkpoint(path)
     assert info.hyperparameters["base_window"] == (4, 6)
     assert info.not_inferable == ("mean", "img_range")
@@ -283,9 +283,9 @@ def test_options_that_fit_nothing_are_refused(tmp_path, config, options, words):
     assert raised.value.path == path
 
 
-def test_constructor_arguments_in_the_header_are_used(saved, randomised):
+def test_constructor_arguments_in_the_header_are_used(saved, randomized):
     """traiNNer-redux stores them as JSON under "metadata"."""
-    net = randomised(HAT(dataclasses.replace(HAT_TINY, conv_scale=0.5, qk_scale=0.7, img_range=2.0)))
+    net = randomized(HAT(dataclasses.replace(HAT_TINY, conv_scale=0.5, qk_scale=0.7, img_range=2.0)))
     arguments = {"conv_scale": 0.5, "qk_scale": 0.7, "img_range": 2.0, "window_size": 4, "img_size": 64}
     path = saved(net, metadata=json.dumps(arguments))
     image = torch.rand(1, 3, 9, 7)
@@ -294,13 +294,13 @@ def test_constructor_arguments_in_the_header_are_used(saved, randomised):
     assert inspect_checkpoint(path).metadata["metadata"] == arguments
 
 
-def test_a_training_size_of_one_window_switches_the_shift_off(saved, randomised):
-    path = saved(randomised(HAT(HAT_TINY)), metadata=json.dumps({"img_size": 4, "img_range": 1.0}))
+def test_a_training_size_of_one_window_switches_the_shift_off(saved, randomized):
+    path = saved(randomized(HAT(HAT_TINY)), metadata=json.dumps({"img_size": 4, "img_range": 1.0}))
     assert load_model(path).model.config.shift == 0
 
 
-def test_a_config_from_the_hub_tells_the_base_window(tmp_path, randomised):
-    net = randomised(HiTSR(dataclasses.replace(HIT_TINY, base_window=(16, 16))))
+def test_a_config_from_the_hub_tells_the_base_window(tmp_path, randomized):
+    net = randomized(HiTSR(dataclasses.replace(HIT_TINY, base_window=(16, 16))))
     save_file(net.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"base_win_size": [16, 16], "hier_win_ratios": [0.5, 1, 2]}))
     assert load_model(tmp_path / "model.safetensors").model.config.base_window == (16, 16)
@@ -354,8 +354,8 @@ def test_no_tensor_can_be_missing_or_of_another_shape(tmp_path, config):
         (lambda s: s.update(absolute_pos_embed=torch.zeros(1, 9, 12)), "absolute position embedding"),
     ],
 )
-def test_loading_says_what_is_wrong_with_a_network(tmp_path, randomised, change, words):
-    state = dict(randomised(HAT(HAT_TINY)).state_dict())
+def test_loading_says_what_is_wrong_with_a_network(tmp_path, randomized, change, words):
+    state = dict(randomized(HAT(HAT_TINY)).state_dict())
     change(state)
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=words) as raised:
@@ -363,10 +363,10 @@ def test_loading_says_what_is_wrong_with_a_network(tmp_path, randomised, change,
     assert raised.value.path == tmp_path / "a.safetensors"
 
 
-def test_a_namesake_that_computes_something_else_is_refused(saved, randomised):
+def test_a_namesake_that_computes_something_else_is_refused(saved, randomized):
     arguments = {"conv_scale": 0.01, "window_size": 4, "embed_dim": 12}  # of HAT_iLN: no img_range
     with pytest.raises(UnknownArchitectureError, match="HAT-iLN"):
-        load_model(saved(randomised(HAT(HAT_TINY)), metadata=json.dumps(arguments)))
+        load_model(saved(randomized(HAT(HAT_TINY)), metadata=json.dumps(arguments)))
 
 
 # --- other families ----------------------------------------------------------------------------------------------
@@ -429,10 +429,10 @@ def test_importing_the_package_imports_neither_torch_nor_spandrel():
 
 
 @pytest.mark.parametrize("order", ["supertile spandrel", "spandrel supertile"])
-def test_spandrel_opens_vapsr_and_hit_sr_once_the_package_is_imported(tmp_path, randomised, order):
+def test_spandrel_opens_vapsr_and_hit_sr_once_the_package_is_imported(tmp_path, randomized, order):
     """In whichever order the two are imported, any number of times; and HAT stays spandrel's own."""
     for name, net in (("VapSR", VapSR(VAPSR_TINY)), ("HiT-SR", HiTSR(HIT_TINY)), ("HAT", HAT(HAT_TINY))):
-        net = randomised(net)
+        net = randomized(net)
         state = dict(net.state_dict())
         if name == "HAT":
             state |= {"relative_position_index_SA": torch.zeros(16, 16), "relative_position_index_OCA": torch.zeros(1)}

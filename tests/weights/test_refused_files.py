@@ -54,7 +54,7 @@ NOT_CHECKPOINTS = {
     "100 bytes": (bytes(range(100, 200)), "only 100 bytes"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(range(256)) * 4, "GGUF"),
     "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:" + bytes(range(256)) * 4, "ONNX"),
-    "png": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "PNG picture"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "PNG image"),
     "gzip": (b"\x1f\x8b\x08" + bytes(range(256)) * 4, "gzip archive: unpack"),
     "json": (json.dumps({"upscale": 4, "depths": [6] * 200}).encode(), "text file"),
     "zeros": (bytes(5000), "nothing but zeros"),
@@ -329,9 +329,9 @@ ZIP_LIES: dict[str, tuple[Callable[[], bytes], str]] = {
         "would take 7.2 MB from a file",
     ),
     "sparse": (lambda: saved({"a": torch.eye(90).to_sparse()}), "sparse tensors"),
-    "quantised": (
+    "quantized": (
         lambda: saved({"a": torch.quantize_per_tensor(torch.ones(90), 0.1, 0, torch.qint8)}),
-        "quantised tensors",
+        "quantized tensors",
     ),
     "complex": (lambda: saved({"a": torch.ones(90, dtype=torch.complex64)}), "stored as complex64"),
     "float8": (lambda: saved({"a": torch.ones(90).to(torch.float8_e4m3fn)}), "stored as float8"),

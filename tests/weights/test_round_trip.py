@@ -18,13 +18,13 @@ thoroughly = settings(max_examples=40, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def check_round_trip(tmp_path_factory, randomised):
+def check_round_trip(tmp_path_factory, randomized):
     """Builds, saves, loads with what has to be told, and compares configuration, tensors and output."""
     path: Path = tmp_path_factory.mktemp("round_trip") / "network.safetensors"
 
     @torch.inference_mode()
     def check(built, size: tuple[int, int] = (5, 7), **told) -> None:
-        net = randomised(built)
+        net = randomized(built)
         save_file(net.state_dict(), path)
         model = load_model(path, **told)
         config = net.config

@@ -1,0 +1,1 @@
+"""Convert between YUV and RGB, exactly and on the device."""

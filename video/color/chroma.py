@@ -5,7 +5,7 @@ Along each axis a pair of short filters with down(up(c)) = c, up to rounding of 
 - Chroma on luma (MPEG-2 and later, horizontally): up is linear interpolation, down its dual of the LeGall 5/3 wavelet,
   (-1, 2, 6, 2, -1) / 8 (Le Gall & Tabatabai, ICASSP 1988), which lets nothing through at luma's highest frequency.
 - Chroma half way (vertically, and MPEG-1 and JPEG): down is the mean of the two luma samples, as encoders take it; up
-  puts them on the line through the neighbours, c -+ (next - previous) / 8, the dual of that mean (Cohen, Daubechies &
+  puts them on the line through the neighbors, c -+ (next - previous) / 8, the dual of that mean (Cohen, Daubechies &
   Feauveau 1992, the 1.3 pair). Interpolating (1, 3) / 4 instead would need (-1, 3, 3, -1) / 4 to come back, and its
   halos would be in the result.
 
@@ -57,7 +57,7 @@ def _down(even: Tensor, odd: Tensor, cosited: bool, axis: int) -> Tensor:
         out = even.clone(memory_format=torch.contiguous_format)
         out.narrow(axis, 0, pairs).add_(odd).mul_(0.5)
         return out
-    # By lifting (Sweldens 1996): what linear interpolation gets wrong goes back into its neighbours.
+    # By lifting (Sweldens 1996): what linear interpolation gets wrong goes back into its neighbors.
     out = even.clone(memory_format=torch.contiguous_format)
     wrong = odd.clone(memory_format=torch.contiguous_format)
     wrong.sub_(out.narrow(axis, 0, pairs), alpha=0.5)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..frames import Colour
+from ..frames import Color
 
 # AVCOL_SPC_* (H.273 MatrixCoefficients) -> (K_R, K_B), H.273 table 4.
 _LUMA_WEIGHTS = {
@@ -22,7 +22,7 @@ _LUMA_WEIGHTS = {
     9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
 }
 # Others are no weighted sum of R'G'B' or need more than the codes. They are taken through the closest of the above,
-# which comes back to the same codes although the network sees odd colours; the reader warns.
+# which comes back to the same codes although the network sees odd colors; the reader warns.
 _CLOSEST = {10: 9, 11: 9, 13: 9, 14: 9, 15: 9}
 
 
@@ -74,8 +74,8 @@ class CodeRange:
         return cls(16 * step, 219 * step, 128 * step, 224 * step)
 
 
-def is_cosited(colour: Colour) -> tuple[bool, bool]:
+def is_cosited(color: Color) -> tuple[bool, bool]:
     """(horizontally, vertically): whether a chroma sample lies on a luma sample, else half way to the next."""
-    if colour.siting not in ("left", "center", "topleft"):
-        raise ValueError(f"siting must be left, center or topleft, not {colour.siting!r}.")
-    return colour.siting != "center", colour.siting == "topleft"
+    if color.siting not in ("left", "center", "topleft"):
+        raise ValueError(f"siting must be left, center or topleft, not {color.siting!r}.")
+    return color.siting != "center", color.siting == "topleft"

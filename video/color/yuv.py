@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..frames import Colour, Layout
+from ..frames import Color, Layout
 from . import chroma
 from .matrices import CodeRange, is_cosited, luma_weights, rgb_from_ycc
 
@@ -21,7 +21,7 @@ _STRIP_SAMPLES = 1 << 19  # of luma: 10 MB of float32 work, and few enough steps
 def to_rgb(
     planes: Sequence[Tensor],
     layout: Layout,
-    colour: Colour,
+    color: Color,
     device: torch.device | str | None = None,
     *,
     width: int,
@@ -31,7 +31,7 @@ def to_rgb(
     """A frame's planes, as `Layout` has them -> (rgb, alpha) on `device` (None: where the planes are).
 
     rgb: (3, H, W) float32, or (1, H, W) for gray; 0 is black and 1 is white, no transfer function is applied. It is
-    NOT clamped: codes above white, and triples of luma and chroma that no colour has, which real video is full of at
+    NOT clamped: codes above white, and triples of luma and chroma that no color has, which real video is full of at
     edges, lie outside [0, 1]; see `split_gamut`. alpha: (1, H, W) float32 in [0, 1], straight, or None.
     out: memory for rgb, of that shape, type and device; new where None. Fresh memory of a 4K frame takes a CPU longer
     to get than the conversion.
@@ -48,14 +48,14 @@ def to_rgb(
             out[channel] = _scaled(planes[channel], 1 / (2**layout.depth - 1), 0, layout.depth)
         return out, alpha
 
-    codes = CodeRange.of(layout.depth, colour.full_range)
+    codes = CodeRange.of(layout.depth, color.full_range)
     gain, bias = 1 / codes.luma_scale, -codes.luma_offset / codes.luma_scale
     if layout.model == "gray":
         out[0] = _scaled(planes[0], gain, bias, layout.depth)
         return out, alpha
 
-    shares = _chroma_shares(planes[1], planes[2], codes, colour, layout.depth)
-    cosited_x, cosited_y = is_cosited(colour)
+    shares = _chroma_shares(planes[1], planes[2], codes, color, layout.depth)
+    cosited_x, cosited_y = is_cosited(color)
     x, y = layout.subsampling
     for level in reversed(range(y)):
         shares = chroma.up_rows(shares, -(-height >> level), cosited_y)
@@ -72,12 +72,12 @@ def to_rgb(
     return out, alpha
 
 
-def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, colour: Colour) -> tuple[Tensor, ...]:
+def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, color: Color) -> tuple[Tensor, ...]:
     """(rgb, alpha) -> planes of codes on the same device, rounded to nearest, as `Layout` has them.
 
     rgb: (3, H, W), or (1, H, W) for gray, any float type; it may lie outside [0, 1], and codes beyond black and white
     are used then. alpha: (1, H, W) or None, which is opaque where the layout has alpha; ignored where it has none.
-    Gray becomes neutral colour, colour becomes gray by `colour.matrix`'s luma. Layout and colour need not be those
+    Gray becomes neutral color, color becomes gray by `color.matrix`'s luma. Layout and color need not be those
     that `to_rgb` was given.
     """
     height, width = rgb.shape[-2:]
@@ -86,7 +86,7 @@ def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, colour: Colour) 
     if layout.model == "rgb":
         planes = [_codes(rgb[min(channel, rgb.shape[0] - 1)], top, 0, layout.depth) for channel in range(3)]
     else:
-        planes = _luma_and_chroma(rgb, layout, colour)
+        planes = _luma_and_chroma(rgb, layout, color)
     if layout.alpha:
         if alpha is None:
             alpha = torch.ones((1, 1, 1), device=rgb.device).expand(1, height, width)
@@ -98,7 +98,7 @@ def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
     """(inside, overshoot): rgb clamped to [0, 1], and what that takes away; None when it takes nothing away.
 
     inside + overshoot is rgb, to the bit. A network is given the inside; overshoot, enlarged, is added to its result,
-    and the codes of blacker than black, whiter than white and of impossible colours survive. Waits for the device.
+    and the codes of blacker than black, whiter than white and of impossible colors survive. Waits for the device.
     """
     low, high = torch.aminmax(rgb)
     if bool((low >= 0) & (high <= 1)):
@@ -107,9 +107,9 @@ def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
     return inside, torch.sub(rgb, inside)
 
 
-def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, colour: Colour, depth: int) -> Tensor:
+def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, color: Color, depth: int) -> Tensor:
     """(3, h, w): what chroma adds to luma to make R, G and B, at the size of the chroma planes."""
-    matrix = rgb_from_ycc(colour.matrix) / codes.chroma_scale
+    matrix = rgb_from_ycc(color.matrix) / codes.chroma_scale
     shares = torch.empty((3, *cb.shape), dtype=torch.float32, device=cb.device)
     cb, cr = (_scaled(plane, 1, -codes.chroma_offset, depth) for plane in (cb, cr))
     torch.mul(cr, float(matrix[0, 2]), out=shares[0])
@@ -118,10 +118,10 @@ def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, colour: Colour, dep
     return shares
 
 
-def _luma_and_chroma(rgb: Tensor, layout: Layout, colour: Colour) -> list[Tensor]:
+def _luma_and_chroma(rgb: Tensor, layout: Layout, color: Color) -> list[Tensor]:
     height, width = rgb.shape[-2:]
     device = rgb.device
-    codes = CodeRange.of(layout.depth, colour.full_range)
+    codes = CodeRange.of(layout.depth, color.full_range)
     if rgb.shape[0] == 1:
         planes = [_codes(rgb[0], codes.luma_scale, codes.luma_offset, layout.depth)]
         if layout.model == "yuv":
@@ -129,8 +129,8 @@ def _luma_and_chroma(rgb: Tensor, layout: Layout, colour: Colour) -> list[Tensor
             planes += [neutral.expand(layout.size_of(p, width, height)).contiguous() for p in (1, 2)]
         return planes
 
-    kr, kb = luma_weights(colour.matrix)
-    cosited_x, cosited_y = is_cosited(colour)
+    kr, kb = luma_weights(color.matrix)
+    cosited_x, cosited_y = is_cosited(color)
     x, y = layout.subsampling
     luma_codes = torch.empty((height, width), dtype=_dtype(layout.depth), device=device)
     scales = (codes.chroma_scale / (2 * (1 - kb)), codes.chroma_scale / (2 * (1 - kr)))

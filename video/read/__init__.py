@@ -1,0 +1,1 @@
+"""Read frames: files through PyAV, numbered images, arrays in memory."""

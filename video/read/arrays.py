@@ -1,4 +1,4 @@
-"""Pictures in memory as a source of frames."""
+"""Images in memory as a source of frames."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from ...images.io.picture import Picture
 from ..container import check_dimensions
 from ..errors import VideoError
-from ..frames import Colour, Frame, Layout, VideoInfo
+from ..frames import Color, Frame, Layout, VideoInfo
 from .file import check_span
-from .images import PictureSource, exact_rate
+from .images import ImageSource, exact_rate
 
 
-class ArrayReader(PictureSource):
-    """Pictures from memory, one at a time from any iterable, as a video of RGB frames.
+class ArrayReader(ImageSource):
+    """Images from memory, one at a time from any iterable, as a video of RGB frames.
 
     frames: numpy arrays (H, W, 3 or 4), uint8 or uint16; or tensors (3 or 4, H, W), of floats in [0, 1] (outside is
     cut off) or uint8; all alike. The fourth channel is straight alpha. frame_rate: see `exact_rate`. start, end:
@@ -67,7 +67,7 @@ class ArrayReader(PictureSource):
         depth = 8 if opening[0].dtype == torch.uint8 else 16
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=Layout("rgb", depth, alpha=len(opening) == 4),
-            colour=Colour(0, True), time_base=1 / rate, frame_rate=rate, start_pts=first, duration=total, frames=total,
+            color=Color(0, True), time_base=1 / rate, frame_rate=rate, start_pts=first, duration=total, frames=total,
         )  # fmt: skip
         self._frames = self._read(opening, last)
 
@@ -95,8 +95,8 @@ class ArrayReader(PictureSource):
             if given.dtype == torch.uint8:
                 return tuple(given.detach().clone())
             if given.is_floating_point():
-                picture = Picture(given.detach().float())
-                codes = picture.codes(self._depth)
+                image = Picture(given.detach().float())
+                codes = image.codes(self._depth)
                 return tuple(torch.from_numpy(np.ascontiguousarray(codes.transpose(2, 0, 1))))
         shape = f"{type(given).__name__} {tuple(getattr(given, 'shape', ()))} {getattr(given, 'dtype', '')}".strip()
         raise TypeError(

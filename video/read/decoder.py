@@ -1,6 +1,6 @@
-"""Decoded pictures of one video stream, from a place in it to its end, going on after damage.
+"""Decoded images of one video stream, from a place in it to its end, going on after damage.
 
-What FFmpeg cannot decode is counted, not fatal. Knows nothing of tensors, colour or durations.
+What FFmpeg cannot decode is counted, not fatal. Knows nothing of tensors, color or durations.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Decoder:
             raise
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """All pictures from here on, in the order they are shown. One iterator for each place: see `seek`."""
+        """All images from here on, in the order they are shown. One iterator for each place: see `seek`."""
         if self._frames is None:
             self._frames = self._decode(first_after=None, count=True)
         return self._frames
 
     def _decode(self, first_after: int | None, count: bool) -> Iterator[av.VideoFrame]:
-        """`first_after`: pictures up to this pts are left out, and what fails before it is not counted again."""
+        """`first_after`: images up to this pts are left out, and what fails before it is not counted again."""
         last: int | None = first_after
         for packet in self._packets():
             try:
@@ -96,7 +96,7 @@ class Decoder:
         except MemoryError:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            # With frame threads, one damaged packet among the last takes all pictures still in work with it.
+            # With frame threads, one damaged packet among the last takes all images still in work with it.
             if not count or last is None:
                 self._undecodable(error)
                 return
@@ -131,7 +131,7 @@ class Decoder:
     def seek(self, pts: int) -> None:
         """Go on from the last key frame at or before `pts`: the next of `frames` is that key frame.
 
-        Pictures before it, which refer to what was not read, are left out.
+        Images before it, which refer to what was not read, are left out.
         """
         second = 1 / Fraction(self.stream.time_base)
         for back in _LOOK_BACK:
@@ -143,7 +143,7 @@ class Decoder:
             frames = self._decode(first_after=None, count=True)
             for frame in frames:
                 if frame.pts is None or frame.pts > pts:
-                    break  # the index was wrong, or pictures are shown in another order than it says
+                    break  # the index was wrong, or images are shown in another order than it says
                 if frame.key_frame:
                     self._frames = _chain(frame, frames)
                     return
@@ -180,7 +180,7 @@ class _Unclosed:
 
 
 def first_frame(decoder: Decoder) -> av.VideoFrame:
-    """The first picture. Raises VideoError when not one can be decoded."""
+    """The first image. Raises VideoError when not one can be decoded."""
     frame = next(decoder.frames(), None)
     if frame is None:
         raise VideoError(f"{decoder.name} holds a video stream, but not one frame of it can be decoded.")

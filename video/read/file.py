@@ -52,7 +52,7 @@ class VideoReader:
     """Frames of a video stream of a local file, one by one, in the order and at the times they are shown.
 
     source: a path, or a seekable binary file object, which is read from its start and left open.
-    start, end: seconds from the stream's own first picture; frames with start <= time < end are given. None: all.
+    start, end: seconds from the stream's own first image; frames with start <= time < end are given. None: all.
     deinterlace: "auto" (frames that are flagged interlaced), "yes" (all) or "no"; one frame for each frame.
     stream: which of its video streams, from 0, covers not counted; None: see `video_stream_of`.
     warn: called with a sentence for what was found on the way, each kind once; default Python's warnings.
@@ -97,22 +97,22 @@ class VideoReader:
 
     def _describe_and_seek(self, start: Fraction, end: Fraction | None, deinterlace: str) -> None:
         decoder = self._decoder
-        picture = first_frame(decoder)
-        check_dimensions(picture.width, picture.height, self.name)
-        info, dynamic = describe(self.name, decoder.container, decoder.stream, picture, self._warn)
+        image = first_frame(decoder)
+        check_dimensions(image.width, image.height, self.name)
+        info, dynamic = describe(self.name, decoder.container, decoder.stream, image, self._warn)
         self._note_dropped(dynamic)
-        self._format = picture.format.name
-        self._size = (picture.width, picture.height)
+        self._format = image.format.name
+        self._size = (image.width, image.height)
 
         origin = info.start_pts
         stream_end = declared_end(decoder.container, decoder.stream)
         first = origin + math.ceil(start / info.time_base)
         self._end = origin + math.ceil(end / info.time_base) if end is not None else None
-        pictures = decoder.frames()
-        opening: av.VideoFrame | None = picture
-        if first > origin and picture.pts is not None:
+        images = decoder.frames()
+        opening: av.VideoFrame | None = image
+        if first > origin and image.pts is not None:
             decoder.seek(first)
-            pictures, opening = decoder.frames(), None
+            images, opening = decoder.frames(), None
         self._timeline = Timeline(
             info.time_base,
             max(1, round(1 / (info.frame_rate * info.time_base))),
@@ -123,7 +123,7 @@ class VideoReader:
         # Other containers count empty packets, which repeat a frame, or do not count at all.
         counts = not start and end is None and decoder.container.format.name.startswith("mov")
         self._declared_frames = info.frames if counts else None
-        self._frames = self._read(opening, pictures, first if start else None)
+        self._frames = self._read(opening, images, first if start else None)
         self._held = next(self._frames, None)
         if self._held is None:
             raise VideoError(f"{self.name} has no frame between {float(start):g} s and {_words(end)}.")
@@ -147,9 +147,9 @@ class VideoReader:
             yield frame
 
     def _read(
-        self, opening: av.VideoFrame | None, pictures: Iterator[av.VideoFrame], first: int | None
+        self, opening: av.VideoFrame | None, images: Iterator[av.VideoFrame], first: int | None
     ) -> Iterator[Frame]:
-        timed = self._timed(opening, pictures, first)
+        timed = self._timed(opening, images, first)
         for entry in self._timeline.durations(self._deinterlacer(timed)):
             assert entry.pts is not None
             assert entry.duration is not None
@@ -166,42 +166,42 @@ class VideoReader:
         self._look_at_end()
 
     def _timed(
-        self, opening: av.VideoFrame | None, pictures: Iterator[av.VideoFrame], first: int | None
+        self, opening: av.VideoFrame | None, images: Iterator[av.VideoFrame], first: int | None
     ) -> Iterator[Timed[av.VideoFrame]]:
-        """Pictures of the wanted span, alike in size and format, with repaired times."""
+        """Images of the wanted span, alike in size and format, with repaired times."""
         if opening is not None:
             yield from self._in_span(opening, first)
-        for picture in pictures:
-            for entry in self._in_span(picture, first):
+        for image in images:
+            for entry in self._in_span(image, first):
                 if self._end is not None and entry.pts is not None and entry.pts >= self._end:
                     return
                 yield entry
 
-    def _in_span(self, picture: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
-        own = picture.pts if picture.pts is not None else picture.dts
+    def _in_span(self, image: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
+        own = image.pts if image.pts is not None else image.dts
         if first is not None and own is not None and own < first and self._timeline.is_untouched:
             return
         pts = self._timeline.repaired(own)
         if self._end is not None and pts >= self._end:
-            yield Timed(picture, pts)  # tells `_timed` to stop
+            yield Timed(image, pts)  # tells `_timed` to stop
             return
-        if picture.is_corrupt:
+        if image.is_corrupt:
             self.report.corrupt_frames += 1
             self._warn_once("corrupt", "has damaged frames; they are kept as the decoder patched them.")
-        self._note_dropped(side_data(picture)[2])
-        yield Timed(self._alike(picture), pts, picture.duration or None)
+        self._note_dropped(side_data(image)[2])
+        yield Timed(self._alike(image), pts, image.duration or None)
 
-    def _alike(self, picture: av.VideoFrame) -> av.VideoFrame:
-        """The picture, in the size and format of the first."""
-        if (picture.width, picture.height) == self._size and picture.format.name == self._format:
-            return picture
-        check_dimensions(picture.width, picture.height, self.name)
+    def _alike(self, image: av.VideoFrame) -> av.VideoFrame:
+        """The image, in the size and format of the first."""
+        if (image.width, image.height) == self._size and image.format.name == self._format:
+            return image
+        check_dimensions(image.width, image.height, self.name)
         self.report.resized_frames += 1
-        was = f"{picture.width}x{picture.height} {picture.format.name}"
+        was = f"{image.width}x{image.height} {image.format.name}"
         width, height = self._size
         self._warn_once("size", f"changes to {was} on the way; it is brought back to {width}x{height} {self._format}.")
         return self._reformatter.reformat(
-            picture, width, height, self._format, interpolation=Interpolation.BICUBIC
+            image, width, height, self._format, interpolation=Interpolation.BICUBIC
         )  # fmt: skip
 
     def _look_at_end(self) -> None:

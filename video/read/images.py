@@ -1,4 +1,4 @@
-"""Frames from picture files: numbered pictures, an animated WebP."""
+"""Frames from image files: numbered images, an animated WebP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...images.io.picture import ImageFileError, Picture
 from ...images.io.sixteen_bit import is_sixteen_bit_color
 from ..container import check_dimensions
 from ..errors import VideoError
-from ..frames import Colour, Frame, Layout, ReadReport, VideoInfo
+from ..frames import Color, Frame, Layout, ReadReport, VideoInfo
 from ..kinds import NUMBER
 from .file import check_span, say_as_warning
 
@@ -48,7 +48,7 @@ def exact_rate(rate: Fraction | float | str) -> Fraction:
     return exact.limit_denominator(1_000_000)
 
 
-class PictureSource:
+class ImageSource:
     """What sources that are no video file share: `_frames` gives one frame after the other."""
 
     info: VideoInfo
@@ -78,14 +78,14 @@ class PictureSource:
         self.close()
 
 
-class ImageSequenceReader(PictureSource):
-    """Numbered pictures as a video of RGB or gray frames at the files' full depth, with their alpha.
+class ImageSequenceReader(ImageSource):
+    """Numbered images as a video of RGB or gray frames at the files' full depth, with their alpha.
 
     source: a pattern with one %d or %06d in its name ("frames/%06d.png": all numbers there are, rising), or a list of
-    files, in that order. frame_rate: see `exact_rate`. start, end: seconds; pictures with start <= time < end.
-    The layout holds what any of the pictures holds: colour, alpha, 16 bits. EXIF orientation is applied.
+    files, in that order. frame_rate: see `exact_rate`. start, end: seconds; images with start <= time < end.
+    The layout holds what any of the images holds: color, alpha, 16 bits. EXIF orientation is applied.
 
-    Raises VideoError naming the file for a picture that is missing, damaged or of another size than the first, and
+    Raises VideoError naming the file for an image that is missing, damaged or of another size than the first, and
     for a pattern that matches nothing. Missing numbers are warned of; their time is not left empty.
     """
 
@@ -110,10 +110,10 @@ class ImageSequenceReader(PictureSource):
         last = len(files) if last_second is None else min(len(files), math.ceil(last_second * rate))
         files = files[first:last]
         if not files:
-            raise VideoError(f"{name} stands for no picture{' in the span asked for' if first or last_second else ''}.")
+            raise VideoError(f"{name} stands for no image{' in the span asked for' if first or last_second else ''}.")
         layout, width, height = _common_layout(files)
         self.info = VideoInfo(
-            name=name, width=width, height=height, layout=layout, colour=Colour(0, True), time_base=1 / rate,
+            name=name, width=width, height=height, layout=layout, color=Color(0, True), time_base=1 / rate,
             frame_rate=rate, codec=files[0].suffix.lower().lstrip("."), start_pts=first, duration=len(files),
             frames=len(files),
         )  # fmt: skip
@@ -121,7 +121,7 @@ class ImageSequenceReader(PictureSource):
 
     def _read(self, files: list[Path]) -> Iterator[Frame]:
         for pts, path in enumerate(files, self.info.start_pts):
-            yield Frame(_planes_of_picture(_picture(path), self.info, path), pts, 1)
+            yield Frame(_planes_of_image(_picture(path), self.info, path), pts, 1)
 
 
 def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
@@ -175,7 +175,7 @@ def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
 
 def _check_size(own: tuple[int, int], size: tuple[int, int], path: Path) -> None:
     if own != size:
-        raise VideoError(f"{path} has {own[0]}x{own[1]} pixels, the pictures before it {size[0]}x{size[1]}.")
+        raise VideoError(f"{path} has {own[0]}x{own[1]} pixels, the images before it {size[0]}x{size[1]}.")
 
 
 def _picture(path: Path) -> Picture:
@@ -185,7 +185,7 @@ def _picture(path: Path) -> Picture:
         raise VideoError(str(error)) from error
 
 
-def _planes_of_picture(picture: Picture, info: VideoInfo, path: Path) -> tuple[Tensor, ...]:
+def _planes_of_image(picture: Picture, info: VideoInfo, path: Path) -> tuple[Tensor, ...]:
     layout = info.layout
     _check_size((picture.width, picture.height), (info.width, info.height), path)
     if (layout.model == "gray" and not picture.is_gray) or (picture.alpha is not None and not layout.alpha):
@@ -199,7 +199,7 @@ def _planes_of_picture(picture: Picture, info: VideoInfo, path: Path) -> tuple[T
     return tuple(plane.contiguous() for plane in planes)
 
 
-class AnimatedWebpReader(PictureSource):
+class AnimatedWebpReader(ImageSource):
     """The frames of an animated WebP, composed, with their true delays: RGB with alpha, 8 bits.
 
     FFmpeg decodes no animation of this format; Pillow does. start, end: seconds. A delay of zero, which players take
@@ -228,7 +228,7 @@ class AnimatedWebpReader(PictureSource):
             self.close()
             raise VideoError(f"{path} has no frame in the span asked for.")
         self.info = VideoInfo(
-            name=str(path), width=width, height=height, layout=Layout("rgb", 8, alpha=True), colour=Colour(0, True),
+            name=str(path), width=width, height=height, layout=Layout("rgb", 8, alpha=True), color=Color(0, True),
             time_base=Fraction(1, 1000), frame_rate=Fraction(1000 * len(delays), times[-1]).limit_denominator(1001),
             codec="webp", start_pts=times[chosen[0]], duration=last - times[chosen[0]], frames=len(chosen),
         )  # fmt: skip

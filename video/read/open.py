@@ -1,4 +1,4 @@
-"""Which kind of source a thing is: a video file, numbered pictures, an animation, pictures in memory."""
+"""Which kind of source a thing is: a video file, numbered images, an animation, images in memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def open_source(
 ) -> FrameSource:
     """Open anything frames come from; the caller closes it.
 
-    source: a video or animation file (GIF, APNG and animated WebP too), a pattern of numbered pictures
-    ("frames/%06d.png"), a list of picture files, a seekable binary file object, or an iterable of RGB frames, as
+    source: a video or animation file (GIF, APNG and animated WebP too), a pattern of numbered images
+    ("frames/%06d.png"), a list of image files, a seekable binary file object, or an iterable of RGB frames, as
     `ArrayReader` takes them.
-    frame_rate: needed for pictures and frames, which have no times of their own; not allowed for a file that has.
+    frame_rate: needed for images and frames, which have no times of their own; not allowed for a file that has.
     start, end: seconds from the first frame, half open. deinterlace, stream: of video files; see `VideoReader`.
 
     Raises VideoError for what cannot be read and for arguments that do not fit the source.
@@ -65,7 +65,7 @@ def _is_animated_webp(path: Path) -> bool:
 
 def _needed(frame_rate: Fraction | float | str | None, what: object) -> Fraction | float | str:
     if frame_rate is None:
-        raise VideoError(f"{what}: a frame rate must be given (--frame-rate), because pictures have none of their own.")
+        raise VideoError(f"{what}: a frame rate must be given (--frame-rate), because images have none of their own.")
     return frame_rate
 
 

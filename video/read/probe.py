@@ -1,4 +1,4 @@
-"""What a video stream says of itself, with everything it leaves unsaid decided: a VideoInfo from its first picture."""
+"""What a video stream says of itself, with everything it leaves unsaid decided: a VideoInfo from its first image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, cast
 import av
 
 from ..errors import VideoError
-from ..frames import UNSPECIFIED, Colour, StaticHdr, VideoInfo
+from ..frames import UNSPECIFIED, Color, StaticHdr, VideoInfo
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
@@ -24,7 +24,7 @@ _SITINGS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
 
 # Demuxers whose durations are guesses from the bit rate.
 _NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
-# Codecs whose gray pictures are luma like any other; elsewhere untagged gray is full range.
+# Codecs whose gray images are luma like any other; elsewhere untagged gray is full range.
 _MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "prores", "dnxhd"}
 _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
@@ -34,7 +34,7 @@ _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 20
 def describe(
     name: str, container: Any, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]
 ) -> tuple[VideoInfo, set[str]]:
-    """(what the stream is, names of dynamic metadata seen on the first picture)."""
+    """(what the stream is, names of dynamic metadata seen on the first image)."""
     try:
         known = pixel_format(frame.format.name)
     except KeyError:
@@ -51,7 +51,7 @@ def describe(
         width=frame.width,
         height=frame.height,
         layout=known.layout,
-        colour=_colour(name, stream, frame, warn),
+        color=_color(name, stream, frame, warn),
         time_base=time_base,
         frame_rate=rate,
         codec=_codec_name(context),
@@ -94,7 +94,7 @@ def declared_end(container: Any, stream: Any) -> int | None:
     return None
 
 
-def _colour(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]) -> Colour:
+def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]) -> Color:
     context = stream.codec_context
     known = pixel_format(frame.format.name)
     model = known.layout.model
@@ -108,7 +108,7 @@ def _colour(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], 
     matrix, primaries, transfer = tag("colorspace"), tag("color_primaries"), tag("color_trc")
     code_range = int(frame.color_range or 0) or int(context.color_range or 0)
     if model == "rgb":
-        return Colour(0, True, "left", primaries, transfer, True)
+        return Color(0, True, "left", primaries, transfer, True)
     full = code_range == 2 or known.full_range
     if model == "gray" and code_range == 0:
         full = _codec_name(context) not in _MPEG_LIKE
@@ -118,14 +118,14 @@ def _colour(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], 
     if matrix in _UNUSUAL_MATRICES:
         warn(
             f"{name} is coded as {_UNUSUAL_MATRICES[matrix]}: the network sees its planes through another matrix, "
-            "so colours may suffer."
+            "so colors may suffer."
         )
-    # An HDR picture is sited as UHD TV is.
+    # An HDR image is sited as UHD TV is.
     usual_siting = "topleft" if matrix == 9 and transfer in (16, 18) else "left"
     siting = usual_siting
     if model == "yuv" and known.layout.subsampling != (0, 0):
         siting = _siting_tag(frame, stream) or usual_siting
-    return Colour(matrix, full, siting, primaries, transfer, tagged)
+    return Color(matrix, full, siting, primaries, transfer, tagged)
 
 
 def _usual_matrix(width: int, height: int, primaries: int) -> int:
@@ -162,7 +162,7 @@ def _entries(frame: av.VideoFrame) -> list[Any]:
 
 
 def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:
-    """(static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of a picture."""
+    """(static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of an image."""
     mastering = light = matrix = None
     dynamic: set[str] = set()
     try:

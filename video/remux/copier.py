@@ -1,7 +1,7 @@
-"""Everything beside the picture that is upscaled, from the source file into the new one: copied to the bit where the
+"""Everything beside the image that is upscaled, from the source file into the new one: copied to the bit where the
 container can hold it, converted or dropped where it cannot, with a word about it.
 
-Other video streams and cover pictures, all sound, subtitles, attachments, data, chapters, tags, dispositions.
+Other video streams and cover images, all sound, subtitles, attachments, data, chapters, tags, dispositions.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class StreamCopier:
             for index, plan in self._plans.items()
         )
         if has_cover and (custom := custom_tags(tags, self._container)):
-            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover picture or tags of any name.")
+            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover image or tags of any name.")
             return {key: value for key, value in tags.items() if key not in custom}
         return tags
 
@@ -169,7 +169,7 @@ class StreamCopier:
         if (packet := self._first.get(stream.index)) is not None:
             output.add_attachment(tags.get("filename", name), tags.get("mimetype", mimetype), bytes(packet))
         else:
-            self._warn(f"{described(stream)} dropped: it holds no picture.")
+            self._warn(f"{described(stream)} dropped: it holds no image.")
 
     def _copy_of(self, stream: Any, output: av.container.OutputContainer) -> Any:
         """A stream of the output for the packets of `stream` as they are."""
@@ -208,7 +208,7 @@ class StreamCopier:
             try:
                 packet = next(self._demuxed, None)
             except (av.error.FFmpegError, OSError) as error:
-                self._warn(f"What is beside the picture ends early: reading it failed ({error}).")
+                self._warn(f"What is beside the image ends early: reading it failed ({error}).")
                 return None
             if packet is None or packet.size:  # at the end come empty ones, which flush decoders
                 return packet

@@ -84,7 +84,7 @@ class CopiedStream:
             yield packet.dts * Fraction(packet.time_base), packet
 
     def _in_decoding_time(self, packet: av.Packet) -> list[av.Packet]:
-        """Give packets a dts that lack it: Matroska's first ones, of streams with reordered pictures, always do."""
+        """Give packets a dts that lack it: Matroska's first ones, of streams with reordered images, always do."""
         if packet.dts is None:
             if self.source.type == "video":
                 self._waiting.append(packet)

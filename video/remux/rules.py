@@ -58,7 +58,7 @@ def plan_for(stream: Any, container: str, chapters: bool) -> Plan:
         if container == "matroska":
             return Plan("cover")
         if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer takes it, and writes nothing
-            return Plan("drop", warning=f"{name} dropped: {suffix} holds no such cover picture.")
+            return Plan("drop", warning=f"{name} dropped: {suffix} holds no such cover image.")
     if kind == "attachment" and container != "matroska":  # WebM's muxer takes it, and writes nothing
         return Plan("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
     if holds(container, stream):
@@ -94,7 +94,7 @@ def described(stream: Any) -> str:
     title = tags.get("title") or tags.get("name") or tags.get("filename")
     language = tags.get("language")
     details = [codec_name(stream), language if language != "und" else None, repr(title) if title else None]
-    what = "Cover picture" if stream.disposition & Disposition.attached_pic else f"{stream.type.capitalize()} stream"
+    what = "Cover image" if stream.disposition & Disposition.attached_pic else f"{stream.type.capitalize()} stream"
     return f"{what} {stream.index} ({', '.join(filter(None, details))})"
 
 

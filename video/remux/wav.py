@@ -1,4 +1,4 @@
-"""Sound from memory as a file, for the streams beside a picture."""
+"""Sound from memory as a file, for the streams beside an image."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Write frames: files through PyAV, numbered images."""

@@ -18,7 +18,7 @@ import os
 from bisect import bisect_left
 from fractions import Fraction
 
-from ..frames import Colour, Layout, StaticHdr
+from ..frames import Color, Layout, StaticHdr
 
 DEFAULT_QUALITY = 90
 _QUALITIES = (1, 25, 50, 75, 90, 100)
@@ -45,15 +45,15 @@ _MOST_THREADS = 16  # frame threads hold frames as well
 
 
 def options_for(
-    encoder: str, layout: Layout, colour: Colour, hdr: StaticHdr, width: int, height: int, quality: float, preset: str
+    encoder: str, layout: Layout, color: Color, hdr: StaticHdr, width: int, height: int, quality: float, preset: str
 ) -> dict[str, str]:
     """The options of an encoder, as FFmpeg's option strings."""
     if encoder in ("libx264", "libx264rgb"):
-        return _x264(encoder, layout, colour, hdr, width * height, quality, preset)
+        return _x264(encoder, layout, color, hdr, width * height, quality, preset)
     if encoder == "libx265":
-        return _x265(layout, colour, hdr, width * height, quality, preset)
+        return _x265(layout, color, hdr, width * height, quality, preset)
     if encoder == "libsvtav1":
-        return _svt(layout, colour, hdr, width * height, quality, preset)
+        return _svt(layout, color, hdr, width * height, quality, preset)
     if encoder == "libvpx-vp9":
         return _vp9(layout, width, width * height, quality, preset)
     if encoder == "prores_ks":
@@ -91,13 +91,13 @@ def _look_ahead(pixels: int, normal: int) -> int:
 
 
 def _x264(
-    encoder: str, layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str
+    encoder: str, layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str
 ) -> dict[str, str]:
     extra: dict[str, str] = {}
     if pixels > _LARGE:
         normal = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30}.get(preset, 40)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
-    if (location := _chroma_location(layout, colour)) is not None:
+    if (location := _chroma_location(layout, color)) is not None:
         extra["chromaloc"] = str(location)
     if hdr.mastering:
         extra["mastering-display"] = _mastering_integers(hdr.mastering)
@@ -107,13 +107,13 @@ def _x264(
     return options | ({"x264-params": _joined(extra)} if extra else {})
 
 
-def _x265(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+def _x265(layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
     extra = {"log-level": "none"}  # it writes to stderr by itself
     if pixels > _LARGE:
         normal = {"ultrafast": 5, "superfast": 10}.get(preset, 15)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
         extra["frame-threads"] = "2"
-    if (location := _chroma_location(layout, colour)) is not None:
+    if (location := _chroma_location(layout, color)) is not None:
         extra["chromaloc"] = str(location)
     if hdr.mastering:
         extra["master-display"] = _mastering_integers(hdr.mastering)
@@ -124,14 +124,14 @@ def _x265(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: 
     return {"preset": preset, "crf": str(crf("libx265", quality)), "x265-params": _joined(extra)}
 
 
-def _svt(layout: Layout, colour: Colour, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+def _svt(layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
     os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
     extra: dict[str, str] = {}
     if pixels > _LARGE:
         extra["lookahead"] = "16" if pixels <= _HUGE else "8"
         extra["lp"] = "2"  # of 6 levels of parallelism, each of which holds more frames
     if layout.subsampling == (1, 1):
-        extra["chroma-sample-position"] = "topleft" if colour.siting == "topleft" else "left"
+        extra["chroma-sample-position"] = "topleft" if color.siting == "topleft" else "left"
     if hdr.mastering:
         extra["mastering-display"] = _mastering_decimals(hdr.mastering)
     if hdr.content_light:
@@ -175,11 +175,11 @@ def _prores_profile(layout: Layout, quality: float) -> str:
     return "hq" if quality >= 80 else "standard" if quality >= 60 else "lt" if quality >= 30 else "proxy"
 
 
-def _chroma_location(layout: Layout, colour: Colour) -> int | None:
+def _chroma_location(layout: Layout, color: Color) -> int | None:
     """chroma_sample_loc_type of H.264 and H.265 (annex E); None for the usual place, or where there is no question."""
     if layout.model != "yuv" or layout.subsampling != (1, 1):
         return None
-    return {"center": 1, "topleft": 2}.get(colour.siting)
+    return {"center": 1, "topleft": 2}.get(color.siting)
 
 
 def _joined(options: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 What a frame holds is kept where the codec can hold it: depth, subsampling, gray, RGB, alpha. Where it cannot, the
 nearest that can is taken, and a warning names what is lost.
 
-Pictures of odd size: 4:2:0 of H.264 and H.265 cannot have them, not even by cropping, which their bitstreams count in
+Images of odd size: 4:2:0 of H.264 and H.265 cannot have them, not even by cropping, which their bitstreams count in
 whole chroma samples; and cropping by the container is ignored by most players. Trimming is not done either. They are
 written as 4:2:2 or 4:4:4, whichever of them holds the size. AV1, VP9, ProRes and FFV1 take odd sizes as they are.
 """
@@ -20,7 +20,7 @@ from typing import cast
 import av
 
 from ..errors import VideoError
-from ..frames import Colour, Layout, StaticHdr
+from ..frames import Color, Layout, StaticHdr
 from .encoder_options import DEFAULT_QUALITY, PRESETS, holds_static_hdr, options_for, thread_count
 from .planes import FORMATS, NVENC_444_10, WrittenFormat
 
@@ -65,14 +65,14 @@ _ASKED = {"libx264": ("rgb24",), "libx265": ("gbrp", "gbrp10le", "gbrp12le"), "l
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoder and all it is told. `layout` and `colour` are what frames must come in."""
+    """An encoder and all it is told. `layout` and `color` are what frames must come in."""
 
     codec: str  # "h264", "hevc", "av1", "vp9", "prores" or "ffv1"
     encoder: str  # FFmpeg's name
     container: str  # FFmpeg's name of the muxer
     pixel_format: WrittenFormat
     layout: Layout
-    colour: Colour
+    color: Color
     options: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     container_hdr: StaticHdr | None = None  # for the muxer to write, where the encoder does not
@@ -86,14 +86,14 @@ def choose_encoder(
     width: int,
     height: int,
     *,
-    colour: Colour,
+    color: Color,
     quality: float | None = None,
     preset: str | None = None,
     pixel_format: str = "auto",
     hdr: StaticHdr | None = None,
     warn: Warn = _log.warning,
 ) -> Encoding:
-    """The encoder for frames of `wanted` layout and `colour`, of width x height, into a container.
+    """The encoder for frames of `wanted` layout and `color`, of width x height, into a container.
 
     codec: one of CODECS. "auto" is the first the container holds, except for more than 8 bits in WebM where the VP9
         encoder has 8 only: those become AV1. A hardware codec that cannot be opened falls back to the software one.
@@ -128,7 +128,7 @@ def choose_encoder(
     if min(width, height) < smallest:
         others = ", ".join(c for c in CONTAINERS[container] if _SMALLEST.get(SOFTWARE[c], 1) <= min(width, height))
         raise VideoError(
-            f"{encoder} takes pictures from {smallest}x{smallest} pixels, not {width}x{height}"
+            f"{encoder} takes images from {smallest}x{smallest} pixels, not {width}x{height}"
             + (f"; in {SUFFIXES[container]} these do: {others}." if others else ".")
         )
 
@@ -138,16 +138,16 @@ def choose_encoder(
     layout = format.layout
     if wanted.model == "gray" and layout.model == "yuv":
         layout = Layout("gray", layout.depth, alpha=layout.alpha)
-    colour = _colour_in(format.layout, layout, wanted, colour, encoder, base, container)
+    color = _color_in(format.layout, layout, wanted, color, encoder, base, container)
     return Encoding(
         codec=base,
         encoder=encoder,
         container=container,
         pixel_format=format,
         layout=layout,
-        colour=colour,
+        color=color,
         options=options_for(
-            encoder, format.layout, colour, hdr, width, height, quality or DEFAULT_QUALITY, preset or "medium"
+            encoder, format.layout, color, hdr, width, height, quality or DEFAULT_QUALITY, preset or "medium"
         ),
         threads=thread_count(),
         container_hdr=None if holds_static_hdr(encoder) or hdr == StaticHdr() else hdr,
@@ -207,7 +207,7 @@ def _choose_format(
         x, y = format.layout.subsampling
         if encoder in _EVEN_420 and (width % (1 << x) or height % (1 << y)):
             return False
-        # Alpha of VP9 travels beside the picture, in blocks only Matroska has.
+        # Alpha of VP9 travels beside the image, in blocks only Matroska has.
         return not (encoder == "libvpx-vp9" and format.layout.alpha and container == "mp4")
 
     if asked != "auto":
@@ -265,36 +265,36 @@ def _losses(wanted: Layout, offered: Layout) -> list[str]:
     if offered.depth < wanted.depth:
         losses.append(f"{wanted.depth} bits become {offered.depth}")
     if wanted.model != "gray" and any(o > w for o, w in zip(_chroma(offered), _chroma(wanted), strict=True)):
-        losses.append("Colour loses resolution")
+        losses.append("Color loses resolution")
     return losses
 
 
-def _colour_in(
-    format: Layout, layout: Layout, wanted: Layout, colour: Colour, encoder: str, codec: str, container: str
-) -> Colour:
-    """The colour to be written: RGB that becomes YUV gets a matrix, and siting is one the stream can tell."""
+def _color_in(
+    format: Layout, layout: Layout, wanted: Layout, color: Color, encoder: str, codec: str, container: str
+) -> Color:
+    """The color to be written: RGB that becomes YUV gets a matrix, and siting is one the stream can tell."""
     if layout.model == "rgb":
-        return replace(colour, matrix=0, full_range=True)
-    if wanted.model == "rgb" or colour.matrix == 0:
-        # RGB pictures are sRGB where nothing else is said (IEC 61966-2-1), and BT.709 has its primaries.
-        hdr = colour.primaries == 9
-        colour = replace(
-            colour,
+        return replace(color, matrix=0, full_range=True)
+    if wanted.model == "rgb" or color.matrix == 0:
+        # RGB images are sRGB where nothing else is said (IEC 61966-2-1), and BT.709 has its primaries.
+        hdr = color.primaries == 9
+        color = replace(
+            color,
             matrix=9 if hdr else 1,
             full_range=False,
-            primaries=1 if colour.primaries == 2 else colour.primaries,
-            transfer=13 if colour.transfer == 2 else colour.transfer,
+            primaries=1 if color.primaries == 2 else color.primaries,
+            transfer=13 if color.transfer == 2 else color.transfer,
         )
     if format.subsampling == (1, 1):
-        if colour.siting not in _SITINGS.get(encoder, ("left",)):
-            colour = replace(colour, siting="left")
+        if color.siting not in _SITINGS.get(encoder, ("left",)):
+            color = replace(color, siting="left")
     elif format.subsampling == (1, 0):
-        colour = replace(colour, siting="left")
-    if codec == "ffv1" and container == "mp4" and colour.primaries == 2:
-        # Its stream has no tags, and MP4's atom for colour is written whole or not at all.
-        primaries, transfer = {5: (5, 6), 6: (6, 6), 9: (9, 14), 7: (7, 7)}.get(colour.matrix, (1, 1))
-        known = colour.transfer if colour.transfer != 2 else transfer
-        colour = replace(colour, primaries=primaries, transfer=known)
-    if codec == "prores" and colour.full_range:
-        colour = replace(colour, full_range=False)  # its decoders know limited range only
-    return colour
+        color = replace(color, siting="left")
+    if codec == "ffv1" and container == "mp4" and color.primaries == 2:
+        # Its stream has no tags, and MP4's atom for color is written whole or not at all.
+        primaries, transfer = {5: (5, 6), 6: (6, 6), 9: (9, 14), 7: (7, 7)}.get(color.matrix, (1, 1))
+        known = color.transfer if color.transfer != 2 else transfer
+        color = replace(color, primaries=primaries, transfer=known)
+    if codec == "prores" and color.full_range:
+        color = replace(color, full_range=False)  # its decoders know limited range only
+    return color

@@ -17,7 +17,7 @@ from av.bitstream import BitStreamFilterContext
 from ...images.io.atomic import check_target, part_of, publish
 from ..container import metadata_errors
 from ..errors import VideoError
-from ..frames import Colour, Frame, StaticHdr, VideoInfo
+from ..frames import Color, Frame, StaticHdr, VideoInfo
 from ..matroska_header import hdr_video
 from ..matroska_shape import ROOM, set_shape
 from ..remux.tags import custom_tags
@@ -32,7 +32,7 @@ _LARGEST_TIMESCALE = 2**31 - 1
 
 
 class VideoWriter:
-    """A FrameSink that encodes into a container, with what `copied` brings from the source beside the picture.
+    """A FrameSink that encodes into a container, with what `copied` brings from the source beside the image.
 
     Times are those of the frames, exact to the container's tick: 1 ms in Matroska and WebM, the source's time base in
     MP4 and MOV. Raises VideoError for a target that cannot be written and for what the encoder or muxer refuses; all
@@ -44,7 +44,7 @@ class VideoWriter:
         target: Path,
         info: VideoInfo,
         encoding: Encoding,
-        colour: Colour,
+        color: Color,
         *,
         width: int,
         height: int,
@@ -60,7 +60,7 @@ class VideoWriter:
         metadata: global tags, over those of the source.
         shift: taken off the pts of every frame, in the source's time base: where a trimmed video starts.
         """
-        self.layout, self.colour, self.width, self.height = encoding.layout, colour, width, height
+        self.layout, self.color, self.width, self.height = encoding.layout, color, width, height
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
@@ -143,7 +143,7 @@ class VideoWriter:
         context.time_base = self._time_base
         context.sample_aspect_ratio = sample_aspect_ratio
         context.thread_count = encoding.threads
-        _tag(context, self.colour)
+        _tag(context, self.color)
         if encoding.codec_tag:
             context.codec_tag = encoding.codec_tag
         if info.display_matrix is not None:
@@ -175,19 +175,19 @@ class VideoWriter:
         if self._last_pts is not None and pts <= self._last_pts:
             raise VideoError(f"{self.target}: a frame at {pts} follows one at {self._last_pts}; time must go forward.")
         try:
-            picture = fill_frame(self._encoding.pixel_format, self.layout, frame.planes, self.width, self.height)
+            image = fill_frame(self._encoding.pixel_format, self.layout, frame.planes, self.width, self.height)
         except ValueError as error:
             raise VideoError(f"{self.target}: {error}.") from error
-        picture.pts, picture.time_base, picture.duration = pts, self._time_base, frame.duration
-        picture.pict_type = 0  # the encoder chooses
-        _tag(picture, self.colour)  # ProRes looks here only
+        image.pts, image.time_base, image.duration = pts, self._time_base, frame.duration
+        image.pict_type = 0  # the encoder chooses
+        _tag(image, self.color)  # ProRes looks here only
 
         if self._last_pts is None:
             self._start = pts
         self._last_pts, self._end = pts, max(self._end, pts + frame.duration)
         self._durations[pts] = frame.duration
         with self._named_errors():
-            self._take(self._stream.encode(picture))
+            self._take(self._stream.encode(image))
         self.frames += 1
 
     def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
@@ -253,7 +253,7 @@ class VideoWriter:
         assert last.dts is not None
         assert self._first_dts is not None
         if self._encoding.container in ("mp4", "mov"):
-            # These count durations in decoding order: the sum of all must be the time from first to last picture.
+            # These count durations in decoding order: the sum of all must be the time from first to last image.
             last.duration = self._end - self._start - (last.dts - self._first_dts)
         self._mux(last)
         self._held = None
@@ -287,9 +287,9 @@ class VideoWriter:
             raise VideoError(f"{self.target} cannot be written: {_reason(error)}.") from error
 
 
-def _tag(thing: av.VideoFrame | av.VideoCodecContext, colour: Colour) -> None:
-    thing.color_primaries, thing.color_trc, thing.colorspace = colour.primaries, colour.transfer, colour.matrix
-    thing.color_range = 2 if colour.full_range else 1
+def _tag(thing: av.VideoFrame | av.VideoCodecContext, color: Color) -> None:
+    thing.color_primaries, thing.color_trc, thing.colorspace = color.primaries, color.transfer, color.matrix
+    thing.color_range = 2 if color.full_range else 1
 
 
 def _reason(error: BaseException) -> str:

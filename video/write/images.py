@@ -1,6 +1,6 @@
-"""Frames as numbered pictures, `frames/%06d.png`: one PNG each, 8 or 16 bits, gray or RGB, with or without alpha.
+"""Frames as numbered images, `frames/%06d.png`: one PNG each, 8 or 16 bits, gray or RGB, with or without alpha.
 
-Pictures have no time. Where the frames are not equally long, `timecodes.txt` beside them says when each is shown, in
+Images have no time. Where the frames are not equally long, `timecodes.txt` beside them says when each is shown, in
 the "timestamp format v2" that mkvmerge and x264 read.
 """
 
@@ -23,7 +23,7 @@ from ...images.io.atomic import same_file
 from ...images.io.files import write_image
 from ...images.io.picture import ImageFileError, Picture
 from ..errors import VideoError
-from ..frames import UNSPECIFIED, Colour, Frame, Layout, VideoInfo
+from ..frames import UNSPECIFIED, Color, Frame, Layout, VideoInfo
 from ..kinds import NUMBER, is_pattern
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _TIMECODES = "timecodes.txt"
 
 
 def existing_of(pattern: Path) -> list[Path]:
-    """The pictures of a pattern in its folder, whatever their number, in the order of their names."""
+    """The images of a pattern in its folder, whatever their number, in the order of their names."""
     match = NUMBER.search(pattern.name)
     assert match is not None
     before, after = pattern.name[: match.start()], pattern.name[match.end() :]
@@ -43,14 +43,14 @@ def existing_of(pattern: Path) -> list[Path]:
 
 
 class ImageSequenceWriter:
-    """A FrameSink that writes pictures into a hidden folder, and moves them to their names when all are there."""
+    """A FrameSink that writes images into a hidden folder, and moves them to their names when all are there."""
 
     def __init__(
         self,
         target: Path,
         info: VideoInfo,
         layout: Layout,
-        colour: Colour,
+        color: Color,
         *,
         width: int,
         height: int,
@@ -61,25 +61,25 @@ class ImageSequenceWriter:
     ) -> None:
         """
         target: a path whose name holds %d or %06d and ends in .png.
-        layout, colour: of the frames there are. The sink wants RGB or gray, of 8 bits for up to 8, else of 16.
-        first: the number of the first picture.
-        sources: pictures that are read; they are never written over.
-        Raises VideoError: a name that is no pattern, pictures of the pattern that are there already, without
+        layout, color: of the frames there are. The sink wants RGB or gray, of 8 bits for up to 8, else of 16.
+        first: the number of the first image.
+        sources: images that are read; they are never written over.
+        Raises VideoError: a name that is no pattern, images of the pattern that are there already, without
         `overwrite`, and a folder that cannot be made or written into.
         """
         if not is_pattern(target) or target.suffix.lower() != ".png":
-            raise VideoError(f"{target} names no sequence of PNG pictures: like frames/%06d.png, with one number.")
+            raise VideoError(f"{target} names no sequence of PNG images: like frames/%06d.png, with one number.")
         self.target, self.width, self.height, self.frames = target, width, height, 0
         model = "gray" if layout.model == "gray" else "rgb"
         self.layout = Layout(model, 8 if layout.depth <= 8 else 16, alpha=layout.alpha)
-        self.colour = replace(colour, matrix=0, full_range=True)
+        self.color = replace(color, matrix=0, full_range=True)
         self.encoder = "png"
         name = {"gray": ("gray", "ya"), "rgb": ("rgb", "rgba")}[self.layout.model][self.layout.alpha]
         self.pixel_format = {"gray": "gray", "ya": "ya8", "rgb": "rgb24", "rgba": "rgba"}[name]
         if self.layout.depth == 16:
             self.pixel_format = {"gray": "gray16be", "ya": "ya16be", "rgb": "rgb48be", "rgba": "rgba64be"}[name]
-        if colour.hdr or colour.primaries not in (UNSPECIFIED, 1):
-            warn(f"{target}: pictures carry no colour tags; their samples are those of the video, untagged.")
+        if color.hdr or color.primaries not in (UNSPECIFIED, 1):
+            warn(f"{target}: images carry no color tags; their samples are those of the video, untagged.")
 
         self._overwrite, self._next, self._warn = overwrite, first, warn
         self.bytes_written = 0
@@ -90,7 +90,7 @@ class ImageSequenceWriter:
             raise VideoError(f"{target} cannot be written: {target.parent} is not a folder.")
         for existing in existing_of(self.target):
             if not overwrite:
-                raise VideoError(f"{existing} exists already; pass --overwrite (overwrite=True) to replace pictures.")
+                raise VideoError(f"{existing} exists already; pass --overwrite (overwrite=True) to replace images.")
             if any(same_file(existing, source) for source in sources):
                 raise VideoError(f"{existing} is one of the sources, which are never overwritten; give another target.")
         try:
@@ -102,7 +102,7 @@ class ImageSequenceWriter:
         self._folder = folder
 
     def write(self, frame: Frame) -> None:
-        """Write a frame's picture, planes as `layout` says. Raises VideoError."""
+        """Write a frame's image, planes as `layout` says. Raises VideoError."""
         assert self._folder is not None, "written to after finish or discard"
         shapes = [tuple(plane.shape) for plane in frame.planes]
         if shapes != [(self.height, self.width)] * self.layout.planes:
@@ -110,9 +110,9 @@ class ImageSequenceWriter:
         top = 2**self.layout.depth - 1
         planes = [plane.cpu().to(torch.float32) / top for plane in frame.planes]
         alpha = planes.pop()[None] if self.layout.alpha else None
-        picture = Picture(torch.stack(planes), alpha, self.layout.depth)
+        image = Picture(torch.stack(planes), alpha, self.layout.depth)
         try:
-            write_image(self._folder / self._name(self._next), picture)
+            write_image(self._folder / self._name(self._next), image)
         except ImageFileError as error:
             cause = error.__cause__
             reason = _reason(cause) if isinstance(cause, OSError) else str(error)
@@ -124,7 +124,7 @@ class ImageSequenceWriter:
         self.frames += 1
 
     def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
-        """Move the pictures to their names. Raises VideoError when there are none, or one cannot be moved."""
+        """Move the images to their names. Raises VideoError when there are none, or one cannot be moved."""
         if self._folder is None:
             return
         try:
@@ -148,10 +148,10 @@ class ImageSequenceWriter:
             raise
         self.discard()  # the empty folder
         if older := sorted(set(existing_of(self.target)) - set(names)):
-            self._warn(f"{self.target}: {len(older)} pictures of this pattern are of before, from {older[0].name} on.")
+            self._warn(f"{self.target}: {len(older)} images of this pattern are of before, from {older[0].name} on.")
 
     def discard(self) -> None:
-        """Throw away what was written. After `finish` the pictures stay. Never raises."""
+        """Throw away what was written. After `finish` the images stay. Never raises."""
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where a video goes: a file, its container told by the suffix, or a folder of numbered pictures."""
+"""Where a video goes: a file, its container told by the suffix, or a folder of numbered images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ...images.io.atomic import check_target
 from ..errors import VideoError
-from ..frames import Colour, FrameSink, Layout, VideoInfo
+from ..frames import Color, FrameSink, Layout, VideoInfo
 from ..kinds import is_pattern
 from ..remux.copier import StreamCopier
 from .encoders import SUFFIXES, choose_encoder
@@ -28,7 +28,7 @@ def container_of(target: Path) -> str:
         what = f"the suffix {target.suffix!r}" if target.suffix else "no suffix"
         raise VideoError(
             f"{target} has {what}, which names no container that can be written: .mp4, .mkv, .mov or .webm, or a "
-            "sequence of pictures like frames/%06d.png."
+            "sequence of images like frames/%06d.png."
         )
     return container
 
@@ -44,7 +44,7 @@ def open_target(
     width: int,
     height: int,
     layout: Layout,
-    colour: Colour,
+    color: Color,
     overwrite: bool = False,
     copy_from: str | Path | BinaryIO | None = None,
     start: Fraction | None = None,
@@ -56,7 +56,7 @@ def open_target(
 
     info: of the source: its time base, frame rate, sample aspect ratio, display matrix and static HDR are kept.
     codec, quality, preset, pixel_format: as `choose_encoder` takes them.
-    layout, colour: of the frames there are. The sink's own `layout` and `colour` say what it wants them converted to.
+    layout, color: of the frames there are. The sink's own `layout` and `color` say what it wants them converted to.
     copy_from: the file the other streams come from: everything but its stream `info.stream_index`.
     start, end: seconds on the source's clock, the interval the frames come from. With a `start` everything is moved
         so that it is at 0; without, offsets stay as they are. Frames are given with the source's own pts.
@@ -67,17 +67,17 @@ def open_target(
     sources = [Path(copy_from)] if isinstance(copy_from, (str, Path)) else [Path(info.name)]
     if is_pattern(target):
         if codec not in ("auto", "png") or pixel_format != "auto":
-            raise VideoError(f"{target} are PNG pictures: codec and pixel format are not to be chosen.")
+            raise VideoError(f"{target} are PNG images: codec and pixel format are not to be chosen.")
         return ImageSequenceWriter(
-            target, info, layout, colour, width=width, height=height, overwrite=overwrite,
-            sources=_pictures_among(sources), warn=warn,
+            target, info, layout, color, width=width, height=height, overwrite=overwrite,
+            sources=_images_among(sources), warn=warn,
         )  # fmt: skip
     container = container_of(target)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:
         encoding = choose_encoder(
             codec, container, layout, width, height,
-            colour=colour, quality=quality, preset=preset, pixel_format=pixel_format, hdr=info.hdr, warn=warn,
+            color=color, quality=quality, preset=preset, pixel_format=pixel_format, hdr=info.hdr, warn=warn,
         )  # fmt: skip
     except VideoError as error:
         raise VideoError(f"{target}: {error}") from None
@@ -89,7 +89,7 @@ def open_target(
             start=start, end=end, shift=shift * Fraction(info.time_base), warn=warn,
         )  # fmt: skip
     return VideoWriter(
-        target, info, encoding, encoding.colour,
+        target, info, encoding, encoding.color,
         width=width,
         height=height,
         sample_aspect_ratio=scaled_aspect_ratio(info, width, height),
@@ -100,13 +100,13 @@ def open_target(
     )  # fmt: skip
 
 
-def _pictures_among(sources: list[Path]) -> list[Path]:
+def _images_among(sources: list[Path]) -> list[Path]:
     """Sources as files: a pattern stands for all that it names."""
     return [file for source in sources for file in (existing_of(source) if is_pattern(source) else [source])]
 
 
 def scaled_aspect_ratio(info: VideoInfo, width: int, height: int) -> Fraction:
-    """The sample aspect ratio that keeps the picture's shape at another size.
+    """The sample aspect ratio that keeps the image's shape at another size.
 
     That of the source where both sides grow alike, up to the rounding of a pixel.
     """

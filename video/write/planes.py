@@ -1,7 +1,7 @@
 """FFmpeg's pixel formats that are written: what `Layout` each takes, and how planes are laid into a frame of it.
 
 No value is converted here. Samples are placed: planes in the order of the format, interleaved where it wants that,
-shifted into the high bits where it wants that, and gray pictures get the chroma of gray.
+shifted into the high bits where it wants that, and gray images get the chroma of gray.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def fill_frame(
     frame = av.VideoFrame(width, height, format.name)
     samples: list[np.ndarray | int] = [plane.cpu().numpy() for plane in planes]
     if layout.model == "gray" and format.layout.model == "yuv":
-        samples[1:1] = [1 << (layout.depth - 1)] * 2  # no colour
+        samples[1:1] = [1 << (layout.depth - 1)] * 2  # no color
 
     dtype = np.dtype(np.uint8 if format.layout.depth + format.shift <= 8 else "<u2")
     targets = [

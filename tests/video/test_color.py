@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from supertile.video.color.matrices import CodeRange, is_cosited, is_exact, luma_weights, rgb_from_ycc, ycc_from_rgb
-from supertile.video.frames import Colour
+from supertile.video.frames import Color
 
 MATRICES = (1, 4, 5, 6, 7, 9)
 
@@ -66,8 +66,8 @@ def test_unusual_matrices_have_a_stand_in_and_say_so() -> None:
 
 
 def test_siting_along_each_axis() -> None:
-    assert is_cosited(Colour(siting="left")) == (True, False)
-    assert is_cosited(Colour(siting="center")) == (False, False)
-    assert is_cosited(Colour(siting="topleft")) == (True, True)
+    assert is_cosited(Color(siting="left")) == (True, False)
+    assert is_cosited(Color(siting="center")) == (False, False)
+    assert is_cosited(Color(siting="topleft")) == (True, True)
     with pytest.raises(ValueError, match="siting"):
-        is_cosited(Colour(siting="bottom"))
+        is_cosited(Color(siting="bottom"))

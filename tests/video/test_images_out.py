@@ -1,4 +1,4 @@
-"""Numbered pictures: all samples, all there at once, nothing written over."""
+"""Numbered images: all samples, all there at once, nothing written over."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from PIL import Image
 from supertile.images.io.files import read_image
 from supertile.tests.video.media import VFR, VFR_END, frames, info
 from supertile.video.errors import VideoError
-from supertile.video.frames import Colour, Frame, Layout
+from supertile.video.frames import Color, Frame, Layout
 from supertile.video.kinds import is_pattern
 from supertile.video.write.images import existing_of
 from supertile.video.write.open import open_target
 
 
 def sink_for(pattern, layout=Layout("rgb"), **more):  # noqa: B008
-    source = info(30, 20, layout, more.pop("colour", None))
+    source = info(30, 20, layout, more.pop("color", None))
     return open_target(
-        pattern, source, width=30, height=20, layout=layout, colour=source.colour, **more
+        pattern, source, width=30, height=20, layout=layout, color=source.color, **more
     )  # fmt: skip
 
 
@@ -41,20 +41,20 @@ def write(sink, count=3, step=40):
         (Layout("gray", 16, alpha=True), Layout("gray", 16, alpha=True), "ya16be"),
     ],
 )
-def test_every_sample_is_in_the_picture(tmp_path, layout, expected, name):
+def test_every_sample_is_in_the_image(tmp_path, layout, expected, name):
     warnings = []
     sink = sink_for(tmp_path / "f%04d.png", layout, warn=warnings.append)
     assert (sink.layout, sink.pixel_format, sink.encoder) == (expected, name, "png")
-    assert (sink.colour.matrix, sink.colour.full_range) == (0, True)
+    assert (sink.color.matrix, sink.color.full_range) == (0, True)
     given = write(sink)
     assert sink.bytes_written > 0
     sink.finish()
     assert warnings == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f0001.png", "f0002.png", "f0003.png"]
     for number, frame in enumerate(given, 1):
-        picture = read_image(tmp_path / f"f{number:04}.png")
-        assert picture.bit_depth == expected.depth
-        codes = picture.codes(expected.depth)
+        image = read_image(tmp_path / f"f{number:04}.png")
+        assert image.bit_depth == expected.depth
+        codes = image.codes(expected.depth)
         assert codes.shape[2] == expected.planes
         for plane in range(expected.planes):
             assert (codes[..., plane] == frame.planes[plane].numpy()).all()
@@ -85,7 +85,7 @@ def test_discarding_and_giving_up_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_that_are_there_are_replaced_only_when_asked(tmp_path):
+def test_images_that_are_there_are_replaced_only_when_asked(tmp_path):
     there = tmp_path / "a0007.png"
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(there)
     before = there.read_bytes()
@@ -98,17 +98,17 @@ def test_pictures_that_are_there_are_replaced_only_when_asked(tmp_path):
     sink.finish()
     assert there.read_bytes() == before
     assert len(warnings) == 1
-    assert "1 pictures of this pattern are of before, from a0007.png on" in warnings[0]
+    assert "1 images of this pattern are of before, from a0007.png on" in warnings[0]
 
 
-def test_source_pictures_are_never_written_over(tmp_path):
+def test_source_images_are_never_written_over(tmp_path):
     for number in (1, 2):
         Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / f"{number:06}.png")
     source = info(30, 20, Layout("gray"))
     source = type(source)(**{**source.__dict__, "name": str(tmp_path / "%06d.png")})
     with pytest.raises(VideoError, match="one of the sources"):
         open_target(
-            tmp_path / "%06d.png", source, width=30, height=20, layout=source.layout, colour=source.colour,
+            tmp_path / "%06d.png", source, width=30, height=20, layout=source.layout, color=source.color,
             overwrite=True,
         )  # fmt: skip
 
@@ -155,11 +155,11 @@ def test_a_frame_of_another_size_is_an_error(tmp_path):
     sink.discard()
 
 
-def test_colour_that_pictures_cannot_tell_is_named(tmp_path):
+def test_color_that_images_cannot_tell_is_named(tmp_path):
     warnings = []
     sink = sink_for(
-        tmp_path / "%d.png", Layout("yuv", 10, (1, 1)), colour=Colour(9, False, "left", 9, 16), warn=warnings.append
+        tmp_path / "%d.png", Layout("yuv", 10, (1, 1)), color=Color(9, False, "left", 9, 16), warn=warnings.append
     )
     sink.discard()
     assert len(warnings) == 1
-    assert "no colour tags" in warnings[0]
+    assert "no color tags" in warnings[0]

@@ -1,4 +1,4 @@
-"""Pictures are the same for the same seed, and statistically like photographs."""
+"""Images are the same for the same seed, and statistically like photographs."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import pytest
 import torch
 from PIL import Image
 from supertile.images.imresize import downscale
+from supertile.training.all_images import make_image
 from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
-from supertile.training.pictures import make_picture
 
 
-def test_the_same_seed_makes_the_same_picture():
-    a, b = make_picture(3, 5, 64), make_picture(3, 5, 64)
+def test_the_same_seed_makes_the_same_image():
+    a, b = make_image(3, 5, 64), make_image(3, 5, 64)
     assert a.dtype == np.uint8
     assert a.shape == (64, 64, 3)
     assert np.array_equal(a, b)
-    assert not np.array_equal(a, make_picture(3, 6, 64))
-    assert not np.array_equal(a, make_picture(4, 5, 64))
+    assert not np.array_equal(a, make_image(3, 6, 64))
+    assert not np.array_equal(a, make_image(4, 5, 64))
 
 
-def test_pictures_are_lit_like_photographs():
+def test_images_are_lit_like_photographs():
     """Neither dark nor glaring on the whole, with contrast, most of it between large things."""
-    pictures = np.stack([make_picture(0, n, 96) for n in range(16)]).astype(float)
-    lightness = pictures.mean(-1)
+    all_images = np.stack([make_image(0, n, 96) for n in range(16)]).astype(float)
+    lightness = all_images.mean(-1)
     assert 70 < lightness.mean() < 170
     assert lightness.std((1, 2)).mean() > 25
     steps = np.abs(np.diff(lightness, axis=2))
@@ -35,7 +35,7 @@ def test_crops_fit_each_other(corpus):
     small, large = corpus.batch(seed=0, step=3, count=6, patch=16)
     assert small.shape == (6, 3, 16, 16)
     assert large.shape == (6, 3, 32, 32)
-    # Nearer to the edge a crop has no neighbours to look at; and a turned one is rounded along the other axis first.
+    # Nearer to the edge a crop has no neighbors to look at; and a turned one is rounded along the other axis first.
     error = (downscale(large, 2) - small)[..., 4:-4, 4:-4].abs()
     assert error.max() <= 1.01 / 255
     assert error.mean() < 0.3 / 255
@@ -55,7 +55,7 @@ def test_a_corpus_is_kept_and_not_confused_with_another(corpus_folder, tmp_path)
         Corpus(tmp_path, 2)
 
 
-def test_ones_own_pictures_become_tiles(tmp_path):
+def test_ones_own_images_become_tiles(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (70, 100, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -65,8 +65,8 @@ def test_ones_own_pictures_become_tiles(tmp_path):
     assert [np.array_equal(tiles[n], pixels[y : y + 64, x : x + 64]) for n, (y, x) in enumerate(
         [(0, 0), (0, 36), (6, 0), (6, 36)]
     )] == [True] * 4  # fmt: skip
-    with pytest.raises(TrainingError, match="None of the 1 pictures is as large"):
+    with pytest.raises(TrainingError, match="None of the 1 images is as large"):
         collect(tmp_path / "other", [tmp_path / "too small.png"], size=64)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(TrainingError, match=r"text.png cannot be read"):
         collect(tmp_path / "other", [tmp_path / "text.png"], size=64)

@@ -1,6 +1,6 @@
-"""Pictures to learn from, made from a seed: scenes drawn three times too large, reduced, lit, and as if photographed.
+"""Images to learn from, made from a seed: scenes drawn three times too large, reduced, lit, and as if photographed.
 
-The same seed and size give the same picture with the same version of Pillow and NumPy.
+The same seed and size give the same image with the same version of Pillow and NumPy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .fields import any_field, cloud
 from .leaves import draw_leaves
 
 FINER = 3
-"""How much finer than the picture a scene is drawn; reducing it is its antialiasing."""
+"""How much finer than the image a scene is drawn; reducing it is its antialiasing."""
 
 
-def make_picture(seed: int, index: int, size: int) -> NDArray[np.uint8]:
-    """Picture `index` of the series `seed`, (size, size, 3)."""
+def make_image(seed: int, index: int, size: int) -> NDArray[np.uint8]:
+    """Image `index` of the series `seed`, (size, size, 3)."""
     rng = np.random.default_rng([seed, index])
     draw = (draw_leaves, draw_lines, draw_text)[rng.choice(3, p=[0.84, 0.1, 0.06])]
     scene = draw(rng, size * FINER)
@@ -35,26 +35,26 @@ def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float
     """What light, lens, sensor and development do to a scene (H, H, 3) in [0, 1]; returns the same."""
     size = scene.shape[0]
     light = np.exp(rng.uniform(0, 0.8) * (cloud_of_light(rng, size) - 0.6))[..., None]
-    picture = torch.from_numpy(scene * light).permute(2, 0, 1)[None].float()
-    picture = blur(picture, sigma=max(0.0, rng.normal(0.35, 0.3)))
+    image = torch.from_numpy(scene * light).permute(2, 0, 1)[None].float()
+    image = blur(image, sigma=max(0.0, rng.normal(0.35, 0.3)))
     if rng.random() < 0.1:  # part of it out of focus
         mask = torch.from_numpy(any_field(rng, size))
-        picture = torch.lerp(picture, blur(picture, sigma=rng.uniform(1, 3)), mask)
+        image = torch.lerp(image, blur(image, sigma=rng.uniform(1, 3)), mask)
     if rng.random() < 0.4:  # sharpened, as cameras and editors do
-        picture = picture + rng.uniform(0.1, 0.8) * (picture - blur(picture, sigma=rng.uniform(0.5, 1.2)))
-    developed = exposed(rng, picture[0].permute(1, 2, 0).clamp(0, 1).numpy())
+        image = image + rng.uniform(0.1, 0.8) * (image - blur(image, sigma=rng.uniform(0.5, 1.2)))
+    developed = exposed(rng, image[0].permute(1, 2, 0).clamp(0, 1).numpy())
     if rng.random() < 0.06:
         developed = np.repeat(developed.mean(2, keepdims=True), 3, axis=2)
     noise = max(0.0, rng.normal(0, 1.2)) / 255
     return (developed + noise * rng.standard_normal((size, size, 1), np.float32)).clip(0, 1).astype(np.float32)
 
 
-def exposed(rng: Generator, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def exposed(rng: Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """A gamma that brings the median to a lightness that a photographer would choose."""
-    median = float(np.median(picture[::4, ::4]))
+    median = float(np.median(image[::4, ::4]))
     wanted = float(np.clip(rng.normal(0.45, 0.12), 0.12, 0.8))
     gamma = np.log(wanted) / np.log(np.clip(median, 0.02, 0.95))
-    return picture ** np.float32(np.clip(gamma, 0.45, 2.2))
+    return image ** np.float32(np.clip(gamma, 0.45, 2.2))
 
 
 def cloud_of_light(rng: Generator, size: int) -> NDArray[np.float32]:
