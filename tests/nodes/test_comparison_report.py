@@ -7,7 +7,7 @@ import math
 import pytest
 from supertile.analysis.fidelity import Fidelity
 from supertile.inference.errors import UpscaleError
-from supertile.nodes.figures import paired, report
+from supertile.nodes.comparison_report import paired, report
 
 ONE, OTHER = Fidelity(30, 0.8, 28, 0.7), Fidelity(32, 0.9, 31, 0.9)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from supertile.nodes.card import draw
-from supertile.nodes.describe import describe
+from supertile.nodes.model_facts import describe
+from supertile.nodes.text_image import draw
 
 
 def test_what_the_metadata_says_is_told_once(enlarger):

@@ -1,4 +1,4 @@
-"""The figures of compared images in words. Needs no ComfyUI."""
+"""The report of Compare Images, as text. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from ..inference.errors import UpscaleError
 
 
 def paired(count_a: int, count_b: int) -> int:
-    """How many comparisons two batches make: image by image, or all with the only one of the other."""
+    """Return how many comparisons two batches make: image by image, or all with the single image of the other.
+
+    Raises:
+        UpscaleError: the batches differ in length and neither has exactly one image.
+    """
     if (count_a != count_b and 1 not in (count_a, count_b)) or 0 in (count_a, count_b):
-        raise UpscaleError(f"{count_a} and {count_b} images cannot be paired; give as many of each, or one of either")
+        raise UpscaleError(
+            f"Batches of {count_a} and {count_b} images cannot be paired; connect two of the same length, or one image."
+        )
     return max(count_a, count_b)
 
 
 def report(found: Sequence[Fidelity]) -> str:
-    """A line for each image and, of several, one for the mean."""
+    """Return one line for each image, and for several images one more with the mean."""
     if len(found) == 1:
         return sentence(found[0])
     lines = [f"{number}: {sentence(each)}" for number, each in enumerate(found, 1)]
