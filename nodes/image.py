@@ -21,7 +21,7 @@ from .size import size_words
 from .upscaling import upscaler_for
 
 
-class UpscaleImage(io.ComfyNode):
+class UpscaleImage(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

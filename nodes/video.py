@@ -30,7 +30,7 @@ ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "p
 """The optional widgets of the encoder, and their defaults."""
 
 
-class UpscaleVideo(io.ComfyNode):
+class UpscaleVideo(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -72,7 +72,7 @@ class UpscaleVideo(io.ComfyNode):
         return _upscaled(cls, upscale_model, source, place, size, chosen)
 
 
-class UpscaleVideoFile(io.ComfyNode):
+class UpscaleVideoFile(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         formats = [io.DynamicCombo.Option(name, [_codec(name)]) for name in MUXERS]

@@ -11,11 +11,23 @@ from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE
 
 LARGEST_SIDE = 100_000
 WHOLE = "whole image"
+FORMER_WHOLE = "whole picture"  # in workflows that were saved with an earlier version
 TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
 OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
 BATCHES = ["auto", "1", "2", "4", "8", "16", "32", "64"]
 COMPUTING = ("tile", "overlap", "batch", "precision")
 PRECISIONS = ["auto", *precisions.PRECISIONS]
+
+
+class TiledNode(io.ComfyNode):
+    """Base class of the nodes with the widgets of `computing`."""
+
+    @classmethod
+    def validate_inputs(cls, tile: str | None = None, size: object = None, format: object = None) -> bool | str:
+        """Check `tile`, instead of ComfyUI, which passes the groups `size` and `format` in any case."""
+        if tile in (None, FORMER_WHOLE, *TILES):  # None: linked, or left at its default
+            return True
+        return f"Value not in list: tile: {tile!r} is not offered; choose {', '.join(TILES)}."
 
 
 def advanced(name: str, choices: list[str], tooltip: str) -> Any:
@@ -67,7 +79,7 @@ def computing_options(
 ) -> dict[str, Any]:
     """Return the values of these widgets as arguments of an Upscaler."""
     return {
-        "tile": "whole" if tile == WHOLE else _number(tile),
+        "tile": "whole" if tile in (WHOLE, FORMER_WHOLE) else _number(tile),
         "overlap": _number(overlap),
         "batch": _number(batch),
         "precision": precision,

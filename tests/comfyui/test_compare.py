@@ -100,9 +100,9 @@ def test_equal_images_beside_others_in_a_batch(server, shown, stored):
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        ({"count": 2}, {"count": 3}, "2 and 3 images cannot be paired"),
+        ({"count": 2}, {"count": 3}, "Batches of 2 and 3 images cannot be paired"),
         ({"count": 1}, {"count": 1, "height": 30}, "images of 40x32 and 40x30 cannot be compared pixel by pixel"),
-        ({"count": 1, "channels": 4}, {"count": 1}, "transparent images cannot be compared"),
+        ({"count": 1, "channels": 4}, {"count": 1}, "Transparent images cannot be compared"),
         ({"count": 1, "height": 8}, {"count": 1, "height": 8}, "less than 11 pixels a side"),
     ],
 )

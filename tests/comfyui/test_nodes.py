@@ -168,6 +168,7 @@ TILED = {"tile": "64", "overlap": "16", "batch": "2", "seamless": "both", "self_
          {"tile": 64, "overlap": 16, "batch": 2, "seamless": "both", "self_ensemble": True}),
         (HAT, (2, 100, 130, 4), {"size": "model scale"}, "", {"tile": "96"}, {"tile": 96}),
         (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole image"}, {"tile": None}),
+        (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole picture"}, {"tile": None}),
         (HAT, (1, 24, 36, 3), {"size": "model scale"}, "", {"precision": "bf16"}, {"precision": "bf16"}),
     ],
 )  # fmt: skip
@@ -313,6 +314,18 @@ def test_absurd_sizes_are_refused(server, size, status, message):
     assert message in result.message
     assert "\n" not in result.message.strip()
     assert time.monotonic() - begin < 10
+
+
+def test_a_tile_that_is_not_offered_is_refused(server):
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node(ANY, model_name="two.safetensors")
+    nodes["upscale"] = node(
+        "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale", tile="100"
+    )
+    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="never.pt")
+    result = server.run(nodes)
+    assert result.status == "rejected"
+    assert "'100' is not offered" in result.message
 
 
 def test_more_images_than_memory_are_refused(server):

@@ -184,7 +184,8 @@ def test_what_is_no_video_is_refused(server, clip):
     nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
     result = server.run(nodes)
     assert result.status == "error"
-    assert "a dict is no video" in result.message
+    assert "The video input is a dict" in result.message
+    assert result.exception_type == "supertile.UpscaleError"  # no module path of the server
 
 
 # --- Upscale Video File ------------------------------------------------------------------------------------------
@@ -267,9 +268,9 @@ def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
 @pytest.mark.parametrize(
     ("widgets", "status", "message"),
     [
-        ({"filename_prefix": "../../x"}, "error", "names no place in the output folder"),
-        ({"filename_prefix": "/etc/x"}, "error", "names no place in the output folder"),
-        ({"filename_prefix": "%date:yyyy%"}, "error", "a % that stands for nothing"),
+        ({"filename_prefix": "../../x"}, "error", "leads out of the output folder"),
+        ({"filename_prefix": "/etc/x"}, "error", "leads out of the output folder"),
+        ({"filename_prefix": "%date:yyyy%"}, "error", "has an unknown variable"),
         ({"format": "exe", "format.codec": "auto"}, "error", "not offered"),
         ({"format": "mov", "format.codec": "vp9"}, "rejected", "not in list"),
         (
