@@ -52,23 +52,11 @@ class CompareImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, reference: Tensor, border: int = 0) -> io.NodeOutput:
-        count = paired(len(image), len(reference))
-        bar = host.ProgressBar()
-        found: list[Comparison] = []
-        sheets: list[Tensor] = []
-        for number in range(count):
-            host.cancelled()
-            a, b = (_color(images[number % len(images)]) for images in (image, reference))
-            found.append(compare(a, b, border))
-            sheets.append(draw(a, b, found[-1], ("image", "reference")))
-            if number == 0:
-                needed = 2 * 4 * count * (sheets[0].numel() + found[0].difference.numel())
-                host.check_ram(needed, "The comparison images", "compare fewer images at a time")
-            bar(number + 1, count)
-        figures = mean([each.fidelity for each in found])
-        tallest = max(sheet.shape[1] for sheet in sheets)  # one of equal images is lower
-        comparison = _images([F.pad(each, (0, 0, 0, tallest - each.shape[1]), "replicate") for each in sheets])
-        text = report([each.fidelity for each in found])
+        comparisons, sheets = _compared(image, reference, border)
+        fidelities = [each.fidelity for each in comparisons]
+        text, figures = report(fidelities), mean(fidelities)
+        comparison = _stack(_of_one_height(sheets))
+        difference = _stack([each.difference for each in comparisons])
         shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(comparison[:1], cls=cls).as_dict()
         return io.NodeOutput(
             text,
@@ -77,9 +65,35 @@ class CompareImages(io.ComfyNode):
             figures.psnr_rgb,
             figures.ssim_rgb,
             comparison,
-            _images([each.difference for each in found]),
+            difference,
             ui=shown,
         )
+
+
+def _compared(images: Tensor, references: Tensor, border: int) -> tuple[list[Comparison], list[Tensor]]:
+    """Compare two batches; return the comparisons, and each drawn as a sheet (3, H, W)."""
+    count = paired(len(images), len(references))
+    bar = host.ProgressBar()
+    comparisons: list[Comparison] = []
+    sheets: list[Tensor] = []
+    for index in range(count):
+        host.cancelled()
+        a, b = (_color(batch[index % len(batch)]) for batch in (images, references))
+        comparison = compare(a, b, border)
+        sheet = draw(a, b, comparison, ("image", "reference"))
+        if index == 0:
+            needed = 2 * 4 * count * (sheet.numel() + comparison.difference.numel())
+            host.check_ram(needed, "The comparison images", "compare fewer images at a time")
+        comparisons.append(comparison)
+        sheets.append(sheet)
+        bar(index + 1, count)
+    return comparisons, sheets
+
+
+def _of_one_height(sheets: list[Tensor]) -> list[Tensor]:
+    """Extend lower sheets downwards: those of equal images have no close-up."""
+    height = max(sheet.shape[1] for sheet in sheets)
+    return [F.pad(sheet, (0, 0, 0, height - sheet.shape[1]), "replicate") for sheet in sheets]
 
 
 def _color(image: Tensor) -> Tensor:
@@ -92,7 +106,7 @@ def _color(image: Tensor) -> Tensor:
     return planes[:3]
 
 
-def _images(planes: list[Tensor]) -> Tensor:
+def _stack(planes: list[Tensor]) -> Tensor:
     """Stack images (3, H, W) of one size into an IMAGE."""
     height, width = planes[0].shape[1:]
     images = host.empty_images(len(planes), height, width, 3)

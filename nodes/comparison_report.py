@@ -22,9 +22,9 @@ def paired(count_a: int, count_b: int) -> int:
     return max(count_a, count_b)
 
 
-def report(found: Sequence[Fidelity]) -> str:
+def report(fidelities: Sequence[Fidelity]) -> str:
     """Return one line for each image, and for several images one more with the mean."""
-    if len(found) == 1:
-        return sentence(found[0])
-    lines = [f"{number}: {sentence(each)}" for number, each in enumerate(found, 1)]
-    return "\n".join([*lines, f"mean: {figures(mean(found))}"])
+    if len(fidelities) == 1:
+        return sentence(fidelities[0])
+    lines = [f"{number}: {sentence(each)}" for number, each in enumerate(fidelities, 1)]
+    return "\n".join([*lines, f"mean: {figures(mean(fidelities))}"])

@@ -22,7 +22,7 @@ def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: 
 
     Args:
         model: as a loader returned it.
-        width, height: pixels of the largest image that the model is given.
+        width, height: pixels of the largest image for the model.
         options: arguments of the Upscaler. `precision` "auto" becomes the precision the model was loaded in.
 
     Raises:

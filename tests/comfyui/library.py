@@ -1,4 +1,4 @@
-"""What the library makes of the same images or video, by the interpreter and the PyTorch that ComfyUI runs on."""
+"""Upscale images or a video with the library, on the interpreter and the PyTorch of ComfyUI."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Compare Images in a real ComfyUI: its figures, its images, what it refuses."""
+"""Compare Images in a real ComfyUI: figures, images and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .server import node
 
 @pytest.fixture
 def stored(server):
-    """Stores images as an input file of a name that ComfyUI has not cached; gives the name."""
+    """Store images as an input file under a name that ComfyUI has not cached; return the name."""
 
     def store(images: torch.Tensor) -> str:
         name = f"compared_{time.monotonic_ns()}.pt"

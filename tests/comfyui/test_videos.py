@@ -1,4 +1,4 @@
-"""The video nodes in a real ComfyUI: what they keep, what they take, what other nodes make of the result."""
+"""The video nodes in a real ComfyUI: what they keep and accept, and how other nodes handle the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def upscaled(video: list[Any], **widgets: Any) -> dict[str, Any]:
 
 
 def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
-    """Run nodes and save what "upscale" gives as Save Video does."""
+    """Run nodes and save the output of "upscale" with Save Video; return the file."""
     prefix = f"saved{time.monotonic_ns()}"
     options = {"format": "auto", "format.codec": "auto", **widgets}
     save = node("SaveVideo", video=["upscale", 0], filename_prefix=prefix, **options)
@@ -60,8 +60,8 @@ def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
 def packets(path: Path, kind: str) -> list[tuple[Fraction, Fraction, bytes]]:
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
-        found = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
-    return sorted(found)
+        packets = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+    return sorted(packets)
 
 
 def frames(path: Path) -> list[np.ndarray]:
@@ -251,7 +251,7 @@ def test_its_result_is_a_video(server, clip):
     assert frames(saved(server, nodes))[0].shape == (192, 256, 3)
 
 
-# --- what is refused, and how it stops ---------------------------------------------------------------------------
+# --- refusals and interruption -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_an_interruption_leaves_nothing_and_the_next_prompt_runs(server, clip):
     while left_in_temp(server) == before and time.monotonic() < end:  # the half-written file has a name of its own
         time.sleep(0.1)
     time.sleep(1)
-    assert not server.get(f"/history/{prompt}")  # it is under way
+    assert not server.get(f"/history/{prompt}")  # it is still running
     begin = time.monotonic()
     server.post("/interrupt", {})
     assert server.wait(prompt).status == "interrupted"
