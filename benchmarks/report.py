@@ -92,7 +92,7 @@ def peaks(measured: list[Measured]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times as fast as a peer we are on one workload: precision -> times."""
+    """Our speed on one workload relative to a peer's: precision -> times as fast."""
 
     network: str
     workload: str

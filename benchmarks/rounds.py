@@ -36,7 +36,7 @@ CORNER_SIDE = 128
 
 @dataclass
 class Measured:
-    """What was measured of a contender on one workload.
+    """Measurements of a contender on one workload.
 
     Attributes:
         times: seconds of each pass.

@@ -114,7 +114,7 @@ def input_state(name: str) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node writes.
+    """Folder and name for the files that a node writes.
 
     Attributes:
         folder: output or temp.

@@ -56,7 +56,16 @@ def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModel
 def activation_bytes(
     model: ImageModelDescriptor, width: int, height: int, tile: int | str | None, batch: int | str
 ) -> int:
-    """Return the bytes that computing an image needs at most beside the weights; "auto" can do with less."""
+    """Return the most memory that an Upscaler needs for an image, beside the weights.
+
+    Args:
+        model: that computes it.
+        width, height: of the image, in pixels.
+        tile, batch: as for Upscaler; with "auto" it can also work with less.
+
+    Returns:
+        Bytes.
+    """
     longest = tile if isinstance(tile, int) else memory.GPU_TILE
     if tile in ("whole", None) and not precisions.is_ours(model.model):
         longest = max(width, height)

@@ -1,4 +1,4 @@
-"""What is known of a model, as lines of text. Needs no ComfyUI."""
+"""The facts known about a model, as lines of text. Needs no ComfyUI."""
 
 from __future__ import annotations
 
