@@ -31,12 +31,12 @@ def parse_case(text: str) -> str:
 
 
 def parse_image(text: str) -> Any:
-    from ..benchmarks.cases import Input
+    from ..benchmarks.cases import Workload
 
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT.")
-    return Input(int(width), int(height))
+    return Workload(int(width), int(height))
 
 
 def parse_output(text: str) -> Path:
@@ -135,7 +135,7 @@ def _cases(
         from ..weights.loader import inspect_checkpoint
 
         info = inspect_checkpoint(model)
-        found = cases.of_file(model, info.family, info.scale, info.input_channels)
+        found = cases.checkpoint_cases(model, info.family, info.scale, info.input_channels)
     elif scaling:
         found = list(cases.SCALING)
     else:
@@ -143,14 +143,14 @@ def _cases(
     found = [case.on(device_type) for case in found]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
-        found = [replace(c, inputs=tuple(replace(s, images=c.inputs[0].images) for s in rising)) for c in found]
+        found = [replace(c, workloads=tuple(replace(s, images=c.workloads[0].images) for s in rising)) for c in found]
     return [case.shortened() for case in found] if quick else found
 
 
 def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
     from ..benchmarks import report
     from ..benchmarks.errors import BenchError
-    from ..benchmarks.turns import measure
+    from ..benchmarks.rounds import measure
 
     rows: list[Row] = []
     left_out: list[str] = []
@@ -166,8 +166,8 @@ def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: C
             left_out.append(str(error))
             continue
         found = report.rows(measured)
-        out.print(table(found, case.what))
-        for sentence in map(report.said, report.speedups(found)):
+        out.print(table(found, case.question))
+        for sentence in map(report.speedup_text, report.speedups(found)):
             out.print(sentence, markup=False, highlight=False, soft_wrap=True)
         for sentence in report.failures(measured):
             say(err, f"Left out: {sentence}")
@@ -181,7 +181,7 @@ def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: C
 def _saying(update: Callable[[str], None]) -> Callable[[str], None]:
     from rich.markup import escape
 
-    return lambda what: update(escape(what))
+    return lambda sentence: update(escape(sentence))
 
 
 def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, Any]:
@@ -198,14 +198,14 @@ def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, A
     return found
 
 
-def table(rows: Iterable[Row], what: str) -> Table:
+def table(rows: Iterable[Row], question: str) -> Table:
     """A case's figures, in Markdown, so that they can go into a page as they are."""
     columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
-    columns += ["work", "memory"] + (["memory without images"] if what == "growth" else ["difference"])
+    columns += ["work", "memory"] + (["memory without images"] if question == "growth" else ["difference"])
     shown = _table(columns)
     for row in rows:
         images = f"{row.width}x{row.height}" + (f", {row.images}" if row.images > 1 else "")
-        last = _bytes(row.memory_without_images) if what == "growth" else _number(row.difference, ".1e")
+        last = _bytes(row.memory_without_images) if question == "growth" else _number(row.difference, ".1e")
         shown.add_row(
             row.network, images, row.contender, _time(row.median), f"{row.spread:.2f}",
             f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})", f"{row.seconds_per_megapixel:.2f}",
