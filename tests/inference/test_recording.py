@@ -184,5 +184,12 @@ def test_running_out_of_memory_drops_graphs(vapsr, caplog):
     for result, exact in zip(results, expected, strict=True):
         torch.testing.assert_close(result, exact, atol=1e-5, rtol=0)
     assert passes.recorder.shapes() == [(2, 3, 16, 16)]
-    upscaler._shrink(2, upscaler.plan(16, 16), torch.OutOfMemoryError())
+
+    def run_out_once(*call: object) -> None:
+        hook.remove()
+        raise torch.OutOfMemoryError
+
+    hook = vapsr.model.register_forward_pre_hook(run_out_once)
+    for result, exact in zip(upscaler.stream(images[:2]), expected[:2], strict=True):
+        torch.testing.assert_close(result, exact, atol=1e-5, rtol=0)
     assert passes.recorder.shapes() == []
