@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .accelerator.transfers import Copies, Downloads, Uploads
 from .engine import Engine
 from .errors import UpscaleError, is_out_of_memory
 from .host import Host
+from .pending_image import PendingImage
 from .planner import Planner
 from .results import Results
 from .static_tiles import Remembered, StaticTiles
@@ -35,37 +36,10 @@ class Stats:
 
 
 @dataclass(eq=False)
-class _Image:
-    """An image that is being computed. Its tiles join in the order of the plan, so that sums always round alike.
-
-    Attributes:
-        source: (C, H, W) on the device.
-        padded: `source`, mirrored to the size that the plan asks for.
-        plan: its tiles.
-        result: (C', sH, sW), where the tiles join.
-        on_device: True if the result lies on an asynchronous device.
-        steps: the steps of progress that it counts.
-        missing: how many of its tiles have not been computed.
-        unjoined: the tiles that have not joined, in order.
-        outputs: computed tiles that wait for an earlier one to join.
-    """
-
-    source: Tensor
-    padded: Tensor
-    plan: TilePlan
-    result: Tensor
-    on_device: bool
-    steps: int
-    missing: int
-    unjoined: deque[tuple[int, int]]
-    outputs: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
 class _Tile:
     """A tile to be computed: where it lies in its image's plan, and the entry that remembers it if there is one."""
 
-    image: _Image
+    image: PendingImage
     at: tuple[int, int]
     input: Tensor
     remembered: Remembered[_Tile] | None = None
@@ -102,7 +76,7 @@ class Stream:
         self._uploads = None if copies is None else Uploads(copies)
         self._downloads = None if copies is None else Downloads(copies)
         self._may_overflow = engine.may_overflow and not fp32
-        self._images: deque[_Image] = deque()
+        self._images: deque[PendingImage] = deque()
         self._waiting: deque[_Tile] = deque()  # all of one size
         self._results = Results(
             self._downloads,
@@ -165,7 +139,7 @@ class Stream:
     def _plan(self, source: Tensor) -> TilePlan:
         return self._planner.plan(source.shape[1], source.shape[2], reuse_static=self._reuse_static)
 
-    def _lay_out(self, source: Tensor, plan: TilePlan) -> _Image:
+    def _lay_out(self, source: Tensor, plan: TilePlan) -> PendingImage:
         padded = source
         if plan.padded != tuple(source.shape[1:]):
             rows, columns = (
@@ -173,7 +147,7 @@ class Stream:
             )
             padded = source.index_select(1, rows).index_select(2, columns)
         result, on_device = self._new_result(source, plan)
-        return _Image(source, padded, plan, result, on_device, self._planner.steps(plan), len(plan), deque(plan))
+        return PendingImage(source, padded, plan, result, on_device, self._planner.steps(plan))
 
     def _new_result(self, source: Tensor, plan: TilePlan) -> tuple[Tensor, bool]:
         """Return zeros (C', sH, sW) and whether they lie on an asynchronous device."""
@@ -192,7 +166,7 @@ class Stream:
                             raise
             return torch.zeros(shape), False
 
-    def _add_tiles(self, image: _Image) -> None:
+    def _add_tiles(self, image: PendingImage) -> None:
         self._steps_known += image.steps
         unchanged: dict[tuple[int, int], Remembered[_Tile]] = {}
         if self._reuse_static:
@@ -284,17 +258,8 @@ class Stream:
         return results
 
     def _join(self, tile: _Tile, output: Tensor) -> None:
-        """Join a tile's output, and those that have waited for it."""
-        image = tile.image
-        if output is image.result:
-            image.unjoined.clear()
-        else:
-            image.outputs[tile.at] = output
-        while image.unjoined and image.unjoined[0] in image.outputs:
-            at = image.unjoined.popleft()
-            image.plan.join(image.result, image.outputs.pop(at), *at, self._engine.scale)
-        image.missing -= 1
-        self._steps_done += image.steps // len(image.plan)
+        tile.image.join(tile.at, output, self._engine.scale)
+        self._steps_done += tile.image.steps // len(tile.image.plan)
 
     def _shrink(self, plan: TilePlan, batch: int, error: Exception) -> None:
         """Make smaller what did not fit, and lay out images anew if their tiles change."""
