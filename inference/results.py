@@ -43,7 +43,7 @@ class Results:
         self._queue: deque[_Result] = deque()
 
     def add(self, image: Tensor, source: Tensor, margins: tuple[int, int], *, on_device: bool) -> None:
-        """Crop an image in place, clamp it, and start its copy to the host.
+        """Clamp an image in place, crop it, and start its copy to the host.
 
         Args:
             image: (C', sH, sW).
@@ -68,21 +68,16 @@ class Results:
         An image that is not finite is replaced by what `recompute` makes of its source.
         """
         while self._queue and (len(self._queue) > in_flight or self._queue[0].sent is None):
-            result = self._queue.popleft()
-            image = _arrived(result)
-            if image is None:
-                assert result.source is not None
-                image = recompute(result.source)
-            del result  # or its memory would stay while the caller works on the image
-            yield image
-            del image
+            yield self._next(recompute)  # not by a variable, which would keep its memory while the caller works on it
 
-
-def _arrived(result: _Result) -> Tensor | None:
-    """Wait for the image; None if it is not finite."""
-    image, finite = result.image, result.finite
-    if result.sent is not None:
-        arrived: list[Tensor] = result.sent.take()
-        finite = None if finite is None else arrived.pop(0)
-        image = arrived.pop() if arrived else image
-    return image if finite is None or finite else None
+    def _next(self, recompute: Callable[[Tensor], Tensor]) -> Tensor:
+        result = self._queue.popleft()
+        image, finite = result.image, result.finite
+        if result.sent is not None:
+            arrived: list[Tensor] = result.sent.take()
+            finite = None if finite is None else arrived.pop(0)
+            image = arrived.pop() if arrived else image
+        if finite is None or finite:
+            return image
+        assert result.source is not None
+        return recompute(result.source)
