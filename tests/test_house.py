@@ -301,7 +301,7 @@ def imported_modules(file: Path, modules: set[str]) -> set[str]:
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    """Peel off modules that import no others that are left; what cannot be peeled off from either end is a circle."""
+    """Return the modules that lie on circles: those left after removing, again and again, the ends of the graph."""
     left = {name: set(targets) for name, targets in arrows.items()}
     while True:
         targets = set().union(*left.values()) if left else set()

@@ -62,7 +62,7 @@ def test_every_image_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined, o
     assert not any(result.is_inference() for result in results)
 
 
-def test_a_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
+def test_an_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
     computed = []
     model = enlarger(before=lambda batch: computed.append(upscaler._copies.under_way))
     upscaler = beside(model, tile=96, batch=1)
@@ -195,7 +195,7 @@ def sometimes_overflowing(randomized, saved):
 
 @pytest.mark.parametrize("keep_on_device", [False, True])
 @pytest.mark.parametrize("tile", [48, "whole"])
-def test_a_image_that_half_precision_cannot_hold_is_computed_again(
+def test_an_image_that_half_precision_cannot_hold_is_computed_again(
     sometimes_overflowing, caplog, joined, keep_on_device, tile
 ):
     options = {"tile": tile, "batch": 2, "overlap": 16}

@@ -392,7 +392,7 @@ def test_only_the_previous_image_is_remembered(enlarger):
     assert (upscaler.stats.tiles_computed, upscaler.stats.tiles_reused) == (5, 3)
 
 
-def test_a_image_with_a_lost_pixel_is_never_static(enlarger):
+def test_an_image_with_a_lost_pixel_is_never_static(enlarger):
     """NaN equals nothing, itself included, so such a tile is computed each time."""
     lost = pixels(8, 8)
     lost[0, 0, 0] = float("nan")
@@ -476,7 +476,7 @@ def test_memory_that_is_short_once_only_costs_one_step(enlarger):
 
 @pytest.mark.parametrize("reuse_static", [False, True])
 @pytest.mark.parametrize("at", range(2, 10))
-def test_memory_may_get_short_in_the_middle_of_a_image(enlarger, at, reuse_static):
+def test_memory_may_get_short_in_the_middle_of_an_image(enlarger, at, reuse_static):
     """What of it was done with larger tiles is forgotten, in the result and in what progress counts."""
     calls, seen = 0, []
 
@@ -664,6 +664,6 @@ def test_a_wrong_image_in_a_stream_ends_it_after_those_before(enlarger):
         next(stream)
 
 
-def test_whole_numbers_are_not_a_image(vapsr):
+def test_whole_numbers_are_not_an_image(vapsr):
     with pytest.raises(UpscaleError, match=r"floating point numbers in \[0, 1\], not torch.uint8"):
         on_cpu(vapsr)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

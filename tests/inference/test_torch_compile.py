@@ -121,7 +121,7 @@ def test_auto_compiles_for_what_is_known_to_take_a_minute(vapsr, clock):
     assert asked == [False] * MIN_BATCHES_TIMED + [True] * (30 - MIN_BATCHES_TIMED)
 
 
-def test_auto_never_compiles_for_a_image_or_two(vapsr, clock):
+def test_auto_never_compiles_for_an_image_or_two(vapsr, clock):
     compiler = Compiler(vapsr, "auto", CUDA, clock=lambda: clock[0])
     for _ in range(50):
         compiler.begin()
