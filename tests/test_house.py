@@ -300,14 +300,14 @@ def imported_modules(file: Path, modules: set[str]) -> set[str]:
     return found - {module_name(file)}
 
 
-def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+def circles(arrows: dict[str, set[str]]) -> list[str]:
     """Return the modules that lie on circles: those left after removing, again and again, the ends of the graph."""
     left = {name: set(targets) for name, targets in arrows.items()}
     while True:
         targets = set().union(*left.values()) if left else set()
         loose = {name for name, its in left.items() if not its & left.keys() or name not in targets}
         if not loose:
-            return [sorted(left)] if left else []
+            return sorted(left)
         left = {name: its - loose for name, its in left.items() if name not in loose}
 
 
@@ -322,7 +322,7 @@ def test_no_module_imports_itself_through_others():
 
 def test_the_search_for_circles_finds_them():
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]
 
 
 # --- packaging ---------------------------------------------------------------------------------------------------
