@@ -31,9 +31,9 @@ class Method:
     enlarge: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, name: str, upscaler: Upscaler) -> Method:
-        """A network, with whatever the upscaler was told of tiles, precision and self-ensemble."""
-        return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler).color)
+    def of(cls, name: str, upscaler: Upscaler, progress: Callable[[int, int], None] | None = None) -> Method:
+        """Return a network as the upscaler runs it. progress: as `upscale_image` takes it."""
+        return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler, progress=progress).color)
 
     @classmethod
     def bicubic(cls, scale: int) -> Method:

@@ -55,8 +55,9 @@ class SeamCheck:
         model: an image model as `load_model` or spandrel gives it.
         image: (C, H, W) in [0, 1].
         tile: the longest side of a tile in pixels; None is what an Upscaler takes by itself, at most half the image.
-        progress: called with the images computed and those expected at most.
-        options: of every Upscaler: device, precision, cancelled.
+        progress: called with the images computed and the images expected at most.
+        cancelled: called before every batch of tiles, as the Upscaler takes it.
+        options: device and precision, as the Upscaler takes them.
     Raises:
         UpscaleError: an image that the model does not take or that a tile holds; not enough memory for all of it.
     """
@@ -68,10 +69,11 @@ class SeamCheck:
         tile: int | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
         **options: Any,
     ) -> None:
         self._model, self._image, self._options = model, image, options
-        self._progress = progress
+        self._progress, self._cancelled = progress, cancelled
         self._done = 0
         whole = Upscaler(model, tile="whole", **options)
         side = max(image.shape[-2:])
@@ -81,7 +83,7 @@ class SeamCheck:
                 f"an image of {image.shape[-1]}x{image.shape[-2]} is a single tile of {self.tile}; take a smaller "
                 "tile or a larger image"
             )
-        self._whole = whole(image[None])[0]
+        self._whole = whole(image[None], cancelled=cancelled)[0]
         if len(whole.plan(*image.shape[-2:])) > 1:  # memory ran out, and it went on in tiles
             raise UpscaleError("there is not enough memory for the whole image, which tiles are compared with")
 
@@ -101,7 +103,7 @@ class SeamCheck:
                 f"with an overlap of {taken} the image is a single tile of {max(plan.tile)} pixels; take a smaller "
                 "overlap or a larger image"
             )
-        difference = (upscaler(self._image[None])[0] - self._whole).abs()
+        difference = (upscaler(self._image[None], cancelled=self._cancelled)[0] - self._whole).abs()
         squared = float(difference.double().square().mean())
         self._done += 1
         if self._progress is not None:

@@ -127,7 +127,6 @@ def evaluate(
                             overlap=overlap,
                             batch=batch,
                             self_ensemble=self_ensemble,
-                            progress=lambda done, total: progress.update(tiles, completed=done, total=total),
                         )
                     except CheckpointError as error:  # damage among the weights, which no header tells
                         say(console, str(error))
@@ -136,7 +135,9 @@ def evaluate(
                     info = infos[file]
                     about[name] = {"file": info.path, "network": info.variant, "parameters": info.parameters}
                     about[name] |= {"precision": str(upscaler.dtype), "device": str(upscaler.device)}
-                    yield Method.of(name, upscaler)
+                    yield Method.of(
+                        name, upscaler, lambda done, total: progress.update(tiles, completed=done, total=total)
+                    )
                     del upscaler
 
             rows = []

@@ -149,7 +149,6 @@ def upscale(
                 seamless=seamless.value,
                 self_ensemble=self_ensemble,
                 compile=compile.value,
-                progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             )
             failed = 0
             incomplete = False
@@ -160,13 +159,13 @@ def upscale(
                 format=written_as,
                 quality=quality or 95,
                 overwrite=overwrite,
+                progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             ):
                 progress.advance(files)
                 failed += _tell(console, outcome.error, outcome.error or _summary(outcome), len(jobs), quiet)
             if videos:
                 progress.update(tiles, visible=False)
                 frames = progress.add_task("frames", total=None)
-                upscaler.progress = None
                 for done in _upscale_videos(
                     videos,
                     upscaler,

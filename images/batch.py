@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,11 +154,13 @@ def upscale_image_files(
     format: str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
     """Do the jobs, yielding an Outcome for each in their order; a file is whole on disk when its Outcome comes.
 
     ImageFileError, SizeError and UpscaleError become outcomes; anything else (Cancelled, programming
-    errors) is raised, after the file being written is finished.
+    errors) is raised, after the file being written is finished. progress, cancelled: as `upscale_image`.
     """
     queue = iter(jobs)
 
@@ -194,7 +196,7 @@ def upscale_image_files(
             if picture is not None:
                 before = (picture.width, picture.height)
                 try:
-                    picture = upscale_image(picture, upscaler, size=size)
+                    picture = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
                 except (SizeError, UpscaleError) as caught:
                     error = caught
             if writing is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,19 @@ def target_size(picture: Picture, upscaler: Upscaler, size: str | None) -> tuple
     return parse_size(size, picture.width, picture.height, upscaler.scale)
 
 
-def upscale_image(picture: Picture, upscaler: Upscaler, *, size: str | None = None) -> Picture:
+def upscale_image(
+    picture: Picture,
+    upscaler: Upscaler,
+    *,
+    size: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Picture:
     """Enlarge an image; profile, EXIF, resolution and bit depth are those of the source.
 
     size: as in `parse_size`; None is the model's scale. The model is run again on its own result while that is
     smaller than `size` in either direction, then one antialiased resampling in linear light gives the exact size.
+    progress, cancelled: as the upscaler takes them, for each run of the model.
     Where the upscaler is seamless, the resampling and the transparency wrap around as well.
     Gray goes through a model of three channels three times over and comes back as the mean. Transparency that varies
     is enlarged by the model too, beside the color: edges of alpha and color then agree. Constant transparency stays
@@ -47,7 +55,7 @@ def upscale_image(picture: Picture, upscaler: Upscaler, *, size: str | None = No
 
     batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
     for _ in runs:
-        batch = upscaler(batch)
+        batch = upscaler(batch, progress=progress, cancelled=cancelled)
     color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
     if alpha is not None and new_alpha is not None:
@@ -73,6 +81,8 @@ def upscale_image_file(
     format: str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
     """Read, enlarge and write one file; the folder of `target` is made if it is missing. Returns what was written.
 
@@ -83,7 +93,7 @@ def upscale_image_file(
     check_before_reading(source, target, format=format, overwrite=overwrite)
     picture = read_image(source)
     check_before_upscaling(picture, target, upscaler, size=size, format=format)
-    larger = upscale_image(picture, upscaler, size=size)
+    larger = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
     write_into_folder(target, larger, format=format, quality=quality, overwrite=overwrite, sources=[source])
     return larger
 

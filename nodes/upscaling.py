@@ -39,7 +39,7 @@ def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: 
         elif options["precision"] == "fp32" and loaded != "auto":
             bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
         # Not compiled: ComfyUI may move weights at any time, and has its own nodes for compiling.
-        upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, compile="off", **options)
+        upscaler = Upscaler(bare, device=device, compile="off", **options)
         yield upscaler
     finally:
         upscaler = bare = None

@@ -163,7 +163,7 @@ def test_figures_are_written_in_full(large):
     assert float(lines[4]["psnr_y"]) == mean_of(rows[:3]).psnr_y
     assert lines[-1]["psnr_y"] == "inf"
 
-    written = json.loads(as_json(rows, {"exact": {"file": large / "x.pth"}}, "Set5", all_images=large))
+    written = json.loads(as_json(rows, {"exact": {"file": large / "x.pth"}}, "Set5", images=large))
     assert written["images"] == str(large)
     bicubic, exact = written["methods"]
     assert bicubic["mean"]["psnr_y"] == mean_of(rows[:3]).psnr_y

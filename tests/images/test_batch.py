@@ -122,11 +122,11 @@ def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, u
     class Broken:
         scale, input_channels, seamless = upscaler.scale, upscaler.input_channels, upscaler.seamless
 
-        def __call__(self, images):
+        def __call__(self, images, **host):
             calls.append(1)
             if len(calls) == 2:
                 raise ZeroDivisionError
-            return upscaler(images)
+            return upscaler(images, **host)
 
     with pytest.raises(ZeroDivisionError):
         list(upscale_image_files(plan([folder / "in"], folder / "out"), Broken()))

@@ -178,3 +178,18 @@ def test_a_file_becomes_a_larger_file_in_a_new_folder(tmp_path, upscaler):
     upscale_image_file(tmp_path / "a.png", tmp_path / "new" / "b.tif", upscaler, size="x30")
     result = read_image(tmp_path / "new" / "b.tif")
     assert (result.width, result.height, result.bit_depth, result.is_gray) == (40, 30, 16, True)
+
+
+def test_the_caller_sees_every_run_of_the_model_and_may_stop_it(upscaler, tmp_path):
+    from supertile.inference import Cancelled
+
+    reports = []
+    upscale_image(Picture(smooth(3)), upscaler, size="3x", progress=lambda *report: reports.append(report))
+    assert reports == [(1, 1), (1, 1)], "twice 2x, then resampled"
+    picture = Picture(smooth(3))
+    with pytest.raises(Cancelled):
+        upscale_image(picture, upscaler, cancelled=lambda: True)
+    write_image(tmp_path / "a.png", picture)
+    with pytest.raises(Cancelled):
+        upscale_image_file(tmp_path / "a.png", tmp_path / "b.png", upscaler, cancelled=lambda: True)
+    assert not (tmp_path / "b.png").exists()

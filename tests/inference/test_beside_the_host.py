@@ -62,7 +62,7 @@ def test_every_image_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined, o
     assert not any(result.is_inference() for result in results)
 
 
-def test_a_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
+def test_an_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
     computed = []
     model = enlarger(before=lambda batch: computed.append(upscaler._copies.under_way))
     upscaler = beside(model, tile=96, batch=1)
@@ -133,8 +133,8 @@ def test_those_before_a_wrong_image_are_given(enlarger):
 
 def test_cancelling_goes_through(enlarger):
     stop = False
-    upscaler = beside(enlarger(), batch=1, cancelled=lambda: stop)
-    stream = upscaler.stream(pixels(10, 10, seed=i) for i in range(10))
+    upscaler = beside(enlarger(), batch=1)
+    stream = upscaler.stream((pixels(10, 10, seed=i) for i in range(10)), cancelled=lambda: stop)
     next(stream)
     stop = True
     with pytest.raises(Cancelled):
@@ -195,7 +195,7 @@ def sometimes_overflowing(randomized, saved):
 
 @pytest.mark.parametrize("keep_on_device", [False, True])
 @pytest.mark.parametrize("tile", [48, "whole"])
-def test_a_image_that_half_precision_cannot_hold_is_computed_again(
+def test_an_image_that_half_precision_cannot_hold_is_computed_again(
     sometimes_overflowing, caplog, joined, keep_on_device, tile
 ):
     options = {"tile": tile, "batch": 2, "overlap": 16}
@@ -204,9 +204,9 @@ def test_a_image_that_half_precision_cannot_hold_is_computed_again(
     exact = list(on_cpu(sometimes_overflowing, **options).stream(images))
     caplog.clear()
     seen: list[tuple[int, int]] = []
-    upscaler = beside(sometimes_overflowing, precision="fp16", progress=lambda *step: seen.append(step), **options)
+    upscaler = beside(sometimes_overflowing, precision="fp16", **options)
     with caplog.at_level(logging.WARNING):
-        results = list(upscaler.stream(images, keep_on_device=keep_on_device))
+        results = list(upscaler.stream(images, keep_on_device=keep_on_device, progress=lambda *step: seen.append(step)))
     for i, result in enumerate(results):
         torch.testing.assert_close(result, exact[i] if i % 2 else half[i], atol=1e-5, rtol=0)
     assert not torch.equal(half[0], exact[0])
