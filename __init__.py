@@ -22,8 +22,9 @@ from .weights.registration import register_with_spandrel
 if TYPE_CHECKING:
     from .analysis.fidelity import ComparisonError as ComparisonError
     from .errors import SupertileError as SupertileError
-    from .images.batch import PlanError as PlanError
-    from .images.io.picture import ImageFileError as ImageFileError
+    from .images.io.errors import ImageFileError as ImageFileError
+    from .images.jobs import PlanError as PlanError
+    from .images.size import Size as Size
     from .images.size import SizeError as SizeError
     from .images.upscale import upscale_image as upscale_image
     from .images.upscale import upscale_image_file as upscale_image_file
@@ -55,10 +56,11 @@ _HOMES = {
     "CheckpointError": "weights.errors",
     "CheckpointInfo": "weights.loader",
     "ComparisonError": "analysis.fidelity",
-    "ImageFileError": "images.io.picture",
+    "ImageFileError": "images.io.errors",
     "NotAModelError": "weights.errors",
     "OutOfMemoryError": "inference.errors",
-    "PlanError": "images.batch",
+    "PlanError": "images.jobs",
+    "Size": "images.size",
     "SizeError": "images.size",
     "SupertileError": "errors",
     "UnknownArchitectureError": "weights.errors",

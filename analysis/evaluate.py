@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..images.imresize import downscale, imresize
+from ..images.io.errors import ImageFileError, ImageFileWarning
 from ..images.io.files import read_image
-from ..images.io.picture import ImageFileError, ImageFileWarning, Picture
+from ..images.io.picture import Picture
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from .fidelity import ComparisonError, Fidelity, mean, measure

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images.batch import PlanError
-from ..images.io.files import READABLE_SUFFIXES
+from ..images.io.formats import READABLE_SUFFIXES
+from ..images.jobs import PlanError
 
 _LARGE = re.compile(r"[_-]?(HR|GT|gt|hr)$")
 _SMALL = re.compile(r"([_-]?(LR|lr)|[_-](bicubic|bic))$")

@@ -37,7 +37,8 @@ def compare(
         from ..analysis.fidelity import ComparisonError
         from ..analysis.sheet import draw
         from ..images.io.atomic import check_target
-        from ..images.io.files import format_of, write_image
+        from ..images.io.files import write_image
+        from ..images.io.formats import format_of
         from ..images.io.picture import Picture
 
         if out is not None:

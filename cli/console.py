@@ -90,7 +90,7 @@ def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
 @contextmanager
 def warnings_once(console: Console) -> Iterator[None]:
     """Warnings as sentences on stderr, each once; those of the libraries below only on request (python -W)."""
-    from ..images.io.picture import ImageFileWarning
+    from ..images.io.errors import ImageFileWarning
 
     with warnings.catch_warnings():
         if not sys.warnoptions:

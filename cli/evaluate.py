@@ -85,9 +85,9 @@ def evaluate(
         from ..analysis.evaluate import evaluate as rows_of
         from ..analysis.pairs import large_images
         from ..analysis.published import benchmark_of
-        from ..images.batch import PlanError
         from ..images.io.atomic import check_target
-        from ..images.io.picture import ImageFileError
+        from ..images.io.errors import ImageFileError
+        from ..images.jobs import PlanError
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for
         from ..weights.errors import CheckpointError
@@ -171,7 +171,7 @@ def _names(files: list[str]) -> list[str]:
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
     from ..images.io.atomic import atomic_file
-    from ..images.io.picture import ImageFileError
+    from ..images.io.errors import ImageFileError
 
     try:
         with atomic_file(path, overwrite=overwrite) as file:

@@ -200,7 +200,7 @@ def _read(path: Path, channels: int) -> Any:
 def _check_files(out: Path, figures: Path | None, sources: list[Path], overwrite: bool) -> None:
     """Before the work: what cannot be written in the end."""
     from ..images.io.atomic import check_target
-    from ..images.io.files import format_of
+    from ..images.io.formats import format_of
 
     format_of(out)
     for path in (out, figures):

@@ -103,14 +103,14 @@ def parse_rate(text: str) -> Any:
     return Fraction(text)
 
 
-def parse_size(text: str) -> str:
-    from ..images.size import SizeError, check_size_words
+def parse_size(text: str) -> Any:
+    """Parse a size as `images.size.Size`."""
+    from ..images.size import Size, SizeError
 
     try:
-        check_size_words(text)
+        return Size.parse(text)
     except SizeError as error:
         raise typer.BadParameter(str(error)) from None
-    return text
 
 
 def parse_tile(text: str) -> int | str:

@@ -42,7 +42,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..images.batch import Job, Outcome
+    from ..images.batch import Outcome
+    from ..images.jobs import FileJob
     from ..inference.upscaler import Upscaler
     from ..video.batch import VideoOutcome
     from ..video.report import VideoProgress
@@ -127,7 +128,6 @@ def upscale(
         jobs = _plan(sources, target, written_as)
 
         from ..images.batch import upscale_image_files
-        from ..images.size import factor_of
         from ..inference.upscaler import Upscaler
         from ..video.kinds import is_video_job
         from ..weights.bundle import bundled_for
@@ -140,7 +140,11 @@ def upscale(
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
             upscaler = Upscaler(
-                load_model(model or bundled_for(factor_of(size)), mean=mean, base_window=base_window),
+                load_model(
+                    model or bundled_for(None if size is None else size.common_factor),
+                    mean=mean,
+                    base_window=base_window,
+                ),
                 device=device,
                 precision=precision.value,
                 tile=tile,
@@ -157,7 +161,6 @@ def upscale(
                 image_files,
                 upscaler,
                 size=size,
-                format=written_as,
                 quality=quality or 95,
                 overwrite=overwrite,
             ):
@@ -194,17 +197,17 @@ def upscale(
             raise typer.Exit(INCOMPLETE)
 
 
-def _plan(sources: list[Path], target: str, format: str | None) -> list[Job]:
-    from ..images.batch import Job, plan
+def _plan(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
+    from ..images.jobs import FileJob, plan_jobs
     from ..video.kinds import VIDEO_SUFFIXES, is_pattern
 
     if len(sources) == 1 and is_pattern(sources[0]):
-        return [Job(sources[0], Path(target))]
-    return plan(sources, target, format=format, also=VIDEO_SUFFIXES)
+        return [FileJob(sources[0], Path(target))]
+    return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
 
 def _upscale_videos(
-    jobs: list[Job],
+    jobs: list[FileJob],
     upscaler: Upscaler,
     console: Console,
     progress: Callable[[VideoProgress], None],

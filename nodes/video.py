@@ -10,14 +10,13 @@ from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
-from ..video.frames import is_turned
 from ..video.kinds import VIDEO_SUFFIXES
 from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
 from ..video.write.encoder_options import DEFAULT_QUALITY, PRESETS
 from ..video.write.encoders import CONTAINERS, HARDWARE, SUFFIXES
 from . import folders, host, widgets
-from .size import size_words
+from .size import chosen_size
 from .upscaling import upscaler_for
 from .video_input import VideoInput, trim, video_input
 
@@ -158,9 +157,8 @@ def _upscaled(
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
     encoding = {name: chosen.get(name, default) for name, default in ENCODING.items()}
     info = source.info()
-    turned = is_turned(info.display_matrix)
-    words = size_words(size, *((info.height, info.width) if turned else (info.width, info.height)))
-    width, height = target_size(words, info, model.scale)
+    wanted = chosen_size(size)
+    width, height = target_size(wanted, info, model.scale)
     runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
     largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
     host.check_ram(BYTES_PER_PIXEL * largest, f"frames of {width}x{height}", "choose a smaller size")
@@ -178,7 +176,7 @@ def _upscaled(
 
     with upscaler_for(model, *runs[-1], options) as upscaler:
         report = upscale_video(
-            source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
+            source.source, target.path, upscaler, size=wanted, metadata=_metadata(cls), progress=progress,
             cancelled=host.cancelled, **encoding, **source.arguments,
         )  # fmt: skip
     # No images on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in

@@ -24,7 +24,7 @@ def advanced(name: str, choices: list[str], tooltip: str) -> Any:
 
 
 def size() -> Any:
-    """How large the result is to be: see `size.size_words`."""
+    """How large the result is to be: see `size.chosen_size`."""
     whole = {"min": 1, "max": LARGEST_SIDE, "step": 1}
     stretched = "Pixels; stretched where the aspect ratio differs."
     options = [

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..images.size import parse_size
+from ..images.size import Size
 from ..inference.errors import Cancelled
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
@@ -40,7 +40,7 @@ def upscale_video(
     preset: str | None = None,
     pixel_format: str = "auto",
     bit_depth: int | None = None,
-    size: str | None = None,
+    size: Size | str | None = None,
     start: Fraction | float | None = None,
     end: Fraction | float | None = None,
     frame_rate: Fraction | float | None = None,
@@ -66,8 +66,8 @@ def upscale_video(
         preset: from "ultrafast" to "veryslow". None: "medium".
         pixel_format: FFmpeg's name; "auto" keeps the source's depth, subsampling and transparency where it can.
         bit_depth: what `pixel_format="auto"` is to hold; None is the source's.
-        size: as `parse_size` takes it ("2x", "1920x1080", "4k"), of the image as it is shown: videos from phones are
-            often stored turned. None is the model's scale. The model is run again on its own result while that is
+        size: as `Size.parse` takes it ("2x", "1920x1080", "4k"), of the frames as they are shown: videos from phones
+            are often stored turned. None is the model's scale. The model is run again on its own result while that is
             smaller, then one resampling gives the exact size.
         start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
         frame_rate: of numbered images or an iterable; a file has its own times.
@@ -108,7 +108,7 @@ def upscale_video(
     )
     try:
         info = frames.info
-        width, height = target_size(size, info, upscaler.scale)
+        width, height = target_size(Size.coerce(size), info, upscaler.scale)
         if info.stream_index is None:
             beside = streams_from
         elif streams_from is not None:
@@ -220,10 +220,10 @@ def _asking(upscaler: Upscaler, check: Callable[[], None]) -> Iterator[None]:
         upscaler.cancelled = own
 
 
-def target_size(size: str | None, info: VideoInfo, scale: int) -> tuple[int, int]:
-    """Width and height of the frames to be written, as they are stored, for a size in words. Raises SizeError."""
+def target_size(size: Size, info: VideoInfo, scale: int) -> tuple[int, int]:
+    """Return width and height of the frames to be written, as they are stored. Raises SizeError."""
     turned = is_turned(info.display_matrix)
-    shown = parse_size(size, *((info.height, info.width) if turned else (info.width, info.height)), scale)
+    shown = size.of(*((info.height, info.width) if turned else (info.width, info.height)), scale)
     return (shown[1], shown[0]) if turned else shown
 
 

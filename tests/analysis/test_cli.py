@@ -255,7 +255,7 @@ def test_what_cannot_be_compared_is_one_sentence(folder):
         (["none.png"], "none.png does not exist."),
         (["Set5/bird.png", "--out", "other.png"], "other.png exists already; pass --overwrite (overwrite=True)"),
         (["Set5/bird.png", "--out", "Set5/bird.png", "--overwrite"], "Set5/bird.png is the source itself"),
-        (["Set5/bird.png", "--out", "both.gif"], "both.gif has the suffix '.gif', which names no format"),
+        (["Set5/bird.png", "--out", "both.gif"], "both.gif ends in '.gif', which cannot be written"),
     ]:
         result = run("compare", "Set5/baby.png", *arguments)
         assert result.exit_code == 1, arguments

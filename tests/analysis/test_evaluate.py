@@ -17,7 +17,7 @@ from supertile.analysis.evaluate import Method, Row, evaluate, mean_of, read_col
 from supertile.analysis.fidelity import Fidelity, measure
 from supertile.analysis.tables import as_csv, as_json
 from supertile.images.imresize import imresize
-from supertile.images.io.picture import ImageFileWarning
+from supertile.images.io.errors import ImageFileWarning
 from supertile.inference.upscaler import Upscaler
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from supertile.analysis.pairs import find_pairs, large_images, without_a_large_one
-from supertile.images.batch import PlanError
+from supertile.images.jobs import PlanError
 
 
 @pytest.fixture

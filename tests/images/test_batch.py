@@ -7,8 +7,10 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from supertile.images.batch import Job, PlanError, plan, upscale_image_files
-from supertile.images.io.files import ImageFileError
+from supertile.images.batch import upscale_image_files
+from supertile.images.io.errors import ImageFileError
+from supertile.images.io.formats import ImageFormat
+from supertile.images.jobs import FileJob, PlanError, plan_jobs
 
 
 def make(path, size=(10, 8)):
@@ -26,24 +28,26 @@ def folder(tmp_path):
     return tmp_path
 
 
-def names(jobs: list[Job], base) -> list[tuple[str, str]]:
+def names(jobs: list[FileJob], base) -> list[tuple[str, str]]:
     return [(job.source.relative_to(base).as_posix(), job.target.relative_to(base).as_posix()) for job in jobs]
 
 
 def test_one_file_to_a_file_or_into_a_folder(folder):
     source = folder / "in" / "a.png"
-    assert plan([source], folder / "b.webp") == [Job(source, folder / "b.webp")]
-    assert plan([source], f"{folder}/new/") == [Job(source, folder / "new" / "a.png")]
+    assert plan_jobs([source], folder / "b.webp") == [FileJob(source, folder / "b.webp", ImageFormat.WEBP)]
+    assert plan_jobs([source], f"{folder}/new/") == [FileJob(source, folder / "new" / "a.png", ImageFormat.PNG)]
     (folder / "out").mkdir()
-    assert plan([source], folder / "out", format="jpg") == [Job(source, folder / "out" / "a.jpg")]
-    assert plan([folder / "in" / "b.jpg"], folder / "out", format="jpeg") == [
-        Job(folder / "in" / "b.jpg", folder / "out" / "b.jpg")
+    assert plan_jobs([source], folder / "out", format="jpg") == [
+        FileJob(source, folder / "out" / "a.jpg", ImageFormat.JPEG)
+    ]
+    assert plan_jobs([folder / "in" / "b.jpg"], folder / "out", format="jpeg") == [
+        FileJob(folder / "in" / "b.jpg", folder / "out" / "b.jpg", ImageFormat.JPEG)
     ]
     assert not (folder / "new").exists()
 
 
 def test_a_folder_keeps_its_structure(folder):
-    assert names(plan([folder / "in"], folder / "out"), folder) == [
+    assert names(plan_jobs([folder / "in"], folder / "out"), folder) == [
         ("in/a.png", "out/a.png"),
         ("in/b.jpg", "out/b.jpg"),
         ("in/deep/er/c.bmp", "out/deep/er/c.png"),
@@ -52,7 +56,7 @@ def test_a_folder_keeps_its_structure(folder):
 
 def test_several_sources_keep_the_folders_names(folder):
     make(folder / "more" / "a.png")
-    jobs = plan([folder / "in", folder / "more", folder / "in" / "b.jpg"], folder / "out", format="tif")
+    jobs = plan_jobs([folder / "in", folder / "more", folder / "in" / "b.jpg"], folder / "out", format="tif")
     assert [target for _, target in names(jobs, folder)] == [
         "out/in/a.tif",
         "out/in/b.tif",
@@ -64,14 +68,14 @@ def test_several_sources_keep_the_folders_names(folder):
 
 def test_results_inside_the_source_folder_are_not_sources_of_the_next_run(folder):
     make(folder / "in" / "large" / "a.png")
-    jobs = plan([folder / "in"], folder / "in" / "large")
+    jobs = plan_jobs([folder / "in"], folder / "in" / "large")
     assert [source for source, _ in names(jobs, folder)] == ["in/a.png", "in/b.jpg", "in/deep/er/c.bmp"]
 
 
 def test_what_does_not_go_together_is_refused_before_any_work(folder):
     def refused(sources, target, match, **options):
         with pytest.raises(PlanError, match=match):
-            plan([folder / source for source in sources], target, **options)
+            plan_jobs([folder / source for source in sources], target, **options)
 
     make(folder / "in" / "a.jpg")
     refused(["in"], folder / "out", r"a\.jpg and .*a\.png would both become .*a\.webp", format="webp")
@@ -96,7 +100,7 @@ def test_a_corrupt_file_does_not_stop_the_others(folder, upscaler):
     (folder / "in" / "b.jpg").write_bytes((folder / "in" / "b.jpg").read_bytes()[:300])
     make(folder / "out" / "deep" / "er" / "c.png")  # and one is there already
     make(folder / "in" / "z.png", (7, 5))
-    outcomes = list(upscale_image_files(plan([folder / "in"], folder / "out"), upscaler))
+    outcomes = list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), upscaler))
     good, corrupt, odd, existing = outcomes
     assert good.error is odd.error is None
     assert isinstance(corrupt.error, ImageFileError)
@@ -111,7 +115,7 @@ def test_a_corrupt_file_does_not_stop_the_others(folder, upscaler):
 def test_results_are_those_of_the_files_one_by_one(folder, upscaler):
     from supertile.images.upscale import upscale_image_file
 
-    list(upscale_image_files(plan([folder / "in"], folder / "out"), upscaler, size="3x"))
+    list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), upscaler, size="3x"))
     upscale_image_file(folder / "in" / "a.png", folder / "alone.png", upscaler, size="3x")
     assert (folder / "alone.png").read_bytes() == (folder / "out" / "a.png").read_bytes()
 
@@ -129,7 +133,7 @@ def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, u
             return upscaler(images)
 
     with pytest.raises(ZeroDivisionError):
-        list(upscale_image_files(plan([folder / "in"], folder / "out"), Broken()))
+        list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), Broken()))
     assert [path.name for path in (folder / "out").iterdir()] == ["a.png"]
     with Image.open(folder / "out" / "a.png") as image:
         image.load()

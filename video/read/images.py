@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...images.io.errors import ImageFileError
 from ...images.io.files import read_image
-from ...images.io.picture import ImageFileError, Picture
+from ...images.io.picture import Picture
 from ...images.io.sixteen_bit import is_sixteen_bit_color
 from ..container import check_dimensions
 from ..errors import VideoError

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 
 from ...images.io.atomic import same_file
+from ...images.io.errors import ImageFileError
 from ...images.io.files import write_image
-from ...images.io.picture import ImageFileError, Picture
+from ...images.io.picture import Picture
 from ..errors import VideoError
 from ..frames import UNSPECIFIED, Color, Frame, Layout, VideoInfo
 from ..kinds import NUMBER, is_pattern
