@@ -177,7 +177,7 @@ class Size:
             box = (longer, shorter) if width >= height else (shorter, longer)
             factor = min(box[0] / width, box[1] / height)
         else:
-            factor = Fraction(math.sqrt(max(self._values[0], 0) * 1_000_000 / (width * height)))
+            factor = Fraction(math.sqrt(max(self._values[0], Fraction(0)) * 1_000_000 / (width * height)))
         return width * factor, height * factor
 
     def __str__(self) -> str:

@@ -364,3 +364,22 @@ def test_two_copies_live_beside_each_other(linked, model_file):
         second,
         model_file,
     )
+
+
+# --- inside images/ ----------------------------------------------------------------------------------------------
+
+
+def test_pixels_know_nothing_of_image_files():
+    """`images/io` stands alone, and video/ and nodes/ use alpha, channels, resize, imresize and size without it."""
+    above = {"__init__.py", "upscale.py", "jobs.py", "batch.py"}
+    io = ROOT / "images" / "io"
+    pixels = {file for file in (ROOT / "images").glob("*.py") if file.name not in above}
+    assert {"alpha.py", "channels.py", "resize.py", "imresize.py", "size.py"} <= {file.name for file in pixels}
+    wrong = []
+    for file in (*pixels, *io.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                outside_io = file.parent == io and node.level > 1 and node.module != "errors"
+                into_io = file.parent != io and str(node.module).split(".")[0] == "io"
+                wrong += [f"{file.name} imports {node.module}"] if outside_io or into_io else []
+    assert wrong == []
