@@ -1,4 +1,4 @@
-"""`supertile info` and `supertile convert`: what a checkpoint is."""
+"""`supertile info` and `supertile convert`: describe a checkpoint, and write it as safetensors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from .console import errors_as_sentences
-from .options import BaseWindow, Debug, Dtype, Mean
+from .options import AsJson, BaseWindow, Debug, Dtype, Mean
 
 if TYPE_CHECKING:
     from ..weights.loader import CheckpointInfo
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint, or the name of a bundled model.")],
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a checkpoint is: its family, scale, hyper-parameters and size."""
+    """Describe a checkpoint.
+
+    Show its architecture, scale, hyper-parameters and size, and the memory that it takes.
+    """
     with errors_as_sentences(debug):
         from ..weights.loader import inspect_checkpoint
 
@@ -40,15 +43,18 @@ def info(
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint in any container.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-    dtype: Annotated[Dtype, typer.Option(help="Type of the stored numbers.")] = Dtype.keep,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint: .pth, .pt, .ckpt or .safetensors.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
+    dtype: Annotated[Dtype, typer.Option(help="Type of the stored weights; keep: as they are.")] = Dtype.keep,
     mean: Mean = None,
     base_window: BaseWindow = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.safetensors if it exists.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a checkpoint as safetensors, with what cannot be read off its tensors stored beside them."""
+    """Convert a checkpoint to safetensors.
+
+    Hyper-parameters that do not follow from its tensors are stored in the header.
+    """
     with errors_as_sentences(debug):
         from ..weights.loader import convert_checkpoint
 
@@ -74,7 +80,7 @@ def _print_info(found: CheckpointInfo, memory: str | None = None) -> None:
     if memory is not None:
         rows.append(("memory", memory))
     if found.not_inferable:
-        rows.append(("not in the file", ", ".join(found.not_inferable)))
+        rows.append(("not stated", ", ".join(found.not_inferable)))
     for name, value in rows:
         table.add_row(escape(name), escape(str(value)))
     Console().print(table)

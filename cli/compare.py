@@ -1,4 +1,4 @@
-"""`supertile compare`: two images of one size."""
+"""`supertile compare`: PSNR and SSIM of two images, and a drawing of their difference."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ import typer
 from rich.table import Table
 
 from .console import errors_as_sentences, show, sigterm_cleans_up, warnings_once
-from .options import Debug, Overwrite
+from .options import AsJson, Debug, Overwrite
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="An image of the same size, such as the original of A.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Image.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Image of the same size, such as the original.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Draw both, their difference, and where it is largest (png, jpg, webp, tif)."
+            "--out",
+            metavar="FILE",
+            help="Draw both images, their difference and a close-up of where it is largest.",
         ),
     ] = None,
     border: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Pixels that do not count at each side; papers: the scale.")
+        int,
+        typer.Option(min=0, metavar="N", help="Pixels to ignore along each edge. Papers ignore as many as the scale."),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Say how much two images differ: PSNR and SSIM, of Y and of RGB in 8 bits."""
+    """Measure how much two images differ.
+
+    Print PSNR and SSIM on Y and on RGB, in 8 bits.
+    """
     with errors_as_sentences(debug), sigterm_cleans_up():
         from rich.console import Console
 

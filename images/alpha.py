@@ -40,7 +40,7 @@ def _push_pull(weighted: Tensor, weight: Tensor) -> Tensor:
     # 3x3 before halving: pixels on both sides of a block's border see each other.
     coarse_weighted = F.avg_pool2d(_blur(weighted), 2, ceil_mode=True, count_include_pad=False)
     coarse_weight = F.avg_pool2d(_blur(weight), 2, ceil_mode=True, count_include_pad=False)
-    # The share of a block that is known lowers its weight; at least 1/16, or one known pixel would soon count for none.
+    # A block weighs as much as its share of known pixels, at least 1/16: a lone pixel would soon count for nothing.
     share = coarse_weight.clamp_min(1 / 16) / coarse_weight.clamp_min(1e-12)
     coarse = _push_pull(coarse_weighted * share, coarse_weight * share)
     coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., : weight.shape[-2], : weight.shape[-1]]

@@ -81,7 +81,9 @@ def test_seams_and_the_smallest_overlap(folder, model, read_rgb):
     assert (found["smallest"] or {}).get("overlap") == (smallest and smallest.overlap)
     assert Path("map.png").is_file()
     said = run("seams", "a.png", *options)
-    sentence = "No overlap" if smallest is None else f"The smallest overlap with errors below 5: {smallest.overlap}."
+    sentence = (
+        "No overlap" if smallest is None else f"The smallest overlap with errors below 5/255 is {smallest.overlap}."
+    )
     assert sentence in said.stdout
 
 

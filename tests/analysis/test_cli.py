@@ -158,7 +158,7 @@ def test_small_images_from_a_folder_and_what_is_missing(folder, model):
         "Warning: LR/dogx2.png is left out: there is no large one in Set5.",
         missing,
         f"small: {missing}",
-        "2 of 10 measurements failed; the means are those of the others.",
+        "2 of 10 measurements failed; the means are over the others.",
     ]
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[5] == ["head", "-", "-"]
@@ -208,7 +208,7 @@ def test_wrong_usage_exits_2(folder, model):
         (["empty"], "empty holds no image files"),
         (["Set5", "empty"], "empty holds no image files"),
         (["Set5", "--benchmark", "Set6"], "Set6"),
-        (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON."),
+        (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON; give two names."),
     ]:
         result = run("eval", *arguments, "-m", model)
         assert result.exit_code == 2, arguments
