@@ -155,16 +155,16 @@ def _cases(
         from ..weights.loader import inspect_checkpoint
 
         info = inspect_checkpoint(model)
-        found = cases.of_file(model, info.family, info.scale, info.input_channels)
+        chosen = cases.of_file(model, info.family, info.scale, info.input_channels)
     elif scaling:
-        found = list(cases.SCALING)
+        chosen = list(cases.SCALING)
     else:
-        found = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
-    found = [case.on(device_type) for case in found]
+        chosen = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
+    chosen = [case.on(device_type) for case in chosen]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
-        found = [replace(c, inputs=tuple(replace(s, images=c.inputs[0].images) for s in rising)) for c in found]
-    return [case.shortened() for case in found] if quick else found
+        chosen = [replace(c, inputs=tuple(replace(s, images=c.inputs[0].images) for s in rising)) for c in chosen]
+    return [case.shortened() for case in chosen] if quick else chosen
 
 
 def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
@@ -185,13 +185,13 @@ def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, e
             say(err, f"Skipped: {error}")
             left_out.append(str(error))
             continue
-        found = report.rows(measured)
-        out.print(table(found, case.what))
-        for sentence in map(report.said, report.speedups(found)):
+        its_rows = report.rows(measured)
+        out.print(table(its_rows, case.what))
+        for sentence in map(report.said, report.speedups(its_rows)):
             out.print(sentence, markup=False, highlight=False, soft_wrap=True)
         for sentence in report.failures(measured):
             say(err, f"Skipped: {sentence}")
-        rows += found
+        rows += its_rows
         left_out += report.failures(measured)
         for name, rate in report.peaks(measured).items():
             peaks[name] = max(rate, peaks.get(name, 0.0))
@@ -201,25 +201,25 @@ def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, e
 def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, Any]:
     from ..benchmarks.startup import measure_startup
 
-    found = measure_startup(setup.device, setup.threads, rounds, model)
+    startup = measure_startup(setup.device, setup.threads, rounds, model)
     shown = _table(("step", "median"))
-    for name, seconds in found["steps"].items():
+    for name, seconds in startup["steps"].items():
         shown.add_row(name, _time(seconds))
-    shown.add_row("to the first result", _time(found["to_first_result"]))
+    shown.add_row("to the first result", _time(startup["to_first_result"]))
     out.print(shown)
-    effect = "initializes CUDA, which it must not" if found["cuda_at_import"] else "does not initialize CUDA"
+    effect = "initializes CUDA, which it must not" if startup["cuda_at_import"] else "does not initialize CUDA"
     out.print(f"Importing {effect}.", markup=False)
-    return found
+    return startup
 
 
-def table(rows: Iterable[Row], what: str) -> Table:
+def table(rows: Iterable[Row], question: str) -> Table:
     """Return the figures of a case as a Markdown table, ready for a web page."""
     columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
-    columns += ["work", "memory"] + (["memory without images"] if what == "growth" else ["difference"])
+    columns += ["work", "memory"] + (["memory without images"] if question == "growth" else ["difference"])
     shown = _table(columns)
     for row in rows:
         images = f"{row.width}x{row.height}" + (f", {row.images}" if row.images > 1 else "")
-        last = _bytes(row.memory_without_images) if what == "growth" else _number(row.difference, ".1e")
+        last = _bytes(row.memory_without_images) if question == "growth" else _number(row.difference, ".1e")
         shown.add_row(
             row.network, images, row.contender, _time(row.median), f"{row.spread:.2f}",
             f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})", f"{row.seconds_per_megapixel:.2f}",

@@ -29,17 +29,17 @@ def info(
     with errors_as_sentences(debug):
         from ..weights.loader import inspect_checkpoint
 
-        found = inspect_checkpoint(file)
+        checkpoint = inspect_checkpoint(file)
         if as_json:
             import dataclasses
             import json
 
-            typer.echo(json.dumps(dataclasses.asdict(found), indent=2, default=str))
+            typer.echo(json.dumps(dataclasses.asdict(checkpoint), indent=2, default=str))
         else:
             from ..inference.memory import planned
             from ..weights.loader import network_without_weights
 
-            _print_info(found, planned(network_without_weights(file)))
+            _print_info(checkpoint, planned(network_without_weights(file)))
 
 
 def convert(
@@ -63,24 +63,24 @@ def convert(
         )
 
 
-def _print_info(found: CheckpointInfo, memory: str | None = None) -> None:
+def _print_info(info: CheckpointInfo, memory: str | None = None) -> None:
     table = Table(show_header=False, box=None)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     rows: list[tuple[str, object]] = [
-        ("file", found.path),
-        ("network", found.variant or found.family),
-        ("scale", f"{found.scale}x"),
-        ("channels", f"{found.input_channels} in, {found.output_channels} out"),
-        ("parameters", f"{found.parameters:,}"),
-        ("stored as", f"{found.dtype}, {found.container}, {found.file_bytes / 1e6:.1f} MB"),
-        *((name, value) for name, value in found.hyperparameters.items() if name != "scale"),
-        *found.metadata.items(),
+        ("file", info.path),
+        ("network", info.variant or info.family),
+        ("scale", f"{info.scale}x"),
+        ("channels", f"{info.input_channels} in, {info.output_channels} out"),
+        ("parameters", f"{info.parameters:,}"),
+        ("stored as", f"{info.dtype}, {info.container}, {info.file_bytes / 1e6:.1f} MB"),
+        *((name, value) for name, value in info.hyperparameters.items() if name != "scale"),
+        *info.metadata.items(),
     ]
     if memory is not None:
         rows.append(("memory", memory))
-    if found.not_inferable:
-        rows.append(("not stated", ", ".join(found.not_inferable)))
+    if info.not_inferable:
+        rows.append(("not stated", ", ".join(info.not_inferable)))
     for name, value in rows:
         table.add_row(escape(name), escape(str(value)))
     Console().print(table)

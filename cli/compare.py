@@ -38,10 +38,10 @@ def compare(
     with errors_as_sentences(debug), sigterm_cleans_up():
         from rich.console import Console
 
-        from ..analysis.compare import compare as compare_images
+        from ..analysis.comparison import compare as compare_images
+        from ..analysis.comparison_sheet import draw_sheet
         from ..analysis.evaluate import read_color
         from ..analysis.fidelity import ComparisonError
-        from ..analysis.sheet import draw
         from ..images.io.atomic import check_target
         from ..images.io.files import write_image
         from ..images.io.formats import format_of
@@ -53,13 +53,13 @@ def compare(
         with warnings_once(Console(stderr=True)):
             one, other = read_color(a), read_color(b)
         try:
-            found = compare_images(one, other, border)
+            comparison = compare_images(one, other, border)
         except ComparisonError as error:
             raise ComparisonError(f"{a} and {b}: {error}.") from None
         if out is not None:
             names = (a.name, b.name) if a.name != b.name else (str(a), str(b))
-            write_image(out, Picture(draw(one, other, found, names)), overwrite=overwrite, sources=[a, b])
-        f = found.fidelity
+            write_image(out, Picture(draw_sheet(one, other, comparison, names)), overwrite=overwrite, sources=[a, b])
+        f = comparison.fidelity
         if as_json:
             import dataclasses
             import json

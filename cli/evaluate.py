@@ -118,7 +118,7 @@ def evaluate(
 
         console = Console(stderr=True)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
-            all_images = progress.add_task("images", total=count * (len(files) + len(scales)))
+            image_bar = progress.add_task("images", total=count * (len(files) + len(scales)))
             tiles = progress.add_task("tiles", total=None)
 
             def methods() -> Iterator[Method]:
@@ -149,7 +149,7 @@ def evaluate(
             rows = []
             for row in rows_of(methods(), large, small):
                 rows.append(row)
-                progress.advance(all_images)
+                progress.advance(image_bar)
                 if row.error is not None:
                     say(console, row.error if row.method == "bicubic" else f"{row.method}: {row.error}")
         if not quiet:
@@ -160,7 +160,7 @@ def evaluate(
         if csv is not None:
             _write(csv, tables.as_csv(rows), overwrite)
         if json is not None:
-            facts = {"images": large, "small_images": small, "self_ensemble": self_ensemble}
+            facts = {"images": large, "smimage_bar": small, "self_ensemble": self_ensemble}
             _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         failed = sum(row.error is not None for row in rows)
         if failed or unreadable:

@@ -53,12 +53,12 @@ def attribution(
     with errors_as_sentences(debug), sigterm_cleans_up():
         _check_files(out, as_json, [image], overwrite)
         from ..analysis.attribution import Patch, attribute
-        from ..analysis.drawing import attribution_panels, draw
         from ..analysis.gradients import Differentiable
+        from ..analysis.heatmaps import attribution_panels, draw_panels
         from ..weights.loader import load_model
 
         console = Console(stderr=True)
-        found, figures = [], []
+        attributions, figures = [], []
         with progress_bar(console, hidden=False) as progress, warnings_once(console):
             for name in model:
                 network = Differentiable(load_model(name), device=device)
@@ -68,18 +68,18 @@ def attribution(
                     network, pixels, square, steps=steps,
                     progress=_bar(progress, Path(name).stem),
                 )  # fmt: skip
-                found.append((Path(name).stem, each))
+                attributions.append((Path(name).stem, each))
                 figures.append({
                     "model": name, "diffusion_index": each.diffusion_index, "before": each.before,
                     "after": each.after, "completeness": each.completeness,
                 })  # fmt: skip
-            for (name, each), row in zip(found, figures, strict=True):
+            for (name, each), row in zip(attributions, figures, strict=True):
                 typer.echo(f"{name}: DI {row['diffusion_index']:.2f}, completeness {100 * each.completeness:.1f} %")
-            _write_image(out, draw(attribution_panels(_read(image, 3), found)), [image], overwrite)
-            where = found[0][1].patch
+            _write_image(out, draw_panels(attribution_panels(_read(image, 3), attributions)), [image], overwrite)
+            explained = attributions[0][1].patch
             _write_json(as_json, {
-                "image": str(image), "patch": {"x": where.x, "y": where.y, "size": where.size}, "steps": steps,
-                "models": figures,
+                "image": str(image), "patch": {"x": explained.x, "y": explained.y, "size": explained.size},
+                "steps": steps, "models": figures,
             }, overwrite)  # fmt: skip
 
 
@@ -108,27 +108,27 @@ def receptive_field(
         sources = image or []
         _check_files(out, as_json, sources, overwrite)
         from ..analysis import receptive_field as fields
-        from ..analysis.drawing import draw, field_panels
         from ..analysis.gradients import Differentiable
+        from ..analysis.heatmaps import draw_panels, field_panels
         from ..weights.loader import load_model
 
         console = Console(stderr=True)
-        found, figures = [], []
+        measured, figures = [], []
         with progress_bar(console, hidden=False) as progress, warnings_once(console):
             for name in model:
                 network = Differentiable(load_model(name), device=device)
                 channels = network.input_channels
-                all_images = [_read(path, channels) for path in sources] or fields.noise(channels, side, count)
+                images = [_read(path, channels) for path in sources] or fields.noise(channels, side, count)
                 field = fields.receptive_field(
-                    network, all_images,
+                    network, images,
                     progress=_bar(progress, Path(name).stem),
                 )  # fmt: skip
-                found.append((Path(name).stem, field))
+                measured.append((Path(name).stem, field))
                 figures.append({"model": name, **field.figures()})
-            for (name, field), row in zip(found, figures, strict=True):
+            for (name, field), row in zip(measured, figures, strict=True):
                 radii = ", ".join(f"{100 * share:.0f} % within {row['energy'][share]}" for share in fields.SHARES)
                 typer.echo(f"{name}: {radii} pixels, farthest {field.farthest} pixels")
-            _write_image(out, draw(field_panels(found), 2), sources, overwrite)
+            _write_image(out, draw_panels(field_panels(measured), 2), sources, overwrite)
             _write_json(as_json, {"images": [str(path) for path in sources] or f"{count} of noise, {side}x{side}",
                                   "models": figures}, overwrite)  # fmt: skip
 
@@ -164,7 +164,7 @@ def seams(
     with errors_as_sentences(debug), sigterm_cleans_up():
         if out is not None:
             _check_files(out, None, [image], overwrite)
-        from ..analysis.drawing import draw, seam_panels
+        from ..analysis.heatmaps import draw_panels, seam_panels
         from ..analysis.seams import SeamCheck
         from ..weights.loader import load_model
 
@@ -176,17 +176,17 @@ def seams(
                 loaded, pixels, None if tile == "auto" else tile, device=device, precision="fp32",
                 progress=_bar(progress, "images"),
             )  # fmt: skip
-            found = check.measure(overlap)
+            measured = check.measure(overlap)
             smallest = None if below is None else check.smallest(below)
             if out is not None:
-                _write_image(out, draw(seam_panels(found)), [image], overwrite)
+                _write_image(out, draw_panels(seam_panels(measured)), [image], overwrite)
         if as_json:
             typer.echo(json.dumps({
-                **_figures(found),
+                **_figures(measured),
                 **({} if below is None else {"below": below, "smallest": smallest and _figures(smallest)}),
             }, indent=2))  # fmt: skip
             return
-        typer.echo(_sentence(found))
+        typer.echo(_sentence(measured))
         if smallest is not None:
             typer.echo(
                 f"The smallest overlap with errors below {below:g}/255 is {smallest.overlap}. {_sentence(smallest)}"

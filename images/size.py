@@ -96,42 +96,42 @@ class Size:
 
     @classmethod
     def model_scale(cls) -> Size:
-        """As many times larger as the model makes images."""
+        """Return the model's own scale: as many times larger as the model makes images."""
         return cls("model scale")
 
     @classmethod
     def factor(cls, factor: float | Fraction) -> Size:
-        """`factor` times as wide and as high."""
+        """Return the size that is `factor` times as wide and as high."""
         return cls("factor", _fractions(factor), f"{factor}x")
 
     @classmethod
     def exact(cls, width: int, height: int) -> Size:
-        """Exactly `width` x `height` pixels; the aspect ratio may change."""
+        """Return the size of exactly `width` x `height` pixels; the aspect ratio may change."""
         return cls("exact", _fractions(width, height), f"{width}x{height}")
 
     @classmethod
     def width(cls, width: int) -> Size:
-        """`width` pixels wide; the aspect ratio is kept."""
+        """Return the size that is `width` pixels wide; the aspect ratio is kept."""
         return cls("width", _fractions(width), f"{width}x")
 
     @classmethod
     def height(cls, height: int) -> Size:
-        """`height` pixels high; the aspect ratio is kept."""
+        """Return the size that is `height` pixels high; the aspect ratio is kept."""
         return cls("height", _fractions(height), f"x{height}")
 
     @classmethod
     def box(cls, longer: int, shorter: int) -> Size:
-        """As large as fits into `longer` x `shorter` pixels, turned for a portrait; the aspect ratio is kept."""
+        """Return the largest size in `longer` x `shorter` pixels, turned for a portrait; the aspect ratio is kept."""
         return cls("box", _fractions(longer, shorter), f"within {longer}x{shorter}")
 
     @classmethod
     def longest_side(cls, side: int) -> Size:
-        """`side` pixels along the longer side; the aspect ratio is kept."""
+        """Return the size with `side` pixels along the longer side; the aspect ratio is kept."""
         return cls("box", _fractions(side, side), f"longest side {side}")
 
     @classmethod
     def megapixels(cls, millions: float | Fraction) -> Size:
-        """That many million pixels; the aspect ratio is kept."""
+        """Return the size of that many million pixels; the aspect ratio is kept."""
         return cls("megapixels", _fractions(millions), f"{millions}mp")
 
     @property

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..analysis.compare import Comparison, compare
+from ..analysis.comparison import Comparison, compare
+from ..analysis.comparison_sheet import draw_sheet
 from ..analysis.fidelity import mean
-from ..analysis.sheet import draw
 from ..inference.errors import UpscaleError
 from . import host
 from .figures import paired, report
@@ -59,7 +59,7 @@ class CompareImages(io.ComfyNode):
             host.cancelled()
             a, b = (_color(images[number % len(images)]) for images in (image, reference))
             found.append(compare(a, b, border))
-            sheets.append(draw(a, b, found[-1], ("image", "reference")))
+            sheets.append(draw_sheet(a, b, found[-1], ("image", "reference")))
             if number == 0:
                 needed = 2 * 4 * count * (sheets[0].numel() + found[0].difference.numel())
                 host.check_ram(needed, "the comparisons", "compare fewer images at a time")

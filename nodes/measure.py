@@ -8,8 +8,8 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..analysis.attribution import STEPS, Patch, attribute
-from ..analysis.drawing import attribution_panels, draw, seam_panels
 from ..analysis.gradients import LARGEST_BUDGET, Differentiable
+from ..analysis.heatmaps import attribution_panels, draw_panels, seam_panels
 from ..analysis.seams import BELOW, SeamCheck
 from ..images.channels import to_batch
 from ..inference.errors import UpscaleError
@@ -75,7 +75,7 @@ class LocalAttributionMap(io.ComfyNode):
         finally:
             network = None
             host.give_back_memory()
-        drawn = _image(draw(attribution_panels(result, [(upscale_model.architecture.name, found)])))
+        drawn = _image(draw_panels(attribution_panels(result, [(upscale_model.architecture.name, found)])))
         strength = found.map / found.map.max().clamp(min=1e-20)
         shown = ui.PreviewImage(drawn, cls=cls).as_dict()
         return io.NodeOutput(drawn, strength[None], found.diffusion_index, ui=shown)
@@ -136,7 +136,7 @@ class SeamCheckNode(io.ComfyNode):
         finally:
             check = None
             host.give_back_memory()
-        drawn = _image(draw(seam_panels(found)))
+        drawn = _image(draw_panels(seam_panels(found)))
         shown = ui.PreviewImage(drawn, cls=cls).as_dict()
         return io.NodeOutput(drawn, found.largest, -1 if smallest is None else smallest.overlap, ui=shown)
 

@@ -1,4 +1,4 @@
-"""Which image files can be read and written, by the suffix of their names. Loads no library."""
+"""The image formats that can be read and written, by the suffixes of their files. Loads no library."""
 
 from __future__ import annotations
 

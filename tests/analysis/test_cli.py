@@ -155,7 +155,7 @@ def test_small_images_from_a_folder_and_what_is_missing(folder, model):
     assert result.exit_code == 1
     missing = "there is no small image of head.png in LR (such as head.png, headx2.png, head_LR.png)."
     assert result.stderr.splitlines() == [
-        "Warning: LR/dogx2.png is left out: there is no large one in Set5.",
+        "Warning: LR/dogx2.png is ignored: Set5 holds no large image of that name.",
         missing,
         f"small: {missing}",
         "2 of 10 measurements failed; the means are over the others.",
@@ -251,7 +251,7 @@ def test_what_cannot_be_compared_is_one_sentence(folder):
     Image.new("RGBA", (72, 64), (0, 0, 0, 9)).save("clear.png")
     for arguments, words in [
         (["other.png"], "Set5/baby.png and other.png: images of 72x64 and 20x20 cannot be compared pixel by pixel."),
-        (["clear.png"], "clear.png is transparent; lay it on a background to measure its colors."),
+        (["clear.png"], "clear.png has transparency; composite it onto a background to measure its colors."),
         (["none.png"], "none.png does not exist."),
         (["Set5/bird.png", "--out", "other.png"], "other.png exists already; pass --overwrite (overwrite=True)"),
         (["Set5/bird.png", "--out", "Set5/bird.png", "--overwrite"], "Set5/bird.png is the source itself"),
