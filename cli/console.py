@@ -55,7 +55,7 @@ def errors_as_sentences(debug: bool) -> Iterator[None]:
 
         if isinstance(error, Cancelled):
             raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
-        sentence = f"Unexpected {type(error).__name__}: {error} (run again with --debug to see where.)"
+        sentence = f"Unexpected {type(error).__name__}: {error} (run the command again with --debug to see where)"
         raise _failure(sentence, FAILED) from None
 
 
