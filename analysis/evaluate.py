@@ -32,9 +32,15 @@ class Method:
     enlarge: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, name: str, upscaler: Upscaler) -> Method:
-        """Return the method of an upscaler, with its tiles, precision and self-ensemble."""
-        return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler).color)
+    def of(cls, name: str, upscaler: Upscaler, progress: Callable[[int, int], None] | None = None) -> Method:
+        """Return the method of an upscaler, with its tiles, precision and self-ensemble.
+
+        Args:
+            name: of the method.
+            upscaler: the model.
+            progress: called with the tiles done and the tiles known so far, after each batch.
+        """
+        return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler, progress=progress).color)
 
     @classmethod
     def bicubic(cls, scale: int) -> Method:

@@ -61,6 +61,7 @@ class SeamCheck:
         image: (C, H, W) in [0, 1].
         tile: longest side of a tile in pixels; None is what an Upscaler chooses, at most half of the image.
         progress: called with the number of images computed and the most that may be needed.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
         options: passed to every Upscaler, such as device and precision.
 
     Raises:
@@ -74,10 +75,11 @@ class SeamCheck:
         tile: int | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
         **options: Any,
     ) -> None:
         self._model, self._image, self._options = model, image, options
-        self._progress = progress
+        self._progress, self._cancelled = progress, cancelled
         self._done = 0
         whole = Upscaler(model, tile="whole", **options)
         side = max(image.shape[-2:])
@@ -87,7 +89,7 @@ class SeamCheck:
                 f"an image of {image.shape[-1]}x{image.shape[-2]} is a single tile of {self.tile}; choose a smaller "
                 "tile or a larger image"
             )
-        self._whole = whole(image[None])[0]
+        self._whole = whole(image[None], cancelled=cancelled)[0]
         if len(whole.plan(*image.shape[-2:])) > 1:  # memory ran out, so it was upscaled in tiles
             raise UpscaleError("there is not enough memory to upscale the whole image, with which tiles are compared")
 
@@ -107,7 +109,7 @@ class SeamCheck:
                 f"with an overlap of {taken} the image is a single tile of {max(plan.tile)} pixels; choose a smaller "
                 "overlap or a larger image"
             )
-        difference = (upscaler(self._image[None])[0] - self._whole).abs()
+        difference = (upscaler(self._image[None], cancelled=self._cancelled)[0] - self._whole).abs()
         squared = float(difference.double().square().mean())
         self._done += 1
         if self._progress is not None:

@@ -134,7 +134,6 @@ def evaluate(
                             overlap=overlap,
                             batch=batch,
                             self_ensemble=self_ensemble,
-                            progress=lambda done, total: progress.update(tiles, completed=done, total=total),
                         )
                     except CheckpointError as error:  # damaged weights, which the header does not reveal
                         say(console, str(error))
@@ -143,7 +142,9 @@ def evaluate(
                     info = infos[file]
                     about[name] = {"file": info.path, "network": info.variant, "parameters": info.parameters}
                     about[name] |= {"precision": str(upscaler.dtype), "device": str(upscaler.device)}
-                    yield Method.of(name, upscaler)
+                    yield Method.of(
+                        name, upscaler, lambda done, total: progress.update(tiles, completed=done, total=total)
+                    )
                     del upscaler
 
             rows = []

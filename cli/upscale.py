@@ -172,7 +172,6 @@ def upscale(
                 seamless=seamless.value,
                 self_ensemble=self_ensemble,
                 compile=compile.value,
-                progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             )
             for outcome in upscale_image_files(
                 images,
@@ -180,13 +179,13 @@ def upscale(
                 size=size,
                 quality=quality or DEFAULT_IMAGE_QUALITY,
                 overwrite=overwrite,
+                progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             ):
                 progress.advance(files)
                 results.add_image(outcome)
             if videos:
                 progress.update(tiles, visible=False)
                 frames = progress.add_task("frames", total=None)
-                upscaler.progress = None
                 for video_outcome in upscale_video_files(
                     videos,
                     upscaler,

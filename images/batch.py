@@ -7,7 +7,7 @@ file that fails does not stop the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,6 +49,8 @@ def upscale_image_files(
     size: Size | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
     """Do the jobs in order and yield an Outcome for each; by then its file is complete on disk.
 
@@ -58,6 +60,8 @@ def upscale_image_files(
         size: of each result, see `Size.parse`; None is the model's own scale.
         quality: 1 to 100, for JPEG and WebP.
         overwrite: replace targets that exist. Sources are never replaced.
+        progress: called with the tiles done and the tiles known so far, for each run of the model.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
     ImageFileError, SizeError and UpscaleError become outcomes. Anything else, such as Cancelled, is raised after the
     file being written is finished.
@@ -88,7 +92,7 @@ def upscale_image_files(
             if picture is not None:
                 before = (picture.width, picture.height)
                 try:
-                    picture = upscale_image(picture, upscaler, size=size)
+                    picture = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
                 except (SizeError, UpscaleError) as caught:
                     error = caught
             if writing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
 
-def upscale_image(picture: Picture, upscaler: Upscaler, *, size: Size | str | None = None) -> Picture:
+def upscale_image(
+    picture: Picture,
+    upscaler: Upscaler,
+    *,
+    size: Size | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Picture:
     """Upscale an image; its profile, EXIF, resolution and bit depth are kept.
 
     The model runs again on its own result while that is smaller than `size` in either direction, then one antialiased
@@ -36,10 +44,13 @@ def upscale_image(picture: Picture, upscaler: Upscaler, *, size: Size | str | No
         picture: the image, as `read_image` returns it.
         upscaler: the model, with 1, 3 or 4 channels.
         size: of the result, as text (see `Size.parse`) or as a value; None is the model's own scale.
+        progress: called with the tiles done and the tiles known so far, for each run of the model.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
     Raises:
         SizeError: the size is not understood, is zero, or is too large.
         UpscaleError: the model has other channels, and for any reason that the upscaler has.
+        Cancelled: `cancelled` returned True.
     """
     width, height = Size.coerce(size).of(picture.width, picture.height, upscaler.scale)
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
@@ -52,7 +63,7 @@ def upscale_image(picture: Picture, upscaler: Upscaler, *, size: Size | str | No
 
     batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
     for _ in runs:
-        batch = upscaler(batch)
+        batch = upscaler(batch, progress=progress, cancelled=cancelled)
     color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
     if alpha is not None and new_alpha is not None:
@@ -78,6 +89,8 @@ def upscale_image_file(
     format: ImageFormat | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
     """Read, upscale and write one image file, and return what was written.
 
@@ -91,16 +104,19 @@ def upscale_image_file(
         format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `target`.
         quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
         overwrite: replace `target` if it exists. The source is never replaced.
+        progress: called with the tiles done and the tiles known so far, for each run of the model.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
     Raises:
         ImageFileError: a file cannot be read or written.
         SizeError: the size is not understood, is zero, or is too large.
         UpscaleError: the model cannot take the image, or memory does not suffice.
+        Cancelled: `cancelled` returned True.
     """
     job = FileJob(Path(source), Path(target), format_of(target, format))
     size = Size.coerce(size)
     picture = read_source(job, upscaler, size, overwrite=overwrite)
-    larger = upscale_image(picture, upscaler, size=size)
+    larger = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
     write_result(job, larger, quality=quality, overwrite=overwrite)
     return larger
 

@@ -1,4 +1,4 @@
-"""Images -> larger images: the one inference core."""
+"""Upscale images with a network on any device: the inference core."""
 
 from .errors import Cancelled, OutOfMemoryError, UpscaleError
 from .upscaler import Upscaler

@@ -1,8 +1,8 @@
-"""Keep the C library from giving memory back between two steps of a network.
+"""Keep glibc from returning freed memory to the system between two steps of a network.
 
-Every step of a network on the CPU allocates tensors of some megabytes and frees others. glibc returns blocks that
-large to the system at once and gets them back as pages that fault one by one on first touch, which costs as much as
-the arithmetic of the cheap steps: keeping them makes HiT-SRF 1.4 times and HAT-S 1.15 times as fast on two cores.
+Every step of a network on the CPU allocates tensors of some megabytes and frees others. By default glibc returns blocks
+of this size to the system at once. Allocated again, their pages fault one by one on first touch, which takes as long as
+the arithmetic of a cheap step. Keeping them makes HiT-SRF 1.4 times and HAT-S 1.15 times as fast on two cores.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ import sys
 from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 1 << 30  # bytes; larger blocks, and more than this at the end of the heap, still go back
-_KEPT_BY_OLD_GLIBC = 32 << 20  # the most it accepts
+_MAX_KEPT_BYTES = 1 << 30
+"""Larger blocks, and more than this at the end of the heap, are still returned."""
+
+_MAX_KEPT_BYTES_OF_OLD_GLIBC = 32 << 20
+"""The largest value that older versions accept."""
+
+_MIN_GROWTH_BYTES = 512 << 20
+"""How much a process may always grow by."""
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let the process keep memory that it has freed. Takes effect once; False where the C library is not glibc."""
+    """Make this process keep memory that it has freed. Return False if the C library is not glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    kept = mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, _KEPT_BY_OLD_GLIBC)
-    return bool(kept and mallopt(_M_TRIM_THRESHOLD, _KEPT))
-
-
-_LEAST = 512 << 20  # bytes that a process may always grow by
+    kept = mallopt(_M_MMAP_THRESHOLD, _MAX_KEPT_BYTES) or mallopt(_M_MMAP_THRESHOLD, _MAX_KEPT_BYTES_OF_OLD_GLIBC)
+    return bool(kept and mallopt(_M_TRIM_THRESHOLD, _MAX_KEPT_BYTES))
 
 
 def within(limit: int) -> Callable[[], None]:
-    """A function to be called now and then: it gives freed memory back once the process has grown by `limit` bytes.
+    """Return a function that returns freed memory to the system if the process has grown by more than `limit` bytes.
 
-    Where what is left is in use, the limit rises: giving back nothing again and again would only take time.
+    It is to be called between two steps. If the process is still larger afterwards, the memory is in use, and the limit
+    rises to a quarter above it, so that time is not lost on trimming in vain.
 
-    Memory that is kept gets holes where tensors of many sizes come and go, and a stream of strips leaves so many that
-    HiT-SRF's features of 2 GB took 18 GB. Given back each time they take more than the limit, they cost little time.
+    Kept memory fragments as tensors of many sizes come and go: with HiT-SRF in strips, 2 GB of features took 18 GB.
+    Trimming at the limit bounds this and takes little time.
     """
     trim = _trim()
     if trim is None:
         return lambda: None
-    limit, before = max(limit, _LEAST), _resident()
+    limit, before = max(limit, _MIN_GROWTH_BYTES), _resident()
 
     def check() -> None:
         nonlocal limit
@@ -68,6 +72,6 @@ def _trim() -> Callable[[int], int] | None:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the bytes of this process that are in memory."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The eight ways to flip and turn an image, for self-ensembles."""
+"""The eight flips and quarter turns of an image, for self-ensembles."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One of the eight ways to flip and turn an image (N, C, H, W)."""
+class Dihedral:
+    """One of the eight flips and quarter turns of an image (N, C, H, W): transpose, then flip along dimensions."""
 
     transpose: bool
     flips: tuple[int, ...]
 
-    def of(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         return (x.transpose(2, 3) if self.transpose else x).flip(self.flips)
 
-    def back(self, x: Tensor) -> Tensor:
+    def invert(self, x: Tensor) -> Tensor:
         x = x.flip(self.flips)
         return x.transpose(2, 3) if self.transpose else x
 
-    def place(self, at: int, rows: int, height: int) -> tuple[slice, ...]:
-        """Where in (C, H, W) some rows lie of the turned image, `height` high."""
-        start = height - at - rows if 2 in self.flips else at
-        rows_of_it = slice(start, start + rows)
-        return (slice(None), slice(None), rows_of_it) if self.transpose else (slice(None), rows_of_it)
+    def source_slices(self, start: int, rows: int, height: int) -> tuple[slice, ...]:
+        """Return where some rows of the transformed image, `height` high, lie in the original (C, H, W)."""
+        if 2 in self.flips:
+            start = height - start - rows
+        along = slice(start, start + rows)
+        return (slice(None), slice(None), along) if self.transpose else (slice(None), along)
 
 
-TURNS = tuple(Turn(transpose, flips) for transpose in (False, True) for flips in ((), (2,), (3,), (2, 3)))
+DIHEDRAL_GROUP = tuple(Dihedral(transpose, flips) for transpose in (False, True) for flips in ((), (2,), (3,), (2, 3)))
+IDENTITY = DIHEDRAL_GROUP[0]

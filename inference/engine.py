@@ -1,6 +1,6 @@
 """A model on its device in its precision: batches of tiles and whole images through it.
 
-What images they belong to, and what becomes of the results, is the business of stream.py.
+Which images they belong to, and what becomes of the results, is up to stream.py.
 """
 
 from __future__ import annotations
@@ -20,15 +20,26 @@ from .accelerator import cuda
 from .accelerator.passes import Passes
 from .accelerator.transfers import Downloads, InOrder
 from .allocator import within
-from .dihedral import TURNS
+from .dihedral import DIHEDRAL_GROUP, IDENTITY
+from .tiling import TilePlan
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Computes with `network`, the model in the precision that was chosen, and in fp32 where that is asked for.
+    """Computes with a model in the chosen precision, and in fp32 on request.
 
-    original: the model as it was given. compile: as of the Upscaler.
+    Args:
+        original: the model as the caller gave it.
+        network: the model in `dtype` on `device`.
+        device, dtype: where, and in which precision, it computes.
+        self_ensemble, compile: as `Upscaler` takes them.
+
+    Attributes:
+        scale, input_channels, output_channels: those of the model.
+        may_overflow: True if outputs may contain NaN or inf where those in fp32 would not.
+        passes: the ways of a batch of tiles through the network.
+        pace: called after each batch; on CUDA it waits while too many batches are in flight.
     """
 
     def __init__(
@@ -42,58 +53,64 @@ class Engine:
         compile: str,
     ) -> None:
         self.device, self.dtype = device, dtype
-        self.in_strips = precisions.is_ours(original.model)
+        self.scale, self.input_channels = original.scale, original.input_channels
+        self.output_channels = original.output_channels
+        self.may_overflow = dtype != torch.float32
         self._original, self._network = original, network
-        self._self_ensemble = self_ensemble
-        self._exact: ImageModelDescriptor | None = None
+        self._transforms = DIHEDRAL_GROUP if self_ensemble else (IDENTITY,)
+        self._fp32: ImageModelDescriptor | None = None
         self.passes = Passes(network, compile, device)
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
 
-    def compute(self, batch: Tensor, coming: int = 0, *, exact: bool = False) -> Tensor:
-        """(N, C, h, w) -> (N, C', sh, sw) fp32. coming: see `Passes`. exact: in fp32, whatever the precision."""
-        if exact:
-            network = self._exact_network()
-            return self._turned(batch, lambda turned: precisions.run(network, turned))
-        return self._turned(batch, lambda turned: self.passes(turned, coming))
+    def compute(self, batch: Tensor, coming: int = 0, *, fp32: bool = False) -> Tensor:
+        """Upscale a batch of tiles.
 
-    def _turned(self, batch: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
-        if not self._self_ensemble:
-            return network(batch)
+        Args:
+            batch: (N, C, h, w) fp32 on the device.
+            coming: how many more batches like this one are known, see `Passes`.
+            fp32: compute in fp32 whatever the precision.
+
+        Returns:
+            (N, C', sh, sw) fp32 on the device.
+        """
+        run = partial(precisions.run, self._fp32_network()) if fp32 else partial(self.passes, coming=coming)
+        if len(self._transforms) == 1:
+            return run(batch)
         total: Tensor | None = None
-        for turn in TURNS:
-            output = turn.back(network(turn.of(batch)))
+        for transform in self._transforms:
+            output = transform.invert(run(transform.apply(batch)))
             total = output.clone() if total is None else total.add_(output)
         assert total is not None
-        return total.div_(len(TURNS))
-
-    def _exact_network(self) -> ImageModelDescriptor:
-        if self._exact is None:
-            name = str(self.dtype).removeprefix("torch.")
-            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
-            self._exact = precisions.cast(self._original, torch.float32, self.device)
-        return self._exact
+        return total.div_(len(self._transforms))
 
     def fill(
         self,
         batch: Tensor,
         results: list[Tensor],
+        plan: TilePlan,
         tick: Callable[[float], None],
         *,
-        rows: int | None = None,
-        exact: bool = False,
+        fp32: bool = False,
         check: bool = False,
-        down: Downloads | None = None,
+        downloads: Downloads | None = None,
     ) -> bool:
-        """Whole images (N, C, h, w) into `results` (C', sh, sw) on any device, a few rows at a time.
+        """Upscale whole images, a strip at a time.
 
-        tick: called before every strip with the share of the work that is done; what it raises goes through.
-        rows: of a strip, at most. check: stop at a strip that is not finite; the return value says whether there was
-        none. down: takes strips to the CPU, each while the next is computed.
+        Args:
+            batch: (N, C, h, w) fp32 on the device.
+            results: N tensors (C', sh, sw) on any device, which are filled.
+            plan: the plan of these images, with their strips.
+            tick: called before every strip with the share of the work that is done, in [0, 1]. Exceptions propagate.
+            fp32: compute in fp32 whatever the precision.
+            check: stop at a strip that contains NaN or inf.
+            downloads: bring strips to the CPU through these, each while the next is computed.
+
+        Returns:
+            False if `check` has stopped it.
         """
-        network = (self._exact_network() if exact else self._network).model
+        network = (self._fp32_network() if fp32 else self._network).model
         assert isinstance(network, Network)
-        turns = TURNS if self._self_ensemble else TURNS[:1]
-        work = sum(network.work(turn.of(batch).shape[2]) for turn in turns)
+        work = sum(network.work(batch.shape[3 if each.transpose else 2]) for each in self._transforms)
         done = 0
 
         def report(rows: int) -> None:
@@ -102,48 +119,60 @@ class Engine:
             self.pace()
             done += rows
 
-        with InOrder(down) as going:
-            for turn in turns:
-                image = turn.of(batch)
-                height = image.shape[2] * self._original.scale
-                sides = image.shape[2], image.shape[3]
-                at, step = 0, rows or memory.fitting_rows(self._original.model, *sides, self.device, self.dtype)
-                put = _put if turn is turns[0] else _add
-                for part in self._attended(network, image, Job(step, report)):
-                    if check and not torch.isfinite(part).all():
+        with InOrder(downloads) as in_order:
+            for transform in self._transforms:
+                image = transform.apply(batch)
+                rows = plan.transposed_strip_rows if transform.transpose else plan.strip_rows
+                height, start = image.shape[2] * self.scale, 0
+                store = _copy if transform is self._transforms[0] else _add
+                for strip in self._strips_within_memory(network, image, Job(rows, report)):
+                    if check and not torch.isfinite(strip).all():
                         return False
-                    place = turn.place(at, part.shape[1], height)
-                    going.send(turn.back(part.permute(0, 3, 1, 2)), partial(put, results, place))
-                    at += part.shape[1]
-                    del part
-        if len(turns) > 1:
+                    place = transform.source_slices(start, strip.shape[1], height)
+                    in_order.send(transform.invert(strip.permute(0, 3, 1, 2)), partial(store, results, place))
+                    start += strip.shape[1]
+                    del strip
+        if len(self._transforms) > 1:
             for result in results:
-                result.div_(len(turns))
+                result.div_(len(self._transforms))
         return True
 
-    def _attended(self, model: Network, image: Tensor, job: Job) -> Iterator[Tensor]:
-        """The strips of an image; on a CPU in about as much memory as they are planned to take."""
+    def free_memory(self) -> None:
+        """Give back the memory that is only kept to be faster, after an out-of-memory error."""
+        self.passes.drop()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _fp32_network(self) -> ImageModelDescriptor:
+        if self._fp32 is None:
+            name = str(self.dtype).removeprefix("torch.")
+            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
+            self._fp32 = precisions.cast(self._original, torch.float32, self.device)
+        return self._fp32
+
+    def _strips_within_memory(self, model: Network, image: Tensor, job: Job) -> Iterator[Tensor]:
+        """Yield the strips of an image; on a CPU, return freed memory to the system when more than planned is held."""
         height, width = image.shape[2:]
         planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(image)
-        if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
+        if self.device.type != "cpu" or planned < memory.SMALL:
             yield from model.strips(image, job)
             return
         check = within(planned)
         strips = iter(model.strips(image, job))
         while True:
             with attended(check):
-                part = next(strips, None)
-            if part is None:
+                strip = next(strips, None)
+            if strip is None:
                 return
-            yield part
-            del part
+            yield strip
+            del strip
 
 
-def _put(results: list[Tensor], place: tuple[slice, ...], piece: Tensor) -> None:
-    for result, of_it in zip(results, piece, strict=True):
-        result[place].copy_(of_it)
+def _copy(results: list[Tensor], place: tuple[slice, ...], strips: Tensor) -> None:
+    for result, strip in zip(results, strips, strict=True):
+        result[place].copy_(strip)
 
 
-def _add(results: list[Tensor], place: tuple[slice, ...], piece: Tensor) -> None:
-    for result, of_it in zip(results, piece, strict=True):
-        result[place].add_(of_it.to(result.device))
+def _add(results: list[Tensor], place: tuple[slice, ...], strips: Tensor) -> None:
+    for result, strip in zip(results, strips, strict=True):
+        result[place].add_(strip.to(result.device))

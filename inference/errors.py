@@ -1,4 +1,4 @@
-"""What can stop the inference core, in words for the person who waits for the image."""
+"""The errors of the inference core, in words for the person who waits for the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import SupertileError
 
 
 class UpscaleError(SupertileError):
-    """An image that cannot be upscaled as asked; `str()` is one sentence."""
+    """An image cannot be upscaled; the message is one sentence."""
 
 
 class OutOfMemoryError(UpscaleError):
@@ -16,11 +16,11 @@ class OutOfMemoryError(UpscaleError):
 
 
 class Cancelled(Exception):
-    """`cancelled()` said yes. Not an UpscaleError: nothing is wrong."""
+    """The caller has cancelled. Not an UpscaleError, because nothing is wrong."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether smaller work could succeed where this failed: CUDA's and the CPU allocator's errors."""
+    """Return whether less work at once could succeed: true of the errors of CUDA's and the CPU's allocators."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()

@@ -1,8 +1,8 @@
-"""How much context a network needs: measured on the network itself, for architectures of which nothing is known.
+"""Measure the overlap that tiles of a network of unknown architecture need, on the network itself.
 
-An image is computed as a whole, and once more without its left part. How far the second differs from the first, at
-each distance from the cut, is what a tile gets wrong there that ends at the cut. What is taken for granted: that a
-network looks as far along one axis as along the other, and that what it sees at all shows within the image.
+A small image is computed whole, and once more without its left side. The difference at each distance from this cut is
+the error that a tile which ends there would make. This assumes that the receptive field is as high as it is wide, and
+that it fits into the small image.
 """
 
 from __future__ import annotations
@@ -18,25 +18,30 @@ from . import precision as precisions
 
 log = logging.getLogger(__name__)
 
-USUAL = 32
-"""The overlap of a network of which nothing is measured."""
+DEFAULT_OVERLAP = 32
+"""Taken if the overlap cannot be measured."""
 
-OVERLAPS = (16, 24, USUAL, 48, 64)
-UNSEEN = 0.25 / 255
-"""A difference that cannot be seen; below `USUAL`, only what comes from rounding counts as none."""
+OVERLAPS = (16, 24, DEFAULT_OVERLAP, 48, 64)
+INVISIBLE = 0.25 / 255
+"""The largest error allowed at the default overlap and above."""
+
 ROUNDING = 2e-6
+"""The largest error allowed below the default overlap."""
 
-HEIGHT, WIDTH, CUT = 32, 192, 64  # of the image in pixels, and where its second computing begins
-MOST_PARAMETERS = 20_000_000
-"""Beyond, measuring would take seconds on a CPU. A limit in seconds would let the result depend on the machine."""
+HEIGHT, WIDTH, CUT = 32, 192, 64
+"""The small image in pixels, and the column at which its second computation begins."""
+
+MAX_PARAMETERS = 20_000_000
+"""Larger networks would take seconds on a CPU. A limit in seconds would make the result depend on the machine."""
 
 _measured: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
 def needed_overlap(descriptor: ImageModelDescriptor) -> int:
-    """The overlap that tiles of this very model need, measured once per model; `USUAL` on any doubt.
+    """Return the overlap that tiles of this very model need, in pixels; measured once per model.
 
-    More than `USUAL` where that leaves a difference that could be seen, less only where the network sees no farther.
+    It is the default in case of doubt, more if the default left a visible error, and less only if the receptive field
+    is smaller.
     """
     known = _measured.get(descriptor.model)
     if known is None:
@@ -45,11 +50,11 @@ def needed_overlap(descriptor: ImageModelDescriptor) -> int:
 
 
 def _measure(descriptor: ImageModelDescriptor) -> int:
-    reason = _doubt(descriptor)
+    reason = _reason_not_to_measure(descriptor)
     if reason is None:
         try:
-            errors = errors_by_distance(descriptor, context_image(descriptor.input_channels), CUT)
-        except Exception as error:  # whatever a foreign network does not like; the images to come are its test
+            errors = errors_by_distance(descriptor, noise_image(descriptor.input_channels), CUT)
+        except Exception as error:  # an unknown network may fail on this image and still upscale others
             reason = f"{type(error).__name__}: {error}"
         else:
             chosen = choose_overlap(errors)
@@ -57,55 +62,57 @@ def _measure(descriptor: ImageModelDescriptor) -> int:
                 log.info("Tiles of this model overlap by %d pixels, as measured.", chosen)
                 return chosen
             reason = "tiles would differ at any overlap measured"
-    log.info("Tiles of this model overlap by %d pixels, the usual figure (%s).", USUAL, reason)
-    return USUAL
+    log.info("Tiles of this model overlap by %d pixels, the default (%s).", DEFAULT_OVERLAP, reason)
+    return DEFAULT_OVERLAP
 
 
-def _doubt(descriptor: ImageModelDescriptor) -> str | None:
-    """Why nothing should be measured."""
+def _reason_not_to_measure(descriptor: ImageModelDescriptor) -> str | None:
     if descriptor.tiling != ModelTiling.SUPPORTED:
         return "its architecture is not made for tiles"
     if all(p.dim() < 2 for p in descriptor.model.parameters()):
-        return "it has no layers that look around"
-    if sum(p.numel() for p in descriptor.model.parameters()) > MOST_PARAMETERS:
-        return "it is too large to be measured in passing"
+        return "it has no layers with a receptive field"
+    if sum(p.numel() for p in descriptor.model.parameters()) > MAX_PARAMETERS:
+        return "it is too large to measure"
     if descriptor.dtype != torch.float32:
         return "it is in half precision"
     multiple = max(descriptor.size_requirements.multiple_of, 1)
     if any(size % multiple for size in (HEIGHT, WIDTH, CUT)) or descriptor.size_requirements.minimum > HEIGHT:
-        return "it does not take small images as they are"
+        return "it does not take small images without padding"
     return None
 
 
 def errors_by_distance(descriptor: ImageModelDescriptor, image: Tensor, cut: int) -> Tensor:
-    """The largest difference that a cut before column `cut` makes in each column behind it, (W - cut,) fp32.
+    """Return the largest error that a cut before column `cut` makes in each column after it, (W - cut,) fp32.
 
-    image: (1, C, H, W) in [0, 1]. Differences are those of results in [0, 1].
+    Args:
+        descriptor: the model.
+        image: (1, C, H, W) in [0, 1].
+        cut: a column of the image.
     """
     image = image.to(descriptor.device)
     whole = precisions.run(descriptor, image)
-    part = precisions.run(descriptor, image[..., cut:].contiguous())
-    difference = (whole[..., cut * descriptor.scale :] - part).abs().amax((0, 1, 2))
+    right = precisions.run(descriptor, image[..., cut:].contiguous())
+    difference = (whole[..., cut * descriptor.scale :] - right).abs().amax((0, 1, 2))
     return difference.unflatten(0, (-1, descriptor.scale)).amax(1).float().cpu()
 
 
 def choose_overlap(errors: Tensor) -> int | None:
-    """The least of `OVERLAPS` that these errors allow, by distance from a cut; None where they allow none.
+    """Return the smallest of `OVERLAPS` that the errors by distance from a cut allow, or None.
 
-    Two tiles go over into each other in the middle quarter of what they share, so what is used of a tile begins at
-    three quarters of the overlap.
+    Two tiles are blended over the middle quarter of the pixels they share, so pixels of a tile count from three
+    quarters of the overlap on.
     """
     if not torch.isfinite(errors).all():
         return None
     for overlap in OVERLAPS:
-        left = float(errors[overlap * 3 // 4 :].max())
-        if left <= (ROUNDING if overlap < USUAL else UNSEEN):
+        remaining = float(errors[overlap * 3 // 4 :].max())
+        if remaining <= (ROUNDING if overlap < DEFAULT_OVERLAP else INVISIBLE):
             return overlap
     return None
 
 
-def context_image(channels: int) -> Tensor:
-    """(1, channels, HEIGHT, WIDTH) in [0, 1]: noise at several sizes, so that everything a network has is at work."""
+def noise_image(channels: int) -> Tensor:
+    """Return noise at several sizes, which exercises the whole network, (1, channels, HEIGHT, WIDTH) in [0, 1]."""
     seed = torch.Generator().manual_seed(0)
     image = torch.zeros(1, channels, HEIGHT, WIDTH)
     for size in (1, 2, 4, 8):

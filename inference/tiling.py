@@ -1,16 +1,16 @@
-"""Where tiles lie in an image, how they overlap, and how their results join. Pure geometry, no network.
+"""Lay overlapping tiles over an image and join their results. Pure geometry, no network.
 
 All tiles of an image have one size. Their origins lie on the network's window grid, so that a window of a tile is a
-window of the image; the last tile of a row moves inwards by whole windows instead of shrinking. Around what a tile
-contributes there is context that is computed and thrown away, and between two tiles a narrow ramp from one to the
-other, so that where they differ (channel attention sees another image in each tile) no edge shows.
+window of the image; the last tile of a row moves inwards by whole windows instead of shrinking. Around the area that a
+tile contributes lies a halo that is computed and thrown away. Two tiles are blended over a narrow ramp, so that no edge
+shows where they differ (channel attention sees another image in each tile).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -20,10 +20,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a network asks of its tiles, in pixels of the input.
+    """The tiles that a network can take, in pixels of the input.
 
-    `grid`: tile origins are multiples of it. `multiple`: so are the sides of a tile; itself a multiple of `grid`.
-    `overlap`: least context at each inner side of a tile.
+    Attributes:
+        grid: tile origins are multiples of it.
+        multiple: the sides of a tile are multiples of it; itself a multiple of `grid`.
+        overlap: the halo at each inner side of a tile, at least.
     """
 
     grid: int
@@ -35,7 +37,11 @@ class Geometry:
 class Axis:
     """The tiles along one side of an image.
 
-    `size` pixels of the image, mirrored up to `padded`; tiles of `tile` pixels begin at `origins`.
+    Attributes:
+        size: pixels of the image.
+        padded: pixels after mirroring at the end.
+        tile: pixels of each tile.
+        origins: the first pixel of each tile.
     """
 
     size: int
@@ -45,8 +51,11 @@ class Axis:
 
     @cached_property
     def ramps(self) -> tuple[tuple[float, float], ...]:
-        """Between tile i and i + 1 the result goes over from one to the other in [start, stop), in the middle of what
-        they share, over a quarter of it but no farther than where the ramps beside it begin."""
+        """Start and stop of the ramp that blends tile i into tile i + 1, for each i.
+
+        It lies in the middle of the pixels that both tiles hold and takes a quarter of them, or less where it would
+        reach into the next ramp.
+        """
         ramps = []
         for left, right in pairwise(self.origins):
             shared = left + self.tile - right
@@ -55,24 +64,27 @@ class Axis:
         return tuple(ramps)
 
     def span(self, index: int) -> tuple[int, int]:
-        """The first and one past the last pixel of the image to which tile `index` contributes."""
+        """Return start and stop of the pixels of the image that tile `index` contributes to."""
         start = 0 if index == 0 else math.floor(self.ramps[index - 1][0])
         stop = self.size if index == len(self.origins) - 1 else math.ceil(self.ramps[index][1])
         return start, min(stop, self.size)
 
     def weights(self, index: int, scale: int) -> Tensor:
-        """The share of tile `index` in each output pixel of its span, (scale * length,) fp32; shares sum to 1."""
+        """Return the weight of tile `index` at each output pixel of its span, (scale * length,) fp32.
+
+        The weights of all tiles sum to 1 at every pixel.
+        """
         start, stop = self.span(index)
         at = (torch.arange(start * scale, stop * scale, dtype=torch.float64) + 0.5) / scale
-        share = torch.ones_like(at)
+        weight = torch.ones_like(at)
         if index > 0:
-            share *= _rise(at, *self.ramps[index - 1])
+            weight *= _ramp(at, *self.ramps[index - 1])
         if index < len(self.origins) - 1:
-            share *= 1 - _rise(at, *self.ramps[index])
-        return share.float()
+            weight *= 1 - _ramp(at, *self.ramps[index])
+        return weight.float()
 
 
-def _rise(at: Tensor, start: float, stop: float) -> Tensor:
+def _ramp(at: Tensor, start: float, stop: float) -> Tensor:
     if stop == start:
         return (at >= start).double()
     return ((at - start) / (stop - start)).clamp(0, 1)
@@ -81,21 +93,21 @@ def _rise(at: Tensor, start: float, stop: float) -> Tensor:
 def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
     """Lay tiles of at most `tile` pixels (rounded to what the network takes) along `size` pixels.
 
-    `tile=None`, or an image no larger than a tile, gives one tile of exactly the image's size, which the network
-    pads as it does for any image. Otherwise the fewest tiles that fit, of the smallest size that does with as many,
-    spread evenly: what the last one would compute twice goes into everybody's context.
+    With `tile=None`, or for an image no larger than a tile, this is one tile of exactly the image's size, which the
+    network pads as it does any image. Otherwise it is the smallest number of tiles, of the smallest size that this
+    number allows, spread evenly: the pixels that the last tile would compute twice widen every halo instead.
     """
     if tile is None or size <= tile:
         return Axis(size, size, size, (0,))
     grid, multiple = geometry.grid, geometry.multiple
     tile = smallest_tile(geometry) if tile < smallest_tile(geometry) else tile // multiple * multiple
-    padded = max(_up(size, grid), tile)
+    padded = max(_round_up(size, grid), tile)
     step = (tile - 2 * geometry.overlap) // grid * grid
     count = 1 + math.ceil((padded - tile) / step)
     if count == 1:
         return Axis(size, size, size, (0,)) if size <= tile else Axis(size, padded, tile, (0,))
-    least = _up(math.ceil((padded + (count - 1) * 2 * geometry.overlap) / count), multiple)
-    for fitted in range(least, tile + 1, multiple):  # origins round to the grid, which can cost one more multiple
+    smallest = _round_up(math.ceil((padded + (count - 1) * 2 * geometry.overlap) / count), multiple)
+    for fitted in range(smallest, tile + 1, multiple):  # rounding origins to the grid can cost one more multiple
         step = (fitted - 2 * geometry.overlap) // grid * grid
         if step > 0 and 1 + math.ceil((padded - fitted) / step) <= count:
             tile = fitted
@@ -106,20 +118,32 @@ def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
 
 
 def smallest_tile(geometry: Geometry) -> int:
-    """The smallest tile that is laid: it advances by its overlap at least, and by one step of the grid."""
-    return _up(2 * geometry.overlap + max(geometry.grid, geometry.overlap), geometry.multiple)
+    """Return the side of the smallest tile: it advances by its overlap at least, and by one step of the grid."""
+    return _round_up(2 * geometry.overlap + max(geometry.grid, geometry.overlap), geometry.multiple)
 
 
-def _up(size: int, multiple: int) -> int:
+def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """The tiles of an image, row by row."""
+    """The tiles of an image, row by row, and the strips of an image that is computed whole.
+
+    Two plans of the same tiles are equal, whatever their strips.
+
+    Attributes:
+        rows: the tiles along the height.
+        columns: the tiles along the width.
+        strip_rows: rows of the image in a strip, if the image is computed whole by a network that computes in strips;
+            else None.
+        transposed_strip_rows: the same for the transposed image, which self-ensembles compute too.
+    """
 
     rows: Axis
     columns: Axis
+    strip_rows: int | None = field(default=None, compare=False)
+    transposed_strip_rows: int | None = field(default=None, compare=False)
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -128,40 +152,40 @@ class TilePlan:
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Height and width of the image with what is mirrored at its lower and right edge."""
+        """Height and width of the image after mirroring at its lower and right edge."""
         return self.rows.padded, self.columns.padded
 
     def __len__(self) -> int:
         return len(self.rows.origins) * len(self.columns.origins)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Index along the rows and along the columns of each tile."""
+        """Yield the index of each tile along the rows and along the columns."""
         return ((i, j) for i in range(len(self.rows.origins)) for j in range(len(self.columns.origins)))
 
     def cut(self, padded: Tensor, row: int, column: int) -> Tensor:
-        """A view of one tile of the padded image, (..., tile height, tile width)."""
+        """Return a view of one tile of the padded image, (..., tile height, tile width)."""
         y, x = self.rows.origins[row], self.columns.origins[column]
         return padded[..., y : y + self.rows.tile, x : x + self.columns.tile]
 
     def join(self, result: Tensor, output: Tensor, row: int, column: int, scale: int) -> None:
-        """Add a tile's output (C, s tile height, s tile width) to `result` (C, s height, s width), at first 0."""
+        """Add a tile's output (C, s tile height, s tile width) to `result` (C, s height, s width), zeros at first."""
         if len(self) == 1:
             result.copy_(output[:, : result.shape[1], : result.shape[2]])
             return
         (top, bottom), (left, right) = self.rows.span(row), self.columns.span(column)
         y, x = self.rows.origins[row], self.columns.origins[column]
-        part = output[:, (top - y) * scale : (bottom - y) * scale, (left - x) * scale : (right - x) * scale]
+        inner = output[:, (top - y) * scale : (bottom - y) * scale, (left - x) * scale : (right - x) * scale]
         vertical, horizontal = (
-            _shares(axis, index, scale, result.device) for axis, index in ((self.rows, row), (self.columns, column))
+            _weights_on(result.device, axis, index, scale) for axis, index in ((self.rows, row), (self.columns, column))
         )
-        shares = vertical[:, None] * horizontal[None, :]
+        weights = vertical[:, None] * horizontal[None, :]
         target = result[:, top * scale : bottom * scale, left * scale : right * scale]
-        target.addcmul_(part.to(result), shares)
+        target.addcmul_(inner.to(result), weights)
 
 
 @lru_cache(maxsize=256)
-def _shares(axis: Axis, index: int, scale: int, device: torch.device) -> Tensor:
-    """Kept where they are used: a device would be waited for each time they are brought there."""
+def _weights_on(device: torch.device, axis: Axis, index: int, scale: int) -> Tensor:
+    """Return the weights on the device, cached there: each upload would wait for it."""
     with torch.inference_mode(False):
         return axis.weights(index, scale).to(device)
 
@@ -170,7 +194,7 @@ def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry) ->
     """Lay out the tiles of an image of height x width; see `plan_axis`."""
     rows, columns = plan_axis(height, tile, geometry), plan_axis(width, tile, geometry)
     if len(rows.origins) * len(columns.origins) > 1:
-        # One side is whole, the other is not: the whole one is padded here too, as its tiles must fit the network.
+        # Where one side is cut and the other is not, the uncut side is padded too: tiles must fit the network.
         rows, columns = _padded(rows, geometry), _padded(columns, geometry)
     return TilePlan(rows, columns)
 
@@ -178,5 +202,5 @@ def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry) ->
 def _padded(axis: Axis, geometry: Geometry) -> Axis:
     if len(axis.origins) > 1:
         return axis
-    padded = _up(axis.size, geometry.grid)
+    padded = _round_up(axis.size, geometry.grid)
     return Axis(axis.size, padded, padded, (0,))

@@ -87,10 +87,10 @@ def upscale(
     with upscaler_for(model, *runs[-1], options) as upscaler:
         steps = [upscaler.steps(high, wide) for wide, high in runs]
         at_once = [_planes(image, upscaler.input_channels) for image in images]
-        upscaler.progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
+        progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
         for image, place in zip(images, result, strict=True):
-            larger = upscale_image(_picture(image), upscaler, size=wanted)
+            larger = upscale_image(_picture(image), upscaler, size=wanted, progress=progress, cancelled=host.cancelled)
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)

@@ -31,7 +31,7 @@ def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: 
         elif options["precision"] == "fp32" and loaded != "auto":
             bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
         # ComfyUI may move weights whenever it likes, and has nodes of its own for compiling.
-        upscaler = Upscaler(bare, device=device, cancelled=host.cancelled, compile="off", **options)
+        upscaler = Upscaler(bare, device=device, compile="off", **options)
         yield upscaler
     finally:
         upscaler = bare = None

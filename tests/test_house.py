@@ -181,6 +181,150 @@ def test_networks_and_files_leave_the_device_to_the_core():
     assert wrong == []
 
 
+# --- private members and circles ---------------------------------------------------------------------------------
+
+# Names with an underscore of other libraries, and why they are used. Those that a class of ours could have too are
+# allowed in one file only.
+OUTSIDE_PRIVATE = {
+    "_version": "torch: counts the writes to a tensor, which tells when weights have changed",
+    "_modules": "torch: the children of a module, by name",
+    "_parameters": "torch: the parameters of a module without those of its children",
+    "_foreach_lerp_": "torch: one step of a running mean over many tensors",
+    "_is_avx512_bf16_supported": "torch.cpu: whether the processor multiplies bf16",
+    "_is_amx_tile_supported": "torch.cpu: whether the processor multiplies bf16 in tiles",
+    "_fields": "collections: public, with an underscore so that it is no field itself",
+    "_call_fn": "spandrel: how a descriptor calls its network, needed for a copy of it; there is no public way",
+    "nodes/host.py _model": "spandrel: the network of a descriptor, which has no setter",
+}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not (name.startswith("__") and name.endswith("__")) and name != "_"
+
+
+def defined_in(tree: ast.Module) -> set[str]:
+    """The private names that a module defines: its functions, classes, variables, and the members of its classes."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value):
+            names.add(node.attr)
+    return names
+
+
+def is_own(node: ast.expr) -> bool:
+    """Tell whether an expression is `self`, `cls` or `super()`."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def private_uses(file: Path) -> Iterator[str]:
+    path = file.relative_to(ROOT).as_posix()
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    allowed = defined_in(tree) | {name.removeprefix(f"{path} ") for name in OUTSIDE_PRIVATE}
+    for node in ast.walk(tree):
+        found: list[str] = []
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and not is_own(node.value):
+            found = [ast.unparse(node)] if node.attr not in allowed else []
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr"):
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            found = [ast.unparse(node)] if is_private(str(name)) and name not in allowed else []
+        elif isinstance(node, ast.ImportFrom):
+            found = [f"import {alias.name}" for alias in node.names if is_private(alias.name)]
+        for each in found:
+            yield f"{path}:{node.lineno} {each}"
+
+
+def test_nothing_uses_the_private_members_of_another_module():
+    assert [use for file in sources() for use in private_uses(file)] == []
+
+
+def test_the_check_of_private_members_finds_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file = tmp_path / "module.py"
+    file.write_text(
+        textwrap.dedent(
+            """
+            from .other import _hidden, shown
+            class Own:
+                _field: int = 0
+                def __init__(self, other):
+                    self._mine = other._theirs
+                    self._mine, super()._inherited, cls._mine, other.__dict__
+                def same(self, other: "Own"):
+                    return other._mine == self._mine and other._field and other._version
+            def _function():
+                return shown._private, Own._field, shown._model, getattr(shown, "_by_name"), shown._version
+            """
+        )
+    )
+    assert {use.partition(" ")[2] for use in private_uses(file)} == {
+        "import _hidden",
+        "other._theirs",
+        "shown._private",
+        "shown._model",
+        "getattr(shown, '_by_name')",
+    }
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def statements_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements of a module outside of functions; those for type checkers count too."""
+    for node in body:
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "finalbody"):
+                yield from statements_at_import(getattr(node, field, []))
+            for handler in getattr(node, "handlers", []):
+                yield from statements_at_import(handler.body)
+
+
+def imported_modules(file: Path, modules: set[str]) -> set[str]:
+    """The modules of the package that a module imports when it is imported itself."""
+    package = file.relative_to(ROOT).parts[:-1]
+    found = set()
+    for node in statements_at_import(ast.parse(file.read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join((*package[: len(package) + 1 - node.level], *filter(None, [node.module])))
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix(".")
+                found.add(inner if inner in modules else base)
+    return found - {module_name(file)}
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Peel off modules that import no others that are left; what cannot be peeled off from either end is a circle."""
+    left = {name: set(targets) for name, targets in arrows.items()}
+    while True:
+        targets = set().union(*left.values()) if left else set()
+        loose = {name for name, its in left.items() if not its & left.keys() or name not in targets}
+        if not loose:
+            return [sorted(left)] if left else []
+        left = {name: its - loose for name, its in left.items() if name not in loose}
+
+
+def test_no_module_imports_itself_through_others():
+    """Inside folders too, and for type checkers: two modules that need each other are one."""
+    files = {module_name(file): file for file in sources()}
+    arrows = {name: imported_modules(file, set(files)) & files.keys() for name, file in files.items()}
+    arrows.pop("")  # the root only lists names, for type checkers
+    assert sum(map(len, arrows.values())) > 300
+    assert circles(arrows) == []
+
+
+def test_the_search_for_circles_finds_them():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+
+
 # --- packaging ---------------------------------------------------------------------------------------------------
 
 

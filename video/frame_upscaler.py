@@ -42,6 +42,7 @@ class FrameUpscaler:
     """Turns frames of `info` into frames of width x height in `layout` and `color`.
 
     reuse_static: a tile that equals the same tile of the frame before is not computed again.
+    cancelled: called before every batch of tiles, as the upscaler takes it.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class FrameUpscaler:
         width: int,
         height: int,
         reuse_static: bool = True,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        self._upscaler, self._info, self._reuse_static = upscaler, info, reuse_static
+        self._upscaler, self._info, self._reuse_static, self._cancelled = upscaler, info, reuse_static, cancelled
         self._layout, self._color = layout, yuv_color
         self._width, self._height = width, height
         self._runs = len(list(runs_of_the_model(info.width, info.height, (width, height), upscaler.scale)))
@@ -97,7 +99,9 @@ class FrameUpscaler:
 
     def _stream(self, rgb_images: Iterator[Tensor]) -> Iterator[Tensor]:
         for _ in range(self._runs):
-            rgb_images = self._upscaler.stream(rgb_images, keep_on_device=True, reuse_static=self._reuse_static)
+            rgb_images = self._upscaler.stream(
+                rgb_images, keep_on_device=True, reuse_static=self._reuse_static, cancelled=self._cancelled
+            )
         return rgb_images
 
     @torch.inference_mode()

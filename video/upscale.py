@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -156,7 +155,14 @@ def _run(
 ) -> VideoReport:
     info = source.info
     larger = FrameUpscaler(
-        upscaler, info, sink.layout, sink.color, width=sink.width, height=sink.height, reuse_static=reuse_static
+        upscaler,
+        info,
+        sink.layout,
+        sink.color,
+        width=sink.width,
+        height=sink.height,
+        reuse_static=reuse_static,
+        cancelled=cancelled,
     )
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
@@ -185,8 +191,7 @@ def _run(
         if cancelled is not None and cancelled():
             raise Cancelled("the upscaling was cancelled")
 
-    with _asking(upscaler, check):
-        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
     return VideoReport(
         source=info.name,
         target=target,
@@ -202,22 +207,6 @@ def _run(
         tiles_reused=upscaler.stats.tiles_reused - reused,
         warnings=warnings,
     )
-
-
-@contextmanager
-def _asking(upscaler: Upscaler, check: Callable[[], None]) -> Iterator[None]:
-    """While the job runs, the upscaler asks before every batch of tiles whether it goes on, its own host and ours."""
-    own = upscaler.cancelled
-
-    def ask() -> bool:
-        check()
-        return own is not None and own()
-
-    upscaler.cancelled = ask
-    try:
-        yield
-    finally:
-        upscaler.cancelled = own
 
 
 def target_size(size: Size, info: VideoInfo, scale: int) -> tuple[int, int]:

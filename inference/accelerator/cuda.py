@@ -1,7 +1,7 @@
-"""What only CUDA has: streams for copies, events, recorded graphs. All the rest of the core is the same everywhere.
+"""CUDA streams for copies, events, and CUDA graphs: all that the core needs of CUDA itself.
 
-Nothing in this file has run on a GPU so far (docs/speed.md), so each piece is the plainest use of PyTorch's interface.
-What decides when to use it lies in transfers.py, recording.py and stream.py, and is tested without it.
+Nothing in this file has run on a GPU so far (docs/speed.md), so each class is the plainest use of PyTorch's interface.
+When they are used is decided in transfers.py, cuda_graphs.py and stream.py, which are tested without a GPU.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-AHEAD = 4
-"""Batches that the host may be ahead of the device: enough that the device never waits, few enough that progress is
-true and cancelling soon felt."""
+MAX_BATCHES_IN_FLIGHT = 4
+"""Enough that the device never waits for the host, few enough that progress is true and cancelling is quick."""
 
-WARM_UP = 3  # passes before a capture, in which libraries choose their kernels and take their workspaces
+WARM_UP_PASSES = 3
+"""Passes before a capture, in which libraries choose their kernels and allocate their workspaces."""
 
 
 class Copies:
-    """Copies between page-locked memory and a device, beside what it computes.
+    """Copies between pinned memory and a device while it computes.
 
-    On two streams, one for each direction: what goes up for the next image must not wait for a result to come down
-    that is not computed yet.
+    Each direction has a stream: the upload of the next image must not wait for the download of a result that has not
+    been computed yet.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,23 +32,44 @@ class Copies:
         self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def staging(self, size: int) -> Tensor:
-        """So many bytes of page-locked memory, uint8. Raises RuntimeError where the system grants none."""
+        """Allocate pinned memory.
+
+        Args:
+            size: bytes.
+
+        Returns:
+            (size,) uint8.
+
+        Raises:
+            RuntimeError: the system grants none.
+        """
         with torch.inference_mode(False):
             return torch.empty(size, dtype=torch.uint8, pin_memory=True)
 
     def up(self, staged: Tensor) -> tuple[Tensor, Callable[[], None]]:
-        """A copy on the device, for work that is queued from now on; and what waits until `staged` has been read."""
+        """Copy pinned memory to the device.
+
+        Returns:
+            The copy, for work that is queued from now on, and a function that waits until `staged` has been read.
+        """
         with torch.cuda.stream(self._up):
             tensor = staged.to(self._device, non_blocking=True)
-            left = torch.cuda.Event(blocking=True)
-            left.record(self._up)
+            read = torch.cuda.Event(blocking=True)
+            read.record(self._up)
         compute = torch.cuda.current_stream(self._device)
-        compute.wait_event(left)
+        compute.wait_event(read)
         tensor.record_stream(compute)
-        return tensor, left.synchronize
+        return tensor, read.synchronize
 
     def down(self, tensors: Iterable[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-        """Copy each first one, contiguous on the device, into the second, staged; returns what waits for all."""
+        """Copy contiguous tensors of the device into pinned ones.
+
+        Args:
+            tensors: pairs of a tensor on the device and a pinned one.
+
+        Returns:
+            A function that waits until all have arrived.
+        """
         self._down.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._down):
             for tensor, staged in tensors:
@@ -60,7 +81,7 @@ class Copies:
 
 
 class Pace:
-    """Called after each batch: waits where the host is more than AHEAD of them before the device."""
+    """Wait for the device, when called after a batch, while more than MAX_BATCHES_IN_FLIGHT are in flight."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -70,40 +91,42 @@ class Pace:
         done = torch.cuda.Event(blocking=True)
         done.record(torch.cuda.current_stream(self._device))
         self._batches.append(done)
-        if len(self._batches) > AHEAD:
+        if len(self._batches) > MAX_BATCHES_IN_FLIGHT:
             self._batches.popleft().synchronize()
 
 
 class Graph:
-    """The kernels of one pass over batches of one shape, launched at once.
+    """A CUDA graph of one pass over batches of one shape.
 
-    Its memory is its own for as long as it lives, and so are the addresses of weights and constants in it: whoever
-    replaces those must drop it.
+    It keeps its own memory, and the addresses of weights and constants: if these are replaced, it must be dropped.
+
+    Args:
+        network: the pass to record.
+        like: any batch of the shape. A capture may raise anything.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], like: Tensor) -> None:
-        """like: any batch of the shape. Raises whatever a capture may."""
         device = like.device
         self._input = like.clone()
         with torch.cuda.device(device):
             side = torch.cuda.Stream(device)
             side.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(side):
-                for _ in range(WARM_UP):
+                for _ in range(WARM_UP_PASSES):
                     network(self._input)
             torch.cuda.current_stream(device).wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
-            # Of this thread alone: those that decode and encode beside it allocate page-locked memory at any time.
+            # Capture this thread only: those that decode and encode allocate pinned memory at any time.
             with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
                 self._output = network(self._input)
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """What the network gives for `batch`, in memory of its own."""
+        """Return the network's output for `batch`, as a new tensor."""
         self._input.copy_(batch)
         self._graph.replay()
         return self._output.clone()
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
-    """The caller's device and stream, to be entered in another thread."""
+    """Return the caller's device and stream as a context, to be entered in another thread."""
     return torch.cuda.stream(torch.cuda.current_stream(device))

@@ -1,7 +1,7 @@
-"""How batches of tiles go through a network: step by step, compiled, or recorded as a graph, whichever pays.
+"""Run batches of tiles through a network: eagerly, compiled, or as a CUDA graph, whichever is faster.
 
-What compiler and graphs need is a fixed shape. Tiles of an image have one; a batch that is half full or more is filled
-up to one that is known, and a smaller rest is computed as it is.
+Compiler and graphs need a fixed shape. The tiles of an image have one; a batch that is at least half full is padded to
+the shape of a full one, and a smaller one runs eagerly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from .torch_compile import Compiler
 
 
 class Passes:
-    """Passes of one network on one device. choice: as Upscaler's `compile`."""
+    """The passes of one network on one device.
+
+    Args:
+        network: the model in its precision on the device.
+        choice: `compile` of the Upscaler.
+        device: where it computes.
+
+    Attributes:
+        active: True if compiling or graphs are considered at all.
+    """
 
     def __init__(self, network: ImageModelDescriptor, choice: str, device: torch.device) -> None:
         on_cuda = device.type == "cuda"
@@ -34,10 +43,9 @@ class Passes:
         )  # fmt: skip
         self.recorder = Recorder(cuda.Graph if graphs else None)
         self.active = precisions.is_ours(network.model) and (choice == "on" or graphs)
-        """Whether anything but step by step is considered."""
 
     def begin(self) -> None:
-        """Images begin to come. What was made for other weights than these is forgotten."""
+        """Start a stream of images; drop what was compiled or recorded for other weights."""
         if not self.active:
             return
         weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self._network.model.parameters()]
@@ -48,16 +56,24 @@ class Passes:
         self.compiler.begin()
 
     def drop(self) -> None:
-        """Give back memory that graphs keep."""
+        """Drop the graphs and the memory they keep."""
         self.recorder.drop()
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor, coming: int = 0) -> Tensor:
-        """(N, C, h, w) fp32 -> the network's output, fp32. coming: batches like this one that are known beside it."""
+        """Return the network's output.
+
+        Args:
+            batch: (N, C, h, w) fp32.
+            coming: how many more batches of this shape are known.
+
+        Returns:
+            (N, C', sh, sw) fp32.
+        """
         if not self.active:
             return precisions.run(self._network, batch)
-        given = len(batch)
-        batch = self._filled(batch)
+        size = len(batch)
+        batch = self._padded(batch)
         self._seen[batch.shape] += 1
         network: Pass = partial(precisions.run, self._network)
         if self.compiler.wants(batch.shape, coming):
@@ -65,11 +81,11 @@ class Passes:
                 self.recorder.drop()
             network = self.compiler
         if self.recorder.wants(batch.shape, self._seen[batch.shape] + coming):
-            return self.recorder(network, batch)[:given]
-        return network(batch)[:given]
+            return self.recorder(network, batch)[:size]
+        return network(batch)[:size]
 
-    def _filled(self, batch: Tensor) -> Tensor:
-        """With its last tile repeated up to the smallest shape that is known, unless most of it would be repeated."""
+    def _padded(self, batch: Tensor) -> Tensor:
+        """Repeat the last tile up to the smallest known batch, unless that would more than double the batch."""
         known = (*self.compiler.shapes(), *self.recorder.shapes())
         sizes = [s[0] for s in known if s[1:] == batch.shape[1:] and len(batch) <= s[0] <= 2 * len(batch)]
         missing = min(sizes, default=len(batch)) - len(batch)

@@ -1,8 +1,8 @@
-"""torch.compile for batches of tiles of one shape: when it pays, and the plain network wherever it fails.
+"""Run batches of tiles of one shape through torch.compile where that saves time, and eagerly where it fails.
 
-Compiling takes from half a minute to many. It is never begun for an image or two: "auto" begins where it has computed
-batches of one shape for a minute, or knows of that many, because who has waited a minute will likely wait for another.
-So it costs at most about as much again as has been done without it.
+Compiling takes from half a minute to many minutes, so it is never begun for an image or two. "auto" begins once batches
+of one shape have taken a minute, or are known to take one: whoever has waited a minute will likely wait another. So at
+worst the work takes about twice as long.
 """
 
 from __future__ import annotations
@@ -32,32 +32,43 @@ T = TypeVar("T")
 
 CHOICES = ("off", "auto", "on")
 
-PAYS = 60.0  # seconds of batches of one shape, computed and to come
-LEAST = 16  # of them, before the others can be estimated
+MIN_SECONDS = 60.0
+"""Seconds that batches of one shape, computed and to come, must take before "auto" compiles for them."""
 
-MOST_SHAPES = 4
-"""That are compiled for one Upscaler. Images of many sizes would otherwise each wait for a compiler."""
+MIN_BATCHES_TIMED = 16
+"""Batches of a shape that are timed before the time of the others is estimated."""
+
+MAX_SHAPES = 4
+"""Shapes that are compiled for one Upscaler. Otherwise images of many sizes would each wait for the compiler."""
 
 FAMILIES = (VapSR, HiTSR)
 """Which "auto" compiles. HAT's time goes into attention and matrix products, which stay what they are, and the nine
 kinds of windows of each of its blocks take a compiler many minutes."""
 
-_STACK = 128 << 20  # bytes; a tracer follows a network's strips from the last back to the first, some frames for each
-_DEPTH = 20_000  # frames; the published networks need 3,000 to 6,000 of the 1,000 that Python allows
+_STACK_BYTES = 128 << 20
+"""The tracer follows strips from the last stage back to the first, several frames deep for each."""
+
+_RECURSION_LIMIT = 20_000
+"""Published networks need 3,000 to 6,000 frames, and Python's default is 1,000."""
 
 
 @dataclass
-class _Work:
-    """Batches of one shape: how many there were and how long they took."""
+class _Timing:
+    """How many batches of one shape there were, and how long they took."""
 
     batches: int = 0
     seconds: float = 0.0
 
 
 class Compiler:
-    """One network's batches through torch.compile.
+    """The batches of one network through torch.compile.
 
-    choice: one of CHOICES. place: gives what other threads enter to compute where this one does.
+    Args:
+        network: the model in its precision on the device.
+        choice: one of CHOICES.
+        device: where it computes.
+        place: makes a context in which another thread computes on this thread's device and stream.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -73,8 +84,8 @@ class Compiler:
         self._always = choice == "on"
         self._possible = precisions.is_ours(network.model) and (self._always or self._may_pay(choice, device))
         if self._always and not self._possible:
-            log.warning("Only HAT, VapSR and HiT-SR are compiled; this network runs as it is.")
-        self._work: dict[torch.Size, _Work] = {}
+            log.warning("Only HAT, VapSR and HiT-SR can be compiled; this network runs without torch.compile.")
+        self._timings: dict[torch.Size, _Timing] = {}
         self._last: tuple[torch.Size, float] | None = None
         self._shapes: set[torch.Size] = set()
         self._compiled: Callable[[Tensor], Tensor] | None = None
@@ -84,42 +95,47 @@ class Compiler:
         return choice == "auto" and there and isinstance(self._network.model, FAMILIES)
 
     def begin(self) -> None:
-        """Another stream of images: what was between it and the last one was no work."""
+        """Start a stream of images: the time since the last one was not spent on batches."""
         self._last = None
 
     def wants(self, shape: torch.Size, coming: int) -> bool:
-        """Whether a batch of this shape is to be compiled; `coming` more of them are known. Asked for every batch."""
+        """Return whether a batch of this shape should be compiled. To be called for every batch.
+
+        Args:
+            shape: of the batch.
+            coming: how many more batches of this shape are known.
+        """
         if not self._possible:
             return False
         if shape in self._shapes:
             return True
-        return len(self._shapes) < MOST_SHAPES and (self._always or self._pays(shape, coming))
+        return len(self._shapes) < MAX_SHAPES and (self._always or self._saves_time(shape, coming))
 
-    def _pays(self, shape: torch.Size, coming: int) -> bool:
+    def _saves_time(self, shape: torch.Size, coming: int) -> bool:
         now = self._clock()
         if self._last is not None:
-            before, then = self._last
-            self._work[before].seconds += now - then
-        work = self._work.setdefault(shape, _Work())
-        work.batches += 1
+            last_shape, started = self._last
+            self._timings[last_shape].seconds += now - started
+        timing = self._timings.setdefault(shape, _Timing())
+        timing.batches += 1
         self._last = shape, now
-        done = work.batches - 1
-        return done >= LEAST and work.seconds * (1 + coming / done) >= PAYS
+        timed = timing.batches - 1
+        return timed >= MIN_BATCHES_TIMED and timing.seconds * (1 + coming / timed) >= MIN_SECONDS
 
     def shapes(self) -> list[torch.Size]:
         return list(self._shapes)
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """The network's output. Raises what the plain network raises, and what says that memory is short."""
+        """Return the network's output. Raises what the network raises eagerly, and out-of-memory errors."""
         if not self._possible:
             return precisions.run(self._network, batch)
         try:
             if batch.shape in self._shapes:
                 assert self._compiled is not None
                 return self._compiled(batch)
-            plain = precisions.run(self._network, batch)  # with it, tables that networks keep are there
+            eager = precisions.run(self._network, batch)  # also computes the network's cached tables
             output = self._first(batch)
-            same = precisions.agree(output, plain)
+            same = precisions.agree(output, eager)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -130,7 +146,7 @@ class Compiler:
         return output
 
     def forget(self) -> None:
-        """The weights are others: what was compiled may hold tables made of the old ones."""
+        """Drop what was compiled, because it may hold tables made from weights that have changed."""
         self._shapes.clear()
         self._compiled = None
 
@@ -142,13 +158,13 @@ class Compiler:
 
         def call() -> Tensor:
             with place, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what a compiler thinks of TF32 is stated in precision.py
+                warnings.simplefilter("ignore")  # the compiler recommends TF32; see precision.py
                 return compiled(batch)
 
         return _in_deep_thread(call)
 
     def _give_up(self, batch: Tensor, reason: str) -> Tensor:
-        log.warning("torch.compile cannot be used (%s); going on without it.", reason)
+        log.warning("torch.compile cannot be used (%s); the network runs without it.", reason)
         self._possible = False
         self.forget()
         return precisions.run(self._network, batch)
@@ -163,19 +179,19 @@ def _inference(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
 
 
 def _in_deep_thread(call: Callable[[], T]) -> T:
-    """`call` in a thread with room for deep recursion, which the caller's may not have. Raises what it raises."""
-    found: list[T] = []
+    """Return `call()`, made in a thread whose stack allows deep recursion. Raises what it raises."""
+    results: list[T] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            found.append(call())
+            results.append(call())
         except BaseException as error:
             errors.append(error)
 
-    size, depth = threading.stack_size(_STACK), sys.getrecursionlimit()
+    size, depth = threading.stack_size(_STACK_BYTES), sys.getrecursionlimit()
     try:
-        sys.setrecursionlimit(max(depth, _DEPTH))
+        sys.setrecursionlimit(max(depth, _RECURSION_LIMIT))
         thread = threading.Thread(target=work, name="supertile-compile", daemon=True)
         thread.start()
         threading.stack_size(size)
@@ -185,4 +201,4 @@ def _in_deep_thread(call: Callable[[], T]) -> T:
         sys.setrecursionlimit(depth)
     if errors:
         raise errors[0]
-    return found[0]
+    return results[0]

@@ -1,7 +1,7 @@
-"""Images to a device and results back while it computes, through a few pieces of page-locked memory in turn.
+"""Copy images to a device and results back while it computes, through a few pinned buffers in turn.
 
-Who does the copying is `Copies`: cuda.py's, or a test's. Here is when a piece may be used again, and that what a caller
-gets is never a piece.
+The copies themselves are made by `Copies`, of cuda.py or of a test. This file decides when a buffer may be used again.
+A caller never gets a buffer, always a copy.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-LARGEST = 512 << 20
-"""Bytes of a piece, at most: page-locked memory is taken from everybody else. What is larger is waited for."""
+MAX_BUFFER_BYTES = 512 << 20
+"""Pinned memory is lost to all other programs. Larger tensors are copied synchronously."""
 
-_ALIGNED = 64
+_ALIGNMENT_BYTES = 64
 
 
 class Copies(Protocol):
-    """See cuda.Copies."""
+    """Copies to and from a device, as cuda.Copies makes them."""
 
     def staging(self, size: int) -> Tensor: ...
 
@@ -34,19 +34,21 @@ class Copies(Protocol):
 
 
 @dataclass(eq=False)
-class _Piece:
-    memory: Tensor | None = None
-    wait: Callable[[], None] = lambda: None  # until a copy from it has been read
+class _Buffer:
+    """Pinned memory that grows as needed. wait: returns when the last copy from it has been read."""
 
-    def take(self, copies: Copies, size: int) -> bool:
-        """Whether it now has `size` bytes."""
-        if size > LARGEST:
+    memory: Tensor | None = None
+    wait: Callable[[], None] = lambda: None
+
+    def reserve(self, copies: Copies, size: int) -> bool:
+        """Make it hold `size` bytes, and return whether it does."""
+        if size > MAX_BUFFER_BYTES:
             return False
         if self.memory is None or len(self.memory) < size:
             try:
                 self.memory = copies.staging(size)
             except RuntimeError as error:
-                log.info("No page-locked memory (%s); copies are waited for.", str(error).partition("\n")[0])
+                log.info("No pinned memory (%s); copies are synchronous.", str(error).partition("\n")[0])
                 return False
         return True
 
@@ -56,94 +58,97 @@ class _Piece:
 
 
 class Uploads:
-    """Two pieces in turn: one is filled while the other is on its way."""
+    """Uploads through two buffers in turn: one is filled while the other is in flight."""
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
-        self._next, self._last = _Piece(), _Piece()
+        self._next, self._last = _Buffer(), _Buffer()
 
     def send(self, image: Tensor) -> Tensor | None:
-        """A copy of a tensor on the CPU, fp32, for work queued from now on; None where there is no memory for it.
+        """Return a copy on the device, fp32, for work queued from now on; None if there is no pinned memory for it.
 
         `image` has been read when this returns.
         """
         self._next, self._last = self._last, self._next
-        piece = self._last
-        piece.wait()
-        piece.wait = lambda: None
-        if not piece.take(self._copies, _bytes(image.shape, torch.float32)):
+        buffer = self._last
+        buffer.wait()
+        buffer.wait = lambda: None
+        if not buffer.reserve(self._copies, _bytes(image.shape, torch.float32)):
             return None
-        tensor, piece.wait = self._copies.up(piece.view(0, image.shape, torch.float32).copy_(image))
+        tensor, buffer.wait = self._copies.up(buffer.view(0, image.shape, torch.float32).copy_(image))
         return tensor
 
 
 class Downloads:
-    """Results on their way to the CPU, each through a piece that is free again once it has been taken."""
+    """Downloads, each through a buffer that is free again once its tensors have been taken."""
 
-    PIECES = 3
-    """An image on its way and two of its successor's strips."""
+    BUFFERS = 3
+    """One for an image in flight, two for strips of the next image."""
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
-        self._free = [_Piece() for _ in range(self.PIECES)]
+        self._free = [_Buffer() for _ in range(self.BUFFERS)]
 
     def send(self, *tensors: Tensor) -> Sent:
-        """Tensors on the device, as they are once what is queued now has been computed."""
+        """Copy tensors on the device as they are after all work that is queued now."""
         tensors = tuple(tensor.contiguous() for tensor in tensors)
         starts, size = [], 0
         for tensor in tensors:
             starts.append(size)
-            size += -(-_bytes(tensor.shape, tensor.dtype) // _ALIGNED) * _ALIGNED
-        if not self._free or not self._free[-1].take(self._copies, size):
+            size += -(-_bytes(tensor.shape, tensor.dtype) // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        if not self._free or not self._free[-1].reserve(self._copies, size):
             return Sent(tensors, lambda: None, lambda: None)
-        piece = self._free.pop()
-        staged = tuple(piece.view(start, t.shape, t.dtype) for start, t in zip(starts, tensors, strict=True))
+        buffer = self._free.pop()
+        staged = tuple(buffer.view(start, t.shape, t.dtype) for start, t in zip(starts, tensors, strict=True))
         wait = self._copies.down(zip(tensors, staged, strict=True))
-        return Sent(staged, wait, lambda: self._free.append(piece))
+        return Sent(staged, wait, lambda: self._free.append(buffer))
 
 
 @dataclass(eq=False)
 class Sent:
-    """Tensors on their way. To be taken once."""
+    """Tensors in flight to the CPU, to be taken once."""
 
     tensors: tuple[Tensor, ...]
     wait: Callable[[], None]
     give_back: Callable[[], None]
 
     def take(self, read: Callable[[Tensor], Any] = Tensor.clone) -> list[Any]:
-        """Wait for them, and give what `read` makes of each; as it comes, a tensor is not the caller's to keep."""
+        """Wait for the tensors and return what `read` makes of each. `read` must not keep its argument: copy it."""
         self.wait()
-        with torch.inference_mode(False):  # what is cloned is the user's: an ordinary tensor
-            found = [read(tensor.cpu()) for tensor in self.tensors]
+        with torch.inference_mode(False):  # the caller gets ordinary tensors
+            results = [read(tensor.cpu()) for tensor in self.tensors]
         self.give_back()
-        return found
+        return results
 
 
 class InOrder:
-    """A context in which tensors go to the CPU one after the other, each read when its successor has been sent.
+    """A context that brings tensors to the CPU in order and reads each when the next one has been sent.
 
-    down: None where they are to be read at once, as they are. After an error nothing more is read.
+    After an error nothing more is read.
+
+    Args:
+        downloads: the way to the CPU; None reads each tensor at once where it is.
     """
 
-    def __init__(self, down: Downloads | None) -> None:
-        self._down = down
-        self._going: deque[tuple[Sent, Callable[[Tensor], None]]] = deque()
+    def __init__(self, downloads: Downloads | None) -> None:
+        self._downloads = downloads
+        self._in_flight: deque[tuple[Sent, Callable[[Tensor], None]]] = deque()
 
     def send(self, tensor: Tensor, read: Callable[[Tensor], None]) -> None:
-        if self._down is None:
+        if self._downloads is None:
             read(tensor)
             return
-        self._going.append((self._down.send(tensor), read))
-        if len(self._going) > 1:
-            sent, read = self._going.popleft()
+        self._in_flight.append((self._downloads.send(tensor), read))
+        if len(self._in_flight) > 1:
+            sent, read = self._in_flight.popleft()
             sent.take(read)
 
     def __enter__(self) -> InOrder:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        while self._going:
-            sent, read = self._going.popleft()
+        while self._in_flight:
+            sent, read = self._in_flight.popleft()
             sent.take(read if kind is None else lambda tensor: None)
 
 

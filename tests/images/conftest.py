@@ -40,7 +40,7 @@ class Bicubic:
         self.scale, self.input_channels = scale, channels
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, **progress_and_cancelled: object) -> Tensor:
         assert images.shape[1] == self.input_channels
         self.calls.append(tuple(images.shape))
         return torch.nn.functional.interpolate(images, scale_factor=self.scale, mode="bicubic").clamp(0, 1)

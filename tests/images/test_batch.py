@@ -39,7 +39,7 @@ def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, u
     class Broken:
         scale, input_channels, seamless = upscaler.scale, upscaler.input_channels, upscaler.seamless
 
-        def __call__(self, images):
+        def __call__(self, images, **progress_and_cancelled):
             calls.append(1)
             if len(calls) == 2:
                 raise ZeroDivisionError

@@ -16,12 +16,12 @@ class LateCopies:
 
     def __init__(self, memory: int | None = None) -> None:
         self.memory = memory  # bytes of a piece that the system grants
-        self.pieces = self.uploads = self.downloads = self.under_way = self.most_under_way = 0
+        self.buffers = self.uploads = self.downloads = self.under_way = self.most_under_way = 0
 
     def staging(self, size: int) -> Tensor:
         if self.memory is not None and size > self.memory:
             raise RuntimeError("CUDA error: out of page-locked memory")
-        self.pieces += 1
+        self.buffers += 1
         with torch.inference_mode(False):
             return torch.full((size,), 0xAB, dtype=torch.uint8)
 

@@ -133,8 +133,8 @@ def test_those_before_a_wrong_image_are_given(enlarger):
 
 def test_cancelling_goes_through(enlarger):
     stop = False
-    upscaler = beside(enlarger(), batch=1, cancelled=lambda: stop)
-    stream = upscaler.stream(pixels(10, 10, seed=i) for i in range(10))
+    upscaler = beside(enlarger(), batch=1)
+    stream = upscaler.stream((pixels(10, 10, seed=i) for i in range(10)), cancelled=lambda: stop)
     next(stream)
     stop = True
     with pytest.raises(Cancelled):
@@ -204,9 +204,9 @@ def test_a_image_that_half_precision_cannot_hold_is_computed_again(
     exact = list(on_cpu(sometimes_overflowing, **options).stream(images))
     caplog.clear()
     seen: list[tuple[int, int]] = []
-    upscaler = beside(sometimes_overflowing, precision="fp16", progress=lambda *step: seen.append(step), **options)
+    upscaler = beside(sometimes_overflowing, precision="fp16", **options)
     with caplog.at_level(logging.WARNING):
-        results = list(upscaler.stream(images, keep_on_device=keep_on_device))
+        results = list(upscaler.stream(images, keep_on_device=keep_on_device, progress=lambda *step: seen.append(step)))
     for i, result in enumerate(results):
         torch.testing.assert_close(result, exact[i] if i % 2 else half[i], atol=1e-5, rtol=0)
     assert not torch.equal(half[0], exact[0])

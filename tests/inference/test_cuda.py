@@ -9,7 +9,7 @@ import pytest
 import torch
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.inference import Upscaler
-from supertile.inference.accelerator.cuda_graphs import WORTH
+from supertile.inference.accelerator.cuda_graphs import MIN_BATCHES
 from supertile.weights.loader import load_model
 from torch import Tensor
 
@@ -72,7 +72,7 @@ def test_twenty_images_of_any_size_are_those_of_the_cpu(model, name, tile):
 @each_family
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_graph_gives_what_the_steps_give(model, name, precision, caplog):
-    images = [pixels(64, 48, seed=i) for i in range(2 * WORTH + 1)]
+    images = [pixels(64, 48, seed=i) for i in range(2 * MIN_BATCHES + 1)]
     options = {"device": "cuda", "precision": precision, "batch": 2}
     expected = list(Upscaler(model(name), **options).stream(images))
     upscaler = Upscaler(model(name), compile="auto", **options)
@@ -100,7 +100,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
     thread.start()
     try:
         upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=1, compile="auto")
-        for _ in upscaler.stream(pixels(40, 40, seed=i) for i in range(WORTH + 2)):
+        for _ in upscaler.stream(pixels(40, 40, seed=i) for i in range(MIN_BATCHES + 2)):
             pass
     finally:
         stop.set()
@@ -111,7 +111,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
 
 @each_family
 def test_a_compiled_network_gives_the_same(model, name, caplog):
-    images = [pixels(32, 32, seed=i) for i in range(2 * WORTH)]
+    images = [pixels(32, 32, seed=i) for i in range(2 * MIN_BATCHES)]
     expected = list(Upscaler(model(name), device="cuda", precision="fp32", batch=2).stream(images))
     upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=2, compile="on")
     held_against(list(upscaler.stream(images)), expected, 1e-3)

@@ -34,7 +34,7 @@ class Average(Reaching):
 
 
 def test_errors_end_where_the_network_sees_no_farther(described):
-    errors = measured.errors_by_distance(described(Reaching(21)), measured.context_image(3), measured.CUT)
+    errors = measured.errors_by_distance(described(Reaching(21)), measured.noise_image(3), measured.CUT)
     assert errors.shape == (measured.WIDTH - measured.CUT,)
     assert errors[:21].min() > 0.01
     assert errors[21:].max() == 0
@@ -64,7 +64,7 @@ def test_doubtful_networks_are_not_even_run(described, monkeypatch):
     large = Reaching(1)
     assert measured.needed_overlap(described(half)) == 32
     assert measured.needed_overlap(described(discouraged, tiling=ModelTiling.DISCOURAGED)) == 32
-    monkeypatch.setattr(measured, "MOST_PARAMETERS", 26)
+    monkeypatch.setattr(measured, "MAX_PARAMETERS", 26)
     assert measured.needed_overlap(described(large)) == 32
     assert half.calls == discouraged.calls == large.calls == 0
 

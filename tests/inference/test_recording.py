@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from supertile.inference.accelerator.cuda_graphs import WORTH, Recorder
+from supertile.inference.accelerator.cuda_graphs import MIN_BATCHES, Recorder
 from supertile.inference.accelerator.passes import Passes
 from torch import Tensor
 
@@ -42,8 +42,8 @@ def batch(*shape: int, seed: int = 0) -> Tensor:
 @torch.inference_mode()
 def test_a_graph_is_made_where_many_batches_are_known():
     recorder = Recorder(Recordings())
-    assert not recorder.wants(torch.Size((2, 3, 8, 8)), WORTH - 1)
-    assert recorder.wants(torch.Size((2, 3, 8, 8)), WORTH)
+    assert not recorder.wants(torch.Size((2, 3, 8, 8)), MIN_BATCHES - 1)
+    assert recorder.wants(torch.Size((2, 3, 8, 8)), MIN_BATCHES)
     assert not Recorder(None).wants(torch.Size((2, 3, 8, 8)), 1000), "only where there are graphs"
 
 
@@ -134,17 +134,17 @@ def passes(vapsr):
 
 
 def test_batches_of_one_shape_are_recorded_once_it_is_common(vapsr, passes):
-    for i in range(WORTH + 2):
+    for i in range(MIN_BATCHES + 2):
         given = batch(4, 3, 16, 16, seed=i)
         with torch.inference_mode():
             torch.testing.assert_close(passes(given), vapsr.model(given), atol=1e-6, rtol=0)
-        assert bool(passes.recorder.shapes()) == (i + 1 >= WORTH)
+        assert bool(passes.recorder.shapes()) == (i + 1 >= MIN_BATCHES)
     passes.drop()
     assert passes.recorder.shapes() == []
 
 
 def test_what_is_known_to_come_counts(passes):
-    passes(batch(4, 3, 16, 16), coming=WORTH - 1)
+    passes(batch(4, 3, 16, 16), coming=MIN_BATCHES - 1)
     assert passes.recorder.shapes() == [(4, 3, 16, 16)]
 
 
@@ -184,5 +184,12 @@ def test_running_out_of_memory_drops_graphs(vapsr, caplog):
     for result, exact in zip(results, expected, strict=True):
         torch.testing.assert_close(result, exact, atol=1e-5, rtol=0)
     assert passes.recorder.shapes() == [(2, 3, 16, 16)]
-    upscaler._shrink(2, upscaler.plan(16, 16), torch.OutOfMemoryError())
+
+    def run_out_once(*call: object) -> None:
+        hook.remove()
+        raise torch.OutOfMemoryError
+
+    hook = vapsr.model.register_forward_pre_hook(run_out_once)
+    for result, exact in zip(upscaler.stream(images[:2]), expected[:2], strict=True):
+        torch.testing.assert_close(result, exact, atol=1e-5, rtol=0)
     assert passes.recorder.shapes() == []

@@ -25,7 +25,7 @@ def test_uploads_of_any_size_arrive_as_they_were_given():
     for i, tensor in enumerate(arrived):
         assert torch.equal(tensor, noise(3, 3 * i + 5, 70 - 2 * i, seed=i))
     assert copies.uploads == 20
-    assert copies.pieces < 20
+    assert copies.buffers < 20
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -54,19 +54,19 @@ def test_pieces_are_used_in_turn():
     copies = LateCopies()
     downloads = Downloads(copies)
     for _ in range(10):
-        sent = [downloads.send(noise(1, 4, 4)) for _ in range(Downloads.PIECES)]
+        sent = [downloads.send(noise(1, 4, 4)) for _ in range(Downloads.BUFFERS)]
         assert all(torch.equal(each.take()[0], noise(1, 4, 4)) for each in sent)
-    assert copies.pieces == Downloads.PIECES
-    assert copies.downloads == 10 * Downloads.PIECES
+    assert copies.buffers == Downloads.BUFFERS
+    assert copies.downloads == 10 * Downloads.BUFFERS
 
 
 @pytest.mark.parametrize("why", ["too large", "refused", "all in use"])
 def test_what_finds_no_piece_is_copied_all_the_same(monkeypatch, why):
     copies = LateCopies(memory=10 if why == "refused" else None)
     if why == "too large":
-        monkeypatch.setattr(transfers, "LARGEST", 10)
+        monkeypatch.setattr(transfers, "MAX_BUFFER_BYTES", 10)
     downloads, image = Downloads(copies), noise(3, 4, 4)
-    held = [downloads.send(noise(1)) for _ in range(Downloads.PIECES)] if why == "all in use" else []
+    held = [downloads.send(noise(1)) for _ in range(Downloads.BUFFERS)] if why == "all in use" else []
     sent = downloads.send(image)
     assert copies.downloads == len(held)
     [result] = sent.take()
@@ -100,9 +100,9 @@ def test_after_an_error_pieces_are_free_again():
             going.send(torch.tensor([1]), seen.append)
             raise MemoryError
 
-    for _ in range(2 * Downloads.PIECES):
+    for _ in range(2 * Downloads.BUFFERS):
         with pytest.raises(MemoryError):
             broken_off()
     assert seen == []
-    assert copies.downloads == 2 * Downloads.PIECES
+    assert copies.downloads == 2 * Downloads.BUFFERS
     assert copies.under_way == 0

@@ -486,11 +486,9 @@ def test_memory_may_get_short_in_the_middle_of_a_image(enlarger, at, reuse_stati
         if calls >= at:
             limit(100 * 100)(batch)
 
-    upscaler = on_cpu(
-        enlarger(before=before), tile=160, batch=2, progress=lambda *counts: seen.append(counts), overlap=24
-    )
+    upscaler = on_cpu(enlarger(before=before), tile=160, batch=2, overlap=24)
     images = [pixels(300, 150, seed=i // 2) for i in range(5)]
-    results = list(upscaler.stream(images, reuse_static=reuse_static))
+    results = list(upscaler.stream(images, reuse_static=reuse_static, progress=lambda *counts: seen.append(counts)))
     for image, result in zip(images, results, strict=True):
         torch.testing.assert_close(result, enlarged(image), atol=1e-6, rtol=0)
     assert len(results) == len(images)
@@ -532,36 +530,42 @@ def test_other_errors_of_a_network_go_through(enlarger):
 
 def test_progress_counts_the_tiles_done_and_known(vapsr):
     seen: list[tuple[int, int]] = []
-    upscaler = on_cpu(vapsr, tile=96, batch=1, progress=lambda done, total: seen.append((done, total)))
-    upscaler(pixels(96, 160)[None])
+    upscaler = on_cpu(vapsr, tile=96, batch=1)
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    upscaler(pixels(96, 160)[None], progress=progress)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     seen.clear()
-    list(upscaler.stream([pixels(96, 160), pixels(8, 8)]))
+    list(upscaler.stream([pixels(96, 160), pixels(8, 8)], progress=progress))
     assert seen == [(1, 3), (2, 3), (3, 3), (4, 4)]
     seen.clear()
-    on_cpu(vapsr, batch=2, progress=upscaler.progress)(pixels(8, 8).expand(5, 3, 8, 8))
+    on_cpu(vapsr, batch=2)(pixels(8, 8).expand(5, 3, 8, 8), progress=progress)
     assert seen == [(2, 2), (4, 4), (5, 5)]
 
 
 def test_progress_never_ends_above_or_below_what_there_is(enlarger):
     seen: list[tuple[int, int]] = []
-    upscaler = on_cpu(enlarger(before=limit(96 * 128)), tile=300, batch=2, progress=lambda *counts: seen.append(counts))
-    list(upscaler.stream([pixels(96, 96), pixels(300, 300), pixels(300, 300)], reuse_static=True))
+    upscaler = on_cpu(enlarger(before=limit(96 * 128)), tile=300, batch=2)
+    images = [pixels(96, 96), pixels(300, 300), pixels(300, 300)]
+    list(upscaler.stream(images, reuse_static=True, progress=lambda *counts: seen.append(counts)))
     assert all(0 < done <= total for done, total in seen)
     assert seen[-1][0] == seen[-1][1] == 1 + 2 * len(upscaler.plan(300, 300))
 
 
 def test_cancelling_stops_before_the_next_batch(enlarger):
     model, stop = enlarger(), False
-    upscaler = on_cpu(model, batch=2, cancelled=lambda: stop)
-    stream = upscaler.stream(pixels(10, 10, seed=i) for i in range(10))
+    upscaler = on_cpu(model, batch=2)
+    stream = upscaler.stream((pixels(10, 10, seed=i) for i in range(10)), cancelled=lambda: stop)
     assert len([next(stream) for _ in range(4)]) == 4
     stop = True
     with pytest.raises(Cancelled):
         next(stream)
     assert model.model.batches == [(2, 10, 10)] * 2
     stop = False
-    assert torch.equal(upscaler(pixels(10, 10)[None])[0], enlarged(pixels(10, 10))), "an Upscaler survives it"
+    again = upscaler(pixels(10, 10)[None], cancelled=lambda: stop)
+    assert torch.equal(again[0], enlarged(pixels(10, 10))), "an Upscaler survives it"
 
 
 @pytest.mark.parametrize("name", ["progress", "cancelled"])
@@ -573,7 +577,7 @@ def test_what_the_host_raises_goes_through(enlarger, name):
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        on_cpu(enlarger(), **{name: interrupt})(pixels(10, 10)[None])
+        on_cpu(enlarger())(pixels(10, 10)[None], **{name: interrupt})
 
 
 # --- half precision ----------------------------------------------------------------------------------------------

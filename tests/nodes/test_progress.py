@@ -42,6 +42,6 @@ def test_with_a_real_upscaler_every_tile_counts(enlarger, reports):
     upscaler = Upscaler(enlarger(), device="cpu", tile=96, overlap=32, batch=1)
     alpha = torch.linspace(0, 1, 150).expand(1, 100, 150)
     runs = [2 * len(upscaler.plan(100, 150)), 2 * len(upscaler.plan(200, 300))]  # color and transparency, twice
-    upscaler.progress = Progress(runs, lambda *report: reports.append(report))
-    upscale_image(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x")
+    progress = Progress(runs, lambda *report: reports.append(report))
+    upscale_image(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x", progress=progress)
     assert [done for done, _ in reports] == list(range(1, sum(runs) + 1))

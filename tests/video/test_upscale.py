@@ -348,7 +348,6 @@ def test_cancelling_leaves_nothing_and_ends_all_threads(make_video, identity, tm
         upscale_video(source, tmp_path / f"out.{suffix}", identity, cancelled=cancelled)
     assert nothing_left(tmp_path, source.name)
     assert not [t for t in threading.enumerate() if t.name.startswith("supertile-")]
-    assert identity.cancelled is None
     assert upscale_video(source, tmp_path / "again.mkv", identity).frames == 30  # the upscaler is still good
 
 
