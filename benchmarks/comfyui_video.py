@@ -1,10 +1,10 @@
-"""A video through our node in a real ComfyUI, against the core's own nodes with the same model.
+"""Compare Upscale Video in a real ComfyUI with ComfyUI's own nodes and the same model.
 
     python -m supertile.benchmarks.comfyui_video --comfyui CHECKOUT --python ITS_PYTHON --model FILE --video FILE
 
-Ours: Load Video, Upscale Video, Save Video. The core's: Load Video, Get Video Components, Upscale Image (using Model),
-Create Video, Save Video. Each in a server of its own, one after the other, that has upscaled an image before; time
-from the prompt to its end, and how much the server's peak memory has grown by then.
+Ours: Load Video, Upscale Video, Save Video. ComfyUI's: Load Video, Get Video Components, Upscale Image (using Model),
+Create Video, Save Video. Each runs in its own server, one after the other, after an image has been upscaled there.
+Measured are the time from the prompt to its end and the growth of the server's peak memory.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def main() -> None:
     core = {
         **model,
         "video": source,
-        "parts": node("GetVideoComponents", video=["video", 0]),
-        "upscale": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["parts", 0]),
-        "new": node("CreateVideo", images=["upscale", 0], audio=["parts", 1], fps=rate),
+        "components": node("GetVideoComponents", video=["video", 0]),
+        "upscale": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["components", 0]),
+        "new": node("CreateVideo", images=["upscale", 0], audio=["components", 1], fps=rate),
         "save": node("SaveVideo", video=["new", 0], **save),
     }
     rows = [(name, *measure(arguments, prompt)) for name, prompt in (("ours", ours), ("core", core))]
@@ -60,6 +60,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, prompt: dict[str, Any]) -> tuple[float, int, int, int]:
+    """Return seconds, peak memory before the prompt and its growth in MiB, and the frames written."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         for name in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
@@ -97,7 +98,7 @@ def run(server: Server, prompt: dict[str, Any]) -> None:
 
 
 def peak(server: Server) -> int:
-    """MiB, since the server began."""
+    """Return the peak memory of the server since it started, in MiB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
 

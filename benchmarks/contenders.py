@@ -1,7 +1,7 @@
-"""Who takes turns in a case, and how each of them computes images. Each is built in a process of its own.
+"""The contenders of a case, and how each of them computes images. Each is built in its own process.
 
-Images begin and end on the device for everybody, so that on an accelerator networks are compared and not copies.
-Where the whole way is measured (`to_cpu`), results go to the CPU.
+Images start and end on the device for every contender, so that an accelerator's copies are not measured. With `to_cpu`
+results are copied to the CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PEAK = "convolution"
 
 @dataclass(frozen=True)
 class Setup:
-    """What all contenders have in common. checkouts: family -> the authors' repository."""
+    """Settings that all contenders share. checkouts: family -> checkout of the authors' repository."""
 
     device: str = "cpu"
     threads: int = 1
@@ -40,9 +40,16 @@ class Setup:
 
 
 def setup_of(device: str, threads: int | None, checkouts: Mapping[str, Path | None]) -> Setup:
-    """What is asked for, checked. threads: None is PyTorch's own choice.
+    """Check the settings of a benchmark.
 
-    Raises CheckoutError, or UpscaleError where the device cannot be had.
+    Args:
+        device: as for Upscaler.
+        threads: of the CPU; None leaves the choice to PyTorch.
+        checkouts: family -> checkout of the authors' repository, or None.
+
+    Raises:
+        CheckoutError: a path is not a checkout of that repository.
+        UpscaleError: the device is not available.
     """
     given = {family: path for family, path in checkouts.items() if path is not None}
     for family, path in given.items():
@@ -52,10 +59,13 @@ def setup_of(device: str, threads: int | None, checkouts: Mapping[str, Path | No
 
 @dataclass(frozen=True)
 class Contender:
-    """way: ours, eager, spandrel, comfyui, official, or convolution, which is no contender but the machine's peak."""
+    """An implementation with its settings.
+
+    backend: ours, eager, spandrel, comfyui or official; or convolution, which measures the peak of the machine.
+    """
 
     name: str
-    way: str
+    backend: str
     precision: str = "fp32"
     tile: int | str = "auto"
     batch: int | str = "auto"
@@ -65,9 +75,12 @@ class Contender:
 
 @dataclass
 class Runner:
-    """run: (N, C, H, W) on the device -> the first result, (C', sH, sW); all of them are computed.
+    """A contender that has been built.
 
-    tiles: (height, width) -> what an image of that size is cut into. flops: of one run, where it is no network.
+    Attributes:
+        run: (N, C, H, W) on the device -> the first result, (C', sH, sW); all results are computed.
+        tiles: (height, width) of an image -> (height, width) of each of its tiles.
+        flops: of one run, for the convolution; None for networks.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -75,22 +88,24 @@ class Runner:
     flops: float | None = None
 
 
-# --- who takes part ----------------------------------------------------------------------------------------------
+# --- which contenders --------------------------------------------------------------------------------------------
 
 
 def halves(network: Network, device: torch.device) -> list[str]:
-    """Half precisions that are faster than fp32 on this machine. Our families have the same ones."""
+    """Return the half precisions that are faster than fp32 on this machine. They are the same for all our families."""
     probe = load_model(str(BUNDLED_X2.file)) if network.family in networks.CONFIGS else networks.ours(network)
     names = {dtype: name for name, dtype in PRECISIONS.items()}
     return [names[dtype] for dtype in candidates(probe, device)]
 
 
 def contenders_of(case: Case, setup: Setup) -> list[Contender]:
-    """Those that a case asks for, the one that all are held against first. The machine's peaks come last."""
+    """Return the contenders of a case. The first is the reference; convolutions, for the machine's peaks, come last."""
     half = halves(case.network, torch.device(setup.device))
-    found = {"peers": _peers, "tiles": _tiles, "batches": _batches, "growth": _growth}[case.what](case, setup, half)
-    precisions = dict.fromkeys(contender.precision for contender in found)
-    return found + [Contender(f"3x3 convolution, {name}", PEAK, name) for name in precisions]
+    contenders = {"peers": _peers, "tiles": _tiles, "batches": _batches, "growth": _growth}[case.question](
+        case, setup, half
+    )
+    precisions = dict.fromkeys(contender.precision for contender in contenders)
+    return contenders + [Contender(f"3x3 convolution, {name}", PEAK, name) for name in precisions]
 
 
 def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
@@ -99,10 +114,10 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     if family not in networks.CONFIGS:
         return [*ours, Contender("spandrel", "spandrel"), Contender("ComfyUI's tiles, spandrel's network", "comfyui")]
     others = [Contender(f"{OURS}, plain eager", "eager")]
-    if setup.device_type == "cuda" and family != "HAT":  # which takes a compiler many minutes
+    if setup.device_type == "cuda" and family != "HAT":  # compiling HAT takes many minutes
         others += [Contender(f"{OURS}, {name}, compiled", OURS, name, compile="on") for name in ("fp32", *half[:1])]
     if family == "HAT":
-        # In half precision only where somebody would run it so: on a CPU ComfyUI and all others compute in fp32.
+        # Not in half precision on a CPU: there, every program that uses spandrel computes in fp32.
         on_gpu = half if setup.device_type != "cpu" else []
         others += [Contender("spandrel", "spandrel"), *(Contender(f"spandrel, {n}", "spandrel", n) for n in on_gpu)]
     whose = "spandrel's" if family == "HAT" else "our"
@@ -113,7 +128,7 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
 
 
 def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
-    largest = min(case.inputs[-1].width, case.inputs[-1].height)
+    largest = min(case.workloads[-1].width, case.workloads[-1].height)
     sides = [side for side in (128, 256, 512, 1024) if largest / 4 <= side < largest]
     ours = [Contender(OURS, OURS), Contender(f"{OURS}, whole", OURS, tile="whole")]
     ours += [Contender(f"{OURS}, tile {side}", OURS, tile=side) for side in sides]
@@ -121,26 +136,26 @@ def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
 
 
 def _batches(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
-    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= case.inputs[-1].images]
+    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= case.workloads[-1].images]
     precisions = [("fp32", ""), *((name, f", {name}") for name in half[:1])]
     return [Contender(OURS, OURS)] + [
-        Contender(f"{OURS}, batch {size}{said}", OURS, name, tile="whole", batch=size)
-        for name, said in precisions
+        Contender(f"{OURS}, batch {size}{suffix}", OURS, name, tile="whole", batch=size)
+        for name, suffix in precisions
         for size in sizes
     ]
 
 
 def _growth(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     tile = Contender(f"{OURS}, tile 512", OURS, tile=512, to_cpu=True)
-    return [Contender(OURS, OURS, to_cpu=True), *([tile] if case.inputs[-1].images == 1 else [])]
+    return [Contender(OURS, OURS, to_cpu=True), *([tile] if case.workloads[-1].images == 1 else [])]
 
 
 # --- how they compute --------------------------------------------------------------------------------------------
 
 
 def build(contender: Contender, network: Network, setup: Setup) -> Runner:
-    """In the contender's process. Raises what its code raises."""
-    return _BUILDERS[contender.way](contender, network, setup)
+    """Build a contender, in its own process. Raises whatever its code raises."""
+    return _BUILDERS[contender.backend](contender, network, setup)
 
 
 def _ours(contender: Contender, network: Network, setup: Setup) -> Runner:
@@ -191,16 +206,16 @@ def _comfyui(contender: Contender, network: Network, setup: Setup) -> Runner:
 
 
 def _convolution(contender: Contender, network: Network, setup: Setup) -> Runner:
-    """The machine's peak for a dtype: the fastest 3x3 convolution of 64 to 256 channels, channels last."""
+    """Build the fastest 3x3 convolution of 64 to 256 channels, channels last: the machine's peak for a dtype."""
     device, dtype = torch.device(setup.device), PRECISIONS[contender.precision]
-    inputs, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
+    count, height, width = (1, 128, 128) if device.type == "cpu" else (8, 512, 512)
     best: tuple[float, Runner] | None = None
     for channels in (64, 128, 256):
         x, weight = (
             torch.randn(*shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
-            for shape in ((inputs, channels, height, width), (channels, channels, 3, 3))
+            for shape in ((count, channels, height, width), (channels, channels, 3, 3))
         )
-        flops = 2.0 * 9 * channels**2 * inputs * height * width
+        flops = 2.0 * 9 * channels**2 * count * height * width
         runner = Runner(lambda _, x=x, weight=weight: F.conv2d(x, weight, padding=1)[0, :3], flops=flops)  # type: ignore[misc]
         rate = flops / min(seconds(runner, x, device)[0] for _ in range(3))
         if best is None or rate > best[0]:
@@ -220,7 +235,7 @@ _BUILDERS = {
 
 
 def seconds(runner: Runner, images: Tensor, device: torch.device) -> tuple[float, Tensor]:
-    """One pass, from an idle device to an idle device, and what it gave."""
+    """Return the time of one pass, from idle device to idle device, and its first result."""
     synchronize(device)
     start = time.perf_counter()
     result = runner.run(images)
@@ -229,6 +244,7 @@ def seconds(runner: Runner, images: Tensor, device: torch.device) -> tuple[float
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""What can be wrong with a measurement, in a sentence for the user."""
+"""Errors of a benchmark. `str()` is one sentence for the user."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from ..errors import SupertileError
 
 
 class BenchError(SupertileError):
-    """Nothing can be measured as asked: a checkout that is none, a package that is missing, a contender that ended."""
+    """A benchmark cannot run: a wrong checkout, a missing package, a contender that has ended."""
 
 
 class CheckoutError(BenchError):
-    """A path is no checkout of the repository that it was given for."""
+    """A path is not a checkout of the repository it was given for."""
 
     exit_code = 2

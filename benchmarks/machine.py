@@ -1,4 +1,4 @@
-"""Which machine and which libraries figures come from."""
+"""The machine and the libraries that figures were measured with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .contenders import Setup
 
 
 def describe(setup: Setup) -> dict[str, Any]:
-    """For the head of a table and for JSON. load: programs that wanted a core in the last minute, before measuring."""
+    """Describe machine and libraries, for tables and JSON. `load`: average load of the minute before measuring."""
     device = torch.device(setup.device)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -35,9 +35,10 @@ def describe(setup: Setup) -> dict[str, Any]:
 
 
 def headline(machine: dict[str, Any], peaks: dict[str, float]) -> str:
-    told = f"{machine['device']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}"
-    found = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
-    return f"{told}. Fastest 3x3 convolution, GFLOP/s: {found}." if found else f"{told}."
+    """Return machine and peaks (precision -> FLOP/s) as a line of text."""
+    text = f"{machine['device']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}"
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
+    return f"{text}. Fastest 3x3 convolution, GFLOP/s: {rates}." if rates else f"{text}."
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The same network by us, by spandrel and by its authors, with the same weights."""
+"""One network with the same weights in the implementations of Supertile, spandrel and its authors."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ CONFIGS: dict[str, type] = {"HAT": HATConfig, "VapSR": VapSRConfig, "HiT-SR": Hi
 
 
 def config_of(network: Network) -> Any:
-    """Hyper-parameters of our class; None for the families of others."""
+    """Return the hyper-parameters of our class; None for other architectures."""
     if network.file is not None:
-        found = network_without_weights(network.file) if network.family in CONFIGS else None
-        return None if found is None else found.config
+        built = network_without_weights(network.file) if network.family in CONFIGS else None
+        return None if built is None else built.config
     return CONFIGS[network.family](**network.config) if network.family in CONFIGS else None
 
 
 def ours(network: Network) -> ImageModelDescriptor[nn.Module]:
-    """As `load_model` gives it. Random weights come from a seed, so they are the same in every process."""
+    """Return the network as `load_model` does. Random weights are seeded: the same in every process."""
     if network.file is not None:
         return load_model(network.file)
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def ours(network: Network) -> ImageModelDescriptor[nn.Module]:
 
 
 def plain(network: Network) -> nn.Module:
-    """Our network as PyTorch makes it from its class: no layout of its weights, nothing of the core around it."""
+    """Return our network in plain PyTorch: without the memory layout of `load_model` and without an Upscaler."""
     model = ours(network).model
     assert isinstance(model, (HAT, VapSR, HiTSR))
     fresh = type(model)(model.config)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def plain(network: Network) -> nn.Module:
 
 
 def as_comfyui_opens_it(network: Network) -> ImageModelDescriptor[nn.Module]:
-    """What spandrel makes of the weights: its own class, or ours where it knows the family through this package."""
+    """Return what spandrel loads from the weights: its own class, or ours for families that only we register."""
     model = ours(network)
     if not is_ours(model.model):
         return model
@@ -60,7 +60,7 @@ def as_comfyui_opens_it(network: Network) -> ImageModelDescriptor[nn.Module]:
 
 
 def spandrels(network: Network) -> ImageModelDescriptor[nn.Module]:
-    """spandrel's own class. Raises BenchError where it has none."""
+    """Return spandrel's own implementation. Raises BenchError if it has none."""
     model = as_comfyui_opens_it(network)
     if is_ours(model.model):
         raise BenchError(f"spandrel has no {network.family} of its own")
@@ -68,19 +68,19 @@ def spandrels(network: Network) -> ImageModelDescriptor[nn.Module]:
 
 
 def officials(network: Network, checkout: Path) -> nn.Module:
-    """The authors' network. Raises BenchError where the checkout or what it needs is missing."""
+    """Return the authors' implementation. Raises BenchError if the checkout or a package that it needs is missing."""
     model = ours(network).model
     theirs = peers.official(network.family, checkout, model.config)
     missing, unexpected = theirs.load_state_dict(model.state_dict(), strict=False)
-    left = [name for name in missing if "relative_position_index" not in name] + unexpected
-    if left:
-        raise BenchError(f"the authors' {network.family} has other tensors than ours ({left[0]})")
+    different = [name for name in missing if "relative_position_index" not in name] + unexpected
+    if different:
+        raise BenchError(f"the authors' {network.family} has other tensors than ours ({different[0]})")
     return theirs.eval().requires_grad_(False)
 
 
 def _loaded_by_spandrel(model: nn.Module) -> ImageModelDescriptor[nn.Module]:
     state: dict[str, Tensor] = dict(model.state_dict())
-    if isinstance(model, HAT):  # by these spandrel knows a HAT and the size of its windows
+    if isinstance(model, HAT):  # spandrel recognizes HAT and its window size by these buffers
         c = model.config
         state["relative_position_index_SA"] = window_bias_index(c.window_size)
         state["relative_position_index_OCA"] = overlap_bias_index(c.window_size, c.overlap_window)
@@ -91,7 +91,7 @@ def _loaded_by_spandrel(model: nn.Module) -> ImageModelDescriptor[nn.Module]:
 
 
 def _of_spandrel(network: Network) -> ImageModelDescriptor[nn.Module]:
-    """An architecture of spandrel's at its own defaults."""
+    """Return an architecture of spandrel with its default hyper-parameters."""
     module = importlib.import_module(f"spandrel.architectures.{network.family}")
     state = getattr(module, network.family)(**network.config).state_dict()
     loaded = getattr(module, f"{network.family}Arch")().load(state)

@@ -1,4 +1,4 @@
-"""How much more memory a process, or the device, holds at its peak than before a pass."""
+"""Growth of memory at its peak: of the process, or of the tensors on a CUDA device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Counts from its creation: on CUDA PyTorch's tensors on the device, elsewhere the resident memory of the process.
+    """Peak memory since its creation: on CUDA of PyTorch's tensors, elsewhere the resident memory of the process.
 
-    What was resident and free then, and is used now, does not show: make it before anything has been computed.
+    Memory that was resident but free at its creation does not count, so create it before anything is computed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,12 +23,12 @@ class PeakMemory:
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            with suppress(OSError):  # Linux: the peak so far, of loading the weights, is forgotten
+            with suppress(OSError):  # on Linux, reset the peak, which is that of loading the weights
                 _RESET.write_text("5")
         self.before = self._held()
 
     def growth(self) -> int | None:
-        """Bytes; None on systems that do not tell."""
+        """Return the growth in bytes; None on systems that do not report it."""
         peak = self._peak()
         return None if peak is None or self.before is None else max(peak - self.before, 0)
 

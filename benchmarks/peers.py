@@ -1,7 +1,7 @@
-"""What a user could run instead: the authors' own code, from a checkout whose path is given.
+"""The authors' own implementations, from a checkout whose path is given.
 
-Nothing of the authors' code is part of this project. Their files are loaded one by one; the training framework that
-they import is not needed to run a network, so a few names of it are supplied here.
+None of the authors' code is part of this project. Their files are loaded one by one. They import a training framework
+that is not needed to run a network, so stand-ins for its names are supplied here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Registry:
 
 
 def _supply_imports() -> None:
-    """The names that the authors' files import from basicsr and from older versions of timm."""
+    """Supply the names that the authors' files import from basicsr and from older versions of timm."""
     try:
         import timm.layers
     except ImportError:
@@ -32,9 +32,8 @@ def _supply_imports() -> None:
 
     def module(name: str, **names: object) -> None:
         if name not in sys.modules:
-            made = types.ModuleType(name)
-            made.__dict__.update(names)
-            sys.modules[name] = made
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__dict__.update(names)
 
     module("basicsr")
     module("basicsr.utils")
@@ -52,9 +51,12 @@ def _supply_imports() -> None:
 
 
 def official(family: str, checkout: Path, config: Any) -> nn.Module:
-    """The authors' network of our hyper-parameters. Raises BenchError where their file or the package timm is missing.
+    """Return the authors' network with our hyper-parameters.
 
-    Their ratios are computed back from widths; all networks that were published have whole ones.
+    Their ratios are computed from our widths; those of all published networks are whole numbers.
+
+    Raises:
+        BenchError: their file or the package timm is missing.
     """
     file, name = source(family, checkout, getattr(config, "variant", ""))
     if family == "HAT":
@@ -82,14 +84,14 @@ def official(family: str, checkout: Path, config: Any) -> nn.Module:
 
 
 def source(family: str, checkout: Path, variant: str = "SRF") -> tuple[Path, str]:
-    """The file of the authors' repository with the network, and its class. Raises CheckoutError."""
+    """Return the file with the network in the authors' repository, and the name of its class. Raises CheckoutError."""
     file, name = {
         "HAT": (checkout / "hat" / "archs" / "hat_arch.py", "HAT"),
         "VapSR": (checkout / "code" / "vapsr.py", "vapsr"),
         "HiT-SR": (checkout / "basicsr" / "archs" / f"hit_{variant.lower()}_arch.py", f"HiT_{variant}"),
     }[family]
     if not file.is_file():
-        raise CheckoutError(f"{checkout} is no checkout of the authors' {family}: {file} is missing")
+        raise CheckoutError(f"{checkout} is not a checkout of the authors' {family}: {file} is missing")
     return file, name
 
 

@@ -13,13 +13,13 @@ from .report import Row
 
 
 def check_possible() -> None:
-    """Raises BenchError where matplotlib is not installed."""
+    """Raise BenchError if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise BenchError("A plot needs matplotlib: pip install 'supertile[bench]'")
 
 
 def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Replaces `path` when all is drawn. Left time against pixels, right time against batch. Raises BenchError."""
+    """Draw time against pixels (left) and against batch (right), replacing `path` when complete. Raises BenchError."""
     check_possible()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
     figure.suptitle(title, fontsize="medium")
     pixels, batch = figure.subplots(1, 2)
     _draw(pixels, by_pixels(rows), "pixels of the input", "seconds", 10)
-    _draw(batch, by_batch(rows), "batch", "milliseconds for an image", 2)
+    _draw(batch, by_batch(rows), "batch", "milliseconds per image", 2)
     with atomic_file(path, overwrite=True) as file:
         figure.savefig(file, format="png", dpi=120)
 
@@ -38,7 +38,7 @@ Lines = dict[str, list[tuple[float, float]]]
 
 
 def by_pixels(rows: Sequence[Row]) -> Lines:
-    """Label -> (pixels, seconds), rising; of networks on several sizes, where there are any, else points."""
+    """Return label -> (pixels, seconds), rising: contenders with several sizes, or single points if there are none."""
     lines: Lines = {}
     for row in rows:
         if row.tile == "auto" and row.batch == "auto" and row.images == 1:
@@ -48,17 +48,17 @@ def by_pixels(rows: Sequence[Row]) -> Lines:
 
 
 def by_batch(rows: Sequence[Row]) -> Lines:
-    """Label -> (batch, milliseconds for one of the images)."""
+    """Return label -> (batch, milliseconds per image), rising."""
     lines: Lines = {}
     for row in rows:
         if isinstance(row.batch, int):
-            label = f"{row.network}, {row.precision}: {row.images} of {row.width}x{row.height}"
+            label = f"{row.network}, {row.precision}: {row.images} images of {row.width}x{row.height}"
             lines.setdefault(label, []).append((row.batch, row.median / row.images * 1000))
     return {label: sorted(points) for label, points in lines.items()}
 
 
 def _draw(axes: Any, lines: Lines, across: str, up: str, base: int) -> None:
-    markers = "osv^D<>pX"  # nine, beside ten colors: ninety lines before two are alike
+    markers = "osv^D<>pX"  # nine markers and ten colors: ninety different lines
     for index, (label, points) in enumerate(lines.items()):
         x, y = zip(*points, strict=True)
         axes.plot(x, y, marker=markers[index % len(markers)], markersize=5, label=label)

@@ -1,4 +1,4 @@
-"""What was measured, as rows of figures: ratios, FLOP/s, the share of the machine's peak, and JSON."""
+"""Measurements as rows of figures: ratios, FLOP/s, share of the machine's peak; and as JSON."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ from ..images.io.atomic import atomic_file
 from .contenders import OURS, PEAK
 from .flops import flops
 from .networks import config_of
-from .turns import Measured
+from .rounds import Measured
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender on one input.
+    """One contender on one workload.
 
-    median, fastest, slowest: seconds. ratio: its median over that of the case's first contender, "ours" in fp32;
-    ratio_low and ratio_high: the same of single rounds, the least and the largest. flops: of the network by its
-    definition, whatever is computed; work: what its tiles come to over that of the whole image. share: of the peak
-    of this machine in this precision, a 3x3 convolution that took its turns in the same rounds. memory: bytes, growth
-    at the peak, with the images in and out; memory_without_images: less the input, and what of the results is
-    kept. difference and agreement (dB): from the first contender, where both are
-    clamped to [0, 1].
+    Attributes:
+        case, network, contender, backend, precision, tile, batch: what was measured.
+        width, height, images: the workload.
+        rounds: passes that were timed.
+        median, fastest, slowest: seconds.
+        ratio: the median over that of the case's first contender, ours in fp32.
+        ratio_low, ratio_high: smallest and largest ratio in a single round.
+        seconds_per_megapixel: of the input.
+        flops: of the network by its definition, however it is computed.
+        flops_per_second: `flops` over the median.
+        share: of this machine's peak in this precision, a 3x3 convolution measured in the same rounds.
+        work: FLOPs of all tiles over those of the whole image.
+        memory: bytes by which memory grew at its peak, with input and results.
+        memory_without_images: `memory` less the input and the results that are kept.
+        difference: largest difference from the first contender, both clamped to [0, 1].
+        agreement: PSNR against the first contender in dB, both clamped to [0, 1].
     """
 
     case: str
     network: str
     contender: str
-    way: str
+    backend: str
     precision: str
     tile: int | str
     batch: int | str
@@ -57,61 +66,69 @@ class Row:
 
     @property
     def spread(self) -> float:
+        """Time of the slowest pass over that of the fastest."""
         return self.slowest / self.fastest
 
 
 def rows(measured: list[Measured]) -> list[Row]:
-    """Of one case. The first contender of each input is the one that the others are held against."""
-    return [row for one_input in _by_input(measured) for row in _rows(one_input)]
+    """Return the rows of one case. The first contender on each workload is the reference of the others."""
+    return [row for group in _by_workload(measured) for row in _rows(group)]
 
 
 def failures(measured: list[Measured]) -> list[str]:
-    """A sentence for each contender that was left out."""
+    """Return a sentence for each contender that was left out."""
     return [f"{m.case.network.name}, {m.contender.name}: {m.failed}" for m in measured if m.failed]
 
 
 def peaks(measured: list[Measured]) -> dict[str, float]:
-    """Precision -> FLOP/s of the convolution: of its median, on the input beside which it was fastest."""
-    found: dict[str, float] = {}
+    """Return precision -> FLOP/s of the convolution, by its median, on the workload where it was fastest."""
+    rates: dict[str, float] = {}
     for m in measured:
-        if m.contender.way == PEAK and m.flops and m.times:
+        if m.contender.backend == PEAK and m.flops and m.times:
             name = m.contender.precision
-            found[name] = max(found.get(name, 0.0), m.flops / m.median)
-    return found
+            rates[name] = max(rates.get(name, 0.0), m.flops / m.median)
+    return rates
 
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times as fast as a peer we are on one input, by precision."""
+    """Our speed on one workload relative to a peer's: precision -> times as fast."""
 
     network: str
-    input: str
+    workload: str
     peer: str
     times: dict[str, float]
 
 
 def speedups(rows: list[Row]) -> list[Speedup]:
-    """Against each peer of a case: the median of its times over that of ours, in every precision that was measured."""
-    found = []
-    for shown in dict.fromkeys((row.width, row.height, row.images) for row in rows):
-        of_it = [row for row in rows if (row.width, row.height, row.images) == shown]
-        ours = {row.precision: row.median for row in of_it if (row.way, row.tile, row.batch) == (OURS, "auto", "auto")}
-        found += [
-            Speedup(row.network, f"{shown[0]}x{shown[1]}", row.contender, {p: row.median / m for p, m in ours.items()})
-            for row in of_it
-            if row.way != OURS
+    """Return the speedup over each peer: its median over ours, in every precision that was measured."""
+    result = []
+    for workload in dict.fromkeys((row.width, row.height, row.images) for row in rows):
+        on_workload = [row for row in rows if (row.width, row.height, row.images) == workload]
+        ours = {
+            row.precision: row.median
+            for row in on_workload
+            if (row.backend, row.tile, row.batch) == (OURS, "auto", "auto")
+        }
+        result += [
+            Speedup(
+                row.network, f"{workload[0]}x{workload[1]}", row.contender, {p: row.median / m for p, m in ours.items()}
+            )
+            for row in on_workload
+            if row.backend != OURS
         ]
-    return found
+    return result
 
 
-def said(speedup: Speedup) -> str:
+def speedup_text(speedup: Speedup) -> str:
+    """Return a speedup as a sentence."""
     times = ", ".join(f"{times:.2f} times as fast in {precision}" for precision, times in speedup.times.items())
-    return f"{speedup.network}, {speedup.input}, beside {speedup.peer}: {times}"
+    return f"{speedup.network}, {speedup.workload}, compared with {speedup.peer}: {times}"
 
 
-def _by_input(measured: list[Measured]) -> Iterator[list[Measured]]:
-    for shown in dict.fromkeys(m.input for m in measured):
-        yield [m for m in measured if m.input == shown and m.times and not m.failed]
+def _by_workload(measured: list[Measured]) -> Iterator[list[Measured]]:
+    for workload in dict.fromkeys(m.workload for m in measured):
+        yield [m for m in measured if m.workload == workload and m.times and not m.failed]
 
 
 def _rows(measured: list[Measured]) -> Iterator[Row]:
@@ -120,23 +137,23 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
     first, peak = measured[0], peaks(measured)
     config = config_of(first.case.network)
     for m in measured:
-        if m.contender.way == PEAK:
+        if m.contender.backend == PEAK:
             continue
-        shown = m.input
-        each = flops(config, shown.height, shown.width)
-        total = None if each is None else each * shown.images
+        workload = m.workload
+        each = flops(config, workload.height, workload.width)
+        total = None if each is None else each * workload.images
         ratios = [a / b for a, b in zip(m.times, first.times, strict=False)]
         yield Row(
             case=m.case.name,
             network=m.case.network.name,
             contender=m.contender.name,
-            way=m.contender.way,
+            backend=m.contender.backend,
             precision=m.contender.precision,
             tile=m.contender.tile,
             batch=m.contender.batch,
-            width=shown.width,
-            height=shown.height,
-            images=shown.images,
+            width=workload.width,
+            height=workload.height,
+            images=workload.images,
             rounds=len(m.times),
             median=m.median,
             fastest=min(m.times),
@@ -144,7 +161,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
             ratio=m.median / first.median,
             ratio_low=min(ratios),
             ratio_high=max(ratios),
-            seconds_per_megapixel=m.median / shown.pixels * 1e6,
+            seconds_per_megapixel=m.median / workload.pixels * 1e6,
             flops=total,
             flops_per_second=None if total is None else total / m.median,
             share=None if total is None or m.contender.precision not in peak
@@ -158,7 +175,7 @@ def _rows(measured: list[Measured]) -> Iterator[Row]:
 
 
 def write_json(path: Path, machine: dict[str, Any], sections: dict[str, Any]) -> None:
-    """Replaces `path` when all is written. An agreement without end (not a bit differs) becomes null."""
+    """Write the figures, replacing `path` when they are complete. An infinite agreement becomes null."""
     text = json.dumps({"machine": machine} | sections, indent=1, default=_plain, allow_nan=False)
     with atomic_file(path, overwrite=True) as file:
         file.write(text.encode())

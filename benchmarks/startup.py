@@ -1,4 +1,4 @@
-"""Time to the first result: imports, the model, the first tile; each run in a fresh process."""
+"""Measure the time to the first result: imports, model, first tile; each run in a new process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,15 @@ print(json.dumps({{"times": times, "cuda_at_import": cuda}}))
 
 
 def measure_startup(device: str, threads: int, rounds: int, model: str) -> dict[str, Any]:
-    """steps: name -> median seconds; cuda_at_import: whether importing touched CUDA. Raises BenchError."""
+    """Measure the steps up to the first result.
+
+    Returns:
+        "steps": name -> median seconds; "to_first_result": median of their sum; "cuda_at_import": True if importing
+        has initialized CUDA; "model" and "rounds" as given.
+
+    Raises:
+        BenchError: a run has failed.
+    """
     package = __name__.partition(".")[0]
     probe = _PROBE.format(package=package, model=model, device=device, threads=threads)
     root = str(Path(__file__).resolve().parents[2])
@@ -55,7 +63,7 @@ def measure_startup(device: str, threads: int, rounds: int, model: str) -> dict[
     for _ in range(rounds):
         done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=environment)
         if done.returncode:
-            raise BenchError(f"a fresh process came to no result: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise BenchError(f"A new process failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         runs.append(json.loads(done.stdout))
     steps = {name: statistics.median(run["times"][name] for run in runs) for name in runs[0]["times"]}
     total = [sum(seconds for name, seconds in run["times"].items() if name != "second tile") for run in runs]

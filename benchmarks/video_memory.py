@@ -1,9 +1,9 @@
-"""Peak memory of a video job by its length: it must not grow.
+"""Measure the peak memory of video jobs of different lengths: it must not grow.
 
     python -m supertile.benchmarks.video_memory [--size 320x180] [--frames 100 2000] [--scale 2] [--codec h264]
 
-Each job runs in a process of its own, whose largest resident size is read at its end. The network repeats pixels, so
-that what is measured is the pipeline; what a network needs comes on top and depends on tile and batch alone.
+Each job runs in its own process, whose peak resident memory is read at its end. The network only repeats pixels, so
+that the pipeline is measured; the memory of a real network adds to it and depends only on tile and batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 
 def make_clip(path: Path, width: int, height: int, frames: int) -> None:
-    """Drifting waves with noise: something an encoder has to work on."""
+    """Write a clip of drifting waves with noise, which an encoder cannot compress to nothing."""
     generator = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
     noise = generator.integers(-12, 13, (8, height, width))
@@ -40,7 +40,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 def job(pipe: Connection, source: Path, target: Path, scale: int, codec: str) -> None:
     from ..inference import Upscaler
     from ..video.upscale import upscale_video
-    from .repeat import repeating_model
+    from .repeat_pixels import repeating_model
 
     upscaler = Upscaler(repeating_model(scale), device="cpu", precision="fp32")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

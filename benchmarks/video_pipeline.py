@@ -1,9 +1,9 @@
-"""A video job from file to file against the bare core on the same frames, interleaved in one run.
+"""Compare a video job from file to file with the bare Upscaler on the same frames, in alternating rounds.
 
     python -m supertile.benchmarks.video_pipeline --model FILE --video FILE [--frames 30] [--rounds 3]
 
-What counts is the ratio: the share of the core's frames per second that is left after decoding, conversion both ways
-and encoding. Static tiles are not reused, so that both compute the same.
+The result is the share of the Upscaler's frames per second that remains after decoding, color conversion and
+encoding. Static tiles are not reused, so that both compute the same.
 """
 
 from __future__ import annotations

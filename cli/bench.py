@@ -33,13 +33,13 @@ def parse_case(text: str) -> str:
 
 
 def parse_image(text: str) -> Any:
-    """Parse "WIDTHxHEIGHT" as `benchmarks.cases.Input`."""
-    from ..benchmarks.cases import Input
+    """Parse "WIDTHxHEIGHT" as `benchmarks.cases.Workload`."""
+    from ..benchmarks.cases import Workload
 
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels.")
-    return Input(int(width), int(height))
+    return Workload(int(width), int(height))
 
 
 def parse_output(text: str) -> Path:
@@ -155,7 +155,7 @@ def _cases(
         from ..weights.loader import inspect_checkpoint
 
         info = inspect_checkpoint(model)
-        chosen = cases.of_file(model, info.family, info.scale, info.input_channels)
+        chosen = cases.checkpoint_cases(model, info.family, info.scale, info.input_channels)
     elif scaling:
         chosen = list(cases.SCALING)
     else:
@@ -163,14 +163,14 @@ def _cases(
     chosen = [case.on(device_type) for case in chosen]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
-        chosen = [replace(c, inputs=tuple(replace(s, images=c.inputs[0].images) for s in rising)) for c in chosen]
+        chosen = [replace(c, workloads=tuple(replace(s, images=c.workloads[0].images) for s in rising)) for c in chosen]
     return [case.shortened() for case in chosen] if quick else chosen
 
 
 def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
     from ..benchmarks import report
     from ..benchmarks.errors import BenchError
-    from ..benchmarks.turns import measure
+    from ..benchmarks.rounds import measure
 
     rows: list[Row] = []
     left_out: list[str] = []
@@ -186,8 +186,8 @@ def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, e
             left_out.append(str(error))
             continue
         its_rows = report.rows(measured)
-        out.print(table(its_rows, case.what))
-        for sentence in map(report.said, report.speedups(its_rows)):
+        out.print(table(its_rows, case.question))
+        for sentence in map(report.speedup_text, report.speedups(its_rows)):
             out.print(sentence, markup=False, highlight=False, soft_wrap=True)
         for sentence in report.failures(measured):
             say(err, f"Skipped: {sentence}")

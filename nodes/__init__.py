@@ -1,9 +1,17 @@
-"""ComfyUI nodes. The only folder that imports anything of ComfyUI.
+"""ComfyUI nodes. The only folder that imports ComfyUI.
 
-    extension.py  the list of nodes     host.py  ComfyUI's progress, interruption and memory     folders.py  its folders
-    loaders.py    files -> models       image.py  video.py  what makes them larger     info.py  what a model is
-    widgets.py  upscaling.py  video_input.py        what several of them need
-    progress.py  size.py  describe.py  card.py      what needs no ComfyUI, and is tested without it
+    extension.py             the list of nodes
+    loaders.py               nodes that load a model
+    image.py, video.py       nodes that upscale
+    info.py, compare.py      nodes that describe a model, and compare images
+    attribution.py, seams.py nodes that measure a model
+    host.py                  ComfyUI's memory management, progress and interruption
+    folders.py               ComfyUI's folders
+    widgets.py, upscaling.py, video_input.py, measured_image.py
+                             what several nodes share
+    progress.py, size.py, model_facts.py, comparison_report.py, text_image.py
+                             what needs no ComfyUI and is tested without it
+    locale.py                writes the English texts of the nodes to locales/
 
-Nothing is loaded here: the package asks for `extension` when ComfyUI asks the package for its entry point.
+Nothing is imported here: the package imports `extension` when ComfyUI asks for its entry point.
 """

@@ -1,14 +1,15 @@
-"""What ComfyUI is given: the list of nodes."""
+"""ComfyUI's entry point: the list of nodes."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .attribution import LocalAttributionMap
 from .compare import CompareImages
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
-from .measure import LocalAttributionMap, SeamCheckNode
+from .seams import SeamCheckNode
 from .video import UpscaleVideo, UpscaleVideoFile
 
 

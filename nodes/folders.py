@@ -1,4 +1,4 @@
-"""ComfyUI's folders: which files there are, and where new ones go. Names in a prompt lead nowhere else."""
+"""ComfyUI's folders: list their files, find new names in them. No name in a prompt leads to any other folder."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ MODELS = "upscale_models"
 # --- models ------------------------------------------------------------------------------------------------------
 
 _families: dict[tuple[str, int, int], str | None] = {}
-"""(path, size, mtime) -> the family's name, "" for one of spandrel's, None for a file that cannot be used."""
+"""(path, size, mtime) -> family; "" for an architecture of spandrel, None for a file that cannot be loaded."""
 
 
 def model_files(family: str | None = None) -> list[str]:
-    """Names of the upscale models of one of our families, or of all readable ones, as ComfyUI's list names them.
+    """List the upscale models of a family of Supertile, or all readable ones, by their names in ComfyUI's list.
 
-    The bundled ones come last in every list: whoever has no model yet finds one. ComfyUI asks for the lists several
-    times for every prompt, so each file is looked into once.
+    The bundled models come last in every list, so that no list is empty. ComfyUI asks for the lists several times for
+    every prompt, so each file is read once.
     """
-    found = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
-    own = [name for name, its in found.items() if its is not None and family in (None, its)]
-    return own + [name for name in _bundled() if name not in found]
+    families = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
+    listed = [name for name, its in families.items() if its is not None and family in (None, its)]
+    return listed + [name for name in _bundled() if name not in families]
 
 
 def model_path(name: str) -> Path:
-    """Where a file of the list lies; names that lead elsewhere are not found."""
+    """Return the path of a file of the list. Raises FileNotFoundError for other names."""
     bundled = _bundled()
     if name in bundled and folder_paths.get_full_path(MODELS, name) is None:
         return bundled[name]
@@ -51,12 +51,12 @@ def model_path(name: str) -> Path:
 
 @cache
 def _bundled() -> dict[str, Path]:
-    """The bundled models by the names of their files."""
+    """Return the bundled models by file name."""
     return {path.name: path for path in bundled_models().values()}
 
 
 def file_state(name: str) -> tuple[int, int] | None:
-    """Size and time of change: another file under the same name is loaded anew."""
+    """Return size and modification time of a model, so that a file that has changed is loaded again."""
     path = folder_paths.get_full_path(MODELS, name) or _bundled().get(name)
     try:
         facts = os.stat(path) if path else None
@@ -73,35 +73,35 @@ def _family(name: str) -> str | None:
     key = (path, *state)
     if key not in _families:
         try:
-            ours = family_of(shapes_of(read_header(path).tensors))
-            # Those of spandrel would have to be built to know more, which takes longer than a list may.
-            _families[key] = inspect_checkpoint(path).family if ours else ""
+            own = family_of(shapes_of(read_header(path).tensors))
+            # To recognize an architecture of spandrel, the model would have to be built: too slow for a list.
+            _families[key] = inspect_checkpoint(path).family if own else ""
         except CheckpointError as error:
             _families[key] = None
-            log.warning("%s It is left out of Supertile's lists.", error)
+            log.warning("%s Supertile's lists leave it out.", error)
     return _families[key]
 
 
-# --- what comes in ----------------------------------------------------------------------------------------------
+# --- input -------------------------------------------------------------------------------------------------------
 
 
 def input_files(suffixes: Collection[str]) -> list[str]:
-    """Files of ComfyUI's input folder, as its own loaders list them."""
+    """List the files in ComfyUI's input folder, as its own loaders do."""
     folder = folder_paths.get_input_directory()
     wanted = tuple(suffixes)
     return sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(wanted) and each.is_file())
 
 
 def input_path(name: str) -> Path:
-    """Where a file lies that a prompt names: "clip.mp4", or "clip.mp4 [output]". Raises UpscaleError elsewhere."""
+    """Return the path for a name in a prompt, "clip.mp4" or "clip.mp4 [output]". Raises UpscaleError for others."""
     try:
         return Path(folder_paths.get_annotated_filepath(name))
     except ValueError as error:
-        raise UpscaleError(f"{name!r} is no file of the input folder") from error
+        raise UpscaleError(f"{name!r} is not a file in the input folder.") from error
 
 
 def input_state(name: str) -> tuple[int, int] | None:
-    """Size and time of change: another file under the same name is another source."""
+    """Return size and modification time of an input, so that a file that has changed is read again."""
     try:
         facts = os.stat(input_path(name))
     except (OSError, UpscaleError):
@@ -109,12 +109,18 @@ def input_state(name: str) -> tuple[int, int] | None:
     return facts.st_size, facts.st_mtime_ns
 
 
-# --- what goes out -----------------------------------------------------------------------------------------------
+# --- output ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node writes. prefix: as ComfyUI's own nodes take it, with %width% and folders. suffix: not the user's."""
+    """Folder and name for the files that a node writes.
+
+    Attributes:
+        folder: output or temp.
+        prefix: of the file name, as in ComfyUI's own nodes: with folders and %width%.
+        suffix: of the file name, ".mp4".
+    """
 
     folder: io.FolderType
     prefix: str
@@ -128,19 +134,24 @@ class NewFile:
 
 
 def new_file(place: Place, width: int, height: int) -> NewFile:
-    """The next free name at a place, for images of width x height. Raises UpscaleError for a prefix that has none."""
+    """Return the next free name at a place, for images of width x height. Raises UpscaleError for a bad prefix."""
     base = folder_paths.get_directory_by_type(place.folder.value)
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(place.prefix, base, width, height)
-    except Exception as error:  # it raises nothing narrower
-        raise UpscaleError(f"the prefix {place.prefix!r} names no place in the {place.folder.value} folder") from error
+    except Exception as error:  # ComfyUI raises nothing narrower
+        raise UpscaleError(
+            f"The file name prefix {place.prefix!r} leads out of the {place.folder.value} folder; choose another."
+        ) from error
     if "%" in name:
-        raise UpscaleError(f"the prefix {place.prefix!r} has a % that stands for nothing that is known here")
+        raise UpscaleError(
+            f"The file name prefix {place.prefix!r} has an unknown variable; use %width%, %height%, %year%, %month%, "
+            "%day%, %hour%, %minute% or %second%."
+        )
     while (path := Path(folder, f"{name}_{counter:05}_{place.suffix}")).exists():
         counter += 1
     return NewFile(path, subfolder)
 
 
 def writes_metadata() -> bool:
-    """Whether ComfyUI may write prompts and workflows into files."""
+    """Return True unless ComfyUI was started with --disable-metadata."""
     return not args.disable_metadata

@@ -1,4 +1,4 @@
-"""The bridge: ComfyUI's progress, interruption and memory behind the small interfaces of the library."""
+"""ComfyUI's memory management, progress bar and interruption, as the library uses them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
 
 PREVIEW_SIDE = 512
-PREVIEW_EVERY = 1.0  # seconds; each goes to the browser as a JPEG
+PREVIEW_INTERVAL_S = 1.0  # each preview goes to the browser as a JPEG
 
 # --- models and memory -------------------------------------------------------------------------------------------
 
 
 def with_patcher(model: ImageModelDescriptor) -> ImageModelDescriptor:
-    """Give a loaded model what ComfyUI's own loader gives it, so that every node takes it."""
+    """Attach a ModelPatcher to a loaded model, as ComfyUI's own loader does, so that every node accepts it."""
     model.patcher = _patcher(model)
     return model
 
 
 def check_model(model: object) -> None:
-    """Raise UpscaleError for what another pack calls an UPSCALE_MODEL, but is none."""
+    """Raise UpscaleError for an UPSCALE_MODEL of another node pack that is not a spandrel model."""
     if not isinstance(model, ImageModelDescriptor):
         raise UpscaleError(
-            f"a {type(model).__name__} is no upscale model; use the output of a loader of upscale models"
+            f"The upscale model is a {type(model).__name__}; connect the output of a node that loads upscale models."
         )
 
 
 def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModelDescriptor, torch.device]:
-    """Have ComfyUI load a model and make room for `activations` bytes beside it: what an Upscaler takes, and where.
+    """Have ComfyUI load a model and free `activations` bytes beside it.
 
-    It stays loaded until ComfyUI needs the room.
+    The model stays loaded until ComfyUI needs the memory.
+
+    Returns:
+        The model for an Upscaler, without its patcher, and its device.
     """
     check_model(model)
     patcher: Any = getattr(model, "patcher", None) or _patcher(model)
@@ -53,7 +56,16 @@ def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModel
 def activation_bytes(
     model: ImageModelDescriptor, width: int, height: int, tile: int | str | None, batch: int | str
 ) -> int:
-    """What computing an image of this size takes at once beside the weights, at most; "auto" makes do with less."""
+    """Return the most memory that an Upscaler needs for an image, beside the weights.
+
+    Args:
+        model: that computes it.
+        width, height: of the image, in pixels.
+        tile, batch: as for Upscaler; with "auto" it can also work with less.
+
+    Returns:
+        Bytes.
+    """
     longest = tile if isinstance(tile, int) else memory.GPU_TILE
     if tile in ("whole", None) and not precisions.is_ours(model.model):
         longest = max(width, height)
@@ -67,22 +79,28 @@ def activation_bytes(
     return 2 * 4 * model.input_channels * width * height + needed
 
 
-def check_ram(needed: int, what: str, instead: str) -> None:
-    """Raise UpscaleError for results that this machine cannot hold, before any memory is taken."""
+def check_ram(needed: int, results: str, advice: str) -> None:
+    """Raise UpscaleError for results larger than this machine's memory, before any is allocated.
+
+    Args:
+        needed: bytes.
+        results: what needs them, as the subject of a sentence in the plural.
+        advice: what the user can do.
+    """
     if needed > mm.total_ram * 2**20:
         raise UpscaleError(
-            f"{what} take {needed / 2**30:.0f} GB, but this machine has {mm.total_ram / 1024:.0f} GB of memory; "
-            + instead
+            f"{results} need {needed / 2**30:.0f} GB, but this machine has {mm.total_ram / 1024:.0f} GB of memory; "
+            f"{advice}."
         )
 
 
 def empty_images(count: int, height: int, width: int, channels: int) -> Tensor:
-    """Where the result of a node goes: an IMAGE where ComfyUI wants them, of the type it wants."""
+    """Return an uninitialized IMAGE on the device and of the dtype that ComfyUI keeps results in."""
     return torch.empty(count, height, width, channels, device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
 
 
 def give_back_memory() -> None:
-    """What a finished run leaves in PyTorch's reserve goes to whoever runs next."""
+    """Return the cached memory of a finished run to the device, for other nodes."""
     mm.soft_empty_cache()
 
 
@@ -97,8 +115,11 @@ _twins: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDiction
 
 
 def _bare(model: ImageModelDescriptor) -> ImageModelDescriptor:
-    """The same model, weights shared, without what ComfyUI hangs on it: an Upscaler copies models, and a copy of a
-    patcher would unload the original when it is dropped, while the handles of dynamic VRAM cannot be copied at all."""
+    """Return a model that shares the weights but has no patcher and no handles of dynamic VRAM.
+
+    An Upscaler copies models. A copy of the patcher would unload the original when it is dropped; the handles cannot
+    be copied at all.
+    """
     network = model.model
     if network not in _twins:
         twin = _twins[network] = copy.copy(network)  # layers and parameters are the same objects
@@ -114,13 +135,13 @@ def _bare(model: ImageModelDescriptor) -> ImageModelDescriptor:
 
 
 def cancelled() -> bool:
-    """The Upscaler's `cancelled`: raises ComfyUI's own exception when the user has interrupted."""
+    """Raise ComfyUI's own exception if the user has interrupted; for the argument `cancelled` of the library."""
     mm.throw_exception_if_processing_interrupted()
     return False
 
 
 class ProgressBar:
-    """A node's bar, and now and then a preview."""
+    """The progress bar of a node, with a preview about once a second."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -132,9 +153,9 @@ class ProgressBar:
         self._bar.update_absolute(done, total)
 
     def preview(self, preview: Tensor) -> None:
-        """Show a finished image (H, W, C) if it is time for one again."""
+        """Show a finished image (H, W, C), unless the last preview was less than PREVIEW_INTERVAL_S ago."""
         now = time.monotonic()
-        if self._bar is None or now - self._previewed < PREVIEW_EVERY:
+        if self._bar is None or now - self._previewed < PREVIEW_INTERVAL_S:
             return
         self._previewed = now
         image = Image.fromarray(thumbnail(preview).numpy())
@@ -142,7 +163,7 @@ class ProgressBar:
 
 
 def thumbnail(preview: Tensor) -> Tensor:
-    """An image (H, W, C) of about PREVIEW_SIDE to twice that, as (h, w, 3) uint8 on the CPU."""
+    """Return an image (H, W, C) as (h, w, 3) uint8 on the CPU, at most 2 * PREVIEW_SIDE large."""
     step = max(1, -(-max(preview.shape[:2]) // (2 * PREVIEW_SIDE)))
     small = preview[::step, ::step, :3].float().clamp(0, 1).mul(255).add(0.5).to("cpu", torch.uint8)
     return small.expand(-1, -1, 3) if small.shape[2] == 1 else small.contiguous()

@@ -1,4 +1,4 @@
-"""The node that makes images larger."""
+"""The node that upscales images."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ from .size import chosen_size
 from .upscaling import upscaler_for
 
 
-class UpscaleImage(io.ComfyNode):
+class UpscaleImage(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleImage",
             display_name="Upscale Image (Tiled)",
             category="image/upscaling",
-            description="Make images larger with an upscale model, to any size, in tiles without seams. Keeps "
-            "transparency. Runs the model again where once is not enough, then resamples once to the exact size.",
+            description="Upscale images to any size with an upscale model, in tiles without visible seams. Keeps "
+            "transparency. If one pass of the model is not enough, it runs again; the result is then resampled once to "
+            "the exact size.",
             search_aliases=["upscale", "upscaler", "enlarge image", "super resolution", "hires", "tile", "4k",
                             "increase resolution", "seamless texture", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
-                io.Image.Input("image", tooltip="One image or a batch, with transparency or without."),
+                io.Image.Input("image", tooltip="One image or a batch, with or without transparency."),
                 widgets.size(),
                 *widgets.computing(),
                 widgets.advanced(
-                    "seamless", list(SEAMLESS), "Sides that meet, for textures and panoramas. x: left and right. "
-                    "y: top and bottom.",
+                    "seamless", list(SEAMLESS), "Edges that wrap around, for textures and panoramas. x: left and "
+                    "right. y: top and bottom. both: all four.",
                 ),
                 io.Boolean.Input(
                     "self_ensemble", default=False, advanced=True, optional=True,
-                    tooltip="Average over eight flips and turns: eight times the work for a little more fidelity.",
+                    tooltip="Average the results of eight flips and rotations: eight times the work for slightly "
+                    "higher fidelity.",
                 ),
             ],
             outputs=[io.Image.Output()],
@@ -71,17 +73,33 @@ class UpscaleImage(io.ComfyNode):
 def upscale(
     model: ImageModelDescriptor, images: Tensor, size: dict[str, Any] | None, options: dict[str, Any]
 ) -> Tensor:
-    """IMAGE (N, H, W, C) -> IMAGE, each image as `upscale_image` gives it with the given options of Upscaler."""
+    """Upscale each image of an IMAGE by `upscale_image`.
+
+    Args:
+        model: as a loader returned it.
+        images: (N, H, W, C) in [0, 1], of 1, 3 or 4 channels.
+        size: value of the widget `widgets.size`.
+        options: arguments of the Upscaler, see `widgets.computing_options`.
+
+    Returns:
+        An IMAGE (N, H', W', C).
+
+    Raises:
+        UpscaleError: the images do not fit into memory, or have a shape that cannot be upscaled.
+        SizeError: the size is not offered or out of range.
+    """
     count, height, width, channels = images.shape
     if channels not in (1, 3, 4) or min(images.shape) < 1:
-        raise UpscaleError(f"images have 1, 3 or 4 channels and at least one pixel, not the shape {images.shape}")
+        raise UpscaleError(
+            f"An image needs 1, 3 or 4 channels and at least one pixel; this one has the shape {tuple(images.shape)}."
+        )
     wanted = chosen_size(size)
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
     largest = runs[-1][0] * runs[-1][1] * model.scale**2
     transparency = 2 if channels == 4 else 1
     needed = 4 * (count * channels * target[0] * target[1] + 3 * transparency * largest)
-    host.check_ram(needed, "the images", "choose a smaller size or fewer images")
+    host.check_ram(needed, "The upscaled images", "choose a smaller size or fewer images")
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -99,13 +117,13 @@ def upscale(
 
 
 def _picture(image: Tensor) -> Picture:
-    """One of an IMAGE (H, W, C), alpha straight; on the CPU, where results are put together."""
+    """Return one image (H, W, C), with straight alpha, on the CPU, where results are put together."""
     planes = image.movedim(-1, 0).to("cpu", torch.float32).clamp(0, 1).contiguous()
     return Picture(planes) if planes.shape[0] < 4 else Picture(planes[:3], planes[3:])
 
 
 def _planes(image: Tensor, model_channels: int) -> int:
-    """How many images the model is given for one of ours: transparency that varies is one more."""
+    """Return how many images the model computes for this one: transparency that varies is one more."""
     pixel = _picture(image[:1, :1])
     varies = image.shape[-1] == 4 and bool(image[..., 3].min() < image[..., 3].max())
     return len(to_batch(pixel.color, pixel.alpha if varies else None, model_channels))

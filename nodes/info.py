@@ -1,4 +1,4 @@
-"""The node that says what a model is, as text and as a small image."""
+"""The node that describes a model, as text and as a small image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 
 from . import host
-from .card import draw
-from .describe import describe
 from .loaders import precision_of
+from .model_facts import describe
+from .text_image import draw
 
 
 class UpscaleModelInfo(io.ComfyNode):
@@ -20,9 +20,9 @@ class UpscaleModelInfo(io.ComfyNode):
             node_id="SupertileUpscaleModelInfo",
             display_name="Upscale Model Info",
             category="model/info",
-            description="What an upscale model is: family, variant, scale, parameters, and license and origin if its "
-            "file says (with a loader of Supertile).",
-            search_aliases=["model info", "upscale model", "license", "license", "metadata", "supertile"],
+            description="Show what an upscale model is: family, variant, scale and parameters; also license and "
+            "origin, if the file states them and a loader of Supertile has read it.",
+            search_aliases=["model info", "upscale model", "license", "licence", "metadata", "supertile"],
             inputs=[io.UpscaleModel.Input("upscale_model")],
             outputs=[io.String.Output(display_name="info"), io.Image.Output(display_name="image")],
             is_output_node=True,

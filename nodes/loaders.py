@@ -1,4 +1,4 @@
-"""Nodes that load a model file: one for each of our families, and one for any architecture."""
+"""The nodes that load a model file: one for each family of Supertile, and one for any architecture."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ from . import folders, host
 from .widgets import PRECISIONS
 
 MEANS = {"auto": None, "0.5 (neosr)": (0.5,), "0 (none)": (0.0,)}
-BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # 24 is the largest of any known network
+BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # no known network has a larger one
 
 
 def load(name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto") -> ImageModelDescriptor:
-    """A file of the list as an UPSCALE_MODEL: fp32 images in and out, whatever it computes in."""
+    """Load a file of the list as an UPSCALE_MODEL.
+
+    Args:
+        name: file name as in the node's list.
+        precision: precision that the model computes in; images stay fp32.
+        mean: one of MEANS: what the network subtracts from an image.
+        base_window: one of BASE_WINDOWS; for HiT-SR only.
+
+    Raises:
+        CheckpointError: the file cannot be loaded; the message has its name in the list, not its path.
+    """
     path = folders.model_path(name)
     options: dict[str, Any] = {}
     if MEANS[mean] is not None:
@@ -33,7 +43,7 @@ def load(name: str, precision: str = "auto", mean: str = "auto", base_window: st
             model = load_model(path, **options)
             metadata = read_header(path).metadata
         except CheckpointError as error:
-            raise type(error)(name, error.problem) from error  # by the name the user knows
+            raise type(error)(name, error.problem) from error
         if precision not in ("auto", "fp32"):
             model = in_half(model, precisions.PRECISIONS[precision])
     model.supertile_source = {"file": name, "metadata": metadata}
@@ -41,13 +51,13 @@ def load(name: str, precision: str = "auto", mean: str = "auto", base_window: st
 
 
 def in_half(model: ImageModelDescriptor, dtype: torch.dtype) -> ImageModelDescriptor:
-    """A copy that computes in half precision and is used like one in fp32."""
+    """Return a copy that computes in half precision but takes and returns fp32 images."""
     model = precisions.cast(model, dtype, torch.device("cpu"))
-    if not precisions.is_ours(model.model):  # ours cast what each layer is given, and end in fp32
+    if not precisions.is_ours(model.model):  # Supertile's networks cast the input of each layer themselves
         inner = model._call_fn
 
         def call(network: nn.Module, image: Tensor) -> Tensor:
-            own = next(network.parameters()).dtype  # asked anew: a copy may have been cast again
+            own = next(network.parameters()).dtype  # read at each call: a copy may have been cast again
             return inner(network, image.to(own)).to(image.dtype)
 
         model._call_fn = call
@@ -55,7 +65,7 @@ def in_half(model: ImageModelDescriptor, dtype: torch.dtype) -> ImageModelDescri
 
 
 def precision_of(model: ImageModelDescriptor) -> str:
-    """The precision that a loader gave a model; "auto" where it is in fp32, so that the Upscaler may choose."""
+    """Return the precision a loader has cast a model to; "auto" for fp32, so that the Upscaler may choose."""
     dtypes = {parameter.dtype for parameter in model.model.parameters()}
     return next((name for name in ("fp16", "bf16") if precisions.PRECISIONS[name] in dtypes), "auto")
 
@@ -72,8 +82,8 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
             io.Combo.Input(
                 "model_name",
                 options=folders.model_files(family),
-                tooltip=f"{kind} in models/upscale_models, recognized by what is in the file; and the bundled ones, "
-                "which are VapSR.",
+                tooltip=f"{kind} in models/upscale_models, recognized by the contents of the file, and the bundled "
+                "VapSR models.",
             ),
             io.Combo.Input(
                 "precision",
@@ -81,8 +91,8 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
                 default="auto",
                 advanced=True,
                 optional=True,
-                tooltip="What the model computes in; images stay fp32. auto keeps fp32 for other nodes and lets "
-                "those of Supertile take half precision where it measures no difference that could be seen.",
+                tooltip="Numeric precision of the model; images stay fp32. auto: fp32 in other nodes; Supertile's "
+                "nodes use half precision where a measurement shows no visible difference.",
             ),
             *more,
         ],
@@ -97,8 +107,8 @@ def _mean() -> Any:
         default="auto",
         advanced=True,
         optional=True,
-        tooltip="What the model subtracts from an image. auto is what the file says, else the authors' value. Models "
-        "trained with neosr need 0.5 and do not say so: choose it if colors come out wrong.",
+        tooltip="Value that the model subtracts from the image. auto: the value stored in the file, otherwise that of "
+        "the authors. Models trained with neosr need 0.5 but do not store it: choose it if the colors look wrong.",
     )
 
 
@@ -109,7 +119,7 @@ def _base_window() -> Any:
         default="auto",
         advanced=True,
         optional=True,
-        tooltip="The base window in pixels, for models trained with an unusual one that the file does not tell.",
+        tooltip="Base window in pixels, for models trained with an unusual one that is not stored in the file.",
     )
 
 
@@ -126,7 +136,9 @@ class _Loader(io.ComfyNode):
 class LoadHATModel(_Loader):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        about = "Load a HAT model (Hybrid Attention Transformer): the finest detail, and the slowest of the three."
+        about = (
+            "Load a HAT model (Hybrid Attention Transformer): the finest detail and the slowest of the three families."
+        )
         return _schema("SupertileLoadHATModel", "HAT", "Load HAT Model", about, ["hat", "hat-l", "hat-s"], [_mean()])
 
 
@@ -151,8 +163,8 @@ class LoadAnyModel(_Loader):
     @classmethod
     def define_schema(cls) -> io.Schema:
         about = (
-            "Load an upscale model of any known architecture. HAT, VapSR and HiT-SR run through Supertile's own faster "
-            "networks, everything else as in Load Upscale Model."
+            "Load an upscale model of any known architecture. HAT, VapSR and HiT-SR use Supertile's own, faster "
+            "networks; all others run as in Load Upscale Model."
         )
         title = "Load Upscale Model (Supertile)"
         return _schema("SupertileLoadUpscaleModel", None, title, about, ["esrgan", "upscaler"], [])

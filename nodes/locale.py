@@ -1,9 +1,9 @@
-"""The English texts of the nodes as ComfyUI's page reads them: locales/en/nodeDefs.json, from their schemas.
+"""Write the English texts of the nodes, locales/en/nodeDefs.json, from their schemas.
 
     python -m supertile.nodes.locale http://127.0.0.1:8188
 
-asks a running ComfyUI that has loaded the nodes, and writes the file. Translations beside it have the same keys. The
-page prefers this file to what the schema says, so it is written anew whenever a schema changes; a test compares them.
+reads the schemas from a running ComfyUI. Its page prefers this file to the schemas, so run it whenever a schema
+changes; a test compares the two. The translations in locales/ have the same keys.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ ENGLISH = Path(__file__).parents[1] / "locales" / "en" / "nodeDefs.json"
 
 
 def node_defs(object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """What /object_info says of our nodes, in the form of nodeDefs.json."""
-    ours = sorted(name for name in object_info if name.startswith(PREFIX))
-    return {name: _node(object_info[name]) for name in ours}
+    """Return the texts of Supertile's nodes in ComfyUI's /object_info, in the form of nodeDefs.json."""
+    return {name: _node(object_info[name]) for name in sorted(object_info) if name.startswith(PREFIX)}
 
 
 def file_text(texts: Mapping[str, Any]) -> str:
+    """Return the contents of nodeDefs.json."""
     return json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
 
 
 def escaped(text: str) -> str:
-    """A text that means itself to vue-i18n, which reads messages and would take some characters for syntax."""
-    return re.sub(r"[{}@|]", lambda found: f"{{'{found[0]}'}}", text)
+    """Escape the characters that vue-i18n would take for syntax."""
+    return re.sub(r"[{}@|]", lambda match: f"{{'{match[0]}'}}", text)
 
 
 def _node(info: Mapping[str, Any]) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for key, name, options in _inputs(info["input"]):
         texts = _texts(options.get("display_name") or name, options.get("tooltip"))
-        if inputs.setdefault(key, texts) != texts:  # several choices of a group share it: only the schema can tell
+        if inputs.setdefault(key, texts) != texts:  # inputs of several choices share this key but not their tooltip
             inputs[key] = _texts(name, None)
     outputs = {
         str(index): _texts(name if name != kind else None, tooltip)
@@ -56,7 +56,7 @@ def _node(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inputs(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(key, name, options) of every input, and after a DynamicCombo of its choices' inputs, by keys as size_factor."""
+    """Yield (key, name, options) of every input; inputs of a DynamicCombo's choices have keys like "size_factor"."""
     for group in ("required", "optional"):
         for name, (kind, *rest) in groups.get(group, {}).items():
             options = rest[0] if rest else {}

@@ -1,4 +1,4 @@
-"""Tiles of one run of a model after another -> how much of the whole job is done."""
+"""Progress of several runs of a model as progress of one job. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 
 class Progress:
-    """An Upscaler's `progress` over several runs.
+    """Callback for an Upscaler's `progress`, over several runs.
 
     Args:
-        runs: the tiles expected in each run, in order. A run in which there turn out to be more (seamless edges,
-            smaller tiles after an out-of-memory error) counts no more than expected.
-        report: called with the tiles done and the tiles of all runs; never less than before, never more than all.
+        runs: tiles expected in each run, in order. A run with more tiles (seamless edges, smaller tiles after an
+            out-of-memory error) still counts as many as expected.
+        report: called with the tiles done and the tiles of all runs; the first never decreases or exceeds the second.
     """
 
     def __init__(self, runs: Sequence[int], report: Callable[[int, int], None]) -> None:
@@ -20,7 +20,7 @@ class Progress:
         self._run = self._finished = self._last = self._most = 0
 
     def __call__(self, done: int, known: int) -> None:
-        if done <= self._last and self._run + 1 < len(self._runs):  # within a run it only grows
+        if done <= self._last and self._run + 1 < len(self._runs):  # `done` only grows within a run
             self._finished += self._runs[self._run]
             self._run += 1
         self._last = done

@@ -1,4 +1,4 @@
-"""The Upscaler that a node works with, in ComfyUI's memory and for as long as the node runs."""
+"""The Upscaler of a node, within ComfyUI's memory management."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from .loaders import precision_of
 
 @contextmanager
 def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: dict[str, Any]) -> Iterator[Upscaler]:
-    """ComfyUI has made room for images of up to width x height; a batch is the longest an interruption waits.
+    """Open an Upscaler for images of up to width x height, with memory that ComfyUI has freed for it.
 
-    options: of the Upscaler; `precision` "auto" is what the model was loaded in. Raises UpscaleError.
+    An interruption takes effect after one batch of tiles.
+
+    Args:
+        model: as a loader returned it.
+        width, height: pixels of the largest image for the model.
+        options: arguments of the Upscaler. `precision` "auto" becomes the precision the model was loaded in.
+
+    Raises:
+        UpscaleError: not an upscale model.
     """
     upscaler = bare = None
     try:
@@ -30,7 +38,7 @@ def upscaler_for(model: ImageModelDescriptor, width: int, height: int, options: 
             options = {**options, "precision": loaded}
         elif options["precision"] == "fp32" and loaded != "auto":
             bare = precisions.cast(bare, precisions.PRECISIONS["fp32"], device)
-        # ComfyUI may move weights whenever it likes, and has nodes of its own for compiling.
+        # Not compiled: ComfyUI may move weights at any time, and has its own nodes for compiling.
         upscaler = Upscaler(bare, device=device, compile="off", **options)
         yield upscaler
     finally:

@@ -1,4 +1,4 @@
-"""The nodes that make videos larger: one for a graph, one for a file."""
+"""The nodes that upscale videos: one for a video in a workflow, one for a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
+from ..inference.errors import UpscaleError
 from ..video.kinds import VIDEO_SUFFIXES
 from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
@@ -22,20 +23,22 @@ from .video_input import VideoInput, trim, video_input
 
 DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
-BYTES_PER_PIXEL = 200  # of the result, while a job runs: frames between the stages and in the encoder, as measured
-LONGEST = 1_000_000.0  # seconds
-ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "preset": "medium"}  # optional widgets
+BYTES_PER_PIXEL = 200  # measured: frames between the stages of a job and in the encoder, for a pixel of the result
+MAX_SECONDS = 1_000_000.0
+ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "preset": "medium"}
+"""The optional widgets of the encoder, and their defaults."""
 
 
-class UpscaleVideo(io.ComfyNode):
+class UpscaleVideo(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleVideo",
             display_name="Upscale Video",
             category="video",
-            description="Make a video larger with an upscale model, frame by frame: it is never in memory as a whole. "
-            "Keeps every frame and its time, the sound and the colors. Save Video copies the result as it is.",
+            description="Upscale a video with an upscale model, frame by frame: the whole video is never in memory. "
+            "Keeps every frame and its time, the sound and the colors. Save Video copies the result without encoding "
+            "it again.",
             search_aliases=["video upscaler", "enlarge video", "super resolution", "4k video", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
@@ -47,7 +50,7 @@ class UpscaleVideo(io.ComfyNode):
                 _preset(),
                 *widgets.computing(),
             ],
-            outputs=[io.Video.Output(), _report()],
+            outputs=[io.Video.Output(), _report_output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             has_intermediate_output=True,
         )  # fmt: skip
@@ -68,7 +71,7 @@ class UpscaleVideo(io.ComfyNode):
         return _upscaled(cls, upscale_model, source, place, size, chosen)
 
 
-class UpscaleVideoFile(io.ComfyNode):
+class UpscaleVideoFile(widgets.TiledNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         formats = [io.DynamicCombo.Option(name, [_codec(name)]) for name in MUXERS]
@@ -76,8 +79,8 @@ class UpscaleVideoFile(io.ComfyNode):
             node_id="SupertileUpscaleVideoFile",
             display_name="Upscale Video File",
             category="video",
-            description="Make a video file larger, from the input folder into the output folder. For long videos: "
-            "keeps all sound tracks, subtitles, chapters and attachments, and knows more formats than Save Video.",
+            description="Upscale a video file from the input folder into the output folder. For long videos: keeps all "
+            "audio tracks, subtitles, chapters and attachments, and offers more formats than Save Video.",
             search_aliases=["video upscaler", "batch video", "save video", "prores", "ffv1", "mkv", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
@@ -88,28 +91,30 @@ class UpscaleVideoFile(io.ComfyNode):
                 widgets.size(),
                 io.String.Input(
                     "filename_prefix", default="video/Supertile",
-                    tooltip="How the name in the output folder begins. %width%, %height%, %year%, %month%, %day%, "
-                    "%hour%, %minute% and %second% are filled in.",
+                    tooltip="Start of the file name in the output folder. %width%, %height%, %year%, %month%, %day%, "
+                    "%hour%, %minute% and %second% are replaced by their values.",
                 ),
-                io.DynamicCombo.Input("format", options=formats, tooltip="Container. mkv holds whatever a source has."),
+                io.DynamicCombo.Input(
+                    "format", options=formats, tooltip="Container. mkv can hold everything in the source.",
+                ),
                 _quality(),
                 _bit_depth(),
                 _preset(),
                 *widgets.computing(),
                 io.Float.Input(
-                    "start", default=0.0, min=0.0, max=LONGEST, step=0.1, advanced=True, optional=True,
-                    tooltip="Seconds from the first frame at which to begin.",
+                    "start", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1, advanced=True, optional=True,
+                    tooltip="Where to start, in seconds from the first frame.",
                 ),
                 io.Float.Input(
-                    "duration", default=0.0, min=0.0, max=LONGEST, step=0.1, advanced=True, optional=True,
-                    tooltip="Seconds to be upscaled; 0 is all there is.",
+                    "duration", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1, advanced=True, optional=True,
+                    tooltip="Seconds to upscale. 0: to the end.",
                 ),
                 widgets.advanced(
-                    "deinterlace", ["auto", "yes", "no"], "auto: frames that the source marks as interlaced. yes: all. "
-                    "no: none.",
+                    "deinterlace", ["auto", "yes", "no"], "auto: only frames that the source marks as interlaced. "
+                    "yes: all frames. no: none.",
                 ),
             ],
-            outputs=[io.Video.Output(), _report()],
+            outputs=[io.Video.Output(), _report_output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
@@ -135,7 +140,7 @@ class UpscaleVideoFile(io.ComfyNode):
         chosen_format = format or {}
         container = chosen_format.get("format")
         if container not in MUXERS:
-            raise ValueError(f"That format is not offered; choose {', '.join(MUXERS)}.")
+            raise UpscaleError(f"The format {container!r} is not offered; choose {', '.join(MUXERS)}.")
         source = VideoInput(folders.input_path(file), trim(start, duration) | {"deinterlace": deinterlace})
         place = folders.Place(io.FolderType.output, filename_prefix, f".{container}")
         chosen["codec"] = chosen_format.get("codec", "auto")
@@ -150,9 +155,9 @@ def _upscaled(
     size: dict[str, Any] | None,
     chosen: dict[str, Any],
 ) -> io.NodeOutput:
-    """Run `upscale_video` for a node, and show what it does and what it did. All is written or nothing.
+    """Run `upscale_video` for a node, with its progress bar. An incomplete file is never left behind.
 
-    chosen: the widgets for the encoder, and those of `widgets.computing`; what is not there is the default.
+    chosen: values of the encoder's widgets and of `widgets.computing`; missing ones have their default.
     """
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
     encoding = {name: chosen.get(name, default) for name, default in ENCODING.items()}
@@ -161,7 +166,7 @@ def _upscaled(
     width, height = target_size(wanted, info, model.scale)
     runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
     largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
-    host.check_ram(BYTES_PER_PIXEL * largest, f"frames of {width}x{height}", "choose a smaller size")
+    host.check_ram(BYTES_PER_PIXEL * largest, f"Frames of {width}x{height} pixels", "choose a smaller size")
     depth = encoding["bit_depth"]
     encoding = {**encoding, "bit_depth": None if depth == "auto" else int(depth)}
     if source.from_images:
@@ -179,19 +184,20 @@ def _upscaled(
             source.source, target.path, upscaler, size=wanted, metadata=_metadata(cls), progress=progress,
             cancelled=host.cancelled, **encoding, **source.arguments,
         )  # fmt: skip
-    # No images on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
-    # place of the result. For the same reason nothing is shown of what a browser does not play.
+    # No previews while it runs: the page would keep the last one in place of the video. And no video that a browser
+    # cannot play: the page would put it into a player anyway.
     playable = _plays_in_a_browser(report)
     shown = [ui.SavedResult(target.path.name, target.subfolder, place.folder)] if playable else []
     video = InputImpl.VideoFromFile(str(target.path))
-    return io.NodeOutput(video, _told(report), ui=ui.PreviewVideo(shown))  # nothing, too, clears what was shown before
+    # An empty list clears the preview of the last run.
+    return io.NodeOutput(video, _report_text(report), ui=ui.PreviewVideo(shown))
 
 
 def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:
-    """Images have their colors in full; films do not, and hardly a player knows others."""
+    """Return 4:2:0 where it is possible: images are 4:4:4, which hardly any player decodes."""
     if codec == "ffv1" or width % 2 or height % 2 or depth not in ("8", "10"):
         return "auto"
-    if codec == "vp9" and depth != "8":  # not every build of its encoder has more
+    if codec == "vp9" and depth != "8":  # not every build of its encoder supports more
         return "auto"
     if codec.endswith("_nvenc"):
         return "auto"
@@ -204,25 +210,25 @@ def _plays_in_a_browser(report: VideoReport) -> bool:
     return "av1" in report.encoder or "vp9" in report.encoder
 
 
-def _told(report: VideoReport) -> str:
-    """The report in lines, by names without folders."""
+def _report_text(report: VideoReport) -> str:
+    """Return the report as lines of text; the file by its name, without folders."""
     before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
     lines = [
         f"file: {Path(report.target).name}",
         f"frames: {report.frames}",
         f"size: {before} -> {after}",
         f"encoder: {report.encoder}, {report.pixel_format}",
-        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames a second",
+        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
         *(f"note: {sentence}" for sentence in report.warnings),
     ]
     return "\n".join(lines)
 
 
 def _metadata(cls: Any) -> dict[str, str]:
-    """The workflow, as Save Video writes it, unless ComfyUI was told to write none."""
+    """Return prompt and workflow as Save Video writes them; nothing if ComfyUI runs with --disable-metadata."""
     if not folders.writes_metadata():
         return {}
-    facts = {**(cls.hidden.extra_pnginfo or {})}
+    facts = dict(cls.hidden.extra_pnginfo or {})
     if cls.hidden.prompt is not None:
         facts["prompt"] = cls.hidden.prompt
     return {name: json.dumps(value) for name, value in facts.items()}
@@ -239,28 +245,29 @@ def _codec(suffix: str) -> Any:
         options=["auto", *holds, *hardware],
         default="auto",
         optional=True,
-        tooltip=f"auto: {holds[0]}. h264 plays everywhere; hevc, av1 and vp9 are smaller; prores is for editing; ffv1 "
-        "loses nothing; nvenc encodes on an NVIDIA card.",
+        tooltip=f"auto: {holds[0]}. h264 plays everywhere; hevc, av1 and vp9 make smaller files; prores is for "
+        "editing; ffv1 is lossless; nvenc encodes on an NVIDIA GPU.",
     )
 
 
 def _quality() -> Any:
     return io.Int.Input(
         "quality", default=DEFAULT_QUALITY, min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
-        tooltip="The same scale for every codec; at 90 a viewer does not tell the file from what was encoded.",
+        tooltip="The same scale for every codec. At 90 the loss from encoding is not visible.",
     )  # fmt: skip
 
 
 def _bit_depth() -> Any:
-    return widgets.advanced("bit_depth", DEPTHS, "Bits a color. auto: as the source. 10 keeps gradients smoother.")
+    tooltip = "Bits per color channel. auto: as in the source. 10 gives smoother gradients."
+    return widgets.advanced("bit_depth", DEPTHS, tooltip)
 
 
 def _preset() -> Any:
-    tooltip = "How long the encoder may take: slower files are smaller."
+    tooltip = "Speed of the encoder: slower presets make smaller files."
     return io.Combo.Input(
         "preset", options=list(PRESETS), default="medium", advanced=True, optional=True, tooltip=tooltip
     )
 
 
-def _report() -> Any:
-    return io.String.Output(display_name="report", tooltip="What was done, and what could not be kept as it was.")
+def _report_output() -> Any:
+    return io.String.Output(display_name="report", tooltip="What was done, and what could not be kept.")

@@ -1,4 +1,4 @@
-"""A VIDEO of ComfyUI as something that `upscale_video` reads: a file with its trim, or images with their sound."""
+"""A VIDEO of ComfyUI as a source for `upscale_video`: a file with its trim, or images with their sound."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..video.remux.wav import aac_file, wav_file
 
 @dataclass
 class VideoInput:
-    """What `upscale_video` is given. size: (width, height) as shown or stored, where it is known without looking."""
+    """A source for `upscale_video`, and the arguments that belong to it."""
 
     source: Any
-    arguments: dict[str, Any] = field(default_factory=dict)  # of upscale_video
+    arguments: dict[str, Any] = field(default_factory=dict)
     from_images: bool = False
 
     def info(self) -> VideoInfo:
-        """What the source says of itself. Raises VideoError."""
+        """Return the properties of the source. Raises VideoError if it cannot be read."""
         source = views(self.source, 1)[0] if isinstance(self.source, io.BytesIO) else self.source
         rate, stream = (self.arguments.get(name) for name in ("frame_rate", "stream"))
         with closing(open_source(source, frame_rate=rate, stream=stream, warn=lambda sentence: None)) as frames:
@@ -38,7 +38,7 @@ class VideoInput:
 
 
 class Images:
-    """IMAGE (T, H, W, C), and alpha (T, H, W) if there is one, as frames (C, H, W), one at a time."""
+    """Frames (C, H, W) of an IMAGE (T, H, W, C), with its alpha (T, H, W) if there is one, one at a time."""
 
     def __init__(self, images: Tensor, alpha: Tensor | None = None) -> None:
         self._images, self._alpha = images, alpha
@@ -56,29 +56,38 @@ class Images:
 
 
 def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
-    """Any VIDEO. `base`: ComfyUI's VideoInput. Raises UpscaleError for what is none.
+    """Make a source of any VIDEO.
 
-    A file, on disk or in memory, is read as it is, in the trim that is set; everything else is asked for its images.
-    lossless_sound: of images, as the floats they are, instead of AAC.
+    A file, on disk or in memory, is read directly, within its trim. Other videos are asked for their images.
+
+    Args:
+        video: what is connected to the node.
+        base: ComfyUI's VideoInput.
+        lossless_sound: keep the sound of images as floats, instead of encoding it as AAC.
+
+    Raises:
+        UpscaleError: not a video, a file that no longer exists, or images that cannot be upscaled.
     """
     own_source = getattr(type(video), "get_stream_source", None)
     if own_source is not None and own_source is not getattr(base, "get_stream_source", None):
         source = video.get_stream_source()
         if isinstance(source, (str, os.PathLike)):
-            if not os.path.isfile(source):  # a name that FFmpeg would take for an address is none either
-                raise UpscaleError(f"the video {os.fspath(source)!r} is not there any more; load it again")
+            if not os.path.isfile(source):  # FFmpeg would open an address
+                raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        return VideoInput(source, trim(*window) | {"stream": 0})  # the one that ComfyUI takes for the video
+        return VideoInput(source, trim(*window) | {"stream": 0})  # the video stream that ComfyUI reads too
     if not hasattr(video, "get_components"):
-        raise UpscaleError(f"a {type(video).__name__} is no video; use the output of Load Video or Create Video")
+        raise UpscaleError(
+            f"The video input is a {type(video).__name__}; connect the output of Load Video or Create Video."
+        )
     return _from_components(video.get_components(), lossless_sound)
 
 
 def trim(start: float, duration: float) -> dict[str, Any]:
-    """`start` and `end` of upscale_video for ComfyUI's trims: seconds, a duration of 0 goes on to the end."""
+    """Return `start` and `end` of upscale_video for a start and a duration in seconds; 0 means to the end."""
     if start < 0 or duration < 0:
-        raise UpscaleError(f"a video cannot be cut at {start:g} s for {duration:g} s; both must be zero or more")
+        raise UpscaleError(f"Start is {start:g} s and duration is {duration:g} s; neither may be negative.")
     first = Fraction(start).limit_denominator(1_000_000)
     length = Fraction(duration).limit_denominator(1_000_000)
     return ({"start": first} if first else {}) | ({"end": first + length} if length else {})
@@ -87,11 +96,11 @@ def trim(start: float, duration: float) -> dict[str, Any]:
 def _from_components(components: Any, lossless_sound: bool) -> VideoInput:
     images: Tensor = components.images
     if images.dim() != 4 or min(images.shape) < 1 or images.shape[-1] not in (1, 3, 4):
-        raise UpscaleError(f"a video needs images of 1, 3 or 4 channels, not the shape {tuple(images.shape)}")
+        raise UpscaleError(f"A video needs images of 1, 3 or 4 channels; these have the shape {tuple(images.shape)}.")
     rate = Fraction(components.frame_rate).limit_denominator(100_000)
     arguments: dict[str, Any] = {"frame_rate": rate}
     if (audio := components.audio) and audio["waveform"].numel():
         make_file = wav_file if lossless_sound else aac_file
         arguments["streams_from"] = make_file(audio["waveform"][0], int(audio["sample_rate"]))
-        arguments["end"] = len(images) / rate  # no longer than the images
+        arguments["end"] = len(images) / rate  # the sound may be longer
     return VideoInput(Images(images, getattr(components, "alpha", None)), arguments, from_images=True)

@@ -1,4 +1,4 @@
-"""Widgets that several nodes have, and what their words mean to the library."""
+"""Widgets that several nodes share, and their values as arguments of the library."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE
 
 LARGEST_SIDE = 100_000
 WHOLE = "whole image"
+FORMER_WHOLE = "whole picture"  # in workflows that were saved with an earlier version
 TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
 OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
 BATCHES = ["auto", "1", "2", "4", "8", "16", "32", "64"]
@@ -18,55 +19,67 @@ COMPUTING = ("tile", "overlap", "batch", "precision")
 PRECISIONS = ["auto", *precisions.PRECISIONS]
 
 
+class TiledNode(io.ComfyNode):
+    """Base class of the nodes with the widgets of `computing`."""
+
+    @classmethod
+    def validate_inputs(cls, tile: str | None = None, size: object = None, format: object = None) -> bool | str:
+        """Check `tile`, instead of ComfyUI, which passes the groups `size` and `format` in any case."""
+        if tile in (None, FORMER_WHOLE, *TILES):  # None: linked, or left at its default
+            return True
+        return f"Value not in list: tile: {tile!r} is not offered; choose {', '.join(TILES)}."
+
+
 def advanced(name: str, choices: list[str], tooltip: str) -> Any:
-    """A combo for those who look for it; the first choice is the default."""
+    """Return an advanced, optional combo; its first choice is the default."""
     return io.Combo.Input(name, options=choices, default=choices[0], advanced=True, optional=True, tooltip=tooltip)
 
 
 def size() -> Any:
-    """How large the result is to be: see `size.chosen_size`."""
+    """Return the size of the result, as `size.chosen_size` takes it."""
     whole = {"min": 1, "max": LARGEST_SIDE, "step": 1}
-    stretched = "Pixels; stretched where the aspect ratio differs."
+    stretched = "In pixels. The image is stretched if the aspect ratio differs."
     options = [
         io.DynamicCombo.Option(MODEL_SCALE, []),
         io.DynamicCombo.Option(FACTOR, [
-            io.Float.Input("factor", default=2.0, min=0.05, max=16.0, step=0.05, tooltip="Times larger."),
+            io.Float.Input("factor", default=2.0, min=0.05, max=16.0, step=0.05,
+                           tooltip="Scale factor: 2 doubles width and height."),
         ]),
         io.DynamicCombo.Option(MEGAPIXELS, [
             io.Float.Input("megapixels", default=8.0, min=0.01, max=1000.0, step=0.1,
-                           tooltip="Million pixels; the aspect ratio is kept."),
+                           tooltip="Size in million pixels; the aspect ratio is kept."),
         ]),
         io.DynamicCombo.Option(LONGEST_SIDE, [
             io.Int.Input("longest_side", default=3840, min=32, max=LARGEST_SIDE, step=1,
-                         tooltip="Pixels of the longer side; the aspect ratio is kept."),
+                         tooltip="Longer side in pixels; the aspect ratio is kept."),
         ]),
         io.DynamicCombo.Option(EXACT, [
             io.Int.Input("width", default=3840, **whole, tooltip=stretched),
             io.Int.Input("height", default=2160, **whole, tooltip=stretched),
         ]),
     ]  # fmt: skip
-    return io.DynamicCombo.Input("size", options=options, tooltip="How large the result is to be.")
+    return io.DynamicCombo.Input("size", options=options, tooltip="Size of the result.")
 
 
 def computing() -> list[Any]:
-    """Tiles and precision, as `computing_options` takes them."""
+    """Return the widgets for tiles and precision, as `computing_options` takes them."""
     return [
-        advanced("tile", TILES, "Longest side of a tile in pixels of the source. auto: the whole image where there "
-                 "is memory for it, except of videos; else the largest sensible tile."),
-        advanced("overlap", OVERLAPS, "What neighboring tiles share, in pixels of the source. auto: as much as the "
-                 "architecture needs for tiles that cannot be seen."),
-        advanced("batch", BATCHES, "Tiles computed at once. auto: from the memory."),
-        advanced("precision", PRECISIONS, "auto: as the model was loaded, else half precision where it measures no "
-                 "difference that could be seen."),
+        advanced("tile", TILES, "Longest side of a tile, in pixels of the source. auto: the whole image if it fits in "
+                 "memory (videos always use tiles), otherwise the largest suitable tile."),
+        advanced("overlap", OVERLAPS, "Width that neighboring tiles share, in pixels of the source. auto: as much as "
+                 "the architecture needs to hide the seams."),
+        advanced("batch", BATCHES, "Tiles computed at once. auto: depends on the free memory."),
+        advanced("precision", PRECISIONS, "auto: as chosen in the loader; if that is auto too, half precision where a "
+                 "measurement shows no visible difference, otherwise fp32."),
     ]  # fmt: skip
 
 
 def computing_options(
     tile: str = "auto", overlap: str = "auto", batch: str = "auto", precision: str = "auto"
 ) -> dict[str, Any]:
-    """What an Upscaler is told for these widgets."""
+    """Return the values of these widgets as arguments of an Upscaler."""
     return {
-        "tile": "whole" if tile == WHOLE else _number(tile),
+        "tile": "whole" if tile in (WHOLE, FORMER_WHOLE) else _number(tile),
         "overlap": _number(overlap),
         "batch": _number(batch),
         "precision": precision,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from supertile.benchmarks.cases import Case, Input, Network
+from supertile.benchmarks.cases import Case, Network, Workload
 from supertile.benchmarks.contenders import PEAK, Contender
-from supertile.benchmarks.turns import Measured
+from supertile.benchmarks.rounds import Measured
 
 VAPSR = Network("tiny VapSR", "VapSR", {"scale": 2, "num_feat": 8, "num_blocks": 1, "attention_dim": 8})
 HAT = Network(
@@ -22,12 +22,12 @@ HAT = Network(
 
 @pytest.fixture
 def tiny() -> Case:
-    return Case("tiny", "peers", VAPSR, (Input(20, 16), Input(40, 24)))
+    return Case("tiny", "peers", VAPSR, (Workload(20, 16), Workload(40, 24)))
 
 
 @pytest.fixture
 def tiny_hat() -> Case:
-    return Case("tiny", "peers", HAT, (Input(18, 16),))
+    return Case("tiny", "peers", HAT, (Workload(18, 16),))
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def timed(tiny) -> Callable[..., list[Measured]]:
     def make(convolution: float, **times: list[float]) -> list[Measured]:
         found = []
         for name, seconds in times.items():
-            way = "ours" if name.startswith("ours") else name
+            backend = "ours" if name.startswith("ours") else name
             precision = "bf16" if name.endswith("bf16") else "fp32"
-            shown = tiny.inputs[0]
+            shown = tiny.workloads[0]
             tiles = [(shown.height, shown.width)]
-            found.append(Measured(tiny, Contender(name, way, precision), shown, seconds, memory=1000, tiles=tiles))
+            found.append(Measured(tiny, Contender(name, backend, precision), shown, seconds, memory=1000, tiles=tiles))
         peak = Contender("3x3 convolution, fp32", PEAK, "fp32")
-        return [*found, Measured(tiny, peak, tiny.inputs[0], [1.0, 2.0, 4.0], flops=convolution)]
+        return [*found, Measured(tiny, peak, tiny.workloads[0], [1.0, 2.0, 4.0], flops=convolution)]
 
     return make

@@ -32,7 +32,7 @@ def test_a_case_is_measured_shown_and_written(tiny, monkeypatch):
     lines = [line for line in result.stdout.splitlines() if line.startswith("| tiny VapSR")]
     assert [line.split("|")[2].strip() for line in lines] == sorted(line.split("|")[2].strip() for line in lines)
     assert any("ours, plain eager" in line and "24" in line for line in lines)
-    assert "beside ComfyUI's tiles, our network" in result.stdout
+    assert "compared with ComfyUI's tiles, our network" in result.stdout
     figures = json.loads(Path("figures.json").read_text())
     assert len(figures["rows"]) == len(lines)
     assert (figures["machine"]["threads"], figures["rounds"], figures["left_out"]) == (1, 2, [])
@@ -41,9 +41,13 @@ def test_a_case_is_measured_shown_and_written(tiny, monkeypatch):
 
 
 def test_frames_and_tiles_are_measured_too(tiny, monkeypatch):
-    growing = replace(tiny, what="growth", inputs=tuple(cases.Input(16, 16, frames) for frames in (1, 2, 3, 4)))
+    growing = replace(
+        tiny, question="growth", workloads=tuple(cases.Workload(16, 16, frames) for frames in (1, 2, 3, 4))
+    )
     monkeypatch.setitem(cases.CASES, "tiny", growing)
-    monkeypatch.setitem(cases.CASES, "tiny-tiles", replace(tiny, what="tiles", inputs=(cases.Input(150, 150),)))
+    monkeypatch.setitem(
+        cases.CASES, "tiny-tiles", replace(tiny, question="tiles", workloads=(cases.Workload(150, 150),))
+    )
     result = run("--case", "tiny", "--case", "tiny-tiles", "--quick", "--rounds", "1", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "memory without images" in result.stdout
@@ -77,12 +81,12 @@ def test_a_folder_that_is_no_checkout_is_one_sentence(option):
     result = run(option, "empty", "--device", "cpu")
     assert result.exit_code == 2
     (sentence,) = result.stderr.splitlines()
-    assert "empty is no checkout of the authors'" in sentence
+    assert "empty is not a checkout of the authors'" in sentence
 
 
 def test_a_case_that_fails_does_not_take_the_others_with_it(tiny, monkeypatch):
     broken = replace(tiny, network=replace(tiny.network, config={"num_feat": -1}))
-    monkeypatch.setitem(cases.CASES, "tiny", replace(tiny, what="growth", inputs=(cases.Input(16, 16),)))
+    monkeypatch.setitem(cases.CASES, "tiny", replace(tiny, question="growth", workloads=(cases.Workload(16, 16),)))
     monkeypatch.setitem(cases.CASES, "broken", broken)
     options = "--rounds 1 --threads 1 --device cpu --json figures.json"
     result = run("--case", "broken", "--case", "tiny", *options.split())
@@ -104,19 +108,19 @@ def test_a_model_that_cannot_be_read_is_one_sentence():
 def test_what_is_measured():
     def names(*arguments, sizes=None, model=None, quick=False, scaling=False, device="cpu"):
         found = _cases(list(arguments), model, sizes, quick, scaling, device)
-        return [(case.network.name, case.what, [str(shown) for shown in case.inputs]) for case in found]
+        return [(case.network.name, case.question, [str(shown) for shown in case.workloads]) for case in found]
 
     assert [what for _, what, _ in names()] == ["peers"] * 4 + ["tiles", "batches"]
     assert names("hat-l", "hat-l") == [("HAT-L x4", "peers", ["64x64"])]
     assert names("hat-l", device="cuda") == [("HAT-L x4", "peers", ["256x256", "512x512"])]
     assert names("hat-s", quick=True) == [("HAT-S x4", "peers", ["64x64"])]
-    larger = [cases.Input(128, 64), cases.Input(16, 16)]
-    assert names("batches", sizes=larger) == [("VapSR-S x4", "batches", ["16x16, 8 of them", "128x64, 8 of them"])]
+    larger = [cases.Workload(128, 64), cases.Workload(16, 16)]
+    assert names("batches", sizes=larger) == [("VapSR-S x4", "batches", ["16x16, 8 images", "128x64, 8 images"])]
     (megapixels, frames) = names(scaling=True)
     assert (megapixels[2][0], megapixels[2][-1]) == ("400x250", "7680x4320")
-    assert frames[2][-1] == "320x180, 64 of them"
+    assert frames[2][-1] == "320x180, 64 images"
     assert names(model="supertile-2x", quick=True) == [
         ("supertile-2x x2", "peers", ["64x64"]),
         ("supertile-2x x2", "tiles", ["256x256"]),
-        ("supertile-2x x2", "batches", ["32x32, 8 of them"]),
+        ("supertile-2x x2", "batches", ["32x32, 8 images"]),
     ]

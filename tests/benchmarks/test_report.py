@@ -49,7 +49,7 @@ def test_speedups_are_told_for_each_peer_and_precision(timed):
         ("spandrel", {"fp32": 3, "bf16": 6}),
         ("official", {"fp32": 4, "bf16": 8}),
     ]
-    assert "beside spandrel: 3.00 times as fast in fp32, 6.00" in report.said(report.speedups(rows)[0])
+    assert "compared with spandrel: 3.00 times as fast in fp32, 6.00" in report.speedup_text(report.speedups(rows)[0])
 
 
 def test_json_is_complete_or_not_there(timed, tmp_path):
@@ -80,7 +80,7 @@ def test_lines_of_the_plot(timed):
     assert list(plot.by_batch([row]).values()) == [[(4, 2000.0)]]
 
 
-def test_the_plot_is_a_image(timed, tmp_path):
+def test_the_plot_is_an_image(timed, tmp_path):
     pytest.importorskip("matplotlib")
     target = tmp_path / "plot.png"
     plot.write_plot(target, report.rows(timed(1e9, ours=[2.0], spandrel=[6.0])), "a processor")

@@ -1,4 +1,4 @@
-"""What a browser is told while nodes run; on ComfyUI's interpreter, for its aiohttp."""
+"""Count the messages that a browser receives while nodes run. Runs on ComfyUI's interpreter, for its aiohttp."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ async def main(port: str, prompt: str, node: str) -> None:
             if message.type == aiohttp.WSMsgType.BINARY:
                 previews += 1
                 continue
-            said = json.loads(message.data)
-            if said["type"] == "progress":  # what a ProgressBar says; the executor's own 0 of 1 is none
-                data = said["data"]
+            event = json.loads(message.data)
+            if event["type"] == "progress":  # sent by a ProgressBar only
+                data = event["data"]
                 steps += [(data["value"], data["max"])] if data["node"] == node else []
-            if said["type"] in ("execution_success", "execution_error"):
+            if event["type"] in ("execution_success", "execution_error"):
                 break
     json.dump({"steps": steps, "previews": previews}, sys.stdout)
 

@@ -1,7 +1,7 @@
-"""A real ComfyUI server with this pack among its nodes, on the CPU, started once.
+"""A real ComfyUI server with this node pack, on the CPU, started once.
 
-COMFYUI_PATH names a checkout of ComfyUI, COMFYUI_PYTHON an interpreter that has its requirements (default: this one).
-Without the first, these tests are skipped.
+COMFYUI_PATH is the path of a checkout of ComfyUI, COMFYUI_PYTHON an interpreter with its requirements (default: this
+one). Without COMFYUI_PATH these tests are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 def server(tmp_path_factory: pytest.TempPathFactory, model_files: Path) -> Iterator[Server]:
     place = os.environ.get("COMFYUI_PATH")
     if not place:
-        pytest.skip("COMFYUI_PATH names no checkout of ComfyUI")
+        pytest.skip("COMFYUI_PATH is not set")
     base = model_files.parents[1]
     shutil.copy(HERE / "probe_nodes.py", base / "custom_nodes")
     (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_files: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory, randomized: Callable) -> Path:
-    """ComfyUI's folder of upscale models, with one small network of each family and files that are none."""
+    """ComfyUI's folder of upscale models, with one small network of each family and files that are no models."""
     base = tmp_path_factory.mktemp("comfyui")
     for name in ("custom_nodes", "models/upscale_models/more", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True)
@@ -75,7 +75,7 @@ def compact() -> nn.Module:
 
 @pytest.fixture
 def shown(server: Server) -> Callable[[dict[str, Any], str], Tensor]:
-    """Runs nodes and gives what comes out of one of them as an IMAGE, to the bit; fails where they fail."""
+    """Run nodes and return the IMAGE of one of them, to the bit; fail if they fail."""
 
     def run(nodes: dict[str, Any], last: str) -> Tensor:
         target = server.base / "output" / "shown.pt"
@@ -90,7 +90,7 @@ def shown(server: Server) -> Callable[[dict[str, Any], str], Tensor]:
 
 @pytest.fixture(scope="session")
 def library(server: Server) -> Callable[..., Path]:
-    """Runs the library on ComfyUI's interpreter: see library.py."""
+    """Run the library on ComfyUI's interpreter: see library.py."""
     (server.base / "library").mkdir()
     (server.base / "library" / "supertile").symlink_to(ROOT, target_is_directory=True)
 
@@ -107,7 +107,7 @@ def library(server: Server) -> Callable[..., Path]:
 
 @pytest.fixture
 def by_library(server: Server, library: Callable[..., Path]) -> Callable[..., Tensor]:
-    """What the library makes of images in ComfyUI's input folder."""
+    """Upscale images in ComfyUI's input folder with the library."""
 
     def run(model: Path, source: str, size: str = "", **options: Any) -> Tensor:
         return torch.load(library(model, server.base / "input" / source, "result.pt", size, options), weights_only=True)
@@ -117,5 +117,5 @@ def by_library(server: Server, library: Callable[..., Path]) -> Callable[..., Te
 
 @pytest.fixture
 def by_library_video(library: Callable[..., Path]) -> Callable[..., Path]:
-    """What the library makes of a video."""
+    """Upscale a video with the library."""
     return lambda model, source, size="", **options: library(model, source, "result.mp4", size, options)

@@ -1,11 +1,11 @@
-"""What the library makes of the same images or video, by the interpreter and the PyTorch that ComfyUI runs on."""
+"""Upscale images or a video with the library, on the interpreter and the PyTorch of ComfyUI."""
 
 import json
 import sys
 
 import torch
 from supertile import Upscaler, load_model, upscale_image, upscale_video
-from supertile.images.io.pixels import Picture
+from supertile.images.io.picture import Picture
 
 model, source, target, size, options = sys.argv[1:]
 if not source.endswith(".pt"):

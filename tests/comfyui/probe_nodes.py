@@ -1,5 +1,5 @@
-"""Nodes of the tests' own, copied beside the pack under test: images from a file and into a file, to the bit; a
-model with what dynamic VRAM hangs on it; videos from elsewhere."""
+"""Nodes for the tests: load and save images to the bit, attach handles of dynamic VRAM to a model, make videos that
+are no files."""
 
 import io
 import os
@@ -32,7 +32,7 @@ class ProbeDynamicVRAM:
     RETURN_TYPES, FUNCTION, CATEGORY = ("UPSCALE_MODEL",), "hang", "probe"
 
     def hang(self, upscale_model):
-        upscale_model.model.dynamic_vbars = {0: threading.Lock()}  # like the handles it stands for, it cannot be copied
+        upscale_model.model.dynamic_vbars = {0: threading.Lock()}  # a lock cannot be copied, like the real handles
         return (upscale_model,)
 
 

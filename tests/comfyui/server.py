@@ -1,4 +1,4 @@
-"""A real ComfyUI server with whatever is in its folders, spoken to over HTTP."""
+"""A real ComfyUI server, as a process that is spoken to over HTTP."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Result:
-    """What became of a prompt: "success", "error", "interrupted", or "rejected" before it ran."""
+    """Outcome of a prompt: "success", "error", "interrupted", or "rejected" before it ran."""
 
     status: str
     message: str = ""
+    exception_type: str = ""
     outputs: dict[str, Any] = field(default_factory=dict)
 
 
 class Server:
-    """A running ComfyUI, spoken to over HTTP."""
+    """A running ComfyUI with the folders of `base`."""
 
     def __init__(self, comfyui: Path, python: str, base: Path) -> None:
         self.base, self.python, self.log = base, python, base / "server.log"
@@ -77,7 +78,7 @@ class Server:
         return self.log.read_text(errors="replace")
 
     def options(self, node: str, name: str) -> list[str]:
-        """What a combo of a node offers."""
+        """Return the options of a combo of a node."""
         inputs = self.get(f"/object_info/{node}")[node]["input"]
         return next(group[name][1]["options"] for group in inputs.values() if name in group)
 
@@ -95,14 +96,15 @@ class Server:
                 if "execution_interrupted" in messages:
                     return Result("interrupted")
                 if "execution_error" in messages:
-                    return Result("error", messages["execution_error"]["exception_message"])
+                    error = messages["execution_error"]
+                    return Result("error", error["exception_message"], error["exception_type"])
                 return Result(entry["status"]["status_str"], outputs=entry["outputs"])
             time.sleep(0.1)
         raise TimeoutError(f"no result within {seconds} s:\n{self.log_text()[-3000:]}")
 
-    def watch(self, prompt: dict[str, Any], of: str) -> tuple[list[tuple[int, int]], int]:
-        """Run nodes as a browser would: every (done, total) of one of them, and how many previews came."""
-        script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), of]
+    def watch(self, prompt: dict[str, Any], node_id: str) -> tuple[list[tuple[int, int]], int]:
+        """Run nodes as a browser would; return every (done, total) of one of them, and the number of previews."""
+        script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), node_id]
         done = subprocess.run(script, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         seen = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Compare Images in a real ComfyUI: its figures, its images, what it refuses."""
+"""Compare Images in a real ComfyUI: figures, images and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .server import node
 
 @pytest.fixture
 def stored(server):
-    """Stores images as an input file of a name that ComfyUI has not cached; gives the name."""
+    """Store images as an input file under a name that ComfyUI has not cached; return the name."""
 
     def store(images: torch.Tensor) -> str:
         name = f"compared_{time.monotonic_ns()}.pt"
@@ -100,9 +100,9 @@ def test_equal_images_beside_others_in_a_batch(server, shown, stored):
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        ({"count": 2}, {"count": 3}, "2 and 3 images cannot be paired"),
+        ({"count": 2}, {"count": 3}, "Batches of 2 and 3 images cannot be paired"),
         ({"count": 1}, {"count": 1, "height": 30}, "images of 40x32 and 40x30 cannot be compared pixel by pixel"),
-        ({"count": 1, "channels": 4}, {"count": 1}, "transparent images cannot be compared"),
+        ({"count": 1, "channels": 4}, {"count": 1}, "Transparent images cannot be compared"),
         ({"count": 1, "height": 8}, {"count": 1, "height": 8}, "less than 11 pixels a side"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every example workflow in a real ComfyUI: it is listed, it runs as it is, and its result has the right size."""
+"""Every example workflow in a real ComfyUI: it is listed, it runs unchanged, and its result has the right size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def material(server, randomized) -> None:
-    """What the examples name: the image that ComfyUI ships, a video, and models, small ones where there are none."""
+    """Supply what the examples name: the image that ComfyUI ships, a video, and models if they are missing."""
     for scale in (2, 4):
         name = f"supertile-{scale}x.safetensors"
         if name not in server.options("SupertileLoadUpscaleModel", "model_name"):
@@ -63,7 +63,7 @@ def test_an_example_runs(server, name):
     assert result.status == "success", (result, server.log_text()[-3000:])
     kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
     (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))
-    if kinds[last] == "PreviewAny":  # of the report of what was written
+    if kinds[last] == "PreviewAny":  # shows the report on the file
         ((text,),) = (result.outputs[last]["text"],)
         name_of_file = next(line for line in text.splitlines() if line.startswith("file: ")).removeprefix("file: ")
         path = server.base / "output" / "video" / name_of_file
@@ -95,7 +95,7 @@ WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", DYNAMIC}
 
 
 def prompt(workflow: dict[str, Any], known: dict[str, Any], video: str) -> dict[str, Any]:
-    """What the page sends for a workflow; `video` where it would fill in the first video there is."""
+    """Return the prompt that the page sends for a workflow; `video` for the first video that it would fill in."""
     ends = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     nodes = {}
     for node in workflow["nodes"]:
@@ -111,7 +111,7 @@ def prompt(workflow: dict[str, Any], known: dict[str, Any], video: str) -> dict[
 
 
 def widgets(groups: dict[str, Any], values: Iterator[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names of the widgets of a node, in the page's order, with the values that a workflow keeps by place."""
+    """Yield names and values of a node's widgets in the page's order, from values saved by position."""
     for group in ("required", "optional"):
         for name, (kind, *more) in groups.get(group, {}).items():
             if not isinstance(kind, list) and kind not in WIDGETS:

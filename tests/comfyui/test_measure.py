@@ -1,4 +1,4 @@
-"""The nodes that measure, in a real ComfyUI, which runs them in inference mode: the library's figures."""
+"""The measuring nodes in a real ComfyUI, which runs them in inference mode: the same figures as the library's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOADERS = {
     "one.safetensors": "SupertileLoadHATModel",
     "two.safetensors": "SupertileLoadVapSRModel",
     "more/three.safetensors": "SupertileLoadHiTSRModel",
-    "four.safetensors": "UpscaleModelLoader",  # the core's: its weights are made in inference mode
+    "four.safetensors": "UpscaleModelLoader",  # ComfyUI's own: its weights are made in inference mode
 }
 
 
@@ -43,11 +43,11 @@ def test_a_map_is_that_of_the_library(server, shown, model_files, name):
         steps=4,
     )
     nodes["map"] = node("MaskToImage", mask=["lam", 1])
-    found = shown(nodes, "map")[0, ..., 0]
+    result = shown(nodes, "map")[0, ..., 0]
     model = Differentiable(load_model(model_files / name), device="cpu")
     expected = attribute(model, pixels(server), Patch(30, 20, 3), steps=4).map
-    torch.testing.assert_close(found, expected / expected.max(), atol=1e-3, rtol=0)
-    assert found.shape == (40, 72)
+    torch.testing.assert_close(result, expected / expected.max(), atol=1e-3, rtol=0)
+    assert result.shape == (40, 72)
 
 
 def test_a_patch_outside_of_the_image_is_refused(server):

@@ -1,4 +1,4 @@
-"""Every node in a real ComfyUI: what it offers, what it gives, what it refuses, and how it stops."""
+"""Every node in a real ComfyUI: its options, results, refusals and interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUNDLED = ["supertile-2x.safetensors", "supertile-4x.safetensors"]
 
 
 def images(server, name: str, *shape: int) -> str:
-    """Smooth with edges, so that a network has something to do."""
+    """Store smooth images with edges as an input file; return its name."""
     count, height, width, channels = shape
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     plane = 0.5 + 0.4 * torch.sin(9 * x + 5 * y) * torch.sign(x - y)
@@ -53,7 +53,7 @@ def test_each_loader_lists_the_files_of_its_family(server):
     everything = server.options(ANY, "model_name")
     assert {*LOADERS.values(), "four.safetensors", *BUNDLED} <= set(everything)
     assert not {"broken.safetensors", "lora.safetensors"} & set(everything)
-    assert server.log_text().count("broken.safetensors: ") == 1  # said once, however often the lists are asked for
+    assert server.log_text().count("broken.safetensors: ") == 1  # logged once, however often ComfyUI asks for the lists
 
 
 def test_a_file_that_appears_is_listed(server, model_files):
@@ -119,7 +119,7 @@ def test_the_bundled_models_work_without_any_file(server, shown, name):
     assert larger.shape == (1, 24 * scale, 36 * scale, 3)
     small = torch.nn.functional.avg_pool2d(larger.movedim(-1, 1), scale).movedim(1, -1)
     source = torch.load(server.base / "input" / "small.pt", weights_only=True)
-    assert (small - source).abs().mean() < 0.02  # an image of the same, not noise
+    assert (small - source).abs().mean() < 0.02  # the same image, not noise
 
 
 # --- the core's loader -------------------------------------------------------------------------------------------
@@ -168,6 +168,7 @@ TILED = {"tile": "64", "overlap": "16", "batch": "2", "seamless": "both", "self_
          {"tile": 64, "overlap": 16, "batch": 2, "seamless": "both", "self_ensemble": True}),
         (HAT, (2, 100, 130, 4), {"size": "model scale"}, "", {"tile": "96"}, {"tile": 96}),
         (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole image"}, {"tile": None}),
+        (HITSR, (1, 100, 130, 3), {"size": "model scale"}, "", {"tile": "whole picture"}, {"tile": None}),
         (HAT, (1, 24, 36, 3), {"size": "model scale"}, "", {"precision": "bf16"}, {"precision": "bf16"}),
     ],
 )  # fmt: skip
@@ -221,11 +222,11 @@ def test_a_model_can_be_cast_whatever_comfyui_hangs_on_it(server, shown, by_libr
     )
     assert shown(nodes, "upscale").equal(by_library(model_files / "one.safetensors", "small.pt", precision="bf16"))
     nodes["core"] = node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0])
-    assert shown(nodes, "core").shape == (1, 48, 72, 3)  # the model itself is as it was
+    assert shown(nodes, "core").shape == (1, 48, 72, 3)  # the model itself is unchanged
 
 
 def test_progress_and_previews_are_shown(server):
-    """A tile each; more often than ComfyUI passes on is not asked for."""
+    """One step for each tile; ComfyUI passes on only some of them."""
     nodes = {
         "image": node("ProbeLoadTensor", name=images(server, "watched.pt", 6, 256, 320, 3)),
         "model": node(HAT, model_name="one.safetensors"),
@@ -252,7 +253,7 @@ def test_models_of_the_core_loader_are_taken(server, shown):
 
 
 def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, shown):
-    """Eight images in tiles of 96, each in eight flips; ComfyUI's own bar would notice after a percent of it."""
+    """Eight images in tiles, each in eight flips; ComfyUI's own bar would notice only after a percent of the work."""
     nodes = {
         "image": node("ProbeLoadTensor", name=images(server, "large.pt", 8, 640, 640, 3)),
         "model": node("SupertileLoadHATModel", model_name="one.safetensors"),
@@ -264,7 +265,7 @@ def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, s
     }  # fmt: skip
     prompt = server.queue(nodes)
     time.sleep(3)
-    assert not server.get(f"/history/{prompt}")  # it is under way
+    assert not server.get(f"/history/{prompt}")  # it is still running
     begin = time.monotonic()
     server.post("/interrupt", {})
     assert server.wait(prompt).status == "interrupted"
@@ -276,7 +277,7 @@ def test_an_interruption_stops_within_a_batch_and_the_next_prompt_runs(server, s
     assert shown(nodes, "upscale").shape == (1, 48, 72, 3)
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -315,6 +316,18 @@ def test_absurd_sizes_are_refused(server, size, status, message):
     assert time.monotonic() - begin < 10
 
 
+def test_a_tile_that_is_not_offered_is_refused(server):
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node(ANY, model_name="two.safetensors")
+    nodes["upscale"] = node(
+        "SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale", tile="100"
+    )
+    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="never.pt")
+    result = server.run(nodes)
+    assert result.status == "rejected"
+    assert "'100' is not offered" in result.message
+
+
 def test_more_images_than_memory_are_refused(server):
     torch.save(torch.zeros(1, 2, 2, 3).expand(999, -1, -1, -1).clone(), server.base / "input" / "many.pt")
     nodes = {
@@ -331,7 +344,7 @@ def test_more_images_than_memory_are_refused(server):
     assert "GB of memory; choose a smaller size or fewer images" in result.message
 
 
-# --- what a model is ---------------------------------------------------------------------------------------------
+# --- model info --------------------------------------------------------------------------------------------------
 
 
 def test_info_says_what_is_known(server):

@@ -1,4 +1,4 @@
-"""What ComfyUI and its registry read of the pack's pyproject.toml."""
+"""The pack's pyproject.toml, as ComfyUI and its registry read it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(extract_node_configuration(sys.argv[1]).model_dump_json())
 def pack() -> dict:
     place = os.environ.get("COMFYUI_PATH")
     if not place:
-        pytest.skip("COMFYUI_PATH names no checkout of ComfyUI")
+        pytest.skip("COMFYUI_PATH is not set")
     command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "-c", READ, str(ROOT)]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -40,5 +40,5 @@ def test_comfyui_reads_what_the_pack_is(pack):
 
 
 def test_the_page_is_served_once(pack):
-    """From WEB_DIRECTORY; a `web` beside it would serve it again under another name, in which help is not found."""
+    """From WEB_DIRECTORY; with a `web` in addition, it would be served under a second name too, without help pages."""
     assert pack["tool_comfy"]["web"] is None

@@ -1,4 +1,4 @@
-"""Texts of the nodes as a running ComfyUI gives them to its page."""
+"""Texts of the nodes as a running ComfyUI serves them to its page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from supertile.nodes.locale import ENGLISH, file_text, node_defs
 
 
 def test_the_english_texts_are_those_of_the_schemas(server):
-    """Otherwise: python -m supertile.nodes.locale ADDRESS, and the translations after it."""
+    """If they differ, run python -m supertile.nodes.locale ADDRESS, then update the translations."""
     assert ENGLISH.read_text(encoding="utf-8") == file_text(node_defs(server.get("/object_info")))
 
 
-def test_the_page_is_given_every_language(server):
+def test_the_page_gets_every_language(server):
     languages = server.get("/i18n")
     for language in ("en", "zh", "ja"):
         nodes = {name for name in languages[language]["nodeDefs"] if name.startswith("Supertile")}
@@ -21,7 +21,7 @@ def test_the_page_is_given_every_language(server):
 
 
 def test_the_page_finds_help_and_its_images(server):
-    """It asks for them under the name of the pack's folder."""
+    """The page requests them under the name of the pack's folder."""
     address = f"http://127.0.0.1:{server.port}/extensions/ComfyUI-Supertile/docs"
     for node in server.get("/i18n")["ja"]["nodeDefs"]:
         for page in (f"{node}.md", f"{node}/zh.md", f"{node}/ja.md", f"images/{node}.png"):

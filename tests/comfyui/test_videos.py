@@ -1,4 +1,4 @@
-"""The video nodes in a real ComfyUI: what they keep, what they take, what other nodes make of the result."""
+"""The video nodes in a real ComfyUI: what they keep and accept, and how other nodes handle the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def upscaled(video: list[Any], **widgets: Any) -> dict[str, Any]:
 
 
 def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
-    """Run nodes and save what "upscale" gives as Save Video does."""
+    """Run nodes and save the output of "upscale" with Save Video; return the file."""
     prefix = f"saved{time.monotonic_ns()}"
     options = {"format": "auto", "format.codec": "auto", **widgets}
     save = node("SaveVideo", video=["upscale", 0], filename_prefix=prefix, **options)
@@ -60,8 +60,8 @@ def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
 def packets(path: Path, kind: str) -> list[tuple[Fraction, Fraction, bytes]]:
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
-        found = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
-    return sorted(found)
+        packets = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+    return sorted(packets)
 
 
 def frames(path: Path) -> list[np.ndarray]:
@@ -184,7 +184,8 @@ def test_what_is_no_video_is_refused(server, clip):
     nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
     result = server.run(nodes)
     assert result.status == "error"
-    assert "a dict is no video" in result.message
+    assert "The video input is a dict" in result.message
+    assert result.exception_type == "supertile.UpscaleError"  # no module path of the server
 
 
 # --- Upscale Video File ------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def test_its_result_is_a_video(server, clip):
     assert frames(saved(server, nodes))[0].shape == (192, 256, 3)
 
 
-# --- what is refused, and how it stops ---------------------------------------------------------------------------
+# --- refusals and interruption -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -267,9 +268,9 @@ def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
 @pytest.mark.parametrize(
     ("widgets", "status", "message"),
     [
-        ({"filename_prefix": "../../x"}, "error", "names no place in the output folder"),
-        ({"filename_prefix": "/etc/x"}, "error", "names no place in the output folder"),
-        ({"filename_prefix": "%date:yyyy%"}, "error", "a % that stands for nothing"),
+        ({"filename_prefix": "../../x"}, "error", "leads out of the output folder"),
+        ({"filename_prefix": "/etc/x"}, "error", "leads out of the output folder"),
+        ({"filename_prefix": "%date:yyyy%"}, "error", "has an unknown variable"),
         ({"format": "exe", "format.codec": "auto"}, "error", "not offered"),
         ({"format": "mov", "format.codec": "vp9"}, "rejected", "not in list"),
         (
@@ -321,7 +322,7 @@ def test_an_interruption_leaves_nothing_and_the_next_prompt_runs(server, clip):
     while left_in_temp(server) == before and time.monotonic() < end:  # the half-written file has a name of its own
         time.sleep(0.1)
     time.sleep(1)
-    assert not server.get(f"/history/{prompt}")  # it is under way
+    assert not server.get(f"/history/{prompt}")  # it is still running
     begin = time.monotonic()
     server.post("/interrupt", {})
     assert server.wait(prompt).status == "interrupted"

@@ -1,4 +1,4 @@
-"""The example workflows as files: whole, consistent, and with nothing in them that a fresh ComfyUI lacks."""
+"""The example workflows as files: complete, consistent, and runnable in a new installation of ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
-NOTES = {"MarkdownNote"}  # the page's own: they never reach the server
+NOTES = {"MarkdownNote"}  # nodes of the page, which never reach the server
 CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "PreviewAny"}
 MODELS = {"supertile-2x.safetensors", "supertile-4x.safetensors"}
 
@@ -24,7 +24,7 @@ def example(request) -> dict[str, Any]:
 
 
 def own_ids() -> set[str]:
-    """The ids of our nodes, read from the sources: they cannot be imported without ComfyUI."""
+    """Return the ids of our nodes, from the sources: they cannot be imported without ComfyUI."""
     texts = {
         node.value
         for file in (ROOT / "nodes").glob("*.py")
@@ -43,7 +43,7 @@ def test_every_example_has_a_small_thumbnail_and_nothing_else_lies_there():
         assert path.stat().st_size < 60_000
         with Image.open(path) as thumbnail:
             assert thumbnail.format == "JPEG"
-            assert thumbnail.width == thumbnail.height  # as the page's cards are
+            assert thumbnail.width == thumbnail.height  # like the cards of the page
 
 
 def test_nodes_are_ours_or_the_cores(example):
@@ -78,7 +78,7 @@ def test_only_bundled_models_and_no_files_but_the_one_that_comfyui_ships(example
     assert values["SupertileLoadUpscaleModel"]["model_name"] in MODELS
     assert values.get("LoadImage", {}).get("image") in (None, "example.png")
     for kind in ("LoadVideo", "SupertileUpscaleVideoFile"):
-        assert values.get(kind, {}).get("file") is None  # the page chooses the first there is
+        assert values.get(kind, {}).get("file") is None  # the page fills in the first one
 
 
 def test_a_note_says_what_to_change(example):

@@ -1,4 +1,4 @@
-"""What the widgets of a size mean, and what the model has to run for it."""
+"""Sizes from the widgets of a node, and the runs of the model that they need."""
 
 from __future__ import annotations
 

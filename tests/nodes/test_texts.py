@@ -1,4 +1,4 @@
-"""What the nodes say in ComfyUI's page: translations and help pages are complete, and nothing in them is broken."""
+"""The texts of the nodes in ComfyUI's page: translations and help pages are complete and valid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from supertile.nodes.locale import escaped, file_text, node_defs
 
 ROOT = Path(__file__).resolve().parents[2]
 TRANSLATIONS = ("zh", "ja")
-# The choices of `format` share this key, and their English tooltips differ: the schema says them. Translations speak of
-# all of them at once.
+# The choices of `format` share this key but not their English tooltips, which the page takes from the schema. The
+# translations describe all choices in one tooltip.
 ONLY_TRANSLATED = {("SupertileUpscaleVideoFile", "inputs", "format_codec", "tooltip")}
 
 
@@ -43,7 +43,7 @@ def test_every_text_is_translated(language, file):
 
 @pytest.mark.parametrize("language", ["en", *TRANSLATIONS])
 def test_texts_mean_themselves_to_the_page(language):
-    """It reads them as messages of vue-i18n, in which { } @ | are syntax; {'@'} is the character."""
+    """The page reads them as messages of vue-i18n, in which { } @ | are syntax; {'@'} is the character."""
     for file in ("nodeDefs.json", "main.json"):
         for path, text in texts(read(language, file)).items():
             assert text.strip() == text != "", path
@@ -52,7 +52,7 @@ def test_texts_mean_themselves_to_the_page(language):
 
 @pytest.mark.parametrize("language", TRANSLATIONS)
 def test_choices_are_named_as_the_page_shows_them(language):
-    """Their names are not translated, so what explains them has to quote them."""
+    """Their names are not translated, so the tooltip has to quote them."""
     sizes = {node["inputs"]["size"]["tooltip"] for node in read(language, "nodeDefs.json").values() if "size" in
              node["inputs"]}  # fmt: skip
     for tooltip in sizes:
@@ -60,7 +60,7 @@ def test_choices_are_named_as_the_page_shows_them(language):
 
 
 def test_texts_come_from_a_schema():
-    """Groups of inputs that depend on a choice, special characters, outputs with a name of their own."""
+    """With inputs that depend on a choice, special characters, and outputs with their own name."""
     choice = {"key": "tiled", "inputs": {"required": {"tile": ["INT", {"tooltip": "Pixels."}]}}}
     other = {"key": "grid", "inputs": {"required": {"tile": ["INT", {"tooltip": "Rows."}], "gap": ["INT"]}}}
     info = {
@@ -97,7 +97,7 @@ def test_the_english_file_is_written_by_our_own_code():
 # --- help pages --------------------------------------------------------------------------------------------------
 
 DOCS = ROOT / "web" / "docs"
-LARGEST_PICTURE = 60_000  # bytes
+MAX_IMAGE_BYTES = 60_000
 
 
 def help_page(node: str, language: str) -> str:
@@ -108,7 +108,7 @@ def help_page(node: str, language: str) -> str:
 @pytest.mark.parametrize("language", ["en", *TRANSLATIONS])
 @pytest.mark.parametrize("node", NODES)
 def test_every_node_has_help(node, language):
-    """Under the name it has in the page, with an image, and with every input and output by the name shown there."""
+    """Under its displayed name, with a screenshot, and with every input and output by its displayed name."""
     text, names = help_page(node, language), read(language, "nodeDefs.json")[node]
     assert text.startswith(f"# {names['display_name']}\n")
     assert re.search(rf"!\[[^\]]+\]\(images/{node}\.png\)", text)
@@ -116,7 +116,7 @@ def test_every_node_has_help(node, language):
     shown += [field["name"] for field in names["outputs"].values()]
     assert [name for name in shown if f"`{name}`" not in text] == []
     english = help_page(node, "en")
-    for part in (r"^## ", r"^\|", r"^ *- ", r"!\["):  # a translation leaves nothing out
+    for part in (r"^## ", r"^\|", r"^ *- ", r"!\["):  # a translation omits nothing
         assert len(re.findall(part, text, re.M)) == len(re.findall(part, english, re.M)), part
 
 
@@ -125,7 +125,7 @@ def test_images_of_the_help_are_there_and_small():
     pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
     named = {link for page in pages for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page)}
     assert named == {f"images/{image.name}" for image in (DOCS / "images").iterdir()}
-    assert {link: size for link in named if (size := (DOCS / link).stat().st_size) > LARGEST_PICTURE} == {}
+    assert {link: size for link in named if (size := (DOCS / link).stat().st_size) > MAX_IMAGE_BYTES} == {}
 
 
 def test_help_is_for_nodes_that_exist():

@@ -1,4 +1,4 @@
-"""A model that repeats pixels: where the pipeline around a network is what is measured."""
+"""A model that only repeats pixels, to measure the pipeline around a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Repeat(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.one = nn.Parameter(torch.ones(1), requires_grad=False)  # its dtype and device are the model's
+        self.one = nn.Parameter(torch.ones(1), requires_grad=False)  # gives the model a dtype and a device
 
     def forward(self, batch: Tensor) -> Tensor:
         return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)

@@ -11,7 +11,7 @@ from supertile.benchmarks import report
 from supertile.benchmarks.contenders import PEAK, Setup, contenders_of
 from supertile.benchmarks.flops import flops
 from supertile.benchmarks.networks import config_of
-from supertile.benchmarks.turns import _turned, measure
+from supertile.benchmarks.rounds import measure, rotated
 
 SETUP = Setup("cpu", 1)
 
@@ -21,10 +21,10 @@ def test_all_contenders_compute_the_same_network(tiny):
     measured = measure(tiny, SETUP, 2, said.append)
     assert report.failures(measured) == []
     assert any("round 2 of 2" in sentence for sentence in said)
-    assert {m.input for m in measured} == set(tiny.inputs)
+    assert {m.workload for m in measured} == set(tiny.workloads)
     assert all(len(m.times) == 2 and min(m.times) > 0 for m in measured)
     rows = report.rows(measured)
-    assert {row.way for row in rows} == {"ours", "eager", "comfyui"}
+    assert {row.backend for row in rows} == {"ours", "eager", "comfyui"}
     for row in rows:
         exact = row.precision == "fp32"
         assert row.difference <= (1e-5 if exact else 0.1), row.contender
@@ -39,7 +39,7 @@ def test_all_contenders_compute_the_same_network(tiny):
 def test_spandrels_hat_has_our_weights(tiny_hat):
     """Of a width that is no whole number of windows, so that both have to fill it."""
     rows = report.rows(measure(tiny_hat, SETUP, 1))
-    theirs = [row for row in rows if row.way in ("spandrel", "comfyui")]
+    theirs = [row for row in rows if row.backend in ("spandrel", "comfyui")]
     assert [row.contender for row in theirs] == ["spandrel", "ComfyUI's tiles, spandrel's network"]
     assert all(row.difference <= 1e-5 for row in theirs)
 
@@ -62,19 +62,21 @@ def test_who_fails_is_left_out_and_the_others_are_measured(tiny, tmp_path, code,
     assert sentence in left_out
     rows = report.rows(measured)
     assert "official" not in {row.contender for row in rows}
-    assert {row.way for row in rows if row.width == 40} == {"ours", "eager", "comfyui"}, "the larger input came after"
+    assert {row.backend for row in rows if row.width == 40} == {"ours", "eager", "comfyui"}, (
+        "the larger input came after"
+    )
 
 
 def test_every_round_begins_with_another():
-    assert [_turned(["a", "b", "c"], i) for i in range(4)] == [
+    assert [rotated(["a", "b", "c"], i) for i in range(4)] == [
         ["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"],
     ]  # fmt: skip
 
 
 def test_each_precision_that_takes_part_has_a_peak(tiny):
     contenders = contenders_of(tiny, SETUP)
-    computed = {c.precision for c in contenders if c.way != PEAK}
-    assert {c.precision for c in contenders if c.way == PEAK} == computed
+    computed = {c.precision for c in contenders if c.backend != PEAK}
+    assert {c.precision for c in contenders if c.backend == PEAK} == computed
     assert "fp32" in computed
 
 

@@ -1,12 +1,12 @@
-"""Whole images in strips: peak memory beside the plan, work and time beside one pass and beside tiles.
+"""Measure whole images in strips: peak memory against the plan; work and time against one pass and against tiles.
 
-    python -m supertile.benchmarks.whole memory [HAT-L 1920x1080 ...]
-    python -m supertile.benchmarks.whole work [HAT 256x256 ...]
+    python -m supertile.benchmarks.whole_images memory [HAT-L 1920x1080 ...]
+    python -m supertile.benchmarks.whole_images work [HAT 256x256 ...]
 
-memory: each image in a process of its own; resident memory above model and result, and what the plan said. Blocks
-are left out where `--depth` says so: memory is the same with any number of them, time is not.
-work: FLOPs counted by PyTorch, and time in one interleaved run, of strips, of one strip as high as the image, of the
-core's tiles, and of tiles of 512 with an overlap of 32 (as ComfyUI cuts). Random weights.
+memory: for each image, in its own process, the resident memory beyond model and result, and the planned memory.
+`--depth` and `--groups` leave out blocks: memory does not depend on their number, time does.
+work: FLOPs counted by PyTorch, and time in alternating rounds, of strips, of one strip as high as the image, of our
+tiles, and of tiles of 512 with an overlap of 32, as in ComfyUI. The weights are random.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ CPU = torch.device("cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "work"))
+    parser.add_argument("quantity", choices=("memory", "work"))
     parser.add_argument("cases", nargs="+", metavar="NETWORK WxH")
     parser.add_argument("--precision", choices=tuple(precision.PRECISIONS), default="fp32")
-    parser.add_argument("--depth", type=int, default=6, help="blocks in a group of HAT")
-    parser.add_argument("--groups", type=int, help="groups of HAT")
-    parser.add_argument("--rows", type=int, nargs="+", help="of a strip")
+    parser.add_argument("--depth", type=int, default=6, help="blocks in each group of HAT")
+    parser.add_argument("--groups", type=int, help="number of groups of HAT")
+    parser.add_argument("--rows", type=int, nargs="+", help="height of a strip; several compare them")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     names, sizes = arguments.cases[::2], arguments.cases[1::2]
     for name, size in zip(names, sizes, strict=True):
         width, height = map(int, size.split("x"))
-        if arguments.what == "memory":
+        if arguments.quantity == "memory":
             print(measured_memory(name, width, height, arguments), flush=True)
         else:
             for line in measured_work(name, width, height, arguments):
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def build(name: str, arguments: argparse.Namespace) -> Any:
-    """A stand-in for a descriptor, as far as the plan and the cast look at it."""
+    """Return a stand-in for a model descriptor, with the attributes that planning and casting read."""
     torch.manual_seed(0)
     network = NETWORKS[name](arguments.depth)
     if arguments.groups and isinstance(network, HAT):
@@ -88,7 +88,7 @@ def measured_memory(name: str, width: int, height: int, arguments: argparse.Name
     finally:
         process.join()
     return (
-        f"{name} {width}x{height} {arguments.precision}: {grown / 2**20:,.0f} MiB resident above model and result, "
+        f"{name} {width}x{height} {arguments.precision}: {grown / 2**20:,.0f} MiB resident beyond model and result, "
         f"{planned / 2**20:,.0f} MiB planned, {seconds:.0f} s"
     )
 
@@ -109,10 +109,10 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
         check = within(planned)
         with attended(check):
-            for part in model.model.strips(image, Job(rows)):
-                result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
-                at += part.shape[1]
-                del part
+            for strip in model.model.strips(image, Job(rows)):
+                result[:, :, at : at + strip.shape[1]] = strip.permute(0, 3, 1, 2)
+                at += strip.shape[1]
+                del strip
         seconds = time.perf_counter() - start
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     pipe.send((grown * 1024, planned, seconds))
@@ -130,28 +130,28 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     network: Network = model.model
     image = torch.rand(1, 3, height, width)
     rows = arguments.rows or [memory.strip_rows(model.model, width, CPU)]
-    ways: dict[str, Any] = {"at once": lambda: network(image)}
+    methods: dict[str, Any] = {"at once": lambda: network(image)}
     for each in rows:
-        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(image, Job(each))]
+        methods[f"strips of {each}"] = lambda each=each: [strip.sum() for strip in network.strips(image, Job(each))]
     tile = memory.auto_tile(model, CPU, torch.float32)
-    ways[f"tiles of {tile}"] = lambda: in_tiles(network, image, tile, memory.geometry(model))
-    ways["tiles of 512, 32 shared"] = lambda: in_tiles(network, image, 512, Geometry(1, 1, 16))
+    methods[f"tiles of {tile}"] = lambda: in_tiles(network, image, tile, memory.geometry(model))
+    methods["tiles of 512, overlap 32"] = lambda: in_tiles(network, image, 512, Geometry(1, 1, 16))
     flops = {}
-    for label, way in ways.items():
+    for label, method in methods.items():
         with FlopCounterMode(display=False) as counter:
-            way()
+            method()
         flops[label] = counter.get_total_flops()
-    times: dict[str, list[float]] = {label: [] for label in ways}
+    times: dict[str, list[float]] = {label: [] for label in methods}
     for _ in range(arguments.rounds):
-        for label, way in ways.items():
+        for label, method in methods.items():
             start = time.perf_counter()
-            way()
+            method()
             times[label].append(time.perf_counter() - start)
     once, base = statistics.median(times["at once"]), flops["at once"]
     return [
         f"{name} {width}x{height} {label}: {flops[label] / base:.3f} of the work, "
         f"{statistics.median(times[label]) / once:.2f} of the time ({statistics.median(times[label]):.2f} s)"
-        for label in ways
+        for label in methods
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the node that compares says, and which images it pairs."""
+"""The report of Compare Images, and the pairs of images that it compares."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import pytest
 from supertile.analysis.fidelity import Fidelity
 from supertile.inference.errors import UpscaleError
-from supertile.nodes.figures import paired, report
+from supertile.nodes.comparison_report import paired, report
 
 ONE, OTHER = Fidelity(30, 0.8, 28, 0.7), Fidelity(32, 0.9, 31, 0.9)
 
 
-def test_of_one_image_there_is_a_line():
+def test_one_image_has_one_line():
     assert report([ONE]) == "Y 30.00 dB, SSIM 0.8000; RGB 28.00 dB, SSIM 0.7000"
 
 
-def test_of_several_there_is_a_line_each_and_the_mean():
+def test_several_images_have_a_line_each_and_the_mean():
     assert report([ONE, OTHER, Fidelity(math.inf, 1, math.inf, 1)]).splitlines() == [
         "1: Y 30.00 dB, SSIM 0.8000; RGB 28.00 dB, SSIM 0.7000",
         "2: Y 32.00 dB, SSIM 0.9000; RGB 31.00 dB, SSIM 0.9000",

@@ -1,4 +1,4 @@
-"""A model in a few lines of text."""
+"""The facts known about a model, as lines of text. Needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from spandrel import ImageModelDescriptor
 
 from ..inference.memory import planned
 
-# What those who write it call it: modelspec, OpenModelDB, Hugging Face.
-FACTS = {
+METADATA_KEYS = {  # as modelspec, OpenModelDB and Hugging Face name them
     "title": ("modelspec.title", "title", "name"),
     "author": ("modelspec.author", "author", "authors"),
-    "license": ("modelspec.license", "license", "license"),
+    "license": ("modelspec.license", "license", "licence"),
     "origin": ("modelspec.source", "source", "url", "homepage", "repo"),
     "description": ("modelspec.description", "description"),
     "date": ("modelspec.date", "date"),
 }
-LONGEST = 300
+MAX_VALUE_LENGTH = 300
 
 
 def describe(
     model: ImageModelDescriptor, precision: str, file: str | None = None, metadata: Mapping[str, object] | None = None
 ) -> str:
-    """One "name: value" a line; of the metadata what says who made it and what may be done with it."""
+    """Return lines of "name: value".
+
+    Args:
+        model: any upscale model.
+        precision: precision the model was loaded in.
+        file: its file name, if it is known.
+        metadata: of its file; of these, author, license and origin are shown.
+    """
     facts = {
         "file": file,
         "family": model.architecture.name,
@@ -33,15 +39,15 @@ def describe(
         "parameters": f"{sum(p.numel() for p in model.model.parameters()):,}",
         "precision": precision,
         "memory": planned(model.model),
-        **dict(_told(metadata or {})),
+        **dict(_stated(metadata or {})),
     }
     return "\n".join(f"{name}: {value}" for name, value in facts.items() if value)
 
 
-def _told(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    lower = {name.lower(): value for name, value in metadata.items()}
-    for fact, names in FACTS.items():
-        found = next((lower[name] for name in names if isinstance(lower.get(name), str) and lower[name]), None)
-        if found is not None:
-            words = " ".join(str(found).split())
-            yield fact, words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
+def _stated(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the facts that the metadata states, on one line each."""
+    lower = {key.lower(): value for key, value in metadata.items() if isinstance(value, str)}
+    for fact, keys in METADATA_KEYS.items():
+        value = next((" ".join(lower[key].split()) for key in keys if lower.get(key)), None)
+        if value is not None:
+            yield fact, value if len(value) <= MAX_VALUE_LENGTH else value[: MAX_VALUE_LENGTH - 1] + "…"
