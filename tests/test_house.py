@@ -358,7 +358,7 @@ def test_what_is_imported_is_declared(project):
             assert requirement in project["project"]["dependencies"]
 
 
-def test_both_places_say_the_same_version(project):
+def test_the_version_is_that_of_the_project(project):
     assert supertile.__version__ == project["project"]["version"]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from a checkout
         assert importlib.metadata.version("supertile") == supertile.__version__
