@@ -10,12 +10,13 @@ from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
+from ..video.container import CONTAINERS, SUFFIXES
 from ..video.frames import is_turned
 from ..video.kinds import VIDEO_SUFFIXES
 from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
 from ..video.write.encoder_options import DEFAULT_QUALITY, PRESETS
-from ..video.write.encoders import CONTAINERS, HARDWARE, SUFFIXES
+from ..video.write.encoders import HARDWARE
 from . import folders, host, widgets
 from .size import size_words
 from .upscaling import upscaler_for

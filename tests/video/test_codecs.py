@@ -8,11 +8,12 @@ import av
 import numpy as np
 import pytest
 from supertile.tests.video.media import decoded, frames, image, info, read_planes
+from supertile.video.container import CONTAINERS, SUFFIXES
 from supertile.video.errors import VideoError
 from supertile.video.frames import Color, Layout, StaticHdr
 from supertile.video.write import encoders
 from supertile.video.write.encoder_options import PRESETS, crf, options_for
-from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder, formats_of
+from supertile.video.write.encoders import choose_encoder, formats_of
 from supertile.video.write.file import VideoWriter
 from supertile.video.write.open import open_target
 

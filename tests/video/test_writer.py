@@ -11,9 +11,10 @@ import pytest
 import torch
 from av.sidedata.sidedata import Type
 from supertile.tests.video.media import VFR, VFR_END, decoded, frames, image, info
+from supertile.video.container import CONTAINERS, SUFFIXES
 from supertile.video.errors import VideoError
 from supertile.video.frames import Color, Frame, Layout, StaticHdr
-from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder
+from supertile.video.write.encoders import choose_encoder
 from supertile.video.write.file import VideoWriter
 from supertile.video.write.open import open_target, scaled_aspect_ratio
 

@@ -17,7 +17,7 @@ import av
 from av.stream import Discard, Disposition
 
 from ..container import open_container
-from ..matroska_header import delayed_audio
+from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
 from .packets import CopiedStream, Timed
 from .rules import Plan, codec_name, described, plan_for

@@ -10,7 +10,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from ..write.encoders import SUFFIXES
+from ..container import SUFFIXES
 from .audio import accepts, standard_layout
 
 # Text that FFmpeg decodes to ASS events, from which it writes any other.

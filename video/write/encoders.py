@@ -19,6 +19,7 @@ from typing import cast
 
 import av
 
+from ..container import CONTAINERS, SUFFIXES
 from ..errors import VideoError
 from ..frames import Color, Layout, StaticHdr
 from .encoder_options import DEFAULT_QUALITY, PRESETS, holds_static_hdr, options_for, thread_count
@@ -32,14 +33,6 @@ SOFTWARE = {
 }  # fmt: skip
 HARDWARE = {"h264_nvenc": "h264", "hevc_nvenc": "hevc", "av1_nvenc": "av1"}
 CODECS = ("auto", *SOFTWARE, *HARDWARE)
-# What the container may hold and FFmpeg writes; the first is what "auto" means.
-CONTAINERS = {
-    "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
-    "mov": ("h264", "hevc", "prores"),
-    "matroska": ("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
-    "webm": ("vp9", "av1"),
-}
-SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
 
 _SMALLEST = {"libx265": 16, "libsvtav1": 4}  # pixels a side, below which opening the encoder fails
 _EVEN_420 = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")

@@ -18,8 +18,7 @@ from ...images.io.atomic import check_target, part_of, publish
 from ..container import metadata_errors
 from ..errors import VideoError
 from ..frames import Color, Frame, StaticHdr, VideoInfo
-from ..matroska_header import hdr_video
-from ..matroska_shape import ROOM, set_shape
+from ..matroska import TITLE_PADDING, hdr_video, set_display_size
 from ..remux.tags import custom_tags
 from .encoders import Encoding
 from .planes import fill_frame
@@ -149,7 +148,7 @@ class VideoWriter:
         if info.display_matrix is not None:
             stream.set_display_matrix(info.display_matrix)
         if self._ratio != 1:
-            stream.metadata["title"] = ROOM  # given up again at the end, for the shape
+            stream.metadata["title"] = TITLE_PADDING  # `finish` replaces it by the display size
         if encoding.encoder == "libvpx-vp9" and encoding.layout.alpha:
             stream.metadata["alpha_mode"] = "1"
         return stream
@@ -214,7 +213,7 @@ class VideoWriter:
                 self._release()
                 output.close()
                 if self._ratio != 1:
-                    set_shape(self._part, self.width, self.height, self._ratio)
+                    set_display_size(self._part, self.width, self.height, self._ratio)
                 _sync(self._part)
                 publish(self._part, self.target, overwrite=self._overwrite, error=VideoError)
         except BaseException:

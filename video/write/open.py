@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...images.io.atomic import check_target
+from ..container import SUFFIXES
 from ..errors import VideoError
 from ..frames import Color, FrameSink, Layout, VideoInfo
 from ..kinds import is_pattern
 from ..remux.copier import StreamCopier
-from .encoders import SUFFIXES, choose_encoder
+from .encoders import choose_encoder
 from .file import VideoWriter
 from .images import ImageSequenceWriter, existing_of
 
