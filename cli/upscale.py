@@ -129,7 +129,10 @@ def upscale(
         from ..images.batch import upscale_image_files
         from ..images.size import factor_of
         from ..inference.upscaler import Upscaler
+        from ..video.frames import Span
         from ..video.kinds import is_video_job
+        from ..video.read.open import SourceOptions
+        from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from ..weights.loader import load_model
 
@@ -173,14 +176,14 @@ def upscale(
                     console,
                     lambda state: progress.update(frames, **bar_of_frames(state)),
                     size=size,
-                    codec=codec,
-                    quality=quality,
-                    preset=preset,
-                    pixel_format=pixel_format,
-                    start=start,
-                    end=end,
-                    frame_rate=frame_rate,
-                    deinterlace=deinterlace.value,
+                    encoder=EncoderOptions(
+                        codec=codec,
+                        quality=quality or EncoderOptions.quality,
+                        preset=preset or EncoderOptions.preset,
+                        pixel_format=pixel_format,
+                    ),
+                    span=Span(start, end),
+                    source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
                     overwrite=overwrite,
                 ):
                     progress.advance(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ..images.size import runs_of_the_model
 from ..video.container import CONTAINERS, SUFFIXES
 from ..video.frames import is_turned
 from ..video.kinds import VIDEO_SUFFIXES
+from ..video.read.open import SourceOptions
 from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
-from ..video.write.encoder_options import DEFAULT_QUALITY, PRESETS
+from ..video.write.encoder_options import PRESETS, EncoderOptions
 from ..video.write.encoders import HARDWARE
 from . import folders, host, widgets
 from .size import size_words
@@ -26,7 +28,7 @@ DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
 BYTES_PER_PIXEL = 200  # of the result, while a job runs: frames between the stages and in the encoder, as measured
 LONGEST = 1_000_000.0  # seconds
-ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "preset": "medium"}  # optional widgets
+DEFAULT = EncoderOptions()
 
 
 class UpscaleVideo(io.ComfyNode):
@@ -138,7 +140,7 @@ class UpscaleVideoFile(io.ComfyNode):
         container = chosen_format.get("format")
         if container not in MUXERS:
             raise ValueError(f"That format is not offered; choose {', '.join(MUXERS)}.")
-        source = VideoInput(folders.input_path(file), trim(start, duration) | {"deinterlace": deinterlace})
+        source = VideoInput(folders.input_path(file), SourceOptions(deinterlace=deinterlace), trim(start, duration))
         place = folders.Place(io.FolderType.output, filename_prefix, f".{container}")
         chosen["codec"] = chosen_format.get("codec", "auto")
         return _upscaled(cls, upscale_model, source, place, size, chosen)
@@ -157,7 +159,13 @@ def _upscaled(
     chosen: the widgets for the encoder, and those of `widgets.computing`; what is not there is the default.
     """
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
-    encoding = {name: chosen.get(name, default) for name, default in ENCODING.items()}
+    depth = chosen.get("bit_depth", "auto")
+    encoder = EncoderOptions(
+        codec=chosen.get("codec", DEFAULT.codec),
+        quality=chosen.get("quality", DEFAULT.quality),
+        preset=chosen.get("preset", DEFAULT.preset),
+        bit_depth=None if depth == "auto" else int(depth),
+    )
     info = source.info()
     turned = is_turned(info.display_matrix)
     words = size_words(size, *((info.height, info.width) if turned else (info.width, info.height)))
@@ -165,10 +173,8 @@ def _upscaled(
     runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
     largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
     host.check_ram(BYTES_PER_PIXEL * largest, f"frames of {width}x{height}", "choose a smaller size")
-    depth = encoding["bit_depth"]
-    encoding = {**encoding, "bit_depth": None if depth == "auto" else int(depth)}
     if source.from_images:
-        encoding["pixel_format"] = _format_of_images(encoding["codec"], depth, width, height)
+        encoder = replace(encoder, pixel_format=_format_of_images(encoder.codec, depth, width, height))
     target = folders.new_file(place, width, height)
 
     bar = host.ProgressBar()
@@ -179,8 +185,9 @@ def _upscaled(
 
     with upscaler_for(model, *runs[-1], options) as upscaler:
         report = upscale_video(
-            source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
-            cancelled=host.cancelled, **encoding, **source.arguments,
+            source.source, target.path, upscaler, encoder=encoder, size=words, span=source.span,
+            source_options=source.options, streams_from=source.streams_from, metadata=_metadata(cls),
+            progress=progress, cancelled=host.cancelled,
         )  # fmt: skip
     # No images on the way: the page puts whatever a node of videos shows into a player, and keeps the last preview in
     # place of the result. For the same reason nothing is shown of what a browser does not play.
@@ -249,7 +256,7 @@ def _codec(suffix: str) -> Any:
 
 def _quality() -> Any:
     return io.Int.Input(
-        "quality", default=DEFAULT_QUALITY, min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
+        "quality", default=int(DEFAULT.quality), min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
         tooltip="The same scale for every codec; at 90 a viewer does not tell the file from what was encoded.",
     )  # fmt: skip
 
@@ -261,7 +268,7 @@ def _bit_depth() -> Any:
 def _preset() -> Any:
     tooltip = "How long the encoder may take: slower files are smaller."
     return io.Combo.Input(
-        "preset", options=list(PRESETS), default="medium", advanced=True, optional=True, tooltip=tooltip
+        "preset", options=list(PRESETS), default=DEFAULT.preset, advanced=True, optional=True, tooltip=tooltip
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from supertile.video.color import chroma
 from supertile.video.color.yuv import from_rgb, split_gamut, to_rgb
-from supertile.video.frames import Color, Layout
+from supertile.video.frames import Color, Layout, Span
 from supertile.video.read.file import VideoReader
 from torch import Tensor
 
@@ -260,7 +260,7 @@ def test_planes_that_do_not_fit_are_refused() -> None:
 
 def test_real_video_comes_back_whole(shared_video) -> None:
     changed_by_clamping = 0
-    with VideoReader(shared_video("nasa_13013.mp4"), end=2) as reader:
+    with VideoReader(shared_video("nasa_13013.mp4"), span=Span(end=2)) as reader:
         info = reader.info
         for frame in reader:
             rgb, _ = to_rgb(frame.planes, info.layout, info.color, width=info.width, height=info.height)

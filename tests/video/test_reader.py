@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 from supertile.video.errors import VideoError
-from supertile.video.frames import Frame, Layout, StaticHdr
+from supertile.video.frames import Frame, Layout, Span, StaticHdr
 from supertile.video.read.file import VideoReader
 from supertile.video.read.planes import pixel_format, planes_of
 from supertile.video.read.probe import side_data
@@ -419,9 +419,9 @@ def test_start_and_end_cut_the_same_frames_out(make_video: Callable, smooth: Cal
         wanted = [frame for frame in whole if first <= frame.pts < last]
         if not wanted:
             with pytest.raises(VideoError, match="no frame between"):
-                VideoReader(path, start=start, end=end)
+                VideoReader(path, span=Span(start, end))
             continue
-        reader, given, said = read(path, start=start, end=end)
+        reader, given, said = read(path, span=Span(start, end))
         assert [frame.pts for frame in given] == [frame.pts for frame in wanted]
         assert all(same(a, arrays(b)) for a, b in zip(given, wanted, strict=True))
         assert reader.info.start_pts == wanted[0].pts
@@ -432,12 +432,12 @@ def test_start_and_end_cut_the_same_frames_out(make_video: Callable, smooth: Cal
 @pytest.mark.parametrize(("start", "end"), [(-1, None), (2, 1), (1, 1), (float("nan"), None), (None, float("inf"))])
 def test_a_span_that_is_none_is_refused(make_video: Callable, smooth: Callable, start: Any, end: Any) -> None:
     with pytest.raises(ValueError, match=r"start|end"):
-        VideoReader(make_video("in.mkv", [smooth("yuv420p", 32, 32)]), start=start, end=end)
+        VideoReader(make_video("in.mkv", [smooth("yuv420p", 32, 32)]), span=Span(start, end))
 
 
 def test_a_start_behind_the_end_is_an_error(make_video: Callable, smooth: Callable) -> None:
     with pytest.raises(VideoError, match=r"in\.mkv has no frame between 9 s and its end"):
-        VideoReader(make_video("in.mkv", [smooth("yuv420p", 32, 32)] * 3), start=9)
+        VideoReader(make_video("in.mkv", [smooth("yuv420p", 32, 32)] * 3), span=Span(9))
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------
@@ -638,7 +638,7 @@ def test_file_objects_are_read_from_their_start_and_stay_open(make_video: Callab
         _, given, _ = read(file)
         assert all(same(a, b) for a, b in zip(given, frames, strict=True))
         assert not file.closed
-        _, given, _ = read(file, start=0.1)
+        _, given, _ = read(file, span=Span(0.1))
         assert len(given) == 2
     assert len(read(io.BytesIO(path.read_bytes()))[1]) == 5
     with pytest.raises(VideoError, match="binary mode"):

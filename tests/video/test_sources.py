@@ -19,11 +19,11 @@ from PIL import Image
 from supertile.images.io.files import write_image
 from supertile.images.io.picture import Picture
 from supertile.video.errors import VideoError
-from supertile.video.frames import Layout, ReadReport
+from supertile.video.frames import Layout, ReadReport, Span
 from supertile.video.read.arrays import ArrayReader
 from supertile.video.read.file import VideoReader
 from supertile.video.read.images import AnimatedWebpReader, ImageSequenceReader, exact_rate, webp_delays
-from supertile.video.read.open import open_source
+from supertile.video.read.open import SourceOptions, open_source
 from supertile.video.read.timestamps import Timed, Timeline
 
 
@@ -65,7 +65,7 @@ def test_numbered_images_are_frames(tmp_path: Path) -> None:
         Image.fromarray(rgba(number, channels=3)).save(tmp_path / f"f{number:04d}.png")
     Image.fromarray(rgba(1, 3, 3)).save(tmp_path / "f9.png")  # another way to write numbers: not of the pattern
     said: list[str] = []
-    with open_source(tmp_path / "f%04d.png", frame_rate=29.97, warn=said.append) as reader:  # type: ignore[attr-defined]
+    with open_source(tmp_path / "f%04d.png", SourceOptions(frame_rate=29.97), warn=said.append) as reader:  # type: ignore[attr-defined]
         info, frames = reader.info, list(reader)
     assert [np.array_equal(stacked(f), rgba(8 + i, channels=3)) for i, f in enumerate(frames)] == [True] * 4
     assert [(frame.pts, frame.duration) for frame in frames] == [(i, 1) for i in range(4)]
@@ -145,11 +145,11 @@ def test_a_turned_image_has_its_upright_size(tmp_path: Path) -> None:
 def test_a_span_of_images(tmp_path: Path) -> None:
     for number in range(10):
         Image.fromarray(rgba(number)).save(tmp_path / f"{number}.png")
-    with open_source(tmp_path / "%d.png", frame_rate=10, start=0.25, end=0.6) as reader:  # type: ignore[attr-defined]
+    with open_source(tmp_path / "%d.png", SourceOptions(frame_rate=10), span=Span(0.25, 0.6)) as reader:  # type: ignore[attr-defined]
         assert [frame.pts for frame in reader] == [3, 4, 5]
     assert (reader.info.start_pts, reader.info.frames) == (3, 3)
     with pytest.raises(VideoError, match="span"):
-        ImageSequenceReader(tmp_path / "%d.png", 10, start=5)
+        ImageSequenceReader(tmp_path / "%d.png", 10, span=Span(5))
 
 
 # --- animations -----------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_animated_webp_keeps_delays_and_alpha(tmp_path: Path) -> None:
     for frame, wanted in zip(given, frames, strict=True):
         assert np.array_equal(stacked(frame)[wanted[..., 3] > 0], wanted[wanted[..., 3] > 0])
         assert np.array_equal(stacked(frame)[..., 3], wanted[..., 3])
-    with open_source(path, start=0.1, end=0.2) as part:  # type: ignore[attr-defined]
+    with open_source(path, span=Span(0.1, 0.2)) as part:  # type: ignore[attr-defined]
         assert [(f.pts, f.duration) for f in part] == [(100, 20), (120, 80)]
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(VideoError, match=r"in\.webp"):
@@ -242,7 +242,7 @@ def test_frames_of_an_array_are_copies_and_taken_one_by_one() -> None:
             buffer[:] = number
             yield buffer
 
-    reader = open_source(all_images(), frame_rate=5)
+    reader = open_source(all_images(), SourceOptions(frame_rate=5))
     iterator = iter(reader)
     first = next(iterator)
     assert taken == [0]
@@ -256,11 +256,11 @@ def test_frames_of_an_array_are_copies_and_taken_one_by_one() -> None:
 
 def test_a_span_of_arrays() -> None:
     all_images = [np.full((2, 2, 3), number, np.uint8) for number in range(10)]
-    with ArrayReader(iter(all_images), 10, start=0.2, end=0.5) as reader:
+    with ArrayReader(iter(all_images), 10, span=Span(0.2, 0.5)) as reader:
         assert [(int(f.planes[0][0, 0]), f.pts) for f in reader] == [(2, 2), (3, 3), (4, 4)]
-    assert ArrayReader(all_images, 10, start=0.2).info.frames == 8
+    assert ArrayReader(all_images, 10, span=Span(0.2)).info.frames == 8
     with pytest.raises(VideoError, match="only 10"):
-        ArrayReader(iter(all_images), 10, start=3)
+        ArrayReader(iter(all_images), 10, span=Span(3))
 
 
 def test_arrays_that_will_not_do() -> None:
@@ -294,7 +294,7 @@ def test_each_thing_finds_its_reader(make_video: Callable, smooth: Callable, tmp
     with open_source(odd) as reader:  # type: ignore[attr-defined]
         assert isinstance(reader, VideoReader)
     with pytest.raises(ValueError, match="cannot be given"):
-        open_source(odd, frame_rate=25)
+        open_source(odd, SourceOptions(frame_rate=25))
     with pytest.raises(ValueError, match="must be given"):
         open_source(tmp_path / "%d.png")
     with pytest.raises(ValueError, match="must be given"):
@@ -302,7 +302,7 @@ def test_each_thing_finds_its_reader(make_video: Callable, smooth: Callable, tmp
     with pytest.raises(TypeError, match="path, a file object or an iterable"):
         open_source(5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="deinterlace"):
-        open_source(odd, deinterlace="please")
+        open_source(odd, SourceOptions(deinterlace="please"))
 
 
 # --- times ----------------------------------------------------------------------------------------------------------
