@@ -256,7 +256,8 @@ def _codec(suffix: str) -> Any:
 
 def _quality() -> Any:
     return io.Int.Input(
-        "quality", default=int(DEFAULT.quality), min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
+        "quality", default=int(DEFAULT.quality), min=1, max=100, step=1, optional=True,
+        display_mode=io.NumberDisplay.slider,
         tooltip="The same scale for every codec; at 90 a viewer does not tell the file from what was encoded.",
     )  # fmt: skip
 

@@ -404,16 +404,6 @@ def test_a_file_object_is_read_by_two_at_once(tmp_path):
     assert payloads(result, "audio") == payloads(original, "audio")
 
 
-def test_views_have_positions_of_their_own():
-    one, two = views(io.BytesIO(b"0123456789"))
-    assert one.read(3) == b"012"
-    assert two.read(2) == b"01"
-    assert one.seek(-2, io.SEEK_END) == 8
-    assert (one.read(), two.read(1), one.tell(), two.tell()) == (b"89", b"2", 10, 3)
-    one.close()
-    assert two.read(1) == b"3"
-
-
 def test_packets_are_read_only_as_far_as_the_image_is(tmp_path):
     original = tmp_path / "in.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=100)
