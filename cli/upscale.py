@@ -142,18 +142,25 @@ def upscale(
     One file is written to a file or into a folder, several files into a folder, and folders into a folder with their
     structure kept.
     """
-    encoding = {"codec": codec, "quality": quality, "preset": preset, "pixel_format": pixel_format}
-    frames_read = {"start": start, "end": end, "frame_rate": frame_rate, "deinterlace": deinterlace.value}
     with errors_as_sentences(debug), sigterm_cleans_up():
         jobs = _jobs(sources, target, None if format is None else format.value)
 
         from ..images.batch import upscale_image_files
         from ..inference.upscaler import Upscaler
         from ..video.batch import upscale_video_files
+        from ..video.frames import Span
         from ..video.kinds import is_video_job
+        from ..video.read.open import SourceOptions
+        from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from ..weights.loader import load_model
 
+        encoder = EncoderOptions(
+            codec=codec,
+            quality=quality or EncoderOptions.quality,
+            preset=preset or EncoderOptions.preset,
+            pixel_format=pixel_format,
+        )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
         bundled = bundled_for(None if size is None else size.common_factor)
@@ -190,11 +197,12 @@ def upscale(
                     videos,
                     upscaler,
                     size=size,
+                    encoder=encoder,
+                    span=Span(start, end),
+                    source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
                     overwrite=overwrite,
                     progress=lambda state: progress.update(frames, **frame_bar_state(state)),
                     warn=lambda sentence: say(console, f"Warning: {sentence}"),
-                    **encoding,
-                    **frames_read,
                 ):
                     progress.advance(files)
                     results.add_video(video_outcome)
