@@ -23,8 +23,9 @@ from .weights.registration import register_with_spandrel
 if TYPE_CHECKING:
     from .analysis.fidelity import ComparisonError as ComparisonError
     from .errors import SupertileError as SupertileError
-    from .images.batch import PlanError as PlanError
-    from .images.io.picture import ImageFileError as ImageFileError
+    from .images.io.errors import ImageFileError as ImageFileError
+    from .images.jobs import PlanError as PlanError
+    from .images.size import Size as Size
     from .images.size import SizeError as SizeError
     from .images.upscale import upscale_image as upscale_image
     from .images.upscale import upscale_image_file as upscale_image_file
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from .inference.errors import UpscaleError as UpscaleError
     from .inference.upscaler import Upscaler as Upscaler
     from .video.errors import VideoError as VideoError
+    from .video.frames import Span as Span
+    from .video.read.open import SourceOptions as SourceOptions
     from .video.report import VideoReport as VideoReport
     from .video.upscale import upscale_video as upscale_video
+    from .video.write.encoder_options import EncoderOptions as EncoderOptions
     from .weights.bundle import bundled_models as bundled_models
     from .weights.errors import CheckpointError as CheckpointError
     from .weights.errors import NotAModelError as NotAModelError
@@ -56,11 +60,15 @@ _HOMES = {
     "CheckpointError": "weights.errors",
     "CheckpointInfo": "weights.loader",
     "ComparisonError": "analysis.fidelity",
-    "ImageFileError": "images.io.picture",
+    "EncoderOptions": "video.write.encoder_options",
+    "ImageFileError": "images.io.errors",
     "NotAModelError": "weights.errors",
     "OutOfMemoryError": "inference.errors",
-    "PlanError": "images.batch",
+    "PlanError": "images.jobs",
+    "Size": "images.size",
     "SizeError": "images.size",
+    "SourceOptions": "video.read.open",
+    "Span": "video.frames",
     "SupertileError": "errors",
     "UnknownArchitectureError": "weights.errors",
     "UnreadableCheckpointError": "weights.errors",

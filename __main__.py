@@ -1,4 +1,4 @@
-"""`supertile` and `python -m supertile`: the command line, or one sentence when what it needs is not installed."""
+"""`supertile` and `python -m supertile`: the command line, or one sentence if its dependencies are missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Exits with 0 (done), 1 (something failed), 2 (wrong usage) or 130 (interrupted)."""
+    """Run the command line.
+
+    Exits with 0 (done), 1 (a file failed), 2 (wrong usage), 3 (a video is incomplete), 130 (interrupted) or 143
+    (terminated).
+    """
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401

@@ -1,4 +1,4 @@
-"""Networks over a folder of images: how near each result is to the truth, and the means that papers report."""
+"""Measure PSNR and SSIM of networks on a folder of images, and the means that papers report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..images.imresize import downscale, imresize
+from ..images.io.errors import ImageFileError, ImageFileWarning
 from ..images.io.files import read_image
-from ..images.io.picture import ImageFileError, ImageFileWarning, Picture
+from ..images.io.picture import Picture
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from .fidelity import ComparisonError, Fidelity, mean, measure
-from .pairs import Pair, find_pairs, without_a_large_one
+from .pairs import Pair, find_pairs, unpaired
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """What is measured: `enlarge` makes a color image (3, H, W) in [0, 1] `scale` times as large."""
+    """A way to upscale: `enlarge` makes a color image (3, H, W) in [0, 1] `scale` times larger."""
 
     name: str
     scale: int
@@ -32,18 +33,24 @@ class Method:
 
     @classmethod
     def of(cls, name: str, upscaler: Upscaler, progress: Callable[[int, int], None] | None = None) -> Method:
-        """Return a network as the upscaler runs it. progress: as `upscale_image` takes it."""
+        """Return the method of an upscaler, with its tiles, precision and self-ensemble.
+
+        Args:
+            name: of the method.
+            upscaler: the model.
+            progress: called with the tiles done and the tiles known so far, after each batch.
+        """
         return cls(name, upscaler.scale, lambda small: upscale_image(Picture(small), upscaler, progress=progress).color)
 
     @classmethod
     def bicubic(cls, scale: int) -> Method:
-        """MATLAB's bicubic, of each color channel: what every network has to beat."""
+        """Return MATLAB's bicubic on each color channel, the baseline of papers."""
         return cls("bicubic", scale, lambda x: imresize(x, (x.shape[-1] * scale, x.shape[-2] * scale)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image by one method; without `fidelity`, `error` is the sentence that says why."""
+    """The result of one method on one image: its fidelity, or the sentence that says why there is none."""
 
     image: str
     method: str
@@ -53,21 +60,27 @@ class Row:
 
 
 def evaluate(methods: Iterable[Method], large: Path, small: Path | None = None) -> Iterator[Row]:
-    """Measure each method on each image in the folder `large`, method after method.
+    """Measure each method on each image, method by method, and yield a row for each.
 
-    The large image is cut to a multiple of the scale. The small one comes from the folder `small`, or is made by
-    MATLAB's bicubic (`images.imresize`) from the large one; see `find_pairs` for names. `methods` is asked for the next
-    one when the last is finished, so that it can be loaded then.
+    Images are measured in 8 bits; gray counts as color. An image that cannot be read, has no counterpart, is
+    transparent or too small becomes a row with an error, and the others go on.
 
-    Images count in 8 bits and without transparency, gray as color. An image that cannot be read, has no partner, is
-    transparent or too small becomes a row with an error, and the rest goes on.
-    Raises PlanError where a folder is missing or empty, and what the network raises beside UpscaleError.
+    Args:
+        methods: iterated lazily: the next one is taken when the last is finished, and can be loaded then.
+        large: folder of high-resolution images; they are cropped to multiples of the scale.
+        small: folder of low-resolution images, see `find_pairs` for their names; None makes them from the large ones
+            with MATLAB's bicubic (`images.imresize`).
+
+    Raises:
+        PlanError: a folder is missing or empty.
     """
     for method in methods:
         pairs = find_pairs(large, small, method.scale)
         if small is not None:
-            for path in without_a_large_one(pairs, small, method.scale):
-                warnings.warn(f"{path} is left out: there is no large one in {large}.", ImageFileWarning, stacklevel=2)
+            for path in unpaired(pairs, small, method.scale):
+                warnings.warn(
+                    f"{path} is ignored: {large} holds no large image of that name.", ImageFileWarning, stacklevel=2
+                )
         for pair in pairs:
             try:
                 fidelity = _measure(method, pair)
@@ -75,25 +88,30 @@ def evaluate(methods: Iterable[Method], large: Path, small: Path | None = None) 
                 yield Row(pair.name, method.name, method.scale, error=str(error))
             else:
                 yield Row(pair.name, method.name, method.scale, fidelity)
-        del method  # its network makes room for the next one
+        del method  # frees its network before the next one is loaded
 
 
 def mean_of(rows: Sequence[Row]) -> Fidelity | None:
-    """The mean over the rows that have figures; None where none has."""
+    """Return the mean over the rows that have figures; None if none has."""
     known = [row.fidelity for row in rows if row.fidelity is not None]
     return mean(known) if known else None
 
 
 def read_color(path: Path) -> Tensor:
-    """An image file as papers see it: (3, H, W) float32 in [0, 1], in steps of 1/255.
+    """Read an image as papers do: (3, H, W) float32 in [0, 1], in steps of 1/255.
 
-    Raises ImageFileError where it cannot be read or where something of it is transparent; warns of more than 8 bits.
+    Warns with ImageFileWarning of images with more than 8 bits.
+
+    Raises:
+        ImageFileError: the file cannot be read, or is transparent somewhere.
     """
     image = read_image(path)
     if image.alpha is not None and bool(image.alpha.min() < 1):
-        raise ImageFileError(f"{path} is transparent; lay it on a background to measure its colors.")
+        raise ImageFileError(f"{path} has transparency; composite it onto a background to measure its colors.")
     if image.bit_depth > 8:
-        warnings.warn(f"{path} has 16 bits; it is measured in 8, as papers do.", ImageFileWarning, stacklevel=2)
+        warnings.warn(
+            f"{path} has 16 bits per channel and is measured in 8, as in papers.", ImageFileWarning, stacklevel=2
+        )
     return ((image.color * 255).round() / 255).expand(3, -1, -1)
 
 
@@ -104,7 +122,7 @@ def _measure(method: Method, pair: Pair) -> Fidelity:
     truth = read_color(pair.large)
     height, width = (side - side % scale for side in truth.shape[-2:])
     if not height or not width:
-        raise ImageFileError(f"{pair.large} is {truth.shape[-1]}x{truth.shape[-2]}, too small to be shrunk by {scale}.")
+        raise ImageFileError(f"{pair.large} is {truth.shape[-1]}x{truth.shape[-2]}, too small to shrink by {scale}.")
     truth = truth[:, :height, :width]
     if pair.small is None:
         small = downscale(truth, scale)

@@ -1,9 +1,9 @@
-"""Gradients of a network's input, in bounded memory, for any network that can be loaded.
+"""Compute gradients of a network's output by its input, in bounded memory, for any network that can be loaded.
 
-A network is copied with its weights shared, in fp32, so that gradients run down to the image and nowhere else, and
-nothing of the caller's model changes. What a pass would keep for its way back is counted on a small image. Where that
-is more than there is room for, blocks keep only what goes into them and compute the rest once more on the way back
-(Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
+The network is copied in fp32 with its weights shared, so that only the image gets gradients and the caller's model does
+not change. What a forward pass saves for the backward pass is counted on a small image. Over budget, blocks save only
+their inputs and are computed again in the backward pass: gradient checkpointing (Chen et al., "Training Deep Nets with
+Sublinear Memory Cost", 2016).
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ from ..inference.upscaler import choose_device
 log = logging.getLogger(__name__)
 
 LARGEST_BUDGET = 2 * 2**30
-"""Bytes that one pass may keep on a CPU, where a larger batch gains nothing."""
+"""Bytes that one pass may save on a CPU, where a larger batch is not faster."""
 
-PROBE = 64  # pixels: whole windows of every published network
+PROBE_SIDE = 64  # pixels: whole windows of every published network
 
 OUTER, INNER = 0, 1
-WAYS: tuple[tuple[int, ...], ...] = ((), (OUTER,), (INNER,), (OUTER, INNER))
-"""Which blocks compute anew on the way back, the fastest first: 2, 3, 3 and 4 times the work of a forward pass."""
+CHECKPOINTED: tuple[tuple[int, ...], ...] = ((), (OUTER,), (INNER,), (OUTER, INNER))
+"""Levels of blocks to checkpoint, the fastest first: 2, 3, 3 and 4 times the work of a forward pass."""
 
 
 @dataclass
 class _Call:
-    """What one call of a block kept for its way back on the probe, in bytes; the calls inside of it apart."""
+    """Bytes that one call of a block saved for the backward pass of the probe, without the calls inside it."""
 
     level: int
-    given: int = 0
+    inputs: int = 0
     own: int = 0
     inside: list[_Call] = field(default_factory=list)
 
-    def kept(self, way: tuple[int, ...]) -> int:
-        """The most that is alive at once when the blocks of these levels compute anew."""
-        own, anew = self.own, [0]
+    def saved(self, checkpointed: tuple[int, ...]) -> int:
+        """Return the peak when the blocks of these levels are checkpointed."""
+        own, recomputed = self.own, [0]
         for call in self.inside:
-            if call.level in way:
-                own += call.given
-                anew.append(call.kept(way))
+            if call.level in checkpointed:
+                own += call.inputs
+                recomputed.append(call.saved(checkpointed))
             else:
-                own += call.kept(way)
-        return own + max(anew)
+                own += call.saved(checkpointed)
+        return own + max(recomputed)
 
 
 class Differentiable:
     """A model whose output can be differentiated by its input.
 
     Args:
-        model: an image model as `load_model` or spandrel gives it; it is left alone.
-        device: as of an Upscaler.
-        budget: bytes that one pass may keep; None takes half of what is free, on a CPU at most `LARGEST_BUDGET`.
-        cancelled: asked in every block; when it returns True, `Cancelled` is raised. What it raises goes through.
+        model: an image model as `load_model` or spandrel returns it; it is not changed.
+        device: "auto", or a device as PyTorch names it.
+        budget: bytes that one pass may save; None is half of the free memory, on a CPU at most `LARGEST_BUDGET`.
+        cancelled: called in every block; if it returns True, `Cancelled` is raised. Its exceptions are passed on.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Differentiable:
         self.cancelled = cancelled
         self._descriptor = model
         with torch.inference_mode(False), torch.no_grad():
-            self._network = _twin(model.model).to(self.device).eval()
+            self._network = _copy_sharing_weights(model.model).to(self.device).eval()
         self._budget = budget
-        self._way: tuple[int, ...] = ()
+        self._checkpointed: tuple[int, ...] = ()
         self._counting: list[_Call] = []
         self._probed: _Call | None = None
-        self._anew: bool | None = None
+        self._can_checkpoint: bool | None = None
         self._levels = _wrap_blocks(self._network, self._call_block)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', sH, sW), unclamped; gradients are recorded where they are enabled."""
+        """Upscale (B, C, H, W) to (B, C', sH, sW), unclamped; gradients are recorded if they are enabled."""
         height, width = images.shape[2:]
         wide, high = self._descriptor.size_requirements.get_padding(width, height)
         if wide or high:
@@ -102,7 +102,15 @@ class Differentiable:
         return larger[..., : height * self.scale, : width * self.scale]
 
     def gradient(self, image: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) and a function from outputs to one number each -> those numbers (B,) and their gradients."""
+        """Return the values of an objective and their gradients by the images.
+
+        Args:
+            image: (B, C, H, W) in [0, 1].
+            objective: function from outputs (B, C', sH, sW) to one number each, (B,).
+
+        Returns:
+            Values (B,) and gradients (B, C, H, W).
+        """
         with torch.inference_mode(False), torch.enable_grad():
             x = image.clone().requires_grad_()
             values = objective(self(x))
@@ -110,37 +118,37 @@ class Differentiable:
         return values.detach(), gradient
 
     def value(self, image: Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
-        """The numbers alone."""
+        """Return the values of an objective (B,) without gradients."""
         with torch.inference_mode(False), torch.no_grad():
             return objective(self(image.clone()))
 
     def check(self, image: Tensor) -> None:
-        """Raise UpscaleError for what the model does not take."""
+        """Raise UpscaleError for an image that the model cannot take."""
         if image.dim() != 3 or image.shape[0] != self.input_channels or min(image.shape) < 1:
             raise UpscaleError(
-                f"this model takes images of the shape ({self.input_channels}, H, W), not {tuple(image.shape)}"
+                f"this model takes images of shape ({self.input_channels}, H, W), not {tuple(image.shape)}"
             )
 
     # --- memory --------------------------------------------------------------------------------------------------
 
     def plan(self, height: int, width: int) -> int:
-        """Choose how images of this size are differentiated, and return how many of them at once."""
+        """Choose which blocks to checkpoint for images of this size, and return how many images to process at once."""
         if self._probed is None:
             self._probed = self._probe()
-        share = height * width / PROBE**2
+        ratio = height * width / PROBE_SIDE**2
         budget = self._budget
         if budget is None:
             budget = memory.free_bytes(self.device) // 2
             budget = min(budget, LARGEST_BUDGET) if self.device.type == "cpu" else budget
-        ways = WAYS if self._levels and self._same_anew() else WAYS[:1]
-        kept = {way: max(int(self._probed.kept(way) * share), 1) for way in ways}
-        self._way = next((way for way in ways if kept[way] <= budget), ways[-1])
-        at_once = max(budget // kept[self._way], 1)
-        log.debug("blocks that compute anew: %s; %d images at once", self._way, at_once)
+        choices = CHECKPOINTED if self._levels and self._checkpointing_works() else CHECKPOINTED[:1]
+        saved = {levels: max(int(self._probed.saved(levels) * ratio), 1) for levels in choices}
+        self._checkpointed = next((levels for levels in choices if saved[levels] <= budget), choices[-1])
+        at_once = max(budget // saved[self._checkpointed], 1)
+        log.debug("checkpointed levels: %s; %d images at once", self._checkpointed, at_once)
         return at_once
 
     def _probe(self) -> _Call:
-        """What a plain pass keeps. Nothing is kept while it is counted."""
+        """Count what a pass without checkpointing saves. Nothing is saved while counting."""
         seen: dict[int, StorageWeakRef] = {}
         weights = {p.untyped_storage().data_ptr() for p in self._network.parameters()}
 
@@ -153,7 +161,7 @@ class Differentiable:
             self._counting[-1].own += storage.nbytes()
 
         def never(_: None) -> Tensor:
-            raise AssertionError("a probe has no way back")
+            raise AssertionError("the probe has no backward pass")
 
         root = _Call(-1)
         self._counting = [root]
@@ -164,39 +172,39 @@ class Differentiable:
             self._counting = []
         return root
 
-    def _same_anew(self) -> bool:
-        """Whether blocks that compute anew give the same gradient: one that writes to its input does not.
+    def _checkpointing_works(self) -> bool:
+        """Return True if checkpointed blocks yield the same gradient; one that writes to its input does not.
 
-        Known of our networks, measured of others.
+        This is known for our networks and measured for others.
         """
-        if self._anew is None:
-            self._anew = isinstance(self._network, Network) or self._measured_same_anew()
-        return self._anew
+        if self._can_checkpoint is None:
+            self._can_checkpoint = isinstance(self._network, Network) or self._measure_checkpointing()
+        return self._can_checkpoint
 
-    def _measured_same_anew(self) -> bool:
-        small = self._probe_image()[..., : PROBE // 2, : PROBE // 2]
+    def _measure_checkpointing(self) -> bool:
+        small = self._probe_image()[..., : PROBE_SIDE // 2, : PROBE_SIDE // 2]
         gradients = []
-        for way in (WAYS[0], WAYS[-1]):
+        for levels in (CHECKPOINTED[0], CHECKPOINTED[-1]):
             try:
-                with self._recording(way):
+                with self._recording(levels):
                     gradients.append(self.gradient(small, lambda y: y.square().sum((1, 2, 3)))[1])
             except RuntimeError as error:
-                log.debug("blocks cannot compute anew: %s", error)
+                log.debug("blocks cannot be checkpointed: %s", error)
         return len(gradients) == 2 and torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
 
     @contextmanager
-    def _recording(self, way: tuple[int, ...]) -> Iterator[None]:
-        before, self._way = self._way, way
+    def _recording(self, checkpointed: tuple[int, ...]) -> Iterator[None]:
+        before, self._checkpointed = self._checkpointed, checkpointed
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 yield
         finally:
-            self._way = before
+            self._checkpointed = before
 
     def _probe_image(self) -> Tensor:
         with torch.inference_mode(False):
             seed = torch.Generator().manual_seed(0)
-            return torch.rand(1, self.input_channels, PROBE, PROBE, generator=seed).to(self.device)
+            return torch.rand(1, self.input_channels, PROBE_SIDE, PROBE_SIDE, generator=seed).to(self.device)
 
     def _call_block(self, level: int, forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if self.cancelled is not None and self.cancelled():
@@ -209,7 +217,7 @@ class Differentiable:
                 return _whole(forward, *arguments, **options)
             finally:
                 self._counting.pop()
-        if level not in self._way or not torch.is_grad_enabled():
+        if level not in self._checkpointed or not torch.is_grad_enabled():
             return forward(*arguments, **options)
         return _anew(forward, *arguments, **options)
 
@@ -217,8 +225,8 @@ class Differentiable:
 # --- a copy of a network, and its blocks -------------------------------------------------------------------------
 
 
-def _twin(network: nn.Module) -> nn.Module:
-    """A copy whose weights are the same memory where they are fp32, and ask for no gradients.
+def _copy_sharing_weights(network: nn.Module) -> nn.Module:
+    """Copy a network in fp32; weights that are fp32 already are shared. None requires gradients.
 
     A weight made in inference mode is copied: gradients cannot be recorded through it.
     """
@@ -235,9 +243,9 @@ def _twin(network: nn.Module) -> nn.Module:
 
 
 def _wrap_blocks(network: nn.Module, call: Callable[..., Any]) -> set[int]:
-    """Have the blocks of a network called by `call(level, forward, ...)`; the levels that there are.
+    """Route the calls of a network's blocks through `call(level, forward, ...)`; return the levels that exist.
 
-    Blocks are what stands repeated in a list: two or more of one kind, which have layers of their own.
+    Blocks are modules that are repeated in a list: two or more of one class, which have layers of their own.
     """
     blocks: list[tuple[str, nn.Module]] = []
     for prefix, group in network.named_modules():

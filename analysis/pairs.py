@@ -1,4 +1,4 @@
-"""Which small image belongs to which large one, in the folders of benchmarks as they are found in the world.
+"""Find the small image that belongs to each large one, by the naming schemes of benchmarks.
 
 baby.png          babyx4.png, baby_x4.png, babyLRx4.png, baby.png in another folder
 img_001_HR.png    img_001_LR.png;  img_001_SRF_4_HR.png    img_001_SRF_4_LR.png
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images.batch import PlanError
-from ..images.io.files import READABLE_SUFFIXES
+from ..images.io.formats import READABLE_SUFFIXES
+from ..images.jobs import PlanError
 
 _LARGE = re.compile(r"[_-]?(HR|GT|gt|hr)$")
 _SMALL = re.compile(r"([_-]?(LR|lr)|[_-](bicubic|bic))$")
@@ -20,10 +20,13 @@ _SMALL = re.compile(r"([_-]?(LR|lr)|[_-](bicubic|bic))$")
 
 @dataclass(frozen=True)
 class Pair:
-    """A large image and the small one that belongs to it; without `small`, that is made from the large one.
+    """A large image and the small one that belongs to it.
 
-    name: of the image, without suffix and marks where no other has the same. error: why there is no small one, where
-    there should be.
+    Attributes:
+        name: the image's name, without suffix and marks unless another has the same.
+        large: the high-resolution file.
+        small: the low-resolution file; None if it is to be made from the large one, or is missing.
+        error: why the small image is missing, if there should be one.
     """
 
     name: str
@@ -33,10 +36,10 @@ class Pair:
 
 
 def large_images(folder: Path) -> list[Path]:
-    """The large images that lie in a folder, by name; folders in it are not looked into.
+    """Return the large images in a folder, by name, without those in folders inside it.
 
-    Where some are marked as large (`_HR`, `_GT`), these are meant; a small image of another one (`babyx4.png` beside
-    `baby.png`) never is. Raises PlanError where there is no folder, or no image in it.
+    If some are marked as large (`_HR`, `_GT`), these are returned; small images of another one (`babyx4.png` beside
+    `baby.png`) never are. Raises PlanError if there is no folder, or no image in it.
     """
     paths = _images(folder)
     if marked := [path for path in paths if _LARGE.search(path.stem)]:
@@ -46,26 +49,34 @@ def large_images(folder: Path) -> list[Path]:
 
 
 def find_pairs(large: Path, small: Path | None, scale: int) -> list[Pair]:
-    """A pair for each large image of a folder, its small one from the folder `small` if there is one.
+    """Return a pair for each large image of a folder.
 
-    The two folders may be the same. Names are compared without what marks their kind; a mark of another scale
-    (`babyx2.png` where x4 is asked for) belongs to another pair. Raises PlanError as `large_images`.
+    Names are compared without their marks ("_HR", "x4", "_LR"). An image with the mark of another scale (`babyx2.png`
+    for x4) belongs to another pair.
+
+    Args:
+        large: folder of large images.
+        small: folder of small images, which may be the same; None leaves `Pair.small` None.
+        scale: how many times larger the large images are.
+
+    Raises:
+        PlanError: a folder is missing or holds no image.
     """
-    found = large_images(large)
-    stems = [_LARGE.sub("", path.stem) or path.stem for path in found]
-    names = [p.name if stems.count(stem) > 1 else stem for p, stem in zip(found, stems, strict=True)]
+    paths = large_images(large)
+    stems = [_LARGE.sub("", path.stem) or path.stem for path in paths]
+    names = [p.name if stems.count(stem) > 1 else stem for p, stem in zip(paths, stems, strict=True)]
     if small is None:
-        return [Pair(name, path) for name, path in zip(names, found, strict=True)]
-    candidates: dict[str, dict[int, list[Path]]] = {}  # name -> how many marks were taken off -> files
+        return [Pair(name, path) for name, path in zip(names, paths, strict=True)]
+    candidates: dict[str, dict[int, list[Path]]] = {}  # name -> marks removed -> files
     for path in _images(small):
-        if path not in found:
+        if path not in paths:
             for marks, name in enumerate(_names(path.stem, str(scale))):
                 candidates.setdefault(name, {}).setdefault(marks, []).append(path)
-    return [_pair(name, path, candidates, small, scale) for name, path in zip(names, found, strict=True)]
+    return [_pair(name, path, candidates, small, scale) for name, path in zip(names, paths, strict=True)]
 
 
-def without_a_large_one(pairs: list[Pair], small: Path, scale: int) -> list[Path]:
-    """Images in the folder `small` that belong to no pair, those with a mark of another scale left out."""
+def unpaired(pairs: list[Pair], small: Path, scale: int) -> list[Path]:
+    """Return images in the folder `small` that belong to no pair, except those with the mark of another scale."""
     taken = {pair.small for pair in pairs} | {pair.large for pair in pairs}
     return [path for path in _images(small) if path not in taken and not _of_another_scale(path.stem, scale)]
 
@@ -73,7 +84,7 @@ def without_a_large_one(pairs: list[Pair], small: Path, scale: int) -> list[Path
 def _pair(name: str, path: Path, candidates: Mapping[str, Mapping[int, list[Path]]], small: Path, scale: int) -> Pair:
     bare = _LARGE.sub("", path.stem)
     for known_as in dict.fromkeys((path.stem, bare)):
-        for _, files in sorted(candidates.get(known_as, {}).items(), reverse=True):  # marked as small counts more
+        for _, files in sorted(candidates.get(known_as, {}).items(), reverse=True):  # more marks first
             if len(files) > 1:
                 several = " and ".join(file.name for file in files)
                 return Pair(name, path, error=f"{several} in {small} could both be the small image of {path.name}")
@@ -83,7 +94,7 @@ def _pair(name: str, path: Path, candidates: Mapping[str, Mapping[int, list[Path
 
 
 def _names(stem: str, scale: str) -> Iterator[str]:
-    """A stem as it is, then without one mark of a small image after the other; `scale` is a pattern."""
+    """Yield a stem, then the stem without its last mark of a small image, and so on; `scale` is a regex."""
     of_scale = re.compile(rf"[_-]?([xX]|SRF[_-]?){scale}$")
     yield stem
     while mark := _SMALL.search(stem) or of_scale.search(stem):
@@ -101,7 +112,7 @@ def _images(folder: Path) -> list[Path]:
         is_file = folder.exists()
         raise PlanError(f"{folder} is a file, not a folder of images." if is_file else f"{folder} does not exist.")
     paths = (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    found = sorted(path for path in paths if path.suffix.lower() in READABLE_SUFFIXES)
-    if not found:
-        raise PlanError(f"{folder} holds no image files; images in folders inside it are not looked for.")
-    return found
+    images = sorted(path for path in paths if path.suffix.lower() in READABLE_SUFFIXES)
+    if not images:
+        raise PlanError(f"{folder} holds no image files; folders inside it are not searched.")
+    return images

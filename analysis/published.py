@@ -1,6 +1,6 @@
-"""What authors publish on the benchmarks of super-resolution: Y-PSNR / SSIM, as data with its source.
+"""Published PSNR and SSIM (on Y) of networks on the benchmarks of super-resolution, with their sources.
 
-Only figures that were read, at the source or where it says "as quoted". Missing for that reason: SSIM of HAT but on
+Only figures that could be read at their source, or where it says "as quoted". Therefore missing: SSIM of HAT except on
 Urban100, HAT on the other sets at x2 and x3, and VapSR at x2 and x3.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109}
-"""Benchmark -> how many images it has."""
+"""Benchmark -> its number of images."""
 
 _OTHER_NAMES = {"b100": "B100", "bsd100": "B100", "bsds100": "B100"} | {name.lower(): name for name in SETS}
 
@@ -23,7 +23,7 @@ _HAT_L = "Chen et al., HAT, as quoted in the README of ming053l/DRCT"
 _HAT_URBAN = "Chen et al., HAT, as quoted in arch_info.py of the-database/traiNNer-redux"
 _BICUBIC = "Lim et al., EDSR, 2017, as quoted in the README of thstkdgus35/EDSR-PyTorch"
 
-# (network, scale, source): a figure for each of SETS, "-" where that source has none.
+# (network, scale, source) -> PSNR/SSIM on each of SETS, "-" where that source has none.
 _TABLE = {
     ("bicubic", 2, _BICUBIC): "33.66/.9299 30.24/.8688 29.56/.8431 26.88/.8403 -",
     ("bicubic", 3, _BICUBIC): "30.39/.8682 27.55/.7742 27.21/.7385 24.46/.7349 -",
@@ -59,7 +59,7 @@ _TABLE = {
 
 @dataclass(frozen=True)
 class Published:
-    """A mean that authors report of a network; `ssim` is None where they report PSNR alone."""
+    """The mean that authors report for a network on a benchmark; `ssim_y` is None if they report PSNR only."""
 
     network: str
     benchmark: str
@@ -70,19 +70,19 @@ class Published:
 
 
 def published(benchmark: str, scale: int) -> list[Published]:
-    """What is known of a benchmark (a key of SETS) at a scale, in the order of the table."""
+    """Return the published results on a benchmark (a key of SETS) at a scale, in the order of the table."""
     column = list(SETS).index(benchmark)
-    found = []
+    results = []
     for (network, its_scale, source), figures in _TABLE.items():
         figure = figures.split()[column]
         if its_scale == scale and figure != "-":
             psnr, _, ssim = figure.partition("/")
-            found.append(Published(network, benchmark, scale, float(psnr), float(ssim) if ssim else None, source))
-    return found
+            results.append(Published(network, benchmark, scale, float(psnr), float(ssim) if ssim else None, source))
+    return results
 
 
 def benchmark_of(folder: Path, images: int) -> str | None:
-    """Which benchmark a folder is: by a name in its path (`Set5_HR`, `BSDS100/HR`), if it has all its images."""
+    """Return the benchmark whose name is in a folder's path (`Set5_HR`, `BSDS100/HR`), if its images are that many."""
     for part in reversed(folder.resolve().parts):
         for word in re.split(r"[^a-z0-9]+", part.lower()):
             name = _OTHER_NAMES.get(word)

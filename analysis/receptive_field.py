@@ -1,4 +1,4 @@
-"""Effective receptive fields: how far a network looks, and where most of what it sees lies.
+"""Measure effective receptive fields: how much each pixel of an image contributes to one pixel of the result.
 
 Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016: the
 gradient of one pixel in the middle of the result by every pixel of the image, averaged over images. Here the
@@ -22,9 +22,12 @@ SHARES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the pixels of an image weigh for one in the middle, as means over images, (H, W) fp64 on the CPU.
+    """The contribution of each pixel to one in the middle, averaged over images.
 
-    magnitude: the absolute gradient, summed over channels. energy: the squared one.
+    Attributes:
+        magnitude: (H, W) fp64 on the CPU: the absolute gradient, summed over channels.
+        energy: (H, W) fp64 on the CPU: the squared gradient, summed over channels.
+        images: how many were measured.
     """
 
     magnitude: Tensor
@@ -33,13 +36,13 @@ class ReceptiveField:
 
     @property
     def distances(self) -> Tensor:
-        """Of each pixel from the middle, along the farther axis: kernels and windows are square; (H, W)."""
+        """Distance of each pixel from the middle, (H, W), along the farther axis: kernels and windows are square."""
         height, width = self.magnitude.shape
         rows, columns = torch.arange(height) - height // 2, torch.arange(width) - width // 2
         return torch.maximum(rows.abs()[:, None], columns.abs()[None, :])
 
     def radius(self, share: float, of: str = "energy") -> int:
-        """The r for which the square of 2 r + 1 pixels around the middle holds this share of `of`."""
+        """Return the smallest r for which a square of 2 r + 1 pixels holds `share` of the "energy" or "magnitude"."""
         values = self.energy if of == "energy" else self.magnitude
         within = torch.zeros(int(self.distances.max()) + 1, dtype=torch.float64)
         within.index_add_(0, self.distances.flatten(), values.flatten())
@@ -48,12 +51,12 @@ class ReceptiveField:
 
     @property
     def farthest(self) -> int:
-        """The distance of the farthest pixel that has any influence; 0 where there is none."""
+        """Distance of the farthest pixel with any influence; 0 if there is none."""
         reached = self.distances[self.magnitude > 0]
         return int(reached.max()) if len(reached) else 0
 
     def figures(self) -> dict[str, Any]:
-        """All of it but the maps: radii by share, of the energy and of the magnitude."""
+        """Return everything except the maps: radii by share, of the energy and of the magnitude."""
         radii = {of: {share: self.radius(share, of) for share in SHARES} for of in ("energy", "magnitude")}
         return {**radii, "farthest": self.farthest, "images": self.images}
 
@@ -64,17 +67,23 @@ def receptive_field(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReceptiveField:
-    """The effective receptive field in images (C, H, W) in [0, 1] of one size.
+    """Measure the effective receptive field on images.
 
-    progress: called with the images done and all of them. Raises UpscaleError for images that the model does not
-    take, of different sizes, or none; Cancelled when the model's `cancelled` said so.
+    Args:
+        model: the network.
+        images: (C, H, W) in [0, 1], one or more of one size.
+        progress: called with the number of images done and their total, after each batch.
+
+    Raises:
+        UpscaleError: there are no images, they differ in size, or the model cannot take them.
+        Cancelled: the model's `cancelled` returned True.
     """
     if not images:
-        raise UpscaleError("a receptive field is measured on one image at least")
+        raise UpscaleError("a receptive field needs at least one image to be measured on")
     for image in images:
         model.check(image)
         if image.shape != images[0].shape:
-            raise UpscaleError("a receptive field is measured on images of one size")
+            raise UpscaleError("a receptive field needs images of one size to be measured on")
     height, width = images[0].shape[1:]
     row, column = (size // 2 * model.scale + model.scale // 2 for size in (height, width))
     at_once = model.plan(height, width)
@@ -92,6 +101,6 @@ def receptive_field(
 
 
 def noise(channels: int, side: int, count: int) -> list[Tensor]:
-    """Images of uniform noise, the same ones at each call."""
+    """Return images (channels, side, side) of uniform noise, the same ones at each call."""
     seed = torch.Generator().manual_seed(0)
     return [torch.rand(channels, side, side, generator=seed) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What tiles cost: how far an image in tiles is from the same image as a whole, and which overlap is enough."""
+"""Measure the error that tiles cause: the difference from the whole image, and the smallest sufficient overlap."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from ..inference.tiling import Geometry, smallest_tile
 from ..inference.upscaler import Upscaler
 
 BELOW = 0.5
-"""In 1/255: half a step of an 8-bit image."""
+"""Default bound on the error, in units of 1/255: half a step of an 8-bit image."""
 
 
 @dataclass(frozen=True)
 class Seams:
     """The difference between tiles and the whole image.
 
-    error: (sH, sW) on the CPU, the largest of the channels at each pixel of the result, in 1/255.
-    squared: its mean square over all channels, of results in [0, 1]. tile: the longer side of the tiles, which overlap
-    by `overlap` pixels at least on each side; there are `tiles` of them.
+    Attributes:
+        error: (sH, sW) on the CPU: the largest absolute difference of all channels, in units of 1/255.
+        squared: mean squared difference over all channels, for results in [0, 1].
+        tile: longer side of the tiles, in pixels of the image.
+        overlap: least overlap of neighboring tiles, in pixels of the image.
+        tiles: their number.
     """
 
     error: Tensor
@@ -36,30 +39,33 @@ class Seams:
 
     @property
     def largest(self) -> float:
+        """The largest error, in units of 1/255."""
         return float(self.error.max())
 
     @property
     def mean(self) -> float:
+        """The mean error, in units of 1/255."""
         return float(self.error.double().mean())
 
     @property
     def psnr(self) -> float:
-        """Decibels, as of images in [0, 1]; infinite where there is no difference."""
+        """PSNR in dB; infinite if there is no difference."""
         return -10 * math.log10(self.squared) if self.squared else math.inf
 
 
 class SeamCheck:
-    """One image and one model: computed whole once, then in tiles as often as is asked.
+    """Upscale one image whole, once, and compare it with the same image in tiles.
 
     Args:
-        model: an image model as `load_model` or spandrel gives it.
+        model: an image model as `load_model` or spandrel returns it.
         image: (C, H, W) in [0, 1].
-        tile: the longest side of a tile in pixels; None is what an Upscaler takes by itself, at most half the image.
-        progress: called with the images computed and the images expected at most.
-        cancelled: called before every batch of tiles, as the Upscaler takes it.
-        options: device and precision, as the Upscaler takes them.
+        tile: longest side of a tile in pixels; None is what an Upscaler chooses, at most half of the image.
+        progress: called with the number of images computed and the most that may be needed.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
+        options: passed to every Upscaler, such as device and precision.
+
     Raises:
-        UpscaleError: an image that the model does not take or that a tile holds; not enough memory for all of it.
+        UpscaleError: the model cannot take the image, a single tile holds it, or memory does not suffice for the whole.
     """
 
     def __init__(
@@ -80,27 +86,27 @@ class SeamCheck:
         self.tile = tile or min(memory.auto_tile(model, whole.device, whole.dtype), -(-side // 2))
         if side <= self.tile:
             raise UpscaleError(
-                f"an image of {image.shape[-1]}x{image.shape[-2]} is a single tile of {self.tile}; take a smaller "
+                f"an image of {image.shape[-1]}x{image.shape[-2]} is a single tile of {self.tile}; choose a smaller "
                 "tile or a larger image"
             )
         self._whole = whole(image[None], cancelled=cancelled)[0]
-        if len(whole.plan(*image.shape[-2:])) > 1:  # memory ran out, and it went on in tiles
-            raise UpscaleError("there is not enough memory for the whole image, which tiles are compared with")
+        if len(whole.plan(*image.shape[-2:])) > 1:  # memory ran out, so it was upscaled in tiles
+            raise UpscaleError("there is not enough memory to upscale the whole image, with which tiles are compared")
 
     def overlaps(self) -> list[int]:
-        """Those that are tried: whole windows or steps of 4, as far as tiles of this size hold them."""
+        """Return the overlaps to try: multiples of a window, or of 4 pixels, that fit into tiles of this size."""
         geometry = memory.geometry(self._model)
         tried = (Geometry(geometry.grid, geometry.multiple, o) for o in range(0, self.tile, max(geometry.grid, 4)))
         return [each.overlap for each in tried if smallest_tile(each) <= self.tile]
 
     def measure(self, overlap: int | str = "auto") -> Seams:
-        """With this overlap, or with the one that an Upscaler takes by itself."""
+        """Upscale in tiles with an overlap in pixels, or the one that an Upscaler chooses, and compare."""
         upscaler = Upscaler(self._model, tile=self.tile, overlap=overlap, **self._options)
         plan = upscaler.plan(*self._image.shape[-2:])
         taken = upscaler.overlap
         if len(plan) == 1:
             raise UpscaleError(
-                f"with an overlap of {taken} the image is a single tile of {max(plan.tile)} pixels; take a smaller "
+                f"with an overlap of {taken} the image is a single tile of {max(plan.tile)} pixels; choose a smaller "
                 "overlap or a larger image"
             )
         difference = (upscaler(self._image[None], cancelled=self._cancelled)[0] - self._whole).abs()
@@ -111,8 +117,8 @@ class SeamCheck:
         return Seams(255 * difference.amax(0), squared, max(plan.tile), taken, len(plan))
 
     def smallest(self, below: float = BELOW) -> Seams | None:
-        """The smallest overlap whose largest error is below so many 1/255; None where no overlap's is.
+        """Return the result of the smallest overlap whose largest error is below `below`/255; None if there is none.
 
-        Tried one after the other from none: errors need not fall evenly, since with the overlap the tiles move too.
+        All overlaps are tried in turn, from 0: errors need not fall steadily, since tiles move with their overlap.
         """
         return next((seams for seams in map(self.measure, self.overlaps()) if seams.largest < below), None)

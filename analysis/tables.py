@@ -1,4 +1,4 @@
-"""An evaluation as CSV and as JSON, for scripts and papers."""
+"""Write an evaluation as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _FIGURES = [field.name for field in fields(Fidelity)]
 
 
 def by_method(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
-    """(method, scale) -> its rows, in the order in which they came."""
-    found: dict[tuple[str, int], list[Row]] = {}
+    """Group rows by (method, scale), in their order."""
+    groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        found.setdefault((row.method, row.scale), []).append(row)
-    return found
+        groups.setdefault((row.method, row.scale), []).append(row)
+    return groups
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A line for each row, and for each method one whose image is "mean"; equal images have a PSNR of "inf"."""
+    """Return a line for each row, and one with image "mean" for each method; equal images have a PSNR of "inf"."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "method", "scale", *_FIGURES, "error"])
@@ -38,10 +38,16 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row], about: Mapping[str, Mapping[str, Any]], benchmark: str | None, **facts: Any) -> str:
-    """Methods with their rows and means, and the figures that are published of the benchmark.
+    """Return methods with their rows and means, and the published results on the benchmark.
 
-    about: name of a method -> what else is to be said of it. facts: of the whole. PSNR of equal images is null, since
-    JSON has no infinity; an image that was not measured has no figures but an error.
+    The PSNR of equal images is null, since JSON has no infinity. An image that was not measured has an error instead of
+    figures.
+
+    Args:
+        rows: of all methods.
+        about: name of a method -> further entries for it.
+        benchmark: a key of `published.SETS`, or None.
+        facts: further entries for the whole document.
     """
     methods = []
     for (method, scale), its_rows in by_method(rows).items():

@@ -40,12 +40,13 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 def job(pipe: Connection, source: Path, target: Path, scale: int, codec: str) -> None:
     from ..inference import Upscaler
     from ..video.upscale import upscale_video
+    from ..video.write.encoder_options import EncoderOptions
     from .repeat_pixels import repeating_model
 
     upscaler = Upscaler(repeating_model(scale), device="cpu", precision="fp32")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    report = upscale_video(source, target, upscaler, codec=codec, preset="medium", reuse_static=False)
+    report = upscale_video(source, target, upscaler, encoder=EncoderOptions(codec=codec), reuse_static=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pipe.send((report.frames, before / 1024, peak / 1024, time.perf_counter() - started, report.stage_table()))
 

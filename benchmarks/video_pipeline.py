@@ -18,9 +18,11 @@ from pathlib import Path
 
 from ..inference import Upscaler
 from ..video.color.yuv import split_gamut, to_rgb
+from ..video.frames import Span
 from ..video.read.file import VideoReader
 from ..video.report import VideoReport
 from ..video.upscale import upscale_video
+from ..video.write.encoder_options import EncoderOptions
 from ..weights.loader import load_model
 
 
@@ -53,7 +55,8 @@ def main() -> None:
     def job(folder: str) -> VideoReport:
         return upscale_video(
             arguments.video, Path(folder) / "large.mkv", upscaler,
-            codec=arguments.codec, end=Fraction(end), reuse_static=False, overwrite=True,
+            encoder=EncoderOptions(codec=arguments.codec), span=Span(end=Fraction(end)), reuse_static=False,
+            overwrite=True,
         )  # fmt: skip
 
     print("| round | core | file to file | ratio | stages |\n|---|---|---|---|---|")

@@ -1,6 +1,7 @@
-"""The command line: arguments in, sentences and exit codes out. The work is done by the folders below.
+"""The command line: a module for each command, or for a few that belong together.
 
-torch is imported inside the commands, so that help and wrong usage answer at once.
+Commands turn arguments into values, call the library and print what it returns. torch is imported inside them, so that
+help and wrong usage answer at once.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"supertile {__version__}")
         raise typer.Exit
 
@@ -39,7 +40,7 @@ def _main(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Upscale images and videos with HAT, VapSR, HiT-SR and every other network spandrel knows."""
+    """Upscale images and videos with HAT, VapSR, HiT-SR or any other network that spandrel supports."""
 
 
 for command in (upscale, info, convert, demo, compare, attribution, receptive_field, seams, bench):

@@ -1,56 +1,65 @@
-"""`supertile bench`: how fast this machine is, beside what could be used instead."""
+"""`supertile bench`: the speed of Supertile on this machine, beside spandrel, ComfyUI and the authors' code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .console import errors_as_sentences, say, sigterm_cleans_up
-from .options import Debug
+from .options import Debug, Device
 
 if TYPE_CHECKING:
     from ..benchmarks.cases import Case
     from ..benchmarks.contenders import Setup
     from ..benchmarks.report import Row
 
-WIDE = 170  # columns of a table that goes to a file
+FILE_TABLE_WIDTH = 170
 
 
 def parse_case(text: str) -> str:
+    """Parse the name of a case in `benchmarks.cases.CASES`."""
     from ..benchmarks.cases import CASES
 
     if text.lower() not in CASES:
-        raise typer.BadParameter(f"{text!r} is no case; there are {', '.join(CASES)}.")
+        raise typer.BadParameter(f"{text!r} is not a case; choose {', '.join(CASES)}.")
     return text.lower()
 
 
 def parse_image(text: str) -> Any:
+    """Parse "WIDTHxHEIGHT" as `benchmarks.cases.Workload`."""
     from ..benchmarks.cases import Workload
 
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT.")
+        raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT in pixels.")
     return Workload(int(width), int(height))
 
 
 def parse_output(text: str) -> Path:
+    """Parse the path of a file to write."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
-        raise typer.BadParameter(f"{text!r} is not a file in a folder that exists.")
+        raise typer.BadParameter(f"{text!r} cannot be written: it is a folder, or its folder does not exist.")
     return path
 
 
 Checkout = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, metavar="CHECKOUT", help="The authors' repository, to be measured too."),
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        metavar="CHECKOUT",
+        help="Checkout of the authors' repository: measure their code too.",
+    ),
 ]
-Output = Annotated[Any, typer.Option(parser=parse_output, metavar="FILE", help="Write the figures as JSON.")]
+Output = Annotated[Any, typer.Option(parser=parse_output, metavar="FILE", help="Write the figures to FILE as JSON.")]
 
 
 def bench(
@@ -59,44 +68,55 @@ def bench(
         typer.Option(
             parser=parse_case,
             metavar="CASE",
-            help="hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, pixels, tiles, tiles-2048 or "
-            "batches; may be given again. Default: a round of them, some minutes long.",
+            help="Case to measure: hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, pixels, "
+            "tiles, tiles-2048 or batches; repeat for several. Default: a selection that takes a few minutes.",
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="FILE", help="Measure this checkpoint instead.")
+        str | None, typer.Option("--model", "-m", metavar="FILE", help="Measure this checkpoint instead of the cases.")
     ] = None,
     size: Annotated[
         list[Any] | None,
-        typer.Option(parser=parse_image, metavar="WxH", help="Images to measure on instead; may be given again."),
+        typer.Option(
+            parser=parse_image,
+            metavar="WxH",
+            help="Size of the input image in pixels; repeat for several. Default: by case.",
+        ),
     ] = None,
     hat: Checkout = None,
     vapsr: Checkout = None,
     hitsr: Checkout = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Turns of every contender. Default: 5; 3 with --quick, 1 with --scaling.")
+        int | None,
+        typer.Option(min=1, help="Measurements of each contender. Default: 5; 3 with --quick, 1 with --scaling."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: as PyTorch chooses.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="The smallest images only.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU threads. Default: as many as PyTorch chooses.")
+    ] = None,
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Measure only the smallest images.")] = False,
     scaling: Annotated[
-        bool, typer.Option("--scaling", help="Time and memory from 0.1 to 33 megapixels and 1 to 64 frames instead.")
+        bool,
+        typer.Option("--scaling", help="Measure time and memory from 0.1 to 33 megapixels and 1 to 64 frames instead."),
     ] = False,
-    startup: Annotated[bool, typer.Option("--startup", help="Time to the first result instead.")] = False,
+    startup: Annotated[bool, typer.Option("--startup", help="Measure the time to the first result instead.")] = False,
     json: Output = None,
     plot: Annotated[
-        Any, typer.Option(parser=parse_output, metavar="FILE.png", help="Draw time against pixels and against batch.")
+        Any, typer.Option(parser=parse_output, metavar="FILE.png", help="Plot time over pixels and over batch size.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Measure the speed of this machine: ours beside spandrel, ComfyUI's way of tiling and the authors' code.
+    """Measure the speed on this machine.
 
-    All take turns in one run; what counts is the ratio. JSON and plot replace the files of their names.
+    Supertile is measured beside spandrel, ComfyUI's tiling and the authors' code. All take turns in one run, so their
+    ratios are reliable even if the times are not. --json and --plot replace files that exist.
     """
     if sum(map(bool, (case, scaling, startup))) > 1 or (model and (case or scaling)):
-        raise typer.BadParameter("--case, --model, --scaling and --startup are different things to measure.")
+        raise typer.BadParameter(
+            "--case, --scaling and --startup exclude each other, and --model excludes the first two."
+        )
     if startup and plot is not None:
-        raise typer.BadParameter("--startup gives nothing that --plot could draw.")
+        raise typer.BadParameter("--plot cannot be used with --startup.")
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..benchmarks.contenders import setup_of
         from ..benchmarks.machine import describe, headline
@@ -109,14 +129,14 @@ def bench(
         machine = describe(setup)
         out, err = Console(), Console(stderr=True)
         if not out.is_terminal:
-            out = Console(width=WIDE)
+            out = Console(width=FILE_TABLE_WIDTH)
         rounds = rounds or (3 if quick else 1 if scaling else 5)
         sections: dict[str, Any] = {}
         if startup:
             sections["startup"] = _startup(out, setup, rounds, model or "supertile-4x")
         else:
             cases = _cases(case, model, size, quick, scaling, setup.device_type)
-            sections = _measured(cases, setup, rounds, out, err)
+            sections = _measure_cases(cases, setup, rounds, out, err)
         out.print(headline(machine, sections.get("peaks", {})), markup=False, highlight=False, soft_wrap=True)
         if json is not None:
             write_json(json, machine, sections)
@@ -135,19 +155,19 @@ def _cases(
         from ..weights.loader import inspect_checkpoint
 
         info = inspect_checkpoint(model)
-        found = cases.checkpoint_cases(model, info.family, info.scale, info.input_channels)
+        chosen = cases.checkpoint_cases(model, info.family, info.scale, info.input_channels)
     elif scaling:
-        found = list(cases.SCALING)
+        chosen = list(cases.SCALING)
     else:
-        found = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
-    found = [case.on(device_type) for case in found]
+        chosen = [cases.CASES[name] for name in dict.fromkeys(names)] if names else list(cases.DEFAULT)
+    chosen = [case.on(device_type) for case in chosen]
     if sizes:
         rising = tuple(sorted(sizes, key=lambda shown: shown.pixels))
-        found = [replace(c, workloads=tuple(replace(s, images=c.workloads[0].images) for s in rising)) for c in found]
-    return [case.shortened() for case in found] if quick else found
+        chosen = [replace(c, workloads=tuple(replace(s, images=c.workloads[0].images) for s in rising)) for c in chosen]
+    return [case.shortened() for case in chosen] if quick else chosen
 
 
-def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
+def _measure_cases(cases: list[Case], setup: Setup, rounds: int, out: Console, err: Console) -> dict[str, Any]:
     from ..benchmarks import report
     from ..benchmarks.errors import BenchError
     from ..benchmarks.rounds import measure
@@ -158,48 +178,42 @@ def _measured(cases: list[Case], setup: Setup, rounds: int, out: Console, err: C
     for case in cases:
         try:
             with err.status(case.network.name) as status:
-                measured = measure(case, setup, rounds, _saying(status.update))
-        except BenchError as error:  # the other cases are not lost with it
+                measured = measure(case, setup, rounds, lambda text: status.update(escape(text)))
+        except BenchError as error:  # the other cases go on
             if len(cases) == 1:
                 raise
-            say(err, f"Left out: {error}")
+            say(err, f"Skipped: {error}")
             left_out.append(str(error))
             continue
-        found = report.rows(measured)
-        out.print(table(found, case.question))
-        for sentence in map(report.speedup_text, report.speedups(found)):
+        its_rows = report.rows(measured)
+        out.print(table(its_rows, case.question))
+        for sentence in map(report.speedup_text, report.speedups(its_rows)):
             out.print(sentence, markup=False, highlight=False, soft_wrap=True)
         for sentence in report.failures(measured):
-            say(err, f"Left out: {sentence}")
-        rows += found
+            say(err, f"Skipped: {sentence}")
+        rows += its_rows
         left_out += report.failures(measured)
         for name, rate in report.peaks(measured).items():
             peaks[name] = max(rate, peaks.get(name, 0.0))
     return {"rounds": rounds, "peaks": peaks, "rows": rows, "left_out": left_out}
 
 
-def _saying(update: Callable[[str], None]) -> Callable[[str], None]:
-    from rich.markup import escape
-
-    return lambda sentence: update(escape(sentence))
-
-
 def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, Any]:
     from ..benchmarks.startup import measure_startup
 
-    found = measure_startup(setup.device, setup.threads, rounds, model)
+    startup = measure_startup(setup.device, setup.threads, rounds, model)
     shown = _table(("step", "median"))
-    for name, seconds in found["steps"].items():
+    for name, seconds in startup["steps"].items():
         shown.add_row(name, _time(seconds))
-    shown.add_row("to the first result", _time(found["to_first_result"]))
+    shown.add_row("to the first result", _time(startup["to_first_result"]))
     out.print(shown)
-    touched = "touches CUDA, which it must not" if found["cuda_at_import"] else "touches no CUDA"
-    out.print(f"Importing {touched}.", markup=False)
-    return found
+    effect = "initializes CUDA, which it must not" if startup["cuda_at_import"] else "does not initialize CUDA"
+    out.print(f"Importing {effect}.", markup=False)
+    return startup
 
 
 def table(rows: Iterable[Row], question: str) -> Table:
-    """A case's figures, in Markdown, so that they can go into a page as they are."""
+    """Return the figures of a case as a Markdown table, ready for a web page."""
     columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
     columns += ["work", "memory"] + (["memory without images"] if question == "growth" else ["difference"])
     shown = _table(columns)

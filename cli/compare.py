@@ -1,4 +1,4 @@
-"""`supertile compare`: two images of one size."""
+"""`supertile compare`: PSNR and SSIM of two images, and a drawing of their difference."""
 
 from __future__ import annotations
 
@@ -9,35 +9,42 @@ import typer
 from rich.table import Table
 
 from .console import errors_as_sentences, show, sigterm_cleans_up, warnings_once
-from .options import Debug, Overwrite
+from .options import AsJson, Debug, Overwrite
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="An image of the same size, such as the original of A.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Image.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Image of the same size, such as the original.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Draw both, their difference, and where it is largest (png, jpg, webp, tif)."
+            "--out",
+            metavar="FILE",
+            help="Draw both images, their difference and a close-up of where it is largest.",
         ),
     ] = None,
     border: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Pixels that do not count at each side; papers: the scale.")
+        int,
+        typer.Option(min=0, metavar="N", help="Pixels to ignore along each edge. Papers ignore as many as the scale."),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Say how much two images differ: PSNR and SSIM, of Y and of RGB in 8 bits."""
+    """Measure how much two images differ.
+
+    Print PSNR and SSIM on Y and on RGB, in 8 bits.
+    """
     with errors_as_sentences(debug), sigterm_cleans_up():
         from rich.console import Console
 
-        from ..analysis.compare import compare as compare_images
+        from ..analysis.comparison import compare as compare_images
+        from ..analysis.comparison_sheet import draw_sheet
         from ..analysis.evaluate import read_color
         from ..analysis.fidelity import ComparisonError
-        from ..analysis.sheet import draw
         from ..images.io.atomic import check_target
-        from ..images.io.files import format_of, write_image
+        from ..images.io.files import write_image
+        from ..images.io.formats import format_of
         from ..images.io.picture import Picture
 
         if out is not None:
@@ -46,13 +53,13 @@ def compare(
         with warnings_once(Console(stderr=True)):
             one, other = read_color(a), read_color(b)
         try:
-            found = compare_images(one, other, border)
+            comparison = compare_images(one, other, border)
         except ComparisonError as error:
             raise ComparisonError(f"{a} and {b}: {error}.") from None
         if out is not None:
             names = (a.name, b.name) if a.name != b.name else (str(a), str(b))
-            write_image(out, Picture(draw(one, other, found, names)), overwrite=overwrite, sources=[a, b])
-        f = found.fidelity
+            write_image(out, Picture(draw_sheet(one, other, comparison, names)), overwrite=overwrite, sources=[a, b])
+        f = comparison.fidelity
         if as_json:
             import dataclasses
             import json

@@ -1,4 +1,4 @@
-"""What every command says on the terminal: bars, warnings, one sentence for an error, and an exit code."""
+"""What all commands share on the terminal: progress bars, warnings, one sentence for an error, and exit codes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from ..video.report import VideoProgress
 
 FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+INTERRUPTED_SENTENCE = "Interrupted; finished files are kept."
 
 
 @contextmanager
 def sigterm_cleans_up() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does: half-written files are removed first."""
+    """Let SIGTERM end the program as Ctrl-C does, removing half-written files first."""
 
     def stop(*_: object) -> None:
         raise SystemExit(TERMINATED)
@@ -38,44 +39,45 @@ def sigterm_cleans_up() -> Iterator[None]:
 
 @contextmanager
 def errors_as_sentences(debug: bool) -> Iterator[None]:
-    """Errors become one sentence on stderr and an exit code; with `debug` they stay errors, with their traceback."""
-    console = Console(stderr=True)
+    """Turn errors into one sentence on stderr and an exit code. With `debug` they are raised, with their traceback."""
     try:
         yield
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        say(console, "Interrupted; finished files are kept.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
     except Exception as error:
         if debug:
             raise
-        from ..inference.errors import Cancelled
+        if isinstance(error, SupertileError):
+            raise _failure(str(error), error.exit_code) from None
+        from ..inference.errors import Cancelled  # imports torch
 
         if isinstance(error, Cancelled):
-            say(console, "Interrupted; finished files are kept.")
-            raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, SupertileError):
-            say(console, str(error))
-            raise typer.Exit(error.exit_code) from None
-        say(console, f"Unexpected {type(error).__name__}: {error} (--debug shows where.)")
-        raise typer.Exit(FAILED) from None
+            raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
+        sentence = f"Unexpected {type(error).__name__}: {error} (run the command again with --debug to see where)"
+        raise _failure(sentence, FAILED) from None
+
+
+def _failure(sentence: str, exit_code: int) -> typer.Exit:
+    say(Console(stderr=True), sentence)
+    return typer.Exit(exit_code)
 
 
 def say(console: Console, sentence: str) -> None:
-    """A line on stderr, on one line also where the terminal is narrow, beside a progress bar without tearing it."""
+    """Print one line, not wrapped even on a narrow terminal, without tearing a progress bar."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: Table) -> None:
-    """A table on stdout; where that is no terminal, as wide as it needs, for programs that read lines."""
+    """Print a table on stdout; if that is not a terminal, as wide as it needs, for programs that read lines."""
     console = Console()
     (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
 @contextmanager
 def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
-    """A progress bar on stderr; none where stderr is not a terminal."""
+    """Show progress bars on stderr while the block runs, unless `hidden` or stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
         *columns,
@@ -89,25 +91,25 @@ def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
 
 @contextmanager
 def warnings_once(console: Console) -> Iterator[None]:
-    """Warnings as sentences on stderr, each once; those of the libraries below only on request (python -W)."""
-    from ..images.io.picture import ImageFileWarning
+    """Print each of our warnings once, as a sentence on stderr. Those of other libraries need `python -W`."""
+    from ..images.io.errors import ImageFileWarning
 
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", ImageFileWarning)
-        said = set()
+        printed = set()
 
         def show(message: Warning | str, *_: object, **__: object) -> None:
-            if str(message) not in said:
-                said.add(str(message))
+            if str(message) not in printed:
+                printed.add(str(message))
                 say(console, f"Warning: {message}")
 
         warnings.showwarning = show
         yield
 
 
-def bar_of_frames(state: VideoProgress) -> dict[str, Any]:
-    """What the bar of frames shows."""
-    text = f"frames {state.fps:.2f} fps {state.bytes_written / 1e6:.1f} MB"
+def frame_bar_state(state: VideoProgress) -> dict[str, Any]:
+    """Return what a progress bar of frames shows, as arguments of `Progress.update`."""
+    text = f"frames ({state.fps:.2f} fps, {state.bytes_written / 1e6:.1f} MB written)"
     return {"completed": state.frames, "total": state.expected, "description": text}

@@ -1,4 +1,4 @@
-"""`supertile demo`."""
+"""`supertile demo`: try the bundled model on an image and a clip that come with the package."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .console import bar_of_frames, errors_as_sentences, progress_bar, sigterm_cleans_up, warnings_once
+from .console import errors_as_sentences, frame_bar_state, progress_bar, sigterm_cleans_up, warnings_once
 from .options import Debug, Device
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")] = Path("out/demo"),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder to write to; files of the same names are replaced.")
+    ] = Path("out/demo"),
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Enlarge an image and a clip that come with the package, and show the image beside bicubic."""
+    """Upscale a bundled image and a bundled clip.
+
+    The image is also shown beside its bicubic enlargement.
+    """
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..demo.show import show
         from ..inference.upscaler import Upscaler
@@ -28,5 +33,5 @@ def demo(
         with progress_bar(console, hidden=False) as progress, warnings_once(console):
             frames = progress.add_task("frames", total=None)
             upscaler = Upscaler(load_model(bundled_for(None)), device=device)
-            for path in show(folder, upscaler, lambda state: progress.update(frames, **bar_of_frames(state))):
+            for path in show(folder, upscaler, lambda state: progress.update(frames, **frame_bar_state(state))):
                 typer.echo(path)

@@ -1,4 +1,4 @@
-"""`supertile eval`: networks over a folder of images, beside bicubic and what papers publish."""
+"""`supertile eval`: PSNR and SSIM of models on a folder of images, beside bicubic and published results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from .options import (
     Batch,
     Debug,
     Device,
+    JsonFile,
     Mean,
     Overlap,
     Overwrite,
     Precision,
     PrecisionOption,
+    Quiet,
     SelfEnsemble,
     Tile,
 )
@@ -43,25 +45,29 @@ class Benchmark(str, Enum):
 
 
 def evaluate(
-    large: Annotated[Path, typer.Argument(metavar="HR_FOLDER", help="Large images: the truth.")],
+    large: Annotated[
+        Path, typer.Argument(metavar="HR_FOLDER", help="Folder of ground-truth images (high resolution).")
+    ],
     small: Annotated[
         Path | None,
         typer.Argument(
             metavar="LR_FOLDER",
             show_default=False,
-            help="Small images, matched by name (babyx4.png, baby_LR.png). Default: made by MATLAB's bicubic.",
+            help="Folder of low-resolution images, matched by name (babyx4.png, baby_LR.png). Default: made from "
+            "HR_FOLDER with MATLAB's bicubic.",
         ),
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="FILE", help="A checkpoint; may be given again. Default: supertile-4x."),
+        typer.Option("--model", "-m", metavar="FILE", help="Checkpoint; repeat for several. Default: supertile-4x."),
     ] = None,
-    rgb: Annotated[bool, typer.Option("--rgb", help="Show the figures of RGB beside those of Y.")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Also show PSNR and SSIM on RGB.")] = False,
     benchmark: Annotated[
-        Benchmark, typer.Option(help="Whose published figures to show; auto: by the names of the folders.")
+        Benchmark,
+        typer.Option(help="Benchmark whose published results to show. auto: by the name and number of the images."),
     ] = Benchmark.auto,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all figures as CSV.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures to FILE as CSV.")] = None,
+    json: JsonFile = None,
     tile: Tile = "whole",
     overlap: Overlap = "auto",
     batch: Batch = "auto",
@@ -71,13 +77,14 @@ def evaluate(
     mean: Mean = None,
     base_window: BaseWindow = None,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no tables and no bars.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure PSNR and SSIM of models as papers do: on Y in 8 bits, without a border of the scale.
+    """Measure PSNR and SSIM of models.
 
-    Every model and bicubic, on each image, and the mean. Whole images in fp32, unless --tile and --precision say
-    otherwise.
+    As in papers, they are measured on Y in 8 bits, ignoring a border as wide as the scale, for each model and for
+    bicubic, on each image and in the mean. Images are upscaled whole and in fp32 unless --tile or
+    --precision is given.
     """
     with errors_as_sentences(debug), sigterm_cleans_up():
         from ..analysis import tables
@@ -85,9 +92,9 @@ def evaluate(
         from ..analysis.evaluate import evaluate as rows_of
         from ..analysis.pairs import large_images
         from ..analysis.published import benchmark_of
-        from ..images.batch import PlanError
         from ..images.io.atomic import check_target
-        from ..images.io.picture import ImageFileError
+        from ..images.io.errors import ImageFileError
+        from ..images.jobs import PlanError
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for
         from ..weights.errors import CheckpointError
@@ -95,7 +102,7 @@ def evaluate(
 
         files = list(dict.fromkeys(models or [bundled_for(None)]))
         if csv is not None and csv == json:
-            raise PlanError(f"{csv} cannot be both CSV and JSON.")
+            raise PlanError(f"{csv} cannot be both CSV and JSON; give two names.")
         for path in (csv, json):
             if path is not None:
                 check_target(path, overwrite=overwrite, sources=[Path(file) for file in files])
@@ -107,11 +114,11 @@ def evaluate(
         infos = {file: inspect_checkpoint(file, mean=mean, base_window=base_window) for file in files}
         scales = list(dict.fromkeys(info.scale for info in infos.values()))
         about: dict[str, dict[str, Any]] = {}
-        unread: list[str] = []
+        unreadable: list[str] = []
 
         console = Console(stderr=True)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
-            all_images = progress.add_task("images", total=count * (len(files) + len(scales)))
+            image_bar = progress.add_task("images", total=count * (len(files) + len(scales)))
             tiles = progress.add_task("tiles", total=None)
 
             def methods() -> Iterator[Method]:
@@ -128,9 +135,9 @@ def evaluate(
                             batch=batch,
                             self_ensemble=self_ensemble,
                         )
-                    except CheckpointError as error:  # damage among the weights, which no header tells
+                    except CheckpointError as error:  # damaged weights, which the header does not reveal
                         say(console, str(error))
-                        unread.append(file)
+                        unreadable.append(file)
                         continue
                     info = infos[file]
                     about[name] = {"file": info.path, "network": info.variant, "parameters": info.parameters}
@@ -143,28 +150,28 @@ def evaluate(
             rows = []
             for row in rows_of(methods(), large, small):
                 rows.append(row)
-                progress.advance(all_images)
+                progress.advance(image_bar)
                 if row.error is not None:
                     say(console, row.error if row.method == "bicubic" else f"{row.method}: {row.error}")
         if not quiet:
             show(_figures(rows, rgb))
             if known is not None:
                 for scale in scales:
-                    show(_standing(rows, known, scale))
+                    show(_ranking(rows, known, scale))
         if csv is not None:
             _write(csv, tables.as_csv(rows), overwrite)
         if json is not None:
-            facts = {"images": large, "small_images": small, "self_ensemble": self_ensemble}
+            facts = {"images": large, "smimage_bar": small, "self_ensemble": self_ensemble}
             _write(json, tables.as_json(rows, about, known, **facts), overwrite)
         failed = sum(row.error is not None for row in rows)
-        if failed or unread:
+        if failed or unreadable:
             if failed:
-                say(console, f"{failed} of {len(rows)} measurements failed; the means are those of the others.")
+                say(console, f"{failed} of {len(rows)} measurements failed; the means are over the others.")
             raise typer.Exit(FAILED)
 
 
 def _names(files: list[str]) -> list[str]:
-    """The stem of each file; the whole path where two have the same, or one that of the baseline."""
+    """Return a name for each file: its stem, or its path where stems are not unique or are the baseline's."""
     stems = [Path(file).stem for file in files]
     taken = [*stems, "bicubic"]
     return [file if taken.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)]
@@ -172,7 +179,7 @@ def _names(files: list[str]) -> list[str]:
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
     from ..images.io.atomic import atomic_file
-    from ..images.io.picture import ImageFileError
+    from ..images.io.errors import ImageFileError
 
     try:
         with atomic_file(path, overwrite=overwrite) as file:
@@ -182,7 +189,7 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
 
 
 def _figures(rows: list[Row], rgb: bool) -> Table:
-    """A line for each image and one for the mean; two columns for each method, four with RGB."""
+    """Return a table with a row for each image and one for the mean, and a column for each method."""
     from ..analysis.evaluate import mean_of
     from ..analysis.tables import by_method
 
@@ -210,8 +217,8 @@ def _cells(fidelity: Fidelity | None, rgb: bool) -> list[str]:
     return [*cells, f"{fidelity.psnr_rgb:.2f} {fidelity.ssim_rgb:.4f}"] if rgb else cells
 
 
-def _standing(rows: list[Row], benchmark: str, scale: int) -> Table:
-    """The means over all images and the published figures together, the best first."""
+def _ranking(rows: list[Row], benchmark: str, scale: int) -> Table:
+    """Return a table of the means measured here and the published ones, the best first."""
     from ..analysis.evaluate import mean_of
     from ..analysis.published import published
     from ..analysis.tables import by_method

@@ -1,10 +1,11 @@
-"""What options may say, and those that several commands have."""
+"""The values that options take, and the options that several commands share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,105 +54,170 @@ class Dtype(str, Enum):
 
 
 def number_or(*words: str, at_least: int) -> Callable[[str], int | str]:
-    """A parser for options such as "auto", "none" or a whole number."""
+    """Return a parser for an option that takes one of `words` or a whole number."""
 
     def parse(text: str) -> int | str:
         if text in words:
             return text
         if not text.isdecimal() or int(text) < at_least:
-            raise typer.BadParameter(f"{text!r} is not {', '.join(words)} or a whole number of {at_least} or more.")
+            raise typer.BadParameter(f"{text!r} is not {', '.join(words)} or a whole number from {at_least}.")
         return int(text)
 
     return parse
 
 
 def parse_mean(text: str) -> tuple[float, ...]:
+    """Parse a color, "R,G,B" or one gray value."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
     if len(values) not in (1, 3) or not all(0 <= value <= 1 for value in values):
-        raise typer.BadParameter(f"{text!r} is not R,G,B (or one number for gray), each from 0 to 1.")
+        raise typer.BadParameter(f"{text!r} is not R,G,B, or one number for gray, each from 0 to 1.")
     return values
 
 
 def parse_patch(text: str) -> tuple[int, int, int]:
+    """Parse "X,Y,SIZE" in pixels."""
     if not re.fullmatch(r"\d{1,9},\d{1,9},[1-9]\d{0,8}", text):
-        raise typer.BadParameter(f"{text!r} is not X,Y,SIZE: the upper left corner and the side of a square.")
+        raise typer.BadParameter(f"{text!r} is not X,Y,SIZE: the top left corner and the side of a square, in pixels.")
     x, y, size = map(int, text.split(","))
     return x, y, size
 
 
 def parse_time(text: str) -> Any:
-    """Seconds, or hours:minutes:seconds, as an exact number."""
+    """Parse seconds, or hours:minutes:seconds, as a Fraction."""
     from fractions import Fraction
 
     seconds = Fraction(0)
     parts = text.split(":")
     for part in parts:
         if not re.fullmatch(r"\d{1,9}(\.\d{0,9})?", part) or len(parts) > 3:
-            raise typer.BadParameter(f"{text!r} is no time; give seconds (90.5) or hours:minutes:seconds (0:01:30.5).")
+            raise typer.BadParameter(f"{text!r} is not a time; give seconds (90.5) or h:mm:ss (0:01:30.5).")
         seconds = seconds * 60 + Fraction(part)
     return seconds
 
 
 def parse_rate(text: str) -> Any:
+    """Parse frames per second as a Fraction."""
     from fractions import Fraction
 
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", text) or not Fraction(text):
-        raise typer.BadParameter(f"{text!r} is no frame rate; give a number such as 25, 23.976 or 24000/1001.")
+        raise typer.BadParameter(f"{text!r} is not a frame rate; give one such as 25, 23.976 or 24000/1001.")
     return Fraction(text)
 
 
-def parse_size(text: str) -> str:
-    from ..images.size import SizeError, check_size_words
+def parse_size(text: str) -> Any:
+    """Parse a size as `images.size.Size`."""
+    from ..images.size import Size, SizeError
 
     try:
-        check_size_words(text)
+        return Size.parse(text)
     except SizeError as error:
         raise typer.BadParameter(str(error)) from None
-    return text
 
 
 def parse_tile(text: str) -> int | str:
-    """`none` is another word for the whole image."""
+    """Parse a tile size; "none" is another word for "whole"."""
     tile = number_or("auto", "whole", "none", at_least=1)(text)
     return "whole" if tile == "none" else tile
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="FILE",
+        help="Checkpoint of the model, or the name of a bundled one. Default: supertile-2x for sizes up to 2x, else "
+        "supertile-4x.",
+    ),
+]
+SizeOption = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_size,
+        metavar="SIZE",
+        help="Size of the result: a factor (2x, 1.5x), pixels (1920x1080; 1920x or x1080 keeps the aspect ratio), a "
+        "format to fit into (4k, 1080p) or megapixels (12mp). Default: the scale of the model.",
+    ),
+]
 Tile = Annotated[
     Any,
     typer.Option(
         parser=parse_tile,
         metavar="auto|whole|N",
-        help="Tile size; whole images, in strips, need memory that auto finds out about.",
+        help="Longest side of a tile, in pixels of the source. whole: do not tile. auto: the whole image if it fits in "
+        "memory, else the largest sensible tile.",
     ),
 ]
-Overlap = Annotated[Any, typer.Option(parser=number_or("auto", at_least=0), metavar="auto|N", help="Overlap of tiles.")]
-Batch = Annotated[Any, typer.Option(parser=number_or("auto", at_least=1), metavar="auto|N", help="Tiles at a time.")]
-PrecisionOption = Annotated[Precision, typer.Option(help="Numbers the network computes in.")]
+Overlap = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or("auto", at_least=0),
+        metavar="auto|N",
+        help="Overlap of neighboring tiles, in pixels of the source. auto: what the network needs for invisible seams.",
+    ),
+]
+Batch = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or("auto", at_least=1),
+        metavar="auto|N",
+        help="Number of tiles computed at once. auto: chosen by the memory available.",
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        help="Numeric precision of the network. auto: half precision where the hardware is faster with it and the "
+        "difference is invisible, else fp32."
+    ),
+]
 CompileOption = Annotated[
     Compile,
     typer.Option(
         "--compile",
-        help="Compile the network for its tiles; auto: on CUDA, once they have taken a minute.",
+        help="Compile the network with torch.compile. auto: on CUDA, once the tiles have taken a minute.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps. auto: CUDA, else MPS, else the CPU.")
+]
+SeamlessOption = Annotated[
+    Seamless,
+    typer.Option(
+        "--seamless", help="Axes along which the image wraps around, for textures and panoramas. x: left and right."
+    ),
+]
 SelfEnsemble = Annotated[
-    bool, typer.Option("--self-ensemble", help="Average over eight flips and turns: eight times the time.")
+    bool,
+    typer.Option(
+        "--self-ensemble",
+        help="Average the results of all eight flips and rotations: slightly better, eight times slower.",
+    ),
 ]
 Mean = Annotated[
     Any,
     typer.Option(
         parser=parse_mean,
         metavar="R,G,B",
-        help="The mean color the model was trained with, where the file does not say.",
+        help="Mean color the model was trained with, each value from 0 to 1. Needed only if the checkpoint does not "
+        "state it.",
     ),
 ]
 BaseWindow = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="HiT-SR's base window size, where the file does not say."),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Base window size of a HiT-SR model, in pixels. Needed only if the checkpoint does not state it.",
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist (never sources).")]
-Debug = Annotated[bool, typer.Option("--debug", envvar="SUPERTILE_DEBUG", help="Show tracebacks of errors.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist. Sources are never replaced.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to FILE as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="SUPERTILE_DEBUG", help="Show the traceback of an error, for bug reports.")
+]

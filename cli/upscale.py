@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +11,8 @@ from rich.console import Console
 from .console import (
     FAILED,
     INCOMPLETE,
-    bar_of_frames,
     errors_as_sentences,
+    frame_bar_state,
     progress_bar,
     say,
     sigterm_cleans_up,
@@ -29,118 +28,149 @@ from .options import (
     Device,
     Format,
     Mean,
+    Model,
     Overlap,
     Overwrite,
     Precision,
     PrecisionOption,
+    Quiet,
     Seamless,
+    SeamlessOption,
     SelfEnsemble,
+    SizeOption,
     Tile,
     parse_rate,
-    parse_size,
     parse_time,
 )
 
 if TYPE_CHECKING:
-    from ..images.batch import Job, Outcome
-    from ..inference.upscaler import Upscaler
+    from ..images.batch import Outcome
+    from ..images.jobs import FileJob
     from ..video.batch import VideoOutcome
-    from ..video.report import VideoProgress
 
 VIDEOS = "Videos"
+DEFAULT_IMAGE_QUALITY = 95
 
 
 def upscale(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SRC...", help="Images, videos, folders of them, or frames/%06d.png.")
+        list[Path],
+        typer.Argument(metavar="SRC...", help="Images, videos, folders of them, or numbered images (frames/%06d.png)."),
     ],
-    target: Annotated[str, typer.Argument(metavar="DST", help="A file, or a folder (for one file: ends in /).")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="FILE",
-            help="The checkpoint. Default: supertile-4x, which comes with the package; "
-            "supertile-2x for sizes up to 2x.",
-        ),
-    ] = None,
-    size: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_size,
-            metavar="SIZE",
-            help="2x, 1.5x; 1920x1080 (exactly), 1920x, x1080; 4k, 1080p, ... (fits inside); 12mp. "
-            "Default: what the model gives.",
-        ),
-    ] = None,
+    target: Annotated[
+        str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
+    ],
+    model: Model = None,
+    size: SizeOption = None,
     tile: Tile = "auto",
     overlap: Overlap = "auto",
     batch: Batch = "auto",
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
-    seamless: Annotated[Seamless, typer.Option(help="Axes along which the image tiles.")] = Seamless.none,
+    seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
     compile: CompileOption = Compile.off,
     mean: Mean = None,
     base_window: BaseWindow = None,
-    format: Annotated[Format | None, typer.Option(help="Format to write; default: by the name of the target.")] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Format of images. Default: by the suffix of DST, or as the source.")
+    ] = None,
     quality: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, help="Of JPEG and WebP (default 95; a WebP of 100 is lossless) and of videos (default 90)."
+            min=1,
+            max=100,
+            help="Quality of JPEG, WebP (100: lossless) and videos. Default: 95 for images, 90 for videos.",
         ),
     ] = None,
     codec: Annotated[
         str,
-        typer.Option(rich_help_panel=VIDEOS, help="auto, h264, hevc, av1, vp9, prores, ffv1; h264_nvenc and the like."),
+        typer.Option(
+            rich_help_panel=VIDEOS,
+            help="Video codec: h264, hevc, av1, vp9, prores, ffv1, or h264_nvenc, hevc_nvenc, av1_nvenc. auto: h264; "
+            "vp9 in WebM.",
+        ),
     ] = "auto",
     preset: Annotated[
-        str | None, typer.Option(rich_help_panel=VIDEOS, help="From ultrafast to veryslow; default: medium.")
+        str | None,
+        typer.Option(
+            rich_help_panel=VIDEOS,
+            help="Speed of the encoder, from ultrafast to veryslow; slower makes smaller files. Default: medium.",
+        ),
     ] = None,
     pixel_format: Annotated[
-        str, typer.Option(rich_help_panel=VIDEOS, help="FFmpeg's name, such as yuv420p10le; auto keeps the source's.")
+        str,
+        typer.Option(
+            rich_help_panel=VIDEOS,
+            help="Pixel format, by FFmpeg's name (yuv420p10le). auto: bit depth and chroma subsampling of the source.",
+        ),
     ] = "auto",
     start: Annotated[
         Any,
-        typer.Option(parser=parse_time, rich_help_panel=VIDEOS, metavar="TIME", help="Begin here: 90.5 or 0:01:30.5."),
+        typer.Option(
+            parser=parse_time,
+            rich_help_panel=VIDEOS,
+            metavar="TIME",
+            help="Start at this time: seconds (90.5) or hours:minutes:seconds (0:01:30.5).",
+        ),
     ] = None,
     end: Annotated[
-        Any, typer.Option(parser=parse_time, rich_help_panel=VIDEOS, metavar="TIME", help="End before this time.")
+        Any,
+        typer.Option(parser=parse_time, rich_help_panel=VIDEOS, metavar="TIME", help="Stop before this time."),
     ] = None,
     frame_rate: Annotated[
-        Any, typer.Option(parser=parse_rate, rich_help_panel=VIDEOS, metavar="FPS", help="Of numbered images.")
+        Any,
+        typer.Option(
+            parser=parse_rate,
+            rich_help_panel=VIDEOS,
+            metavar="FPS",
+            help="Frame rate of numbered images, in frames per second: 25, 23.976 or 24000/1001.",
+        ),
     ] = None,
     deinterlace: Annotated[
-        Deinterlace, typer.Option(rich_help_panel=VIDEOS, help="auto: frames that are flagged interlaced.")
+        Deinterlace,
+        typer.Option(
+            rich_help_panel=VIDEOS, help="Deinterlace every frame (yes), none (no) or those flagged interlaced (auto)."
+        ),
     ] = Deinterlace.auto,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Upscale images and videos.
 
-    One file to a file or a folder, several files to a folder, folders to a folder with their structure kept.
+    One file is written to a file or into a folder, several files into a folder, and folders into a folder with their
+    structure kept.
     """
     with errors_as_sentences(debug), sigterm_cleans_up():
-        written_as = None if format is None else format.value
-        jobs = _plan(sources, target, written_as)
+        jobs = _jobs(sources, target, None if format is None else format.value)
 
         from ..images.batch import upscale_image_files
-        from ..images.size import factor_of
         from ..inference.upscaler import Upscaler
+        from ..video.batch import upscale_video_files
+        from ..video.frames import Span
         from ..video.kinds import is_video_job
+        from ..video.read.open import SourceOptions
+        from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from ..weights.loader import load_model
 
+        encoder = EncoderOptions(
+            codec=codec,
+            quality=quality or EncoderOptions.quality,
+            preset=preset or EncoderOptions.preset,
+            pixel_format=pixel_format,
+        )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
-        image_files = [job for job in jobs if job not in videos]
+        images = [job for job in jobs if not is_video_job(job.source, job.target)]
+        bundled = bundled_for(None if size is None else size.common_factor)
         console = Console(stderr=True)
+        results = _Results(console, len(jobs), quiet)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
             upscaler = Upscaler(
-                load_model(model or bundled_for(factor_of(size)), mean=mean, base_window=base_window),
+                load_model(model or bundled, mean=mean, base_window=base_window),
                 device=device,
                 precision=precision.value,
                 tile=tile,
@@ -150,83 +180,76 @@ def upscale(
                 self_ensemble=self_ensemble,
                 compile=compile.value,
             )
-            failed = 0
-            incomplete = False
             for outcome in upscale_image_files(
-                image_files,
+                images,
                 upscaler,
                 size=size,
-                format=written_as,
-                quality=quality or 95,
+                quality=quality or DEFAULT_IMAGE_QUALITY,
                 overwrite=overwrite,
                 progress=lambda done, total: progress.update(tiles, completed=done, total=total),
             ):
                 progress.advance(files)
-                failed += _tell(console, outcome.error, outcome.error or _summary(outcome), len(jobs), quiet)
+                results.add_image(outcome)
             if videos:
                 progress.update(tiles, visible=False)
                 frames = progress.add_task("frames", total=None)
-                for done in _upscale_videos(
+                for video_outcome in upscale_video_files(
                     videos,
                     upscaler,
-                    console,
-                    lambda state: progress.update(frames, **bar_of_frames(state)),
                     size=size,
-                    codec=codec,
-                    quality=quality,
-                    preset=preset,
-                    pixel_format=pixel_format,
-                    start=start,
-                    end=end,
-                    frame_rate=frame_rate,
-                    deinterlace=deinterlace.value,
+                    encoder=encoder,
+                    span=Span(start, end),
+                    source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
                     overwrite=overwrite,
+                    progress=lambda state: progress.update(frames, **frame_bar_state(state)),
+                    warn=lambda sentence: say(console, f"Warning: {sentence}"),
                 ):
                     progress.advance(files)
-                    report = done.report
-                    failed += _tell(console, done.error, report.summary() if report else "", len(jobs), quiet)
-                    incomplete |= report is not None and not report.complete
-        if failed:
-            say(console, f"{failed} of {len(jobs)} files failed; the others are done.")
-            raise typer.Exit(FAILED)
-        if incomplete:
-            raise typer.Exit(INCOMPLETE)
+                    results.add_video(video_outcome)
+        results.exit()
 
 
-def _plan(sources: list[Path], target: str, format: str | None) -> list[Job]:
-    from ..images.batch import Job, plan
+def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
+    from ..images.jobs import FileJob, plan_jobs
     from ..video.kinds import VIDEO_SUFFIXES, is_pattern
 
     if len(sources) == 1 and is_pattern(sources[0]):
-        return [Job(sources[0], Path(target))]
-    return plan(sources, target, format=format, also=VIDEO_SUFFIXES)
+        return [FileJob(sources[0], Path(target))]
+    return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
 
-def _upscale_videos(
-    jobs: list[Job],
-    upscaler: Upscaler,
-    console: Console,
-    progress: Callable[[VideoProgress], None],
-    **options: Any,
-) -> Iterator[VideoOutcome]:
-    from ..video.batch import upscale_video_files
+class _Results:
+    """Print a line for each file as it is finished, and find the exit code of them all."""
 
-    return upscale_video_files(
-        jobs, upscaler, progress=progress, warn=lambda sentence: say(console, f"Warning: {sentence}"), **options
-    )
+    def __init__(self, console: Console, total: int, quiet: bool) -> None:
+        self._console, self._total, self._quiet = console, total, quiet
+        self._failed = 0
+        self._incomplete = False
 
+    def add_image(self, outcome: Outcome) -> None:
+        before, after = ("x".join(map(str, size)) for size in (outcome.source_size, outcome.target_size))
+        self._add(
+            f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)", outcome.error
+        )
 
-def _tell(console: Console, error: Exception | None, words: object, of: int, quiet: bool) -> bool:
-    """Say what became of a file; the only one's error is raised instead. Returns whether it failed."""
-    if error is not None and of == 1:
-        raise error
-    if error is not None:
-        say(console, str(error))
-    elif not quiet:
-        typer.echo(words)
-    return error is not None
+    def add_video(self, outcome: VideoOutcome) -> None:
+        self._add(outcome.report.summary() if outcome.report else "", outcome.error)
+        self._incomplete |= outcome.report is not None and not outcome.report.complete
 
+    def _add(self, summary: str, error: Exception | None) -> None:
+        """Print a summary or an error; raise the error of a single file, which decides the exit code."""
+        if error is not None and self._total == 1:
+            raise error
+        if error is not None:
+            self._failed += 1
+            say(self._console, str(error))
+        elif not self._quiet:
+            typer.echo(summary)
 
-def _summary(outcome: Outcome) -> str:
-    before, after = ("x".join(map(str, size)) for size in (outcome.source_size, outcome.target_size))
-    return f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)"
+    def exit(self) -> None:
+        """Leave the program with a code other than 0 unless every file is done and complete."""
+        if self._failed:
+            say(self._console, f"{self._failed} of {self._total} files failed; the others are done.")
+            raise typer.Exit(FAILED)
+        if self._incomplete:
+            raise typer.Exit(INCOMPLETE)

@@ -1,1 +1,1 @@
-"""An image and a clip to try everything with, drawn by `training/`, and what `supertile demo` makes of them."""
+"""A bundled image and clip, drawn by `training/`, and their upscaling by `supertile demo`."""

@@ -1,4 +1,4 @@
-"""What `supertile demo` does: the bundled image and clip, enlarged, and both beside bicubic."""
+"""Upscale the bundled image and clip: the work of `supertile demo`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from ..video.report import VideoProgress
 
 HERE = Path(__file__).parent
-PICTURE, CLIP = HERE / "image.png", HERE / "clip.webp"
+IMAGE, CLIP = HERE / "image.png", HERE / "clip.webp"
 
 
 def show(folder: Path, upscaler: Upscaler, progress: Callable[[VideoProgress], None] | None = None) -> list[Path]:
-    """Write into `folder`, which is made: the image enlarged, the same beside bicubic, the clip enlarged.
+    """Write the upscaled image, the same image beside its bicubic enlargement, and the upscaled clip.
 
-    Returns the paths. Files that are there are replaced. Raises what reading, writing and the upscaler raise.
+    Args:
+        folder: to write to; it is created if it is missing, and files of the same names are replaced.
+        upscaler: the model.
+        progress: called after each frame of the clip.
+
+    Returns:
+        The paths of the three files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    small = read_image(PICTURE)
+    small = read_image(IMAGE)
     large = upscale_image(small, upscaler)
     compared = replace(large, color=beside(bicubic(small.color, upscaler.scale), large.color))
     written: list[Path] = []
@@ -41,18 +47,18 @@ def show(folder: Path, upscaler: Upscaler, progress: Callable[[VideoProgress], N
 
     write("image.png", large)
     write("image_beside_bicubic.png", compared)
-    # Not a word of it: an animated WebP is always read as transparent, and MP4 holds no transparency.
+    # The one warning is of no use here: an animated WebP always reads as transparent, and MP4 has no transparency.
     upscale_video(CLIP, folder / "clip.mp4", upscaler, overwrite=True, progress=progress, warn=lambda sentence: None)
     written.append(folder / "clip.mp4")
     return written
 
 
 def bicubic(x: Tensor, scale: int) -> Tensor:
-    """(C, H, W) in [0, 1] -> (C, sH, sW), as viewers enlarge."""
+    """Enlarge (C, H, W) in [0, 1] to (C, sH, sW), as image viewers do."""
     return imresize(x, (x.shape[-1] * scale, x.shape[-2] * scale))
 
 
 def beside(left: Tensor, right: Tensor) -> Tensor:
-    """Two images (C, H, W) of one size with a white line between them."""
+    """Place two images (C, H, W) of one size side by side, with a white line between them."""
     line = torch.ones(left.shape[0], left.shape[1], 4)
     return torch.cat([left, line, right], dim=2)

@@ -1,8 +1,11 @@
-"""An image file -> a larger image file: reading, writing, resizing and the walk over folders.
+"""Upscale image files: one image to any size, and many files and folders.
 
-    files.py      read_image, write_image       size.py     "4k", "2x", "1920x1080" -> pixels
-    resize.py     antialiased, in linear light  upscale.py  a Image through an Upscaler
-    batch.py      many files and folders
+    io/          image files and their metadata
+    size.py      "4k", "2x", "1920x1080" -> pixels
+    resize.py    antialiased, in linear light        imresize.py  MATLAB's bicubic
+    alpha.py     transparency                        channels.py  what a model takes
+    upscale.py   one image, one file                 jobs.py      which file becomes which
+    batch.py     many files
 
-The modules are imported by name; nothing is loaded here, so that `supertile --help` need not wait for torch.
+The modules are imported by name. Nothing is loaded here, so that `supertile --help` does not wait for torch.
 """

@@ -1,7 +1,7 @@
-"""Transparency through a network that knows only color.
+"""Take transparency through a network that has only color channels.
 
-A network looks tens of pixels around, so what lies under transparent pixels (often black, or anything) would bleed
-into the edge of what is seen. And a network is never exact, so opaque parts would come back as 254 of 255.
+A network's receptive field spans tens of pixels, so the colors of transparent pixels (often black) would bleed into
+the visible edge. And a network is never exact, so opaque pixels would come back as 254 of 255.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from torch import Tensor
 
 
 def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
-    """Give fully transparent pixels the color of the visible ones around them; visible pixels stay as they are.
+    """Give fully transparent pixels the color of the visible ones around them; visible pixels do not change.
 
-    color (C, H, W), alpha (1, H, W) -> (C, H, W). Near an edge the color is that of the nearest visible pixels; far
-    from it a smooth blend: the push-pull pyramid of Gortler et al., "The Lumigraph", 1996, section 3.4. An image of
-    which nothing is visible is returned unchanged.
+    Near an edge the color is that of the nearest visible pixels, far from it a smooth blend: the push-pull pyramid of
+    Gortler et al., "The Lumigraph", 1996, section 3.4.
+
+    Args:
+        color: (C, H, W) in [0, 1].
+        alpha: (1, H, W) in [0, 1], straight.
+
+    Returns:
+        (C, H, W); `color` itself if no pixel is visible.
     """
-    weight = (alpha > 0).to(color.dtype)[None] * alpha.clamp_min(1 / 255)  # (1, 1, H, W): opaque pixels know best
+    weight = (alpha > 0).to(color.dtype)[None] * alpha.clamp_min(1 / 255)  # (1, 1, H, W): opaque pixels count most
     if not bool(weight.any()):
         return color
     filled = _push_pull(color[None] * weight, weight)[0]
@@ -26,7 +32,7 @@ def fill_transparent(color: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _push_pull(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Colors (1, C, H, W) where the weight (1, 1, H, W) is positive, those of coarser levels where it is zero."""
+    """Return colors (1, C, H, W), taken from coarser levels where the weight (1, 1, H, W) is zero."""
     known = weight > 0
     own = weighted / weight.clamp_min(1e-12)
     if bool(known.all()):
@@ -34,7 +40,7 @@ def _push_pull(weighted: Tensor, weight: Tensor) -> Tensor:
     # 3x3 before halving: pixels on both sides of a block's border see each other.
     coarse_weighted = F.avg_pool2d(_blur(weighted), 2, ceil_mode=True, count_include_pad=False)
     coarse_weight = F.avg_pool2d(_blur(weight), 2, ceil_mode=True, count_include_pad=False)
-    # Weights fall by the share of a block that is known; without this, one known pixel would count for little later.
+    # A block weighs as much as its share of known pixels, at least 1/16: a lone pixel would soon count for nothing.
     share = coarse_weight.clamp_min(1 / 16) / coarse_weight.clamp_min(1e-12)
     coarse = _push_pull(coarse_weighted * share, coarse_weight * share)
     coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., : weight.shape[-2], : weight.shape[-1]]
@@ -46,10 +52,17 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def keep_in_local_range(enlarged: Tensor, source: Tensor, *, seamless: str = "none") -> Tensor:
-    """Hold enlarged alpha between the smallest and the largest of the 3x3 source pixels around it.
+    """Clamp enlarged alpha to the range of the 3x3 source pixels around it.
 
-    enlarged (1, s*H, s*W), source (1, H, W). So what is opaque stays exactly opaque, what is empty stays exactly
-    empty, and an edge can move by less than a source pixel; inside that, the network decides.
+    Opaque pixels stay exactly opaque, empty ones exactly empty, and edges move by less than a source pixel.
+
+    Args:
+        enlarged: (1, s*H, s*W) in [0, 1].
+        source: (1, H, W) in [0, 1].
+        seamless: axes along which the image tiles: "none", "x", "y" or "both".
+
+    Returns:
+        (1, s*H, s*W).
     """
     padded = source[None]
     for axis, pad in (("x", (1, 1, 0, 0)), ("y", (0, 0, 1, 1))):

@@ -1,7 +1,7 @@
-"""MATLAB's `imresize`, which made the small images of every super-resolution benchmark: bicubic, antialiased.
+"""MATLAB's `imresize`, bicubic and antialiased, which made the small images of every super-resolution benchmark.
 
-It works on the encoded values as they are. That is what networks are trained and compared on, and not how an image
-should be made smaller for looking at (see `resize`, which works in linear light and treats its edges otherwise).
+It works on encoded values. Networks are trained and compared on that, but it is not how an image should be shrunk for
+viewing: see `resize`, which works in linear light and treats edges differently.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from .resize import keys
 
 
 def imresize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """`imresize(x, [height width])` of 8-bit images, equal to MATLAB's to the last bit.
+    """Resize 8-bit images as `imresize(x, [height width])` does, equal to MATLAB to the last bit.
 
-    x: (..., H, W) float in [0, 1], multiples of 1/255. `size`: (width, height), 1 or more. Returns (..., height, width)
-    float32, multiples of 1/255: MATLAB rounds after each of its two passes, along the axis that shrinks most first.
+    MATLAB rounds after each of its two passes, of which the first runs along the axis that shrinks most.
+
+    Args:
+        x: (..., H, W) float in [0, 1], multiples of 1/255.
+        size: (width, height) of the result in pixels, 1 or more.
+
+    Returns:
+        (..., height, width) float32, multiples of 1/255.
     """
     width, height = size
     x = x.double() * 255
@@ -29,13 +35,14 @@ def imresize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def downscale(x: Tensor, scale: int) -> Tensor:
-    """The small image of a benchmark: (..., H, W) -> (..., H / scale, W / scale); see `imresize`.
+    """Make the small image of a benchmark: (..., H, W) -> (..., H / scale, W / scale), with `imresize`.
 
-    Raises ValueError for sides that `scale` does not divide: benchmarks crop them first.
+    Raises:
+        ValueError: `scale` does not divide both sides. Benchmarks crop images first.
     """
     height, width = x.shape[-2:]
     if height % scale or width % scale:
-        raise ValueError(f"an image of {width}x{height} cannot shrink by {scale} exactly; crop it to a multiple")
+        raise ValueError(f"an image of {width}x{height} cannot be shrunk by {scale}; crop its sides to multiples of it")
     return imresize(x, (width // scale, height // scale))
 
 
@@ -48,11 +55,11 @@ def _along(x: Tensor, axis: int, size: int) -> Tensor:
 
 
 def _contributions(length: int, size: int) -> tuple[Tensor, Tensor]:
-    """For each output pixel, which input pixels make it and with what weights: both (taps, size)."""
+    """Return for each output pixel the indices of its input pixels and their weights, both (taps, size)."""
     factor = size / length
     stretch = max(1 / factor, 1.0)
-    center = (torch.arange(size, dtype=torch.float64) + 0.5) / factor - 0.5  # in input pixels, from 0
+    center = (torch.arange(size, dtype=torch.float64) + 0.5) / factor - 0.5  # in input pixels
     first = torch.floor(center - 2 * stretch)
     position = first + torch.arange(math.ceil(4 * stretch) + 2, dtype=torch.float64)[:, None]
     weights = keys((position - center) / stretch)
-    return position.long().clamp(0, length - 1), weights / weights.sum(0)  # the edge is repeated
+    return position.long().clamp(0, length - 1), weights / weights.sum(0)  # the edge pixel is repeated

@@ -11,18 +11,24 @@ import math
 import torch
 from torch import Tensor
 
-_SUPPORT = 2.0  # source pixels either side, when enlarging
+_SUPPORT = 2.0  # radius of the kernel, in source pixels when enlarging
 
 
 def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tensor:
-    """Resample sRGB-encoded images to `size` (width, height) in linear light.
+    """Resample sRGB-encoded images in linear light.
 
-    x: (N, C, H, W) float in [0, 1]. Returns (N, C, height, width) float32 in [0, 1]. Other profiles' transfer
-    functions are near enough to sRGB's that the difference is not visible.
-    seamless: axes along which the image tiles: "none", "x", "y" or "both".
+    The transfer functions of other color profiles are so close to sRGB's that the difference is not visible.
+
+    Args:
+        x: (N, C, H, W) float in [0, 1].
+        size: (width, height) of the result in pixels.
+        seamless: axes along which the image tiles: "none", "x", "y" or "both".
+
+    Returns:
+        (N, C, height, width) float32 in [0, 1].
     """
     out = _empty(x, size)
-    for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):  # one plane of memory at a time
+    for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):  # one plane at a time, to save memory
         target.copy_(to_srgb(resample(to_linear(source), size, seamless=seamless).clamp_(0, 1)))
     return out
 
@@ -30,7 +36,17 @@ def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tenso
 def resize_with_alpha(
     color: Tensor, alpha: Tensor, size: tuple[int, int], *, seamless: str = "none"
 ) -> tuple[Tensor, Tensor]:
-    """As `resize`, for straight alpha (N, 1, H, W): pixels count by their opacity. Returns (color, alpha)."""
+    """Resample color with alpha in linear light; pixels are weighted by their opacity.
+
+    Args:
+        color: (N, C, H, W) float in [0, 1], sRGB-encoded.
+        alpha: (N, 1, H, W) float in [0, 1], straight.
+        size: (width, height) of the results in pixels.
+        seamless: axes along which the image tiles: "none", "x", "y" or "both".
+
+    Returns:
+        Color (N, C, height, width) and alpha (N, 1, height, width), float32 in [0, 1].
+    """
     new_alpha = resample(alpha.float(), size, seamless=seamless)
     seen = new_alpha > 1 / 65536
     out = _empty(color, size)
@@ -39,14 +55,14 @@ def resize_with_alpha(
             linear = to_linear(color[n, c])
             light = resample(linear * alpha[n, 0], size, seamless=seamless)
             light = light / new_alpha[n, 0].clamp_min(1 / 65536)
-            if not bool(seen[n].all()):  # where nothing is seen, any color will do that does not differ at the edge
+            if not bool(seen[n].all()):  # invisible pixels: any color that is continuous at the edge
                 light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless))
             out[n, c] = to_srgb(light.clamp_(0, 1))
     return out, new_alpha.clamp_(0, 1)
 
 
 def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tensor:
-    """Resample the values themselves, unclamped: (..., H, W) float -> (..., height, width) float32."""
+    """Resample values without any transfer function or clamping: (..., H, W) float -> (..., height, width) float32."""
     width, height = size
     x = x.float()
     x = _resample_axis(x, -2, height, wrap=seamless in ("y", "both"))
@@ -54,13 +70,13 @@ def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Ten
 
 
 def to_linear(x: Tensor) -> Tensor:
-    """sRGB's electro-optical transfer function (IEC 61966-2-1)."""
+    """Apply sRGB's electro-optical transfer function (IEC 61966-2-1) to values in [0, 1]."""
     x = x.float()
     return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055).pow(2.4))
 
 
 def to_srgb(x: Tensor) -> Tensor:
-    """The inverse of `to_linear`, for values in [0, 1]."""
+    """Apply the inverse of `to_linear` to values in [0, 1]."""
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.pow(1 / 2.4) - 0.055).clamp_(0, 1)
 
 
@@ -79,7 +95,7 @@ def _resample_axis(x: Tensor, axis: int, size: int, *, wrap: bool) -> Tensor:
 
 
 def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
-    """Which source pixels make each output pixel, and their weights, which sum to 1: both (taps, size)."""
+    """Return for each output pixel the indices of its source pixels and their weights (sum 1), both (taps, size)."""
     step = length / size
     stretch = max(step, 1.0)
     support = _SUPPORT * stretch
@@ -87,7 +103,7 @@ def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
     first = (center - support).floor()
     position = first + torch.arange(math.ceil(2 * support) + 1, dtype=torch.float64)[:, None]  # (taps, size)
     weights = keys((position + 0.5 - center) / stretch)
-    if not wrap:  # beyond the edge there is nothing: the pixels that exist share its weight
+    if not wrap:  # pixels beyond the edge do not exist: the others share their weight
         weights = torch.where((position >= 0) & (position < length), weights, 0.0)
     weights = weights / weights.sum(0)
     indices = position.long()
@@ -96,10 +112,11 @@ def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
 
 
 def keys(x: Tensor) -> Tensor:
+    """Evaluate Keys' bicubic kernel (a = -0.5) at distances `x` in pixels."""
     x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    inner = (1.5 * x - 2.5) * x * x + 1
+    outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))
 
 
 def _empty(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
-"""One image through an Upscaler, to any size: gray, color and transparency in whatever channels the model has."""
+"""Upscale one image to any size: gray, color and transparency, through whatever channels the model has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,41 +10,49 @@ from typing import TYPE_CHECKING
 from .alpha import fill_transparent, keep_in_local_range
 from .channels import from_batch, to_batch
 from .io.atomic import check_target
-from .io.files import check_size, format_of, read_image, write_image
-from .io.picture import ImageFileError, Picture
+from .io.errors import ImageFileError
+from .io.files import read_image, write_image
+from .io.formats import ImageFormat, format_of
+from .io.picture import Picture
+from .jobs import FileJob
 from .resize import resize, resize_with_alpha
-from .size import parse_size, runs_of_the_model
+from .size import Size, runs_of_the_model
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
-
-
-def target_size(picture: Picture, upscaler: Upscaler, size: str | None) -> tuple[int, int]:
-    """(width, height) of the result; SizeError as `parse_size`."""
-    return parse_size(size, picture.width, picture.height, upscaler.scale)
 
 
 def upscale_image(
     picture: Picture,
     upscaler: Upscaler,
     *,
-    size: str | None = None,
+    size: Size | str | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
-    """Enlarge an image; profile, EXIF, resolution and bit depth are those of the source.
+    """Upscale an image; its profile, EXIF, resolution and bit depth are kept.
 
-    size: as in `parse_size`; None is the model's scale. The model is run again on its own result while that is
-    smaller than `size` in either direction, then one antialiased resampling in linear light gives the exact size.
-    progress, cancelled: as the upscaler takes them, for each run of the model.
-    Where the upscaler is seamless, the resampling and the transparency wrap around as well.
-    Gray goes through a model of three channels three times over and comes back as the mean. Transparency that varies
-    is enlarged by the model too, beside the color: edges of alpha and color then agree. Constant transparency stays
-    exactly what it is.
+    The model runs again on its own result while that is smaller than `size` in either direction, then one antialiased
+    resampling in linear light makes the exact size. If the upscaler is seamless, resampling and transparency wrap
+    around as well.
 
-    Raises SizeError, UpscaleError for a model of other than 1, 3 or 4 channels, and what the upscaler raises.
+    Gray goes through a model of three channels as equal channels and comes back as their mean. Transparency that varies
+    is upscaled by the model too, beside the color, so that the edges of both agree. Constant transparency stays exactly
+    what it is.
+
+    Args:
+        picture: the image, as `read_image` returns it.
+        upscaler: the model, with 1, 3 or 4 channels.
+        size: of the result, as text (see `Size.parse`) or as a value; None is the model's own scale.
+        progress: called with the tiles done and the tiles known so far, for each run of the model.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
+
+    Raises:
+        SizeError: the size is not understood, is zero, or is too large.
+        UpscaleError: the model has other channels, and for any reason that the upscaler has.
+        Cancelled: `cancelled` returned True.
     """
-    width, height = target_size(picture, upscaler, size)
+    width, height = Size.coerce(size).of(picture.width, picture.height, upscaler.scale)
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
@@ -77,47 +85,55 @@ def upscale_image_file(
     target: str | Path,
     upscaler: Upscaler,
     *,
-    size: str | None = None,
-    format: str | None = None,
+    size: Size | str | None = None,
+    format: ImageFormat | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
-    """Read, enlarge and write one file; the folder of `target` is made if it is missing. Returns what was written.
+    """Read, upscale and write one image file, and return what was written.
 
-    Everything that can be refused is refused before the model runs. Raises ImageFileError, SizeError, and what
-    the upscaler raises.
+    Whatever can be refused is refused before the model runs.
+
+    Args:
+        source: the image file to read.
+        target: the file to write; its folder is created if it is missing.
+        upscaler: the model.
+        size: of the result, as text (see `Size.parse`) or as a value; None is the model's own scale.
+        format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `target`.
+        quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
+        overwrite: replace `target` if it exists. The source is never replaced.
+        progress: called with the tiles done and the tiles known so far, for each run of the model.
+        cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
+
+    Raises:
+        ImageFileError: a file cannot be read or written.
+        SizeError: the size is not understood, is zero, or is too large.
+        UpscaleError: the model cannot take the image, or memory does not suffice.
+        Cancelled: `cancelled` returned True.
     """
-    source, target = Path(source), Path(target)
-    check_before_reading(source, target, format=format, overwrite=overwrite)
-    picture = read_image(source)
-    check_before_upscaling(picture, target, upscaler, size=size, format=format)
+    job = FileJob(Path(source), Path(target), format_of(target, format))
+    size = Size.coerce(size)
+    picture = read_source(job, upscaler, size, overwrite=overwrite)
     larger = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
-    write_into_folder(target, larger, format=format, quality=quality, overwrite=overwrite, sources=[source])
+    write_result(job, larger, quality=quality, overwrite=overwrite)
     return larger
 
 
-def check_before_reading(source: Path, target: Path, *, format: str | None, overwrite: bool) -> None:
-    """Raise ImageFileError for a target that may not or cannot be written."""
-    format_of(target, format)
-    check_target(target, overwrite=overwrite, sources=[source])
+def read_source(job: FileJob, upscaler: Upscaler, size: Size, *, overwrite: bool) -> Picture:
+    """Read the source of a job. Raises ImageFileError or SizeError for a result that could not be written."""
+    check_target(job.target, overwrite=overwrite, sources=[job.source])
+    picture = read_image(job.source)
+    width, height = size.of(picture.width, picture.height, upscaler.scale)
+    format_of(job.target, job.format).check_size(job.target, width, height)
+    return picture
 
 
-def check_before_upscaling(
-    picture: Picture, target: Path, upscaler: Upscaler, *, size: str | None, format: str | None
-) -> None:
-    """Raise SizeError or ImageFileError for a result too large, for anyone or for the file format."""
-    width, height = target_size(picture, upscaler, size)
-    check_size(target, format_of(target, format), width, height)
-
-
-def write_into_folder(
-    target: Path, picture: Picture, *, format: str | None, quality: int, overwrite: bool, sources: Sequence[Path]
-) -> None:
-    """`write_image`, making the folder first."""
+def write_result(job: FileJob, picture: Picture, *, quality: int, overwrite: bool) -> None:
+    """Write the result of a job; its folder is created if it is missing."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageFileError(f"{target} cannot be written: the folder cannot be made: {error}.") from error
-    write_image(target, picture, format=format, quality=quality, overwrite=overwrite, sources=sources)
+        raise ImageFileError(f"{job.target} cannot be written: its folder cannot be created: {error}.") from error
+    write_image(job.target, picture, format=job.format, quality=quality, overwrite=overwrite, sources=[job.source])

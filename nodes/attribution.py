@@ -7,8 +7,8 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..analysis.attribution import STEPS, Patch, attribute
-from ..analysis.drawing import attribution_panels, draw
 from ..analysis.gradients import LARGEST_BUDGET, Differentiable
+from ..analysis.heatmaps import attribution_panels, draw_panels
 from . import host
 from .measured_image import MAX_SIDE, as_image, network_input
 
@@ -70,7 +70,7 @@ class LocalAttributionMap(io.ComfyNode):
         finally:
             network = None
             host.give_back_memory()
-        drawn = as_image(draw(attribution_panels(source, [(upscale_model.architecture.name, attribution)])))
+        drawn = as_image(draw_panels(attribution_panels(source, [(upscale_model.architecture.name, attribution)])))
         strength = attribution.map / attribution.map.max().clamp(min=1e-20)
         shown = ui.PreviewImage(drawn, cls=cls).as_dict()
         return io.NodeOutput(drawn, strength[None], attribution.diffusion_index, ui=shown)

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..analysis.compare import Comparison, compare
+from ..analysis.comparison import Comparison, compare
+from ..analysis.comparison_sheet import draw_sheet
 from ..analysis.fidelity import mean
-from ..analysis.sheet import draw
 from ..inference.errors import UpscaleError
 from . import host
 from .comparison_report import paired, report
@@ -80,7 +80,7 @@ def _compared(images: Tensor, references: Tensor, border: int) -> tuple[list[Com
         host.cancelled()
         a, b = (_color(batch[index % len(batch)]) for batch in (images, references))
         comparison = compare(a, b, border)
-        sheet = draw(a, b, comparison, ("image", "reference"))
+        sheet = draw_sheet(a, b, comparison, ("image", "reference"))
         if index == 0:
             needed = 2 * 4 * count * (sheet.numel() + comparison.difference.numel())
             host.check_ram(needed, "The comparison images", "compare fewer images at a time")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..analysis.comparison_sheet import figures, sentence
 from ..analysis.fidelity import Fidelity, mean
-from ..analysis.sheet import figures, sentence
 from ..inference.errors import UpscaleError
 
 

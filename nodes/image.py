@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ..images.channels import to_batch
 from ..images.io.picture import Picture
-from ..images.size import parse_size, runs_of_the_model
+from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
 from . import host, widgets
 from .progress import Progress
-from .size import size_words
+from .size import chosen_size
 from .upscaling import upscaler_for
 
 
@@ -93,8 +93,8 @@ def upscale(
         raise UpscaleError(
             f"An image needs 1, 3 or 4 channels and at least one pixel; this one has the shape {tuple(images.shape)}."
         )
-    words = size_words(size, width, height)
-    target = parse_size(words, width, height, model.scale)
+    wanted = chosen_size(size)
+    target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
     largest = runs[-1][0] * runs[-1][1] * model.scale**2
     transparency = 2 if channels == 4 else 1
@@ -108,7 +108,7 @@ def upscale(
         progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
         for image, place in zip(images, result, strict=True):
-            larger = upscale_image(_picture(image), upscaler, size=words, progress=progress, cancelled=host.cancelled)
+            larger = upscale_image(_picture(image), upscaler, size=wanted, progress=progress, cancelled=host.cancelled)
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)

@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..analysis.drawing import draw, seam_panels
+from ..analysis.heatmaps import draw_panels, seam_panels
 from ..analysis.seams import BELOW, SeamCheck
 from . import host, widgets
 from .measured_image import as_image, network_input
@@ -67,6 +67,6 @@ class SeamCheckNode(io.ComfyNode):
         finally:
             check = None
             host.give_back_memory()
-        drawn = as_image(draw(seam_panels(seams)))
+        drawn = as_image(draw_panels(seam_panels(seams)))
         shown = ui.PreviewImage(drawn, cls=cls).as_dict()
         return io.NodeOutput(drawn, seams.largest, -1 if smallest is None else smallest.overlap, ui=shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
 from ..inference.errors import UpscaleError
-from ..video.frames import is_turned
+from ..video.container import CONTAINERS, SUFFIXES
 from ..video.kinds import VIDEO_SUFFIXES
+from ..video.read.open import SourceOptions
 from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
-from ..video.write.encoder_options import DEFAULT_QUALITY, PRESETS
-from ..video.write.encoders import CONTAINERS, HARDWARE, SUFFIXES
+from ..video.write.encoder_options import PRESETS, EncoderOptions
+from ..video.write.encoders import HARDWARE
 from . import folders, host, widgets
-from .size import size_words
+from .size import chosen_size
 from .upscaling import upscaler_for
 from .video_input import VideoInput, trim, video_input
 
@@ -26,8 +28,7 @@ DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
 BYTES_PER_PIXEL = 200  # measured: frames between the stages of a job and in the encoder, for a pixel of the result
 MAX_SECONDS = 1_000_000.0
-ENCODING = {"codec": "auto", "quality": DEFAULT_QUALITY, "bit_depth": "auto", "preset": "medium"}
-"""The optional widgets of the encoder, and their defaults."""
+DEFAULT = EncoderOptions()
 
 
 class UpscaleVideo(widgets.TiledNode):
@@ -142,7 +143,7 @@ class UpscaleVideoFile(widgets.TiledNode):
         container = chosen_format.get("format")
         if container not in MUXERS:
             raise UpscaleError(f"The format {container!r} is not offered; choose {', '.join(MUXERS)}.")
-        source = VideoInput(folders.input_path(file), trim(start, duration) | {"deinterlace": deinterlace})
+        source = VideoInput(folders.input_path(file), SourceOptions(deinterlace=deinterlace), trim(start, duration))
         place = folders.Place(io.FolderType.output, filename_prefix, f".{container}")
         chosen["codec"] = chosen_format.get("codec", "auto")
         return _upscaled(cls, upscale_model, source, place, size, chosen)
@@ -161,18 +162,21 @@ def _upscaled(
     chosen: values of the encoder's widgets and of `widgets.computing`; missing ones have their default.
     """
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
-    encoding = {name: chosen.get(name, default) for name, default in ENCODING.items()}
+    depth = chosen.get("bit_depth", "auto")
+    encoder = EncoderOptions(
+        codec=chosen.get("codec", DEFAULT.codec),
+        quality=chosen.get("quality", DEFAULT.quality),
+        preset=chosen.get("preset", DEFAULT.preset),
+        bit_depth=None if depth == "auto" else int(depth),
+    )
     info = source.info()
-    turned = is_turned(info.display_matrix)
-    words = size_words(size, *((info.height, info.width) if turned else (info.width, info.height)))
-    width, height = target_size(words, info, model.scale)
+    wanted = chosen_size(size)
+    width, height = target_size(wanted, info, model.scale)
     runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
     largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
     host.check_ram(BYTES_PER_PIXEL * largest, f"Frames of {width}x{height} pixels", "choose a smaller size")
-    depth = encoding["bit_depth"]
-    encoding = {**encoding, "bit_depth": None if depth == "auto" else int(depth)}
     if source.from_images:
-        encoding["pixel_format"] = _format_of_images(encoding["codec"], depth, width, height)
+        encoder = replace(encoder, pixel_format=_format_of_images(encoder.codec, depth, width, height))
     target = folders.new_file(place, width, height)
 
     bar = host.ProgressBar()
@@ -183,8 +187,9 @@ def _upscaled(
 
     with upscaler_for(model, *runs[-1], options) as upscaler:
         report = upscale_video(
-            source.source, target.path, upscaler, size=words, metadata=_metadata(cls), progress=progress,
-            cancelled=host.cancelled, **encoding, **source.arguments,
+            source.source, target.path, upscaler, encoder=encoder, size=wanted, span=source.span,
+            source_options=source.options, streams_from=source.streams_from, metadata=_metadata(cls),
+            progress=progress, cancelled=host.cancelled,
         )  # fmt: skip
     # No previews while it runs: the page would keep the last one in place of the video. And no video that a browser
     # cannot play: the page would put it into a player anyway.
@@ -254,7 +259,8 @@ def _codec(suffix: str) -> Any:
 
 def _quality() -> Any:
     return io.Int.Input(
-        "quality", default=DEFAULT_QUALITY, min=1, max=100, step=1, optional=True, display_mode=io.NumberDisplay.slider,
+        "quality", default=int(DEFAULT.quality), min=1, max=100, step=1, optional=True,
+        display_mode=io.NumberDisplay.slider,
         tooltip="The same scale for every codec. At 90 the loss from encoding is not visible.",
     )  # fmt: skip
 
@@ -267,7 +273,7 @@ def _bit_depth() -> Any:
 def _preset() -> Any:
     tooltip = "Speed of the encoder: slower presets make smaller files."
     return io.Combo.Input(
-        "preset", options=list(PRESETS), default="medium", advanced=True, optional=True, tooltip=tooltip
+        "preset", options=list(PRESETS), default=DEFAULT.preset, advanced=True, optional=True, tooltip=tooltip
     )
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..inference.errors import UpscaleError
-from ..video.frames import VideoInfo
-from ..video.read.open import open_source
+from ..video.frames import Span, VideoInfo
+from ..video.read.open import SourceOptions, open_source
 from ..video.read.shared_file import views
 from ..video.remux.wav import aac_file, wav_file
 
@@ -26,14 +26,15 @@ class VideoInput:
     """A source for `upscale_video`, and the arguments that belong to it."""
 
     source: Any
-    arguments: dict[str, Any] = field(default_factory=dict)
+    options: SourceOptions = field(default_factory=SourceOptions)
+    span: Span = field(default_factory=Span)
+    streams_from: Any = None
     from_images: bool = False
 
     def info(self) -> VideoInfo:
         """Return the properties of the source. Raises VideoError if it cannot be read."""
         source = views(self.source, 1)[0] if isinstance(self.source, io.BytesIO) else self.source
-        rate, stream = (self.arguments.get(name) for name in ("frame_rate", "stream"))
-        with closing(open_source(source, frame_rate=rate, stream=stream, warn=lambda sentence: None)) as frames:
+        with closing(open_source(source, self.options, warn=lambda sentence: None)) as frames:
             return frames.info
 
 
@@ -76,7 +77,8 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        return VideoInput(source, trim(*window) | {"stream": 0})  # the video stream that ComfyUI reads too
+        # The video stream that ComfyUI reads too.
+        return VideoInput(source, SourceOptions(stream=0), trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(
             f"The video input is a {type(video).__name__}; connect the output of Load Video or Create Video."
@@ -84,13 +86,13 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
     return _from_components(video.get_components(), lossless_sound)
 
 
-def trim(start: float, duration: float) -> dict[str, Any]:
-    """Return `start` and `end` of upscale_video for a start and a duration in seconds; 0 means to the end."""
+def trim(start: float, duration: float) -> Span:
+    """Return the span of a trim in ComfyUI, in seconds. A duration of 0 means up to the end."""
     if start < 0 or duration < 0:
         raise UpscaleError(f"Start is {start:g} s and duration is {duration:g} s; neither may be negative.")
     first = Fraction(start).limit_denominator(1_000_000)
     length = Fraction(duration).limit_denominator(1_000_000)
-    return ({"start": first} if first else {}) | ({"end": first + length} if length else {})
+    return Span(first or None, first + length if length else None)
 
 
 def _from_components(components: Any, lossless_sound: bool) -> VideoInput:
@@ -98,9 +100,11 @@ def _from_components(components: Any, lossless_sound: bool) -> VideoInput:
     if images.dim() != 4 or min(images.shape) < 1 or images.shape[-1] not in (1, 3, 4):
         raise UpscaleError(f"A video needs images of 1, 3 or 4 channels; these have the shape {tuple(images.shape)}.")
     rate = Fraction(components.frame_rate).limit_denominator(100_000)
-    arguments: dict[str, Any] = {"frame_rate": rate}
+    source = VideoInput(
+        Images(images, getattr(components, "alpha", None)), SourceOptions(frame_rate=rate), from_images=True
+    )
     if (audio := components.audio) and audio["waveform"].numel():
         make_file = wav_file if lossless_sound else aac_file
-        arguments["streams_from"] = make_file(audio["waveform"][0], int(audio["sample_rate"]))
-        arguments["end"] = len(images) / rate  # the sound may be longer
-    return VideoInput(Images(images, getattr(components, "alpha", None)), arguments, from_images=True)
+        source.streams_from = make_file(audio["waveform"][0], int(audio["sample_rate"]))
+        source.span = Span(end=len(images) / rate)  # no longer than the images
+    return source

@@ -36,7 +36,7 @@ def advanced(name: str, choices: list[str], tooltip: str) -> Any:
 
 
 def size() -> Any:
-    """Return the size of the result, as `size.size_words` takes it."""
+    """Return the size of the result, as `size.chosen_size` takes it."""
     whole = {"min": 1, "max": LARGEST_SIDE, "step": 1}
     stretched = "In pixels. The image is stretched if the aspect ratio differs."
     options = [

@@ -159,7 +159,7 @@ def test_a_warning_is_said_once(folder, model):
         Image.new("RGBA", (4, 4), (255, 0, 0, 100)).save(name)
     result = run("upscale", "x.png", "y.png", "out", "--format", "jpg", "--model", model, "--device", "cpu")
     assert result.exit_code == 0
-    assert result.stderr.splitlines() == ["Warning: JPEG holds no transparency: it is laid on white."]
+    assert result.stderr.splitlines() == ["Warning: JPEG has no transparency; the image is composited onto white."]
 
 
 def test_debug_shows_the_traceback(folder, model, monkeypatch):

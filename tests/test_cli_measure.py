@@ -81,7 +81,9 @@ def test_seams_and_the_smallest_overlap(folder, model, read_rgb):
     assert (found["smallest"] or {}).get("overlap") == (smallest and smallest.overlap)
     assert Path("map.png").is_file()
     said = run("seams", "a.png", *options)
-    sentence = "No overlap" if smallest is None else f"The smallest overlap with errors below 5: {smallest.overlap}."
+    sentence = (
+        "No overlap" if smallest is None else f"The smallest overlap with errors below 5/255 is {smallest.overlap}."
+    )
     assert sentence in said.stdout
 
 
@@ -89,7 +91,7 @@ def test_seams_and_the_smallest_overlap(folder, model, read_rgb):
     ("arguments", "code", "sentence"),
     [
         (["attribution", "a.png", "a.png"], 1, "a.png is the source itself"),
-        (["attribution", "a.png", "map.xyz"], 1, "names no format"),
+        (["attribution", "a.png", "map.xyz"], 1, "map.xyz ends in '.xyz', which cannot be written"),
         (["attribution", "a.png", "map.png", "--patch", "46,0,8"], 1, "does not lie in an image of 48x40"),
         (["attribution", "a.png", "map.png", "--patch", "4,4"], 2, "is not X,Y,SIZE"),
         (["attribution", "none.png", "map.png"], 1, "none.png does not exist"),

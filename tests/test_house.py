@@ -508,3 +508,59 @@ def test_two_copies_live_beside_each_other(linked, model_file):
         second,
         model_file,
     )
+
+
+# --- inside images/ ----------------------------------------------------------------------------------------------
+
+
+def test_pixels_know_nothing_of_image_files():
+    """`images/io` stands alone, and video/ and nodes/ use alpha, channels, resize, imresize and size without it."""
+    above = {"__init__.py", "upscale.py", "jobs.py", "batch.py"}
+    io = ROOT / "images" / "io"
+    pixels = {file for file in (ROOT / "images").glob("*.py") if file.name not in above}
+    assert {"alpha.py", "channels.py", "resize.py", "imresize.py", "size.py"} <= {file.name for file in pixels}
+    wrong = []
+    for file in (*pixels, *io.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                outside_io = file.parent == io and node.level > 1 and node.module != "errors"
+                into_io = file.parent != io and str(node.module).split(".")[0] == "io"
+                wrong += [f"{file.name} imports {node.module}"] if outside_io or into_io else []
+    assert wrong == []
+
+
+# --- the rooms of video/ -----------------------------------------------------------------------------------------
+
+# Room or module of video/ -> those it may import from. Modules that are not listed are the job above the rooms.
+VIDEO_GROUND = {"errors", "kinds", "frames", "container", "matroska"}
+VIDEO_ARROWS = {
+    **{module: VIDEO_GROUND for module in VIDEO_GROUND},
+    "color": VIDEO_GROUND,
+    "read": VIDEO_GROUND,
+    "remux": VIDEO_GROUND | {"color", "read"},
+    "write": VIDEO_GROUND | {"color", "read", "remux"},
+}
+
+
+def video_imports(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, room or module of video/) of each import inside video/."""
+    package = file.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = (*package[: len(package) + 1 - node.level], *filter(None, str(node.module or "").split(".")))
+            for alias in node.names:
+                path = (*base, alias.name)
+                if path[0] == "video":
+                    yield node.lineno, path[1]
+
+
+def test_arrows_inside_video_never_run_back():
+    wrong = []
+    for file in (ROOT / "video").rglob("*.py"):
+        parts = file.relative_to(ROOT / "video").parts
+        room = parts[0] if len(parts) > 1 else file.stem
+        for line, target in video_imports(file):
+            if room in VIDEO_ARROWS and target not in VIDEO_ARROWS[room] | {room}:
+                wrong.append(f"{file.relative_to(ROOT)}:{line} imports {target}")
+    assert wrong == []
+    assert {room for _, room in video_imports(ROOT / "video" / "upscale.py")} >= {"read", "write"}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..images.batch import Job
-from ..images.io.picture import ImageFileError
+from ..images.io.errors import ImageFileError
+from ..images.jobs import FileJob
 from ..images.size import SizeError
 from ..inference.errors import UpscaleError
 from .errors import VideoError
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class VideoOutcome:
     """What became of a job: a report, or the error it failed with."""
 
-    job: Job
+    job: FileJob
     report: VideoReport | None = None
     error: Exception | None = None
 
 
-def upscale_video_files(jobs: Iterable[Job], upscaler: Upscaler, **options: Any) -> Iterator[VideoOutcome]:
+def upscale_video_files(jobs: Iterable[FileJob], upscaler: Upscaler, **options: Any) -> Iterator[VideoOutcome]:
     """Do the jobs, yielding an outcome for each in their order. `options` are those of `upscale_video`.
 
     VideoError, ImageFileError, SizeError and UpscaleError become outcomes; anything else (Cancelled, wrong arguments)

@@ -17,7 +17,16 @@ from av.stream import Disposition
 
 from .errors import VideoError
 
-LARGEST_SIDE = 16384  # of a frame; the codecs that are written hold no more
+MAX_FRAME_SIDE = 16384  # no encoder takes more
+
+# FFmpeg's muxer name -> codecs that the container holds and FFmpeg writes; "auto" takes the first.
+CONTAINERS = {
+    "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
+    "mov": ("h264", "hevc", "prores"),
+    "matroska": ("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
+    "webm": ("vp9", "av1"),
+}
+SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
 
 # Demuxers that open what a file names, that need no video in it (text as a terminal's image), or that run scripts.
 _REFUSED_FORMATS = frozenset({
@@ -57,7 +66,7 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _formats(),
-        "max_pixels": str(LARGEST_SIDE**2),
+        "max_pixels": str(MAX_FRAME_SIDE**2),
     }
     try:
         return av.open(file, "r", options=options, **metadata_errors("replace"))
@@ -153,7 +162,7 @@ def _is_still(stream: Any) -> bool:
 
 def check_dimensions(width: int, height: int, name: str) -> None:
     """Raise VideoError for frames larger than any memory is meant for."""
-    if max(width, height) > LARGEST_SIDE:
+    if max(width, height) > MAX_FRAME_SIDE:
         raise VideoError(
-            f"{name} declares frames of {width}x{height}; more than {LARGEST_SIDE} pixels a side is not taken."
+            f"{name} declares frames of {width}x{height}; more than {MAX_FRAME_SIDE} pixels a side is not taken."
         )

@@ -20,7 +20,7 @@ from ..images.channels import from_batch, to_batch
 from ..images.resize import resample, resize, resize_with_alpha
 from ..images.size import runs_of_the_model
 from .color.yuv import from_rgb, split_gamut, to_rgb
-from .frames import Color, Frame, Layout, VideoInfo
+from .frames import Frame, FrameFormat, VideoInfo
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -49,18 +49,14 @@ class FrameUpscaler:
         self,
         upscaler: Upscaler,
         info: VideoInfo,
-        layout: Layout,
-        yuv_color: Color,
+        target: FrameFormat,
         *,
-        width: int,
-        height: int,
         reuse_static: bool = True,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._upscaler, self._info, self._reuse_static, self._cancelled = upscaler, info, reuse_static, cancelled
-        self._layout, self._color = layout, yuv_color
-        self._width, self._height = width, height
-        self._runs = len(list(runs_of_the_model(info.width, info.height, (width, height), upscaler.scale)))
+        self._target, self._size = target, (target.width, target.height)
+        self._runs = len(list(runs_of_the_model(info.width, info.height, self._size, upscaler.scale)))
         channels = upscaler.input_channels
         to_batch(torch.zeros(3, 1, 1), None, channels)  # raises for a model of other channels, before any work
         gray = info.layout.model == "gray"
@@ -128,13 +124,13 @@ class FrameUpscaler:
         if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
-            alpha = frame.alpha.flatten()[0].expand(1, self._height, self._width)
-        planes = from_rgb(color, alpha, self._layout, self._color)
+            alpha = frame.alpha.flatten()[0].expand(1, self._target.height, self._target.width)
+        planes = from_rgb(color, alpha, self._target.layout, self._target.color)
         return Frame(_to_host(planes), frame.pts, frame.duration)
 
     def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        size = (self._width, self._height)
-        if color.shape[-2:] == (self._height, self._width):
+        size = self._size
+        if color.shape[-2:] == (self._target.height, self._target.width):
             return color, alpha
         seamless = self._upscaler.seamless
         if self._info.color.hdr:  # PQ and HLG: sRGB's idea of light would be wrong for them
@@ -157,7 +153,7 @@ def pinned(device: torch.device) -> Callable[[Frame], Frame]:
     return lambda frame: Frame(tuple(plane.pin_memory() for plane in frame.planes), frame.pts, frame.duration)
 
 
-class _OnItsWay(tuple[Tensor, ...]):
+class _InFlight(tuple[Tensor, ...]):
     """Planes whose copy from the device may not have arrived yet."""
 
     arrived: torch.cuda.Event
@@ -166,7 +162,7 @@ class _OnItsWay(tuple[Tensor, ...]):
 def _to_host(planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if planes[0].device.type != "cuda":
         return tuple(plane.cpu() for plane in planes)
-    buffers = _OnItsWay(
+    buffers = _InFlight(
         torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True).copy_(plane, non_blocking=True) for plane in planes
     )
     buffers.arrived = torch.cuda.Event()
@@ -176,5 +172,5 @@ def _to_host(planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def wait_for(frame: Frame) -> None:
     """Return when the planes of a result have arrived on the CPU."""
-    if isinstance(frame.planes, _OnItsWay):
+    if isinstance(frame.planes, _InFlight):
         frame.planes.arrived.synchronize()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
 from torch import Tensor
+
+from .errors import VideoError
 
 # AVCOL_* values (libavutil/pixfmt.h) of what is not said.
 UNSPECIFIED = 2
@@ -59,6 +62,56 @@ class Color:
 
 
 @dataclass(frozen=True)
+class FrameFormat:
+    """Size, layout and color of frames, as they travel through the job and as an encoder takes them."""
+
+    width: int
+    height: int
+    layout: Layout
+    color: Color
+
+
+@dataclass(frozen=True, init=False)
+class Span:
+    """An interval of time in seconds: start <= time < end. None leaves that side open.
+
+    A float is taken as the decimal number it was written as: 0.4 is 2/5, not the nearest binary number.
+
+    Raises:
+        ValueError: a bound is NaN or infinite.
+    """
+
+    start: Fraction | None
+    end: Fraction | None
+
+    def __init__(self, start: Fraction | float | None = None, end: Fraction | float | None = None) -> None:
+        for label, seconds in (("start", start), ("end", end)):
+            if seconds is not None and not math.isfinite(seconds):
+                raise ValueError(f"{label} must be a time in seconds, zero or more, not {seconds!r}.")
+            if isinstance(seconds, float):
+                seconds = Fraction(seconds).limit_denominator(1_000_000)
+            object.__setattr__(self, label, None if seconds is None else Fraction(seconds))
+
+    def validate(self) -> None:
+        """Check that the span can be cut from a video whose first frame is at 0.
+
+        Raises:
+            ValueError: a bound is negative.
+            VideoError: the end is not after the start.
+        """
+        for label, seconds in (("start", self.start), ("end", self.end)):
+            if seconds is not None and seconds < 0:
+                raise ValueError(f"{label} must be a time in seconds, zero or more, not {float(seconds):g}.")
+        start = self.start or Fraction(0)
+        if self.end is not None and self.end <= start:
+            raise VideoError(f"end ({float(self.end):g} s) must lie after start ({float(start):g} s).")
+
+    def shifted(self, seconds: Fraction) -> Span:
+        """Return the span moved by `seconds`; open sides stay open."""
+        return Span(*(None if bound is None else bound + seconds for bound in (self.start, self.end)))
+
+
+@dataclass(frozen=True)
 class StaticHdr:
     """HDR metadata that holds for the whole video, as the payloads of FFmpeg's side data (None: absent).
 
@@ -90,7 +143,11 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None = None  # 9 int32 as FFmpeg's DISPLAYMATRIX; None for the identity
     hdr: StaticHdr = field(default_factory=StaticHdr)
     interlaced: bool = False
-    stream_index: int | None = None  # of the stream read in its container; None where there is none
+    stream_index: int | None = None  # of the video stream in its container; None for images and arrays
+
+    @property
+    def format(self) -> FrameFormat:
+        return FrameFormat(self.width, self.height, self.layout, self.color)
 
 
 def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
@@ -135,10 +192,7 @@ class FrameSource(Protocol):
 class FrameSink(Protocol):
     """Anything frames go to. Used by one thread. Nothing is seen under the target's name until `finish`."""
 
-    layout: Layout  # of the frames it takes
-    color: Color
-    width: int
-    height: int
+    format: FrameFormat  # of the frames it takes
     encoder: str  # FFmpeg's names, for the report
     pixel_format: str
 
@@ -147,11 +201,11 @@ class FrameSink(Protocol):
 
     def write(self, frame: Frame) -> None: ...
 
-    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+    def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Flush, complete the file and publish it under its name.
 
-        given_up: asked on the way, because an encoder may hold back minutes of work; when it returns True nothing is
-            published, and `discard` follows.
+        cancelled: called for each packet that the encoder still holds, which can be minutes of work. When it returns
+            True, nothing is published and everything is discarded.
         """
         ...
 

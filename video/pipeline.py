@@ -65,58 +65,58 @@ def run(
 
     Returns when `finish` has. Raises what the first stage to fail raised; all threads have then ended.
     """
-    job = _Job(cancelled)
-    decoded: _Queue[T] = _Queue(job, depth)
-    upscaled: _Queue[T] = _Queue(job, depth)
+    shared = _Run(cancelled)
+    decoded: _Queue[T] = _Queue(shared, depth)
+    upscaled: _Queue[T] = _Queue(shared, depth)
 
     def decode() -> None:
         for frame in frames:
-            with job.waiting("decode"):
+            with shared.waiting("decode"):
                 decoded.put(frame)
         decoded.close()
 
     def encode() -> None:
         lower_priority()
         while True:
-            with job.waiting("encode"):
+            with shared.waiting("encode"):
                 frame = upscaled.get()
             if frame is None:
                 break
             write(frame)
             del frame  # or one frame more would be held while waiting
-        finish(lambda: job.stopped)
+        finish(lambda: shared.stopped)
 
     def waiting_frames() -> Iterator[T]:
         while True:
-            with job.waiting("upscale"):
+            with shared.waiting("upscale"):
                 frame = decoded.get()
             if frame is None:
                 return
             yield frame
             del frame
 
-    threads = [job.start("decode", decode), job.start("encode", encode)]
+    threads = [shared.start("decode", decode), shared.start("encode", encode)]
     try:
-        job.begin("upscale")
+        shared.begin("upscale")
         with closing(upscale(waiting_frames())) as results:
             for result in results:
-                with job.waiting("upscale"):
+                with shared.waiting("upscale"):
                     upscaled.put(result)
                 del result
         upscaled.close()
-        job.end("upscale")
+        shared.end("upscale")
         while threads[1].is_alive():
             threads[1].join(0.1)
-            job.check()
+            shared.check()
     except BaseException as error:
-        job.fail(error)
+        shared.fail(error)
     for thread in threads:
         thread.join()
-    job.raise_first()
-    return StageTimes(time.perf_counter() - job.started, job.busy)
+    shared.raise_first()
+    return StageTimes(time.perf_counter() - shared.started, shared.busy)
 
 
-class _Job:
+class _Run:
     """What the stages share: the first error, the lock under which queues move, and who was busy how long."""
 
     def __init__(self, cancelled: Callable[[], None] | None) -> None:
@@ -180,36 +180,36 @@ class _Job:
 class _Queue(Generic[T]):
     """A bounded queue whose waits end at once when the job stops. None says that nothing more will come."""
 
-    def __init__(self, job: _Job, depth: int) -> None:
-        self._job, self._depth = job, depth
+    def __init__(self, run: _Run, depth: int) -> None:
+        self._run, self._depth = run, depth
         self._items: deque[T] = deque()
         self._closed = False
 
     def put(self, item: T) -> None:
         self._wait_until(lambda: len(self._items) < self._depth)
-        with self._job.condition:
+        with self._run.condition:
             self._items.append(item)
-            self._job.condition.notify_all()
+            self._run.condition.notify_all()
 
     def get(self) -> T | None:
         self._wait_until(lambda: self._items or self._closed)
-        with self._job.condition:
+        with self._run.condition:
             item = self._items.popleft() if self._items else None
-            self._job.condition.notify_all()
+            self._run.condition.notify_all()
             return item
 
     def close(self) -> None:
-        with self._job.condition:
+        with self._run.condition:
             self._closed = True
-            self._job.condition.notify_all()
+            self._run.condition.notify_all()
 
     def _wait_until(self, ready: Callable[[], Any]) -> None:
         # Each queue has one thread that puts and one that gets, so what is ready stays ready.
         while True:
-            with self._job.condition:
-                if self._job.stopped:
+            with self._run.condition:
+                if self._run.stopped:
                     raise Stopped
                 if ready():
                     return
-                self._job.condition.wait(0.1)
-            self._job.check()
+                self._run.condition.wait(0.1)
+            self._run.check()

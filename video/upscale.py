@@ -6,21 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..images.size import parse_size
+from ..images.size import Size
 from ..inference.errors import Cancelled
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
-from .frames import Frame, FrameSink, FrameSource, VideoInfo, is_turned
+from .frames import Frame, FrameSink, FrameSource, Span, VideoInfo, is_turned
 from .priority import in_background
-from .read.file import exact_seconds
-from .read.open import open_source
+from .read.open import SourceOptions, open_source
 from .read.shared_file import views
 from .report import VideoProgress, VideoReport
+from .write.encoder_options import EncoderOptions
 from .write.open import open_target
 
 if TYPE_CHECKING:
@@ -34,17 +33,10 @@ def upscale_video(
     target: str | Path,
     upscaler: Upscaler,
     *,
-    codec: str = "auto",
-    quality: float | None = None,
-    preset: str | None = None,
-    pixel_format: str = "auto",
-    bit_depth: int | None = None,
-    size: str | None = None,
-    start: Fraction | float | None = None,
-    end: Fraction | float | None = None,
-    frame_rate: Fraction | float | None = None,
-    deinterlace: str = "auto",
-    stream: int | None = None,
+    encoder: EncoderOptions = EncoderOptions(),
+    size: Size | str | None = None,
+    span: Span = Span(),
+    source_options: SourceOptions = SourceOptions(),
     reuse_static: bool = True,
     overwrite: bool = False,
     streams_from: str | Path | BinaryIO | None = None,
@@ -53,83 +45,68 @@ def upscale_video(
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> VideoReport:
-    """Upscale a video: decoding, upscaling and encoding at the same time, in memory that does not grow with its length.
+    """Upscale a video. Decoding, upscaling and encoding overlap, in memory that does not grow with the video's length.
 
     Args:
         source: path of a video file, of an animation (GIF, APNG, WebP) or of numbered images (`frames/%06d.png`); a
-            seekable binary file; or an iterable of RGB frames, as `ArrayReader` takes them, with `frame_rate`.
+            seekable binary file; or an iterable of RGB frames as `ArrayReader` takes them.
         target: path of an .mp4, .mkv, .mov or .webm file, or of numbered images. It appears when it is complete.
-        codec: "h264", "hevc", "av1", "vp9", "prores", "ffv1", one of their "_nvenc" variants, or "auto": the first
-            that the container holds (H.264; VP9 in WebM).
-        quality: 1 to 100, the same scale for every codec. None: not told from the source by eye.
-        preset: from "ultrafast" to "veryslow". None: "medium".
-        pixel_format: FFmpeg's name; "auto" keeps the source's depth, subsampling and transparency where it can.
-        bit_depth: what `pixel_format="auto"` is to hold; None is the source's.
-        size: as `parse_size` takes it ("2x", "1920x1080", "4k"), of the image as it is shown: videos from phones are
-            often stored turned. None is the model's scale. The model is run again on its own result while that is
-            smaller, then one resampling gives the exact size.
-        start, end: seconds from the first frame; frames with start <= time < end, and the other streams with them.
-        frame_rate: of numbered images or an iterable; a file has its own times.
-        deinterlace: "auto" (frames flagged interlaced), "yes" or "no".
-        stream: which of the video streams of a file, from 0; None is the default one, else the largest. The others
-            are copied.
-        reuse_static: do not compute again a tile that equals the same tile of the frame before, to the bit. The
-            results are the same.
+        upscaler: the model with its device and precision.
+        encoder: codec, quality, preset, pixel format and bit depth; see `EncoderOptions`.
+        size: size of the video as displayed, which is rotated for many videos from phones: "2x", "1920x1080", "4k"
+            and so on, as `Size.parse` takes it. None: the model's scale. The model runs on its own result as long as
+            that is too small, then one resampling gives the exact size.
+        span: seconds from the first frame; frames with start <= time < end are upscaled, and the other streams are cut
+            to match.
+        source_options: frame rate of images, deinterlacing and choice of the video stream; see `SourceOptions`.
+        reuse_static: skip tiles that equal the same tile of the previous frame bit for bit. Does not change results.
         overwrite: replace `target` if it exists. The source is never replaced.
-        streams_from: file whose sound, subtitles and so on go along, at their own times; None is `source` itself. For
-            frames from memory, which have none.
+        streams_from: file whose audio, subtitles and other streams are added, for a source without streams of its own
+            (images or frames in memory).
         metadata: further tags for the file.
-        progress: called in the caller's thread after each frame that has been upscaled.
-        cancelled: asked before every batch of tiles; when it returns True, the job ends with `Cancelled`. What it
-            raises goes through.
-        warn: called with one sentence for whatever cannot be kept as it was. Default: the log. The sentences are in the
-            report as well.
+        progress: called in the caller's thread after each upscaled frame.
+        cancelled: called before every batch of tiles; when it returns True, the job ends with `Cancelled`. Exceptions
+            that it raises are passed on.
+        warn: called with one sentence for each property that cannot be kept. Default: the log. The report contains
+            these sentences as well.
 
     Raises:
-        VideoError: the source cannot be read, or the target not be written as asked. One sentence.
-        SizeError: a size that means nothing.
+        VideoError: the source cannot be read, or the target cannot be written with these options. One sentence.
+        SizeError: `size` is not a size.
         UpscaleError: the model cannot take such frames, or memory does not suffice for the smallest tile.
-        Cancelled: `cancelled` said so.
-        ValueError: an argument outside of what is listed here.
-    After any of them, nothing has changed under the target's name.
+        Cancelled: `cancelled` returned True.
+        ValueError: another argument is out of range.
+
+    After any of them, whatever had the target's name is unchanged.
     """
     warnings: list[str] = []
 
-    def say(sentence: str) -> None:
+    def warn_and_keep(sentence: str) -> None:
         warnings.append(sentence)
         (warn or _log.warning)(sentence)
 
-    beside: Any = source  # the same file, for the streams beside the image
+    copy_from: Any = source  # read a second time, for the streams other than the upscaled one
     if hasattr(source, "read") and hasattr(source, "seek"):
-        source, beside = views(source, 2)  # type: ignore[arg-type]
-    frames = open_source(
-        source, frame_rate=frame_rate, start=start, end=end, deinterlace=deinterlace, stream=stream, warn=say
-    )
+        source, copy_from = views(source, 2)  # type: ignore[arg-type]
+    frames = open_source(source, source_options, span=span, warn=warn_and_keep)
     try:
         info = frames.info
-        width, height = target_size(size, info, upscaler.scale)
+        width, height = target_size(Size.coerce(size), info, upscaler.scale)
         if info.stream_index is None:
-            beside = streams_from
+            copy_from = streams_from
         elif streams_from is not None:
-            raise ValueError(f"streams_from is for frames without a file; {info.name} has streams of its own.")
+            raise ValueError(f"streams_from is for sources without streams of their own; {info.name} has streams.")
         open_sink = partial(
             open_target,
             target,
             info,
-            codec=codec,
-            quality=quality,
-            preset=preset,
-            pixel_format=pixel_format,
-            width=width,
-            height=height,
-            layout=info.layout if bit_depth is None else replace(info.layout, depth=bit_depth),
-            color=info.color,
-            overwrite=overwrite,
-            copy_from=beside,
-            start=None if start is None else info.origin + exact_seconds(start),
-            end=None if end is None else info.origin + exact_seconds(end),
-            warn=say,
+            replace(info.format, width=width, height=height),
+            encoder,
+            span=span.shifted(info.origin),
+            copy_from=copy_from,
             metadata=metadata,
+            overwrite=overwrite,
+            warn=warn_and_keep,
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
@@ -154,16 +131,7 @@ def _run(
     warnings: list[str],
 ) -> VideoReport:
     info = source.info
-    larger = FrameUpscaler(
-        upscaler,
-        info,
-        sink.layout,
-        sink.color,
-        width=sink.width,
-        height=sink.height,
-        reuse_static=reuse_static,
-        cancelled=cancelled,
-    )
+    frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
     done = 0
@@ -173,7 +141,7 @@ def _run(
 
     def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
         nonlocal done
-        for frame in larger.run(frames):
+        for frame in frame_upscaler.run(frames):
             yield frame
             done += 1
             if progress is not None:
@@ -197,7 +165,7 @@ def _run(
         target=target,
         frames=done,
         source_size=(info.width, info.height),
-        target_size=(sink.width, sink.height),
+        target_size=(sink.format.width, sink.format.height),
         duration=(end - (first or 0)) * info.time_base,
         encoder=sink.encoder,
         pixel_format=sink.pixel_format,
@@ -209,10 +177,10 @@ def _run(
     )
 
 
-def target_size(size: str | None, info: VideoInfo, scale: int) -> tuple[int, int]:
-    """Width and height of the frames to be written, as they are stored, for a size in words. Raises SizeError."""
+def target_size(size: Size, info: VideoInfo, scale: int) -> tuple[int, int]:
+    """Return width and height of the frames to be written, as they are stored. Raises SizeError."""
     turned = is_turned(info.display_matrix)
-    shown = parse_size(size, *((info.height, info.width) if turned else (info.width, info.height)), scale)
+    shown = size.of(*((info.height, info.width) if turned else (info.width, info.height)), scale)
     return (shown[1], shown[0]) if turned else shown
 
 

@@ -1,6 +1,6 @@
-"""Image files: read into a Image, write from one. Which formats, which pixel layouts, and what is kept.
+"""Read image files into a `Picture` and write them from one.
 
-Pixels are exact: 16 bits stay 16 bits, rounding is to nearest, the EXIF orientation is applied once and for all.
+Pixels are exact: 16 bits stay 16 bits, and rounding is to nearest. The EXIF orientation is applied on reading.
 """
 
 from __future__ import annotations
@@ -18,25 +18,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .atomic import atomic_file, check_target
+from .errors import ImageFileError, ImageFileWarning
+from .formats import ImageFormat, format_of
 from .metadata import EXIF_PREFIX, icc_describes, normalize_exif, read_exif, to_srgb
-from .picture import ImageFileError, ImageFileWarning, Picture
+from .picture import Picture
 from .png_writer import write_png16
 from .sixteen_bit import is_sixteen_bit_color, raw_mode, read_sixteen_bit
 from .tiff_writer import write_tiff
 
-# What Pillow may try. Not all it can: EPS starts Ghostscript, and the scientific formats hold no images.
+# The formats that Pillow may try. Not all it has: EPS starts Ghostscript, and scientific formats hold no photographs.
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS")
 _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second frame is a preview
 
-READABLE_SUFFIXES = frozenset({
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".dib",
-    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".jp2", ".dds",
-})  # fmt: skip
-WRITABLE_SUFFIXES = {
-    ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
-}  # fmt: skip
-_LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65500, "webp": 16383, "tiff": 2**31 - 1}
-_JPEG_SEGMENT = 65533
+_MAX_JPEG_EXIF_BYTES = 65533
 
 # EXIF orientation -> (exchange x and y, then flip y, then flip x) that makes the pixels upright.
 _UPRIGHT = {
@@ -54,10 +48,12 @@ _DECODING_ERRORS = (
 def read_image(path: str | Path) -> Picture:
     """Read an image file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, JPEG 2000 or DDS.
 
-    Gray stays one channel; palettes become RGB; transparency of any kind becomes straight alpha; CMYK and Lab become
+    Gray stays one channel, palettes become RGB, transparency of any kind becomes straight alpha. CMYK and Lab become
     sRGB through their profile. Of an animation the first frame is read, with an ImageFileWarning.
-    Raises ImageFileError, whose message is one sentence naming the file, for what is missing, damaged, too large for
-    Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), or holds floating-point pixels.
+
+    Raises:
+        ImageFileError: the file is missing, damaged, larger than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`), or its
+            pixels are not integers of up to 16 bits.
     """
     path = Path(path)
     try:
@@ -70,21 +66,21 @@ def read_image(path: str | Path) -> Picture:
     except IsADirectoryError:
         raise ImageFileError(f"{path} is a folder, not an image file.") from None
     except PermissionError:
-        raise ImageFileError(f"{path} may not be read: permission denied.") from None
+        raise ImageFileError(f"{path} cannot be read: permission denied.") from None
     except UnidentifiedImageError:
         raise ImageFileError(
-            f"{path} is not an image that can be read: no PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
-            "JPEG 2000 or DDS was recognized in it."
+            f"{path} is not an image in a format that can be read: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
+            "JPEG 2000 or DDS."
         ) from None
     except Image.DecompressionBombError as error:
-        raise ImageFileError(f"{path} has more pixels than the safety limit of Pillow allows: {error}") from None
+        raise ImageFileError(f"{path} has more pixels than Pillow's safety limit allows: {error}") from None
     except _DECODING_ERRORS as error:
         raise ImageFileError(f"{path} is damaged or incomplete: {error}.") from error
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of our formats that this Pillow was built with and has come to know."""
+    """Return the formats of `_PILLOW_FORMATS` that this Pillow was built with."""
     Image.init()
     return tuple(name for name in _PILLOW_FORMATS if name in Image.OPEN)
 
@@ -104,7 +100,7 @@ def _read(image: Image.Image, path: Path) -> Picture:
         codes = _read_codes(image, path)
 
     dpi = image.info.get("dpi")
-    orientation = image.getexif().get(0x0112, 1)  # asked after loading: Pillow turns TIFF and AVIF itself
+    orientation = image.getexif().get(0x0112, 1)  # after loading: Pillow turns TIFF and AVIF itself
     if orientation in _UPRIGHT:
         exchange, flip_y, flip_x = _UPRIGHT[orientation]
         if exchange:
@@ -128,14 +124,14 @@ def _read(image: Image.Image, path: Path) -> Picture:
 
 
 def _refuse_cut_tiff(image: Image.Image, path: Path) -> None:
-    """Pillow opens color TIFFs of 16 bits in separate planes, but as 8 bits and wrongly."""
+    """Refuse a color TIFF with 16-bit channels in separate planes, which Pillow opens as 8 bits, and wrongly."""
     bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
     if max(bits) > 8 and len(bits) > 1 and not is_sixteen_bit_color(image) and image.mode != "CMYK":
         raise ImageFileError(f"{path} stores {max(bits)}-bit channels in a layout that cannot be read.")
 
 
 def _read_codes(image: Image.Image, path: Path) -> np.ndarray:
-    """Any other layout -> (H, W, channels) uint8, or uint16 for gray of 16 bits; alpha last."""
+    """Read any other layout as (H, W, channels) uint8, or uint16 for 16-bit gray; alpha last."""
     layout = raw_mode(image)
     if image.mode in ("CMYK", "LAB"):
         image = to_srgb(image)
@@ -148,7 +144,7 @@ def _read_codes(image: Image.Image, path: Path) -> np.ndarray:
     elif image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("1", "L"):
-        # The key of a PNG of 1, 2 or 4 bits counts in the file's own steps, the pixels are spread to 0..255.
+        # The color key of a PNG with 1, 2 or 4 bits is in the file's own steps; its pixels are scaled to 0..255.
         steps = {"1": 1, "L;2": 3, "L;4": 15}.get(layout, 255)
         codes = np.asarray(image.convert("L") if image.mode == "1" else image)
         return _with_color_key(codes[..., None], image, 255 // steps)
@@ -161,11 +157,11 @@ def _read_codes(image: Image.Image, path: Path) -> np.ndarray:
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, in Pillow's 32-bit mode
         return np.asarray(image).astype(np.uint16)[..., None]
     kind = {"F": "floating-point pixels", "I": "32-bit integer pixels"}.get(image.mode, f"pixels of kind {image.mode}")
-    raise ImageFileError(f"{path} holds {kind}; images of 8 and 16 bits per channel can be read.")
+    raise ImageFileError(f"{path} holds {kind}; only 8 and 16 bits per channel can be read.")
 
 
 def _with_color_key(codes: np.ndarray, image: Image.Image, step: int) -> np.ndarray:
-    """Append the alpha that PNG's tRNS chunk means: one color is fully transparent, all others are opaque."""
+    """Append the alpha of PNG's tRNS chunk: one color is fully transparent, all others are opaque."""
     key = image.info.get("transparency")
     channels = codes.shape[2]
     if image.format != "PNG" or key is None or channels not in (1, 3) or isinstance(key, bytes):
@@ -174,47 +170,35 @@ def _with_color_key(codes: np.ndarray, image: Image.Image, step: int) -> np.ndar
     return np.concatenate([codes, opaque * codes.dtype.type(np.iinfo(codes.dtype).max)], axis=2)
 
 
-def format_of(path: str | Path, format: str | None = None) -> str:
-    """The name of the format to write, "png", "jpeg", "webp" or "tiff": as asked, else by the suffix of the path."""
-    if format is not None:
-        if (known := WRITABLE_SUFFIXES.get(f".{format.lower()}")) is None:
-            raise ImageFileError(f"Format {format!r} cannot be written; png, jpg, webp and tiff can.")
-        return known
-    suffix = Path(path).suffix
-    if (known := WRITABLE_SUFFIXES.get(suffix.lower())) is None:
-        what = f"the suffix {suffix!r}" if suffix else "no suffix"
-        raise ImageFileError(f"{path} has {what}, which names no format that can be written: png, jpg, webp or tiff.")
-    return known
-
-
-def check_size(path: str | Path, format: str, width: int, height: int) -> None:
-    """Raise ImageFileError when a format cannot hold so large an image; `format` as `format_of` returns it."""
-    limit = _LARGEST_SIDE[format]
-    if max(width, height) > limit:
-        raise ImageFileError(f"{path}: {format.upper()} holds at most {limit} pixels a side, not {width}x{height}.")
-
-
 def write_image(
     path: str | Path,
     picture: Picture,
     *,
-    format: str | None = None,
+    format: ImageFormat | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
     sources: Sequence[str | Path] = (),
 ) -> None:
-    """Write an image as PNG, JPEG, WebP or TIFF; the file appears whole or not at all.
+    """Write an image as PNG, JPEG, WebP or TIFF. The file appears complete or not at all.
 
-    format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `path`.
-    quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
-    overwrite: whether a file that is there may be replaced. Files in `sources` never are.
-    An image of 16 bits is written with 16 bits to PNG and TIFF, with 8 elsewhere. JPEG has no transparency: it is
-    laid on white, with an ImageFileWarning. Raises ImageFileError with one sentence naming the file.
+    16-bit images stay 16-bit in PNG and TIFF and become 8-bit elsewhere. JPEG has no transparency: the image is
+    composited onto white, with an ImageFileWarning.
+
+    Args:
+        path: the file to write; its folder must exist.
+        picture: the pixels and metadata.
+        format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `path`.
+        quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
+        overwrite: replace the file if it exists.
+        sources: files that are never replaced.
+
+    Raises:
+        ImageFileError: the file cannot or must not be written.
     """
     path = Path(path)
     format = format_of(path, format)
     check_target(path, overwrite=overwrite, sources=[Path(source) for source in sources])
-    check_size(path, format, picture.width, picture.height)
+    format.check_size(path, picture.width, picture.height)
     try:
         with atomic_file(path, overwrite=overwrite) as file:
             _encode(file, path, picture, format, quality)
@@ -224,44 +208,44 @@ def write_image(
         raise ImageFileError(f"{path} cannot be written: {error}.") from error
 
 
-def _encode(file: BinaryIO, path: Path, picture: Picture, format: str, quality: int) -> None:
-    if format == "jpeg" and picture.alpha is not None:
-        warnings.warn("JPEG holds no transparency: it is laid on white.", ImageFileWarning, stacklevel=4)
+def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, quality: int) -> None:
+    if format is ImageFormat.JPEG and picture.alpha is not None:
+        warnings.warn("JPEG has no transparency; the image is composited onto white.", ImageFileWarning, stacklevel=4)
         picture = Picture(
             picture.color * picture.alpha + (1 - picture.alpha), None, 8, picture.icc, picture.exif, picture.dpi
         )
-    depth = picture.bit_depth if format in ("png", "tiff") else 8
+    depth = picture.bit_depth if format.has_16_bits else 8
     codes = picture.codes(depth)
-    if format == "tiff" and codes.shape[2] == 2 and depth == 16:  # Pillow and what is built on it opens no such file
+    if format is ImageFormat.TIFF and codes.shape[2] == 2 and depth == 16:  # Pillow opens no 16-bit gray with alpha
         codes = codes[..., [0, 0, 0, 1]]
 
-    is_gray = codes.shape[2] < 3 and format != "webp"  # WebP knows no gray
+    is_gray = codes.shape[2] < 3 and format is not ImageFormat.WEBP  # WebP has no gray
     icc = picture.icc
     if icc and not icc_describes(icc, is_gray):
         warnings.warn(
-            f"{path}: the color profile is not for {'gray' if is_gray else 'RGB'} pixels and is left out.",
+            f"{path}: the color profile does not describe {'gray' if is_gray else 'RGB'} pixels and is left out.",
             ImageFileWarning,
             stacklevel=4,
         )
         icc = None
     exif = normalize_exif(picture.exif, picture.width, picture.height) if picture.exif else None
-    if exif and format == "jpeg" and len(exif) > _JPEG_SEGMENT:
-        warnings.warn(f"{path}: the EXIF data is too long for a JPEG and is left out.", ImageFileWarning, stacklevel=4)
+    if exif and format is ImageFormat.JPEG and len(exif) > _MAX_JPEG_EXIF_BYTES:
+        warnings.warn(f"{path}: the EXIF data is too large for a JPEG and is left out.", ImageFileWarning, stacklevel=4)
         exif = None
 
     bare_exif = exif.removeprefix(EXIF_PREFIX) if exif else None
-    if format == "tiff":
+    if format is ImageFormat.TIFF:
         write_tiff(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi)
     elif depth == 16:
         write_png16(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi)
     else:
         options: dict[str, object] = {"icc_profile": icc, "exif": exif or b""}
-        if picture.dpi and format != "webp":
+        if picture.dpi and format is not ImageFormat.WEBP:
             options["dpi"] = picture.dpi
-        if format == "jpeg":
+        if format is ImageFormat.JPEG:
             options |= {"quality": quality, "subsampling": 0}  # 4:4:4: chroma at full resolution
-        elif format == "webp":
+        elif format is ImageFormat.WEBP:
             options |= {"quality": quality, "lossless": quality == 100, "exact": quality == 100}
-        encoded = io.BytesIO()  # given a real file, Pillow's encoders do not notice when a disk is full
-        Image.fromarray(codes[..., 0] if codes.shape[2] == 1 else codes).save(encoded, format, **options)
+        encoded = io.BytesIO()  # Pillow's encoders do not report a full disk, writing bytes does
+        Image.fromarray(codes[..., 0] if codes.shape[2] == 1 else codes).save(encoded, format.value, **options)
         file.write(encoded.getbuffer())

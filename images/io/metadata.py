@@ -1,7 +1,6 @@
-"""EXIF and ICC: what may travel from one image file to another, and what must be corrected on the way.
+"""EXIF and ICC: what is carried from one image file to another, and what must be corrected.
 
-EXIF is patched in place instead of being parsed and written anew: maker notes hold absolute offsets that do not
-survive a rewrite.
+EXIF is patched in place rather than parsed and rewritten: maker notes hold absolute offsets that a rewrite would break.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _PIXEL_WIDTH = 0xA002
 _PIXEL_HEIGHT = 0xA003
 _SHORT, _LONG = 3, 4
 
-# What of a TIFF's first directory describes the image and not the way it is stored:
+# Tags of a TIFF's first directory that describe the image rather than how it is stored:
 # ImageDescription, Make, Model, Software, DateTime, Artist, Copyright.
 _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 
 
 def normalize_exif(exif: bytes, width: int, height: int) -> bytes | None:
-    """The same EXIF for upright pixels of another size: orientation 1, new pixel dimensions, no thumbnail.
+    """Return EXIF for upright pixels of a new size: orientation 1, new pixel dimensions, no thumbnail.
 
-    Everything else stays byte for byte. None when the structure cannot be followed.
+    Everything else stays, byte for byte. Returns None if the structure is broken.
     """
     data = bytearray(exif.removeprefix(EXIF_PREFIX))
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
@@ -36,7 +35,7 @@ def normalize_exif(exif: bytes, width: int, height: int) -> bytes | None:
         return None
 
     def patch(directory: int, values: dict[int, int]) -> tuple[int, dict[int, int]]:
-        """Overwrite SHORT and LONG entries; the position after the entries, and the sub-directories' offsets."""
+        """Overwrite SHORT and LONG entries; return the position after them and the offsets of sub-directories."""
         (count,) = struct.unpack_from(order + "H", data, directory)
         children = {}
         for entry in range(directory + 2, directory + 2 + 12 * count, 12):
@@ -54,7 +53,7 @@ def normalize_exif(exif: bytes, width: int, height: int) -> bytes | None:
         (first,) = struct.unpack_from(order + "I", data, 4)
         end, children = patch(first, {_ORIENTATION: 1})
         if end + 4 <= len(data):
-            struct.pack_into(order + "I", data, end, 0)  # the second directory is the thumbnail of the old pixels
+            struct.pack_into(order + "I", data, end, 0)  # the second directory is the thumbnail
         if _EXIF_IFD in children:
             patch(children[_EXIF_IFD], {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height})
     except struct.error:
@@ -63,7 +62,7 @@ def normalize_exif(exif: bytes, width: int, height: int) -> bytes | None:
 
 
 def read_exif(image: Image.Image) -> bytes | None:
-    """The EXIF of an opened file with the "Exif" prefix, or None."""
+    """Return the EXIF of an opened file with the "Exif" prefix, or None."""
     if image.format == "TIFF":
         return _exif_of_tiff(image.getexif())
     exif = image.info.get("exif")
@@ -75,7 +74,7 @@ def read_exif(image: Image.Image) -> bytes | None:
 
 
 def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
-    """In a TIFF the first directory is the file's own layout: only what describes the image is taken."""
+    """Return EXIF from a TIFF, whose first directory also holds the file's layout: only what describes the image."""
     kept = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in tags:
@@ -88,7 +87,7 @@ def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
 
 
 def exif_directories(exif: bytes) -> dict[int, object]:
-    """EXIF bytes -> the entries to place into a TIFF's first directory (values, or dicts for sub-directories)."""
+    """Return EXIF as entries for a TIFF's first directory: values, or dicts for sub-directories."""
     tags = Image.Exif()
     tags.load(EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX))
     entries: dict[int, object] = {tag: tags[tag] for tag in _DESCRIPTIVE if tag in tags}
@@ -99,12 +98,12 @@ def exif_directories(exif: bytes) -> dict[int, object]:
 
 
 def icc_describes(icc: bytes, is_gray: bool) -> bool:
-    """Whether a profile is for such pixels: its header names the color space at bytes 16 to 19 (ICC.1, 7.2.6)."""
+    """Return True if a profile describes such pixels: bytes 16 to 19 name its color space (ICC.1, 7.2.6)."""
     return icc[16:20] == (b"GRAY" if is_gray else b"RGB ")
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """A CMYK or Lab image -> RGB in sRGB, through its own profile where it has one."""
+    """Convert a CMYK or Lab image to sRGB, through its own profile if it has one."""
     source: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile | None = None
     icc = image.info.get("icc_profile")
     if icc:
@@ -114,7 +113,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
     if source is not None:
         try:
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            assert converted is not None  # None is for inPlace=True only
+            assert converted is not None  # None is returned for inPlace=True only
             return converted
         except ImageCms.PyCMSError:
             if image.mode == "LAB":

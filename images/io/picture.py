@@ -1,7 +1,4 @@
-"""The image in memory, between the file it came from and the file it goes to.
-
-Pixels as tensors plus what has to survive the trip: bit depth, color profile, EXIF, resolution.
-"""
+"""`Picture`: the pixels of an image file as tensors, with the metadata that has to survive the trip."""
 
 from __future__ import annotations
 
@@ -11,27 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import SupertileError
-
-
-class ImageFileError(SupertileError):
-    """An image file cannot be read or written. The message is one sentence that names the file."""
-
-
-class ImageFileWarning(UserWarning):
-    """Something of the image could not be kept (animation, a profile, transparency in a JPEG)."""
-
 
 @dataclass
 class Picture:
     """One still image.
 
-    color: (1 or 3, H, W) float32 in [0, 1], encoded as in the file (no transfer function is applied).
-    alpha: (1, H, W) float32 in [0, 1], straight (not premultiplied); None when the image has no transparency.
-    bit_depth: 8 or 16, of the file it came from; what a 16-bit capable format is written with.
-    icc: the file's ICC profile, byte for byte; it describes `color` as it stands.
-    exif: "Exif\\0\\0" and a TIFF structure, as JPEG stores it; orientation is already applied and reads 1.
-    dpi: pixels per inch (x, y).
+    Attributes:
+        color: (1 or 3, H, W) float32 in [0, 1], encoded as in the file: no transfer function is applied.
+        alpha: (1, H, W) float32 in [0, 1], straight (not premultiplied); None for an image without transparency.
+        bit_depth: bits per channel of the file it came from, 8 or 16; also used for writing, if the format can.
+        icc: the file's ICC profile, byte for byte, which describes `color`; None for sRGB.
+        exif: "Exif\\0\\0" and a TIFF structure, as JPEG stores it. The orientation is already applied and reads 1.
+        dpi: pixels per inch (x, y).
     """
 
     color: Tensor
@@ -43,29 +31,32 @@ class Picture:
 
     @property
     def width(self) -> int:
+        """In pixels."""
         return self.color.shape[-1]
 
     @property
     def height(self) -> int:
+        """In pixels."""
         return self.color.shape[-2]
 
     @property
     def is_gray(self) -> bool:
+        """True if there is one color channel."""
         return self.color.shape[0] == 1
 
     def codes(self, bit_depth: int) -> np.ndarray:
-        """The pixels as integers (H, W, channels), uint8 or uint16, alpha last; rounded to nearest."""
+        """Return the pixels as integers (H, W, channels), uint8 or uint16, alpha last, rounded to nearest."""
         planes = self.color if self.alpha is None else torch.cat([self.color, self.alpha])
         height, width = planes.shape[-2:]
         codes = np.empty((height, width, planes.shape[0]), dtype=np.uint8 if bit_depth == 8 else np.uint16)
-        for channel, plane in enumerate(planes):  # plane by plane: one float copy of one plane at a time
+        for channel, plane in enumerate(planes):  # plane by plane, so that only one is copied as float at a time
             scaled = plane.detach().to("cpu", torch.float32).clamp(0, 1) * (2**bit_depth - 1) + 0.5
             codes[..., channel] = scaled.numpy()  # the cast floors: values are positive
         return codes
 
     @staticmethod
     def planes(codes: np.ndarray) -> Tensor:
-        """Integers (H, W, channels), uint8 or uint16 -> (channels, H, W) float32 in [0, 1]."""
+        """Convert integers (H, W, channels), uint8 or uint16, to (channels, H, W) float32 in [0, 1]."""
         maximum = 255 if codes.dtype == np.uint8 else 65535
         planes = np.ascontiguousarray(codes.transpose(2, 0, 1), dtype=np.float32)
         planes /= np.float32(maximum)

@@ -1,4 +1,4 @@
-"""Writing PNG with 16 bits per channel, which Pillow cannot do for color (PNG specification, third edition)."""
+"""Write PNG with 16 bits per channel, which Pillow cannot do for color (PNG specification, third edition)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray + alpha, RGB, RGBA
-_ROWS = 64  # filtered and compressed at a time
+_ROWS_PER_STEP = 64
 
 
 def write_png16(
@@ -20,23 +20,23 @@ def write_png16(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> None:
-    """Write (H, W, channels) uint16; `exif` is the bare TIFF structure, without the prefix it has in a JPEG."""
+    """Write (H, W, channels) uint16. `exif` is the bare TIFF structure, without the prefix that it has in a JPEG."""
     height, width, channels = codes.shape
     file.write(b"\x89PNG\r\n\x1a\n")
     _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0))
     if icc:
         _chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     if dpi:
-        per_metre = [int(value / 0.0254 + 0.5) for value in dpi]
-        _chunk(file, b"pHYs", struct.pack(">IIB", *per_metre, 1))
+        per_meter = [int(value / 0.0254 + 0.5) for value in dpi]
+        _chunk(file, b"pHYs", struct.pack(">IIB", *per_meter, 1))
     if exif:
         _chunk(file, b"eXIf", exif)
 
     compressor = zlib.compressobj(6)
     pixel_bytes = 2 * channels
     above = np.zeros((1, width * pixel_bytes), dtype=np.uint8)
-    for top in range(0, height, _ROWS):
-        rows = np.ascontiguousarray(codes[top : top + _ROWS], dtype=">u2").view(np.uint8)
+    for top in range(0, height, _ROWS_PER_STEP):
+        rows = np.ascontiguousarray(codes[top : top + _ROWS_PER_STEP], dtype=">u2").view(np.uint8)
         rows = rows.reshape(-1, width * pixel_bytes)
         data = compressor.compress(_filter(rows, np.concatenate([above, rows[:-1]]), pixel_bytes))
         above = rows[-1:]
@@ -47,7 +47,7 @@ def write_png16(
 
 
 def _filter(rows: np.ndarray, above: np.ndarray, pixel_bytes: int) -> bytes:
-    """Each row with the filter of the smallest sum of absolute differences, as section 12.7 suggests."""
+    """Filter each row with the filter whose sum of absolute differences is smallest, as section 12.7 suggests."""
     left = np.pad(rows[:, :-pixel_bytes], ((0, 0), (pixel_bytes, 0)))
     above_left = np.pad(above[:, :-pixel_bytes], ((0, 0), (pixel_bytes, 0)))
     average = ((left.astype(np.uint16) + above) >> 1).astype(np.uint8)
@@ -59,7 +59,7 @@ def _filter(rows: np.ndarray, above: np.ndarray, pixel_bytes: int) -> bytes:
 
 
 def _paeth(left: np.ndarray, above: np.ndarray, above_left: np.ndarray) -> np.ndarray:
-    """The neighbor nearest to left + above - above_left; left wins ties, then above (section 9.4)."""
+    """Return the neighbor closest to left + above - above_left; left wins ties, then above (section 9.4)."""
     a, b, c = left.astype(np.int16), above.astype(np.int16), above_left.astype(np.int16)
     to_left, to_above, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
     return np.where(

@@ -1,4 +1,4 @@
-"""Reading 16 bits per channel through Pillow, which has no such mode for color and keeps the high bytes only.
+"""Read 16 bits per channel through Pillow, which has no such mode for color and keeps the high bytes only.
 
 Pillow's unpackers "RGB;16B" and "RGB;16L" pick the first or the second byte of every sample. Decoding the file twice,
 once with each, gives the high and the low bytes, and so the exact 16-bit values, with Pillow's own decompression,
@@ -17,7 +17,7 @@ _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 
 
 def raw_mode(image: Image.Image) -> str:
-    """The layout of the samples in the file, in Pillow's words ("RGB;16B", "L;4"); "" when there is none."""
+    """Return Pillow's name for the layout of samples in the file, such as "RGB;16B" or "L;4"; "" if it has none."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -27,15 +27,18 @@ def raw_mode(image: Image.Image) -> str:
 
 
 def is_sixteen_bit_color(image: Image.Image) -> bool:
-    """Whether an opened, not yet loaded file holds more than one channel of 16 bits that Pillow would cut to 8."""
+    """Return True if an opened, not yet loaded file holds several 16-bit channels, which Pillow would cut to 8 bits."""
     name, _, depth = raw_mode(image).partition(";")
     return name in ("RGB", "RGBA", "RGBa", "RGBX", "LA") and depth in ("16B", "16L", "16N")
 
 
 def read_sixteen_bit(image: Image.Image, path: Path, formats: tuple[str, ...]) -> np.ndarray:
-    """An opened, not yet loaded file with `is_sixteen_bit_color` -> (H, W, channels) uint16, alpha last and straight.
+    """Read a file with `is_sixteen_bit_color` as (H, W, channels) uint16, alpha last and straight.
 
-    Loads `image`, and opens `path` once more.
+    Args:
+        image: the file, opened and not yet loaded. This loads it.
+        path: the file, to be opened a second time.
+        formats: Pillow's formats to try.
     """
     layout, _, depth = raw_mode(image).partition(";")
     if layout == "LA":  # four bytes a pixel: one decode as RGBA gives both bytes of both channels
@@ -62,7 +65,7 @@ def _set_raw_mode(image: Image.Image, mode: str) -> None:
     for codec, extents, offset, arguments in image.tile:  # type: ignore[attr-defined]
         changed = (mode, *arguments[1:]) if isinstance(arguments, tuple) else mode
         tiles.append((codec, extents, offset, changed))
-    # Pillow from 11.1 on reads the tiles by attribute, older ones by position: its own class serves both.
+    # Pillow 11.1 and later read tiles by attribute, older versions by position: its own class serves both.
     kind = type(image.tile[0])  # type: ignore[attr-defined]
     image.tile = [kind(*tile) if hasattr(kind, "_fields") else tile for tile in tiles]  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Writing TIFF with 8 or 16 bits per channel (TIFF 6.0; Deflate and predictor as in its technical notes).
+"""Write TIFF with 8 or 16 bits per channel (TIFF 6.0; Deflate and predictor as in its technical notes).
 
 Pillow writes 8-bit color only; one writer for both depths keeps the two alike.
 """
@@ -17,10 +17,10 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .metadata import exif_directories
 
-_STRIP_BYTES = 1 << 18  # uncompressed
+_UNCOMPRESSED_STRIP_BYTES = 1 << 18
 _PREFIX = b"II*\0" if sys.byteorder == "little" else b"MM\0*"
 _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
-_CODE = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}  # for struct
+_STRUCT_CODE = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}
 
 _BLACK_IS_ZERO, _RGB = 1, 2
 _DEFLATE = 8
@@ -37,15 +37,15 @@ def write_tiff(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> None:
-    """Write (H, W, 1, 3 or 4 channels) uint8 or uint16; a fourth channel (or a second) is straight alpha."""
+    """Write (H, W, 1 to 4 channels) uint8 or uint16; a second or fourth channel is straight alpha."""
     height, width, channels = codes.shape
-    file.write(_PREFIX + bytes(4))  # the directory's offset follows at the end
+    file.write(_PREFIX + bytes(4))  # the directory's offset is written at the end
 
     offsets, counts = [], []
-    rows_per_strip = max(1, _STRIP_BYTES // (width * channels * codes.itemsize))
+    rows_per_strip = max(1, _UNCOMPRESSED_STRIP_BYTES // (width * channels * codes.itemsize))
     for top in range(0, height, rows_per_strip):
         strip = codes[top : top + rows_per_strip]
-        differences = np.concatenate([strip[:, :1], np.diff(strip, axis=1)], axis=1)  # unsigned: wraps, as it should
+        differences = np.concatenate([strip[:, :1], np.diff(strip, axis=1)], axis=1)  # wraps, as it must
         data = zlib.compress(differences.tobytes(), 6)
         offsets.append(_append(file, data))
         counts.append(len(data))
@@ -74,17 +74,17 @@ def write_tiff(
         if isinstance(entry, dict):
             tags[tag] = _LONG, [_write_subdirectory(file, tag, entry)]
         elif isinstance(entry, str):
-            tags[tag] = _ASCII, entry.encode("latin-1", "replace") + b"\0"  # as Pillow decodes it: bytes stay
+            tags[tag] = _ASCII, entry.encode("latin-1", "replace") + b"\0"  # as Pillow decodes it, so that bytes stay
     start = _write_directory(file, tags)
     file.seek(4)
     file.write(struct.pack("=I", start))
 
 
 def _write_directory(file: BinaryIO, tags: dict[int, tuple[int, Sequence[int] | bytes]]) -> int:
-    """Write the values that are longer than four bytes, then the directory; returns where it starts."""
+    """Write the values that are longer than four bytes, then the directory; return its offset."""
     entries = []
     for tag, (kind, values) in sorted(tags.items()):
-        data = values if isinstance(values, bytes) else struct.pack(f"={len(values)}{_CODE[kind]}", *values)
+        data = values if isinstance(values, bytes) else struct.pack(f"={len(values)}{_STRUCT_CODE[kind]}", *values)
         count = len(values) // 2 if kind == _RATIONAL else len(values)
         if len(data) > 4:
             data = struct.pack("=I", _append(file, data))
@@ -93,7 +93,7 @@ def _write_directory(file: BinaryIO, tags: dict[int, tuple[int, Sequence[int] | 
 
 
 def _write_subdirectory(file: BinaryIO, tag: int, values: dict) -> int:
-    """The EXIF or GPS directory, whose value types Pillow knows; returns where it starts."""
+    """Write the EXIF or GPS directory, whose value types Pillow knows; return its offset."""
     directory: Any = ImageFileDirectory_v2(prefix=_PREFIX[:2], group=tag)
     for key, value in values.items():
         directory[key] = value
@@ -102,7 +102,7 @@ def _write_subdirectory(file: BinaryIO, tag: int, values: dict) -> int:
 
 
 def _append(file: BinaryIO, data: bytes) -> int:
-    """Write on an even offset, as the specification asks; returns it."""
+    """Write at an even offset, as the specification requires; return the offset."""
     file.write(bytes(file.tell() % 2))
     start = file.tell()
     file.write(data)

@@ -164,8 +164,8 @@ def test_blocks_that_compute_anew_change_nothing(golden_case, name):
     x = image.clone().requires_grad_()
     expected = torch.autograd.grad(model.model(x).square().sum(), x)[0]
     assert differentiable._levels
-    for way in gradients.WAYS:
-        differentiable._way = way
+    for levels in gradients.CHECKPOINTED:
+        differentiable._checkpointed = levels
         _, gradient = differentiable.gradient(image, lambda y: y.square().sum((1, 2, 3)))
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
@@ -175,10 +175,10 @@ def test_a_small_budget_is_kept(golden_case):
     model = load_model(golden_case("hat_tiny_w8_x2").path)
     plain = on_cpu(model, budget=2**40)
     assert plain.plan(64, 64) > 1
-    assert plain._way == ()
+    assert plain._checkpointed == ()
     frugal = on_cpu(model, budget=1)
     assert frugal.plan(64, 64) == 1
-    assert frugal._way == gradients.WAYS[-1]
+    assert frugal._checkpointed == gradients.CHECKPOINTED[-1]
     kept = {}
     for name, each in (("plain", plain), ("frugal", frugal)):
         sizes: dict[int, int] = {}
@@ -192,7 +192,7 @@ def test_a_small_budget_is_kept(golden_case):
         kept[name] = sum(sizes.values())
         del larger
     weights = sum(p.nbytes for p in model.model.parameters())
-    assert plain._probed.kept(()) == pytest.approx(kept["plain"], rel=0.1, abs=weights)
+    assert plain._probed.saved(()) == pytest.approx(kept["plain"], rel=0.1, abs=weights)
     assert kept["frugal"] < kept["plain"] / 1.5
 
 
@@ -208,7 +208,7 @@ def test_a_block_that_writes_to_its_input_is_found_out(described):
     network = nn.Sequential(nn.Conv2d(3, 3, 1), Block(), Block())
     frugal = on_cpu(described(network, scale=1), budget=1)
     frugal.plan(64, 64)
-    assert frugal._way == ()
+    assert frugal._checkpointed == ()
 
 
 def test_the_model_is_left_alone(official_vapsr):

@@ -155,10 +155,10 @@ def test_small_images_from_a_folder_and_what_is_missing(folder, model):
     assert result.exit_code == 1
     missing = "there is no small image of head.png in LR (such as head.png, headx2.png, head_LR.png)."
     assert result.stderr.splitlines() == [
-        "Warning: LR/dogx2.png is left out: there is no large one in Set5.",
+        "Warning: LR/dogx2.png is ignored: Set5 holds no large image of that name.",
         missing,
         f"small: {missing}",
-        "2 of 10 measurements failed; the means are those of the others.",
+        "2 of 10 measurements failed; the means are over the others.",
     ]
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[5] == ["head", "-", "-"]
@@ -208,7 +208,7 @@ def test_wrong_usage_exits_2(folder, model):
         (["empty"], "empty holds no image files"),
         (["Set5", "empty"], "empty holds no image files"),
         (["Set5", "--benchmark", "Set6"], "Set6"),
-        (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON."),
+        (["Set5", "--csv", "all", "--json", "all"], "all cannot be both CSV and JSON; give two names."),
     ]:
         result = run("eval", *arguments, "-m", model)
         assert result.exit_code == 2, arguments
@@ -251,11 +251,11 @@ def test_what_cannot_be_compared_is_one_sentence(folder):
     Image.new("RGBA", (72, 64), (0, 0, 0, 9)).save("clear.png")
     for arguments, words in [
         (["other.png"], "Set5/baby.png and other.png: images of 72x64 and 20x20 cannot be compared pixel by pixel."),
-        (["clear.png"], "clear.png is transparent; lay it on a background to measure its colors."),
+        (["clear.png"], "clear.png has transparency; composite it onto a background to measure its colors."),
         (["none.png"], "none.png does not exist."),
         (["Set5/bird.png", "--out", "other.png"], "other.png exists already; pass --overwrite (overwrite=True)"),
         (["Set5/bird.png", "--out", "Set5/bird.png", "--overwrite"], "Set5/bird.png is the source itself"),
-        (["Set5/bird.png", "--out", "both.gif"], "both.gif has the suffix '.gif', which names no format"),
+        (["Set5/bird.png", "--out", "both.gif"], "both.gif ends in '.gif', which cannot be written"),
     ]:
         result = run("compare", "Set5/baby.png", *arguments)
         assert result.exit_code == 1, arguments

@@ -17,7 +17,7 @@ from supertile.analysis.evaluate import Method, Row, evaluate, mean_of, read_col
 from supertile.analysis.fidelity import Fidelity, measure
 from supertile.analysis.tables import as_csv, as_json
 from supertile.images.imresize import imresize
-from supertile.images.io.picture import ImageFileWarning
+from supertile.images.io.errors import ImageFileWarning
 from supertile.inference.upscaler import Upscaler
 
 
@@ -102,7 +102,7 @@ def test_small_images_come_from_their_folder(large, tmp_path):
     Image.fromarray(np.full((20, 26, 3), 90, np.uint8)).save(small / "ax2.png")
     Image.fromarray(np.full((20, 23), 90, np.uint8)).save(small / "bx2.png")
     Image.fromarray(np.full((20, 23), 90, np.uint8)).save(small / "cx2.png")
-    with pytest.warns(ImageFileWarning, match=r"cx2.png is left out: there is no large one"):
+    with pytest.warns(ImageFileWarning, match=r"cx2.png is ignored: .* holds no large image of that name"):
         rows = by_image(evaluate([Method.bicubic(2)], large, small))
     gray = torch.full((3, 40, 52), 90 / 255)
     assert rows["a"].fidelity == measure(gray, read_color(large / "a.png")[:, :40, :52], 2)
@@ -121,9 +121,13 @@ def test_images_that_cannot_be_measured_leave_the_others_alone(large, tmp_path):
     assert {name: row.error for name, row in rows.items() if row.error is None}.keys() == {"a", "b", "opaque"}
     for name, words in [
         ("broken", "broken.png is damaged or incomplete"),
-        ("clear", "clear.png is transparent; lay it on a background"),
-        ("flat", "flat.png is 40x3, too small to be shrunk by 4."),
-        ("narrow", "narrow.png cannot be measured: of an image of 40x16 less than 11 pixels a side is left"),
+        ("clear", "clear.png has transparency; composite it onto a background"),
+        ("flat", "flat.png is 40x3, too small to shrink by 4."),
+        (
+            "narrow",
+            "narrow.png cannot be measured: fewer than 11 pixels a side are left within a border of 4 pixels of an "
+            "image of 40x16",
+        ),
     ]:
         assert words in rows[name].error
         assert rows[name].fidelity is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from supertile.analysis.pairs import find_pairs, large_images, without_a_large_one
-from supertile.images.batch import PlanError
+from supertile.analysis.pairs import find_pairs, large_images, unpaired
+from supertile.images.jobs import PlanError
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_missing_or_ambiguous_small_image_is_said(folder):
 
 def test_small_images_without_a_large_one_are_found(folder):
     large, small = folder("HR", "baby.png"), folder("LR", "babyx4.png", "headx4.png", "headx2.png", "baby_x2_LR.png")
-    assert [p.name for p in without_a_large_one(find_pairs(large, small, 4), small, 4)] == ["headx4.png"]
+    assert [p.name for p in unpaired(find_pairs(large, small, 4), small, 4)] == ["headx4.png"]
 
 
 def test_two_images_of_one_name_keep_their_suffix(folder):

@@ -66,9 +66,9 @@ def test_wrong_usage_exits_2_and_says_what_is_known():
         ("--json=nowhere/figures.json", "figures.json"),
         ("--plot=empty", "empty"),
         ("--rounds=0", "--rounds"),
-        ("--case=hat --scaling", "different things"),
-        ("--case=hat --model=a.pth", "different things"),
-        ("--startup --plot=a.png", "nothing that --plot could draw"),
+        ("--case=hat --scaling", "exclude each other"),
+        ("--case=hat --model=a.pth", "exclude each other"),
+        ("--startup --plot=a.png", "cannot be used with --startup"),
     ]:
         result = run(*option.split())
         assert result.exit_code == 2, option
@@ -91,7 +91,7 @@ def test_a_case_that_fails_does_not_take_the_others_with_it(tiny, monkeypatch):
     options = "--rounds 1 --threads 1 --device cpu --json figures.json"
     result = run("--case", "broken", "--case", "tiny", *options.split())
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("Left out: tiny VapSR, ours: ")
+    assert result.stderr.startswith("Skipped: tiny VapSR, ours: ")
     figures = json.loads(Path("figures.json").read_text())
     assert {row["case"] for row in figures["rows"]} == {"tiny"}
     assert len(figures["left_out"]) == 1

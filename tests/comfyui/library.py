@@ -4,12 +4,13 @@ import json
 import sys
 
 import torch
-from supertile import Upscaler, load_model, upscale_image, upscale_video
+from supertile import EncoderOptions, Upscaler, load_model, upscale_image, upscale_video
 from supertile.images.io.picture import Picture
 
 model, source, target, size, options = sys.argv[1:]
 if not source.endswith(".pt"):
-    upscale_video(source, target, Upscaler(load_model(model), device="cpu"), size=size or None, **json.loads(options))
+    encoder = EncoderOptions(**json.loads(options))
+    upscale_video(source, target, Upscaler(load_model(model), device="cpu"), size=size or None, encoder=encoder)
     sys.exit()
 upscaler = Upscaler(load_model(model), device="cpu", **json.loads(options))
 results = []

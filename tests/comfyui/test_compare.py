@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from supertile.analysis.compare import compare
+from supertile.analysis.comparison import compare
+from supertile.analysis.comparison_sheet import draw_sheet, sentence
 from supertile.analysis.fidelity import Fidelity, mean
-from supertile.analysis.sheet import draw, sentence
 
 from .server import node
 
@@ -58,7 +58,7 @@ def test_the_images_are_those_of_the_library(server, shown, stored):
     for output, expected in (
         (6, [each.difference for each in found]),
         (5, [
-            draw(one.movedim(-1, 0), b[0].movedim(-1, 0), each, ("image", "reference"))
+            draw_sheet(one.movedim(-1, 0), b[0].movedim(-1, 0), each, ("image", "reference"))
             for one, each in zip(a, found, strict=True)
         ]),
     ):  # fmt: skip

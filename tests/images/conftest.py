@@ -1,11 +1,13 @@
-"""A small real network behind a real Upscaler, and an enlarger whose result is known beforehand."""
+"""A small real network in a real Upscaler, an enlarger with a known result, and a folder of images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from supertile.arch.vapsr import VapSR, VapSRConfig
 from torch import Tensor
@@ -47,3 +49,24 @@ class Bicubic:
 @pytest.fixture
 def bicubic():
     return Bicubic
+
+
+@pytest.fixture
+def make_image():
+    """Return a function that writes an image file of noise, and its folder."""
+
+    def make(path: Path, size: tuple[int, int] = (10, 8)) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        codes = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(codes).save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path, make_image):
+    for name in ("in/b.jpg", "in/a.png", "in/deep/er/c.bmp", "in/.hidden.png", "in/.cache/d.png"):
+        make_image(tmp_path / name)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    return tmp_path

@@ -1,11 +1,11 @@
-"""parse_size: what the words mean, and which words mean nothing."""
+"""Size: what the text means, which text is refused, and values that were never text."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supertile.images.size import SizeError, check_size_words, parse_size
+from supertile.images.size import Size, SizeError
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from supertile.images.size import SizeError, check_size_words, parse_size
     ],
 )
 def test_sizes(text, source, expected):
-    assert parse_size(text, *source, 4) == expected
+    assert Size.coerce(text).of(*source, 4) == expected
 
 
 @pytest.mark.parametrize(
@@ -47,23 +47,21 @@ def test_sizes(text, source, expected):
 )
 def test_nonsense_zero_and_the_monstrous_are_refused_in_one_sentence(text):
     with pytest.raises(SizeError, match=r"^Size .*\.$") as refused:
-        parse_size(text, 1000, 1000, 4)
+        Size.parse(text)
     assert "\n" not in str(refused.value)
-    with pytest.raises(SizeError, match=r"^Size "):
-        check_size_words(text)
 
 
 def test_a_size_possible_only_for_some_images_passes_the_check_before_reading():
-    check_size_words("x90000")
-    assert parse_size("x90000", 10, 1000, 4) == (900, 90000)
+    size = Size.parse("x90000")
+    assert size.of(10, 1000, 4) == (900, 90000)
     with pytest.raises(SizeError, match="megapixels"):
-        parse_size("x90000", 1000, 1000, 4)
+        size.of(1000, 1000, 4)
 
 
 @given(st.text(max_size=12))
 def test_any_text_is_a_size_or_a_size_error(text):
     try:
-        width, height = parse_size(text, 300, 200, 2)
+        width, height = Size.parse(text).of(300, 200, 2)
     except SizeError:
         return
     assert 1 <= width <= 100_000
@@ -75,8 +73,51 @@ def test_named_sizes_fill_their_box_and_keep_the_aspect_ratio(width, height, nam
     box = {"2k": (2560, 1440), "4k": (3840, 2160), "8k": (7680, 4320), "1080p": (1920, 1080)}[name]
     if height > width:
         box = box[::-1]
-    new = parse_size(name, width, height, 4)
+    new = Size.parse(name).of(width, height, 4)
     assert new[0] <= box[0]
     assert new[1] <= box[1]
     assert new[0] == box[0] or new[1] == box[1]
     assert abs(new[0] / width - new[1] / height) <= max(1 / width, 1 / height)
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "same_as"),
+    [
+        (Size.factor(2), "2x", "2x"),
+        (Size.factor(1.15), "1.15x", "1.15x"),
+        (Size.exact(1920, 1080), "1920x1080", "1920x1080"),
+        (Size.width(1920), "1920x", "1920x"),
+        (Size.height(9), "x9", "x9"),
+        (Size.box(3840, 2160), "within 3840x2160", "4k"),
+        (Size.megapixels(0.25), "0.25mp", ".25mp"),
+        (Size.model_scale(), "", None),
+    ],
+)
+def test_values_equal_what_is_parsed(size, text, same_as):
+    assert size == Size.coerce(same_as) == Size.coerce(size)
+    assert hash(size) == hash(Size.coerce(same_as))
+    assert str(size) == text
+    assert str(Size.parse(" 4K ")) == " 4K "
+
+
+def test_a_float_counts_as_the_decimal_it_is_printed_as():
+    assert Size.factor(1.15).of(10, 10, 4) == Size.parse("1.15x").of(10, 10, 4) == (12, 12)
+    assert Size.factor(1 / 3).of(300_000, 3, 4) == (100_000, 1)
+
+
+@pytest.mark.parametrize("side", [2, 5000])
+def test_the_longest_side_is_met_in_landscape_and_portrait(side):
+    assert Size.longest_side(side).of(300, 200, 4) == (side, round(side * 2 / 3))
+    assert Size.longest_side(side).of(200, 300, 4) == (round(side * 2 / 3), side)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**9])
+def test_values_that_no_image_can_have_are_refused(value):
+    for make in (Size.factor, Size.megapixels, Size.width, Size.height, Size.longest_side):
+        with pytest.raises(SizeError, match=r"^Size .*\.$"):
+            make(value)
+
+
+def test_only_a_factor_is_common_to_all_images():
+    assert Size.parse("1.5x").common_factor == 1.5
+    assert {Size.coerce(text).common_factor for text in (None, "1920x", "4k", "1mp", "2x2")} == {None}

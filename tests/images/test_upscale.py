@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from supertile.images.alpha import fill_transparent, keep_in_local_range
+from supertile.images.io.errors import ImageFileError
 from supertile.images.io.files import read_image, write_image
-from supertile.images.io.picture import ImageFileError, Picture
+from supertile.images.io.picture import Picture
 from supertile.images.resize import resize
 from supertile.images.size import SizeError
 from supertile.images.upscale import upscale_image, upscale_image_file

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from supertile.images.io.picture import Picture
-from supertile.images.size import SizeError, parse_size, runs_of_the_model
+from supertile.images.size import Size, SizeError, runs_of_the_model
 from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
-from supertile.nodes.size import size_words
+from supertile.nodes.size import chosen_size
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,21 @@ from supertile.nodes.size import size_words
     ],
 )
 def test_sizes(chosen, expected):
-    assert parse_size(size_words(chosen, 30, 20), 30, 20, 4) == expected
-    turned = size_words(chosen, 20, 30)
+    assert chosen_size(chosen).of(30, 20, 4) == expected
     if chosen["size"] != "exact":
-        assert parse_size(turned, 20, 30, 4) == expected[::-1]
+        assert chosen_size(chosen).of(20, 30, 4) == expected[::-1]
 
 
 def test_sizes_of_another_name_are_refused():
     for chosen in (None, {"size": "8k"}):
         with pytest.raises(SizeError, match="not offered; choose model scale, factor"):
-            size_words(chosen, 30, 20)
+            chosen_size(chosen)
 
 
 @pytest.mark.parametrize("value", [0, -3.0, float("nan")])
 def test_linked_values_are_checked(value):
     with pytest.raises(SizeError, match=r"The factor is .*; it must be more than zero\."):
-        size_words({"size": "factor", "factor": value}, 30, 20)
+        chosen_size({"size": "factor", "factor": value})
 
 
 @pytest.mark.parametrize("words", [None, "1x", "2x", "3x", "5x", "3x40", "70x3"])
@@ -48,7 +47,7 @@ def test_linked_values_are_checked(value):
 def test_runs_are_those_of_the_library(enlarger, words, scale):
     model = enlarger(scale=scale)
     upscale_image(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", tile=None), size=words)
-    target = parse_size(words, 9, 6, scale)
+    target = Size.coerce(words).of(9, 6, scale)
     ran = [(width, height) for _, height, width in model.model.batches]
     assert list(runs_of_the_model(9, 6, target, scale)) == ran
 

@@ -1,13 +1,15 @@
-"""Frames to write, and files read back, for the tests of the writing side."""
+"""Frames to write, and files read back."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import torch
 from supertile.video.frames import Color, Frame, Layout, StaticHdr, VideoInfo
+from supertile.video.read.file import VideoReader
 
 VFR = [0, 40, 41, 100, 133, 167, 500, 501, 502, 900, 1000, 1234]  # ms
 VFR_END = 1400
@@ -226,3 +228,28 @@ def onsets(path, index: int = 0, channel: int = 0) -> list[float]:
     loud = np.flatnonzero(heard > 0.1 * heard.max())
     groups = np.split(loud, np.flatnonzero(np.diff(loud) > rate // 20) + 1)
     return [float(begin) + float(np.average(group, weights=heard[group] ** 2)) / rate for group in groups]
+
+
+def read(source: Any, **options: Any) -> tuple[VideoReader, list[Frame], list[str]]:
+    """(reader, closed; all its frames; all its warnings)."""
+    said: list[str] = []
+    with VideoReader(source, warn=said.append, **options) as reader:
+        return reader, list(reader), said
+
+
+def arrays(frame: Frame) -> list[np.ndarray]:
+    return [plane.numpy() for plane in frame.planes]
+
+
+def same(frame: Frame, planes: list[np.ndarray]) -> bool:
+    return len(frame.planes) == len(planes) and all(
+        np.array_equal(a, b) for a, b in zip(arrays(frame), planes, strict=True)
+    )
+
+
+def rgba(seed: int, width: int = 12, height: int = 8, channels: int = 4, dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, (height, width, channels)).astype(dtype)
+
+
+def stacked(frame: Any) -> np.ndarray:
+    return np.stack([plane.numpy() for plane in frame.planes], -1)

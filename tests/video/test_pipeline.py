@@ -13,7 +13,7 @@ def as_they_are(frames):
     yield from frames
 
 
-def nothing(given_up):
+def nothing(cancelled):
     return None
 
 
@@ -30,14 +30,14 @@ def _no_thread_outlives_its_job():
 def test_frames_come_out_in_order_and_finish_comes_last():
     written = []
     pipeline.run(
-        range(100), lambda frames: (2 * f for f in frames), written.append, lambda given_up: written.append("finished")
+        range(100), lambda frames: (2 * f for f in frames), written.append, lambda cancelled: written.append("finished")
     )
     assert written == [2 * i for i in range(100)] + ["finished"]
 
 
 def test_a_job_without_frames_finishes():
     finished = []
-    pipeline.run([], as_they_are, finished.append, lambda given_up: finished.append(given_up()))
+    pipeline.run([], as_they_are, finished.append, lambda cancelled: finished.append(cancelled()))
     assert finished == [False]
 
 
@@ -100,7 +100,7 @@ def test_an_error_in_any_stage_ends_all_and_reaches_the_caller(stage):
         if stage == "encode" and frame == 10:
             raise Broken(stage)
 
-    def finish(given_up):
+    def finish(cancelled):
         if stage == "finish":
             raise Broken(stage)
 
@@ -142,9 +142,9 @@ def test_cancelling_is_prompt_while_a_stage_waits():
 def test_cancelling_reaches_a_finish_that_takes_long():
     gave_up, finishing = [], threading.Event()
 
-    def finish(given_up):
+    def finish(cancelled):
         finishing.set()
-        while not given_up():
+        while not cancelled():
             time.sleep(0.01)
         gave_up.append(True)
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from supertile import Cancelled, Upscaler, VideoError, upscale_video
+from supertile import Cancelled, EncoderOptions, SourceOptions, Span, Upscaler, VideoError, upscale_video
 from supertile.images.size import SizeError
 from supertile.tests.video.conftest import from_frame, random_planes, smooth_planes
 from supertile.tests.video.media import VFR, VFR_END, rich_file
@@ -58,7 +58,7 @@ def test_a_network_that_changes_nothing_changes_no_sample_of_8_bits(make_video, 
     frames = [random_planes(pix_fmt, 50, 34, 1), smooth_planes(pix_fmt, 50, 34, 2), random_planes(pix_fmt, 50, 34, 3)]
     tags = {"colorspace": matrix, "color_range": 1}
     source = make_video("in.mkv", frames, pix_fmt, "libx264", options=X264, tags=tags)
-    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1")
+    upscale_video(source, tmp_path / "out.mkv", identity, encoder=EncoderOptions(codec="ffv1"))
     same_planes(decoded(source), decoded(tmp_path / "out.mkv"))
 
 
@@ -67,7 +67,7 @@ def test_a_network_that_changes_nothing_changes_no_sample_of_8_bits(make_video, 
 def test_more_bits_stay_within_one_code(make_video, identity, tmp_path, pix_fmt, full):
     frames = [random_planes(pix_fmt, 50, 34, i) for i in range(2)]
     source = make_video("in.mkv", frames, pix_fmt, tags={"colorspace": 9, "color_range": 1 + full})
-    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1")
+    upscale_video(source, tmp_path / "out.mkv", identity, encoder=EncoderOptions(codec="ffv1"))
     same_planes(decoded(source), decoded(tmp_path / "out.mkv"), tolerance=1)
 
 
@@ -77,7 +77,7 @@ def test_white_stays_white_and_black_black(make_video, double, tmp_path, pix_fmt
     neutral = [plane // plane.max() * (512 if white > 255 else 128) for plane in neutral]
     frames = [[np.full_like(neutral[0], luma), *neutral[1:]] for luma in (white, black)]
     source = make_video("in.mkv", frames, pix_fmt, tags={"colorspace": 1, "color_range": 1})
-    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    upscale_video(source, tmp_path / "out.mkv", double, encoder=EncoderOptions(codec="ffv1"))
     (_, light), (_, dark) = decoded(tmp_path / "out.mkv")
     assert light[0].shape == (64, 64)
     assert (light[0] == white).all()
@@ -91,7 +91,7 @@ def test_what_is_blacker_than_black_or_whiter_than_white_goes_around_the_network
 ):
     planes = [np.full((32, 32), luma, np.uint8), *(np.full((16, 16), 128, np.uint8) for _ in range(2))]
     source = make_video("in.mkv", [planes], tags={"colorspace": 1, "color_range": 1})
-    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1", size=size)
+    upscale_video(source, tmp_path / "out.mkv", double, encoder=EncoderOptions(codec="ffv1"), size=size)
     ((_, larger),) = decoded(tmp_path / "out.mkv")
     assert (larger[0] == luma).all()
     assert (larger[1] == 128).all()
@@ -103,7 +103,7 @@ def test_transparency_is_enlarged_beside_the_color_also_where_it_only_varies_now
         planes[3][:] = 1023
     varied[3][:, 8:] = 0
     source = make_video("in.mkv", [opaque, varied, opaque], "gbrap10le")
-    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    upscale_video(source, tmp_path / "out.mkv", double, encoder=EncoderOptions(codec="ffv1"))
     results = [planes for _, planes in decoded(tmp_path / "out.mkv")]
     for before, after in zip([opaque, varied, opaque], results, strict=True):
         seen = before[3].repeat(2, 0).repeat(2, 1)
@@ -116,7 +116,7 @@ def test_transparency_is_enlarged_beside_the_color_also_where_it_only_varies_now
 def test_gray_stays_gray(make_video, double, tmp_path):
     planes = random_planes("gray", 16, 12)
     source = make_video("in.mkv", [planes], "gray", tags={"color_range": 2})
-    upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1")
+    upscale_video(source, tmp_path / "out.mkv", double, encoder=EncoderOptions(codec="ffv1"))
     with av.open(str(tmp_path / "out.mkv")) as container:
         frame = next(container.decode(video=0))
     assert frame.format.name == "gray"
@@ -131,7 +131,7 @@ def test_gray_stays_gray(make_video, double, tmp_path):
 )
 def test_the_size_is_the_one_asked_for(make_video, double, tmp_path, size, expected):
     source = image_file(make_video, count=2)
-    report = upscale_video(source, tmp_path / "out.mkv", double, codec="ffv1", size=size)
+    report = upscale_video(source, tmp_path / "out.mkv", double, encoder=EncoderOptions(codec="ffv1"), size=size)
     assert report.target_size == expected
     with av.open(str(tmp_path / "out.mkv")) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == expected
@@ -174,14 +174,16 @@ def test_no_frame_is_lost_whatever_the_groups_of_images(make_video, identity, tm
     if codec == "libx265":
         options = {"x265-params": f"keyint={options['g']}:bframes={options.get('bf', 0)}:log-level=none"}
     source = image_file(make_video, "in.mkv", count=23, codec=codec, options=options)
-    report = upscale_video(source, tmp_path / "out.mkv", identity, preset="ultrafast")
+    report = upscale_video(source, tmp_path / "out.mkv", identity, encoder=EncoderOptions(preset="ultrafast"))
     assert report.frames == 23
     assert [t for t, _ in decoded(tmp_path / "out.mkv")] == [t for t, _ in decoded(source)]
 
 
 def test_a_part_is_cut_out_by_time(make_video, identity, tmp_path):
     source = image_file(make_video, count=50, codec="libx264", options={**X264, "g": "12"})
-    upscale_video(source, tmp_path / "out.mkv", identity, codec="ffv1", start=0.5, end=Fraction(3, 2))
+    upscale_video(
+        source, tmp_path / "out.mkv", identity, encoder=EncoderOptions(codec="ffv1"), span=Span(0.5, Fraction(3, 2))
+    )
     cut, whole = decoded(tmp_path / "out.mkv"), decoded(source)
     wanted = [(t, planes) for t, planes in whole if Fraction(1, 2) <= t < Fraction(3, 2)]
     same_planes(wanted, cut)
@@ -200,7 +202,7 @@ def packets(path, index):
 
 def test_a_real_file_keeps_its_frames_times_and_sound(nasa, identity, tmp_path):
     target = tmp_path / "out.mp4"
-    report = upscale_video(nasa, target, identity, preset="ultrafast")
+    report = upscale_video(nasa, target, identity, encoder=EncoderOptions(preset="ultrafast"))
     with av.open(str(nasa)) as before, av.open(str(target)) as after:
         best = before.streams.best("video").index
         kinds = [(s.type, s.codec_context.name if s.codec_context else None) for s in before.streams]
@@ -229,8 +231,10 @@ def test_what_stands_still_is_computed_once_with_the_same_result(make_video, enl
         frames.append(planes)
     source = make_video("in.mkv", frames)
     upscaler = Upscaler(enlarger(2), precision="fp32", tile=64, overlap=8)
-    report = upscale_video(source, tmp_path / "reused.mkv", upscaler, codec="ffv1")
-    plain = upscale_video(source, tmp_path / "plain.mkv", upscaler, codec="ffv1", reuse_static=False)
+    report = upscale_video(source, tmp_path / "reused.mkv", upscaler, encoder=EncoderOptions(codec="ffv1"))
+    plain = upscale_video(
+        source, tmp_path / "plain.mkv", upscaler, encoder=EncoderOptions(codec="ffv1"), reuse_static=False
+    )
     assert plain.tiles_reused == 0
     assert report.tiles_computed + report.tiles_reused == plain.tiles_computed
     tiles = plain.tiles_computed // 6
@@ -244,7 +248,9 @@ def test_what_stands_still_is_computed_once_with_the_same_result(make_video, enl
 
 def test_a_binary_file_is_a_source_with_its_sound(nasa, identity, tmp_path):
     with open(nasa, "rb") as file:
-        report = upscale_video(file, tmp_path / "out.mkv", identity, preset="ultrafast", end=1)
+        report = upscale_video(
+            file, tmp_path / "out.mkv", identity, encoder=EncoderOptions(preset="ultrafast"), span=Span(end=1)
+        )
     assert report.frames == 30
     assert packets(tmp_path / "out.mkv", 1)
 
@@ -253,19 +259,32 @@ def test_another_stream_can_be_chosen(nasa, identity, tmp_path):
     """That file has two; the larger one is not the first."""
     sizes = []
     for stream in (None, 0, 1):
-        report = upscale_video(nasa, tmp_path / "out.mkv", identity, stream=stream, end=0.2, overwrite=True)
+        report = upscale_video(
+            nasa,
+            tmp_path / "out.mkv",
+            identity,
+            source_options=SourceOptions(stream=stream),
+            span=Span(end=0.2),
+            overwrite=True,
+        )
         sizes.append(report.source_size)
     assert sizes == [(480, 270), (320, 180), (480, 270)]
     with pytest.raises(VideoError, match="has no video stream 2; the last is 1"):
-        upscale_video(nasa, tmp_path / "none.mkv", identity, stream=2)
+        upscale_video(nasa, tmp_path / "none.mkv", identity, source_options=SourceOptions(stream=2))
 
 
 def test_frames_from_memory_and_numbered_images_and_back(double, tmp_path):
     frames = [np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8) for i in range(4)]
     pattern = tmp_path / "frames" / "%03d.png"
-    report = upscale_video(iter(frames), pattern, double, frame_rate=24)
+    report = upscale_video(iter(frames), pattern, double, source_options=SourceOptions(frame_rate=24))
     assert report.frames == 4
-    upscale_video(pattern, tmp_path / "out.mkv", double, codec="ffv1", frame_rate=Fraction(24000, 1001))
+    upscale_video(
+        pattern,
+        tmp_path / "out.mkv",
+        double,
+        encoder=EncoderOptions(codec="ffv1"),
+        source_options=SourceOptions(frame_rate=Fraction(24000, 1001)),
+    )
     with av.open(str(tmp_path / "out.mkv")) as container:
         results = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     for before, after in zip(frames, results, strict=True):
@@ -283,7 +302,14 @@ def test_sound_from_memory_goes_along_with_frames_from_memory(double, tmp_path):
     second = torch.linspace(0, 440 * 2 * torch.pi, 48000)
     sound = aac_file(0.5 * torch.stack([second.sin(), second.cos()]), 48000)
     frames = [torch.rand(3, 32, 32) for _ in range(12)]
-    upscale_video(frames, tmp_path / "out.mp4", double, frame_rate=24, end=0.5, streams_from=sound)
+    upscale_video(
+        frames,
+        tmp_path / "out.mp4",
+        double,
+        source_options=SourceOptions(frame_rate=24),
+        span=Span(end=0.5),
+        streams_from=sound,
+    )
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].frames == 12
         (stream,) = container.streams.audio
@@ -293,7 +319,7 @@ def test_sound_from_memory_goes_along_with_frames_from_memory(double, tmp_path):
 
 def test_a_video_has_streams_of_its_own(make_video, double, tmp_path):
     source = image_file(make_video)
-    with pytest.raises(ValueError, match="streams of its own"):
+    with pytest.raises(ValueError, match="has streams"):
         upscale_video(source, tmp_path / "out.mp4", double, streams_from=source)
 
 
@@ -307,7 +333,9 @@ def test_sizes_are_those_of_the_image_as_it_is_shown(double, tmp_path, size, sto
 
 @pytest.mark.parametrize(("depth", "expected"), [(None, "yuv420p"), (8, "yuv420p"), (10, "yuv420p10le")])
 def test_the_depth_can_be_chosen(make_video, double, tmp_path, depth, expected):
-    report = upscale_video(image_file(make_video), tmp_path / "out.mp4", double, bit_depth=depth)
+    report = upscale_video(
+        image_file(make_video), tmp_path / "out.mp4", double, encoder=EncoderOptions(bit_depth=depth)
+    )
     assert report.pixel_format == expected
 
 
@@ -388,8 +416,8 @@ def test_memory_that_runs_out_costs_no_frame(make_video, enlarger, tmp_path):
     source = image_file(make_video, count=7, size=(96, 64))
     upscaler = Upscaler(enlarger(2, limited), precision="fp32", tile=96, overlap=4, batch=4)
     reference = Upscaler(enlarger(2), precision="fp32")
-    upscale_video(source, tmp_path / "small.mkv", upscaler, codec="ffv1")
-    upscale_video(source, tmp_path / "large.mkv", reference, codec="ffv1")
+    upscale_video(source, tmp_path / "small.mkv", upscaler, encoder=EncoderOptions(codec="ffv1"))
+    upscale_video(source, tmp_path / "large.mkv", reference, encoder=EncoderOptions(codec="ffv1"))
     # One code: where tiles overlap, the mean of two equal numbers may round the other way.
     same_planes(decoded(tmp_path / "large.mkv"), decoded(tmp_path / "small.mkv"), tolerance=1)
 

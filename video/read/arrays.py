@@ -15,8 +15,7 @@ from torch import Tensor
 from ...images.io.picture import Picture
 from ..container import check_dimensions
 from ..errors import VideoError
-from ..frames import Color, Frame, Layout, VideoInfo
-from .file import check_span
+from ..frames import Color, Frame, Layout, Span, VideoInfo
 from .images import ImageSource, exact_rate
 
 
@@ -36,8 +35,7 @@ class ArrayReader(ImageSource):
         frames: Iterable[Any],
         frame_rate: Fraction | float | str,
         *,
-        start: Fraction | float | None = None,
-        end: Fraction | float | None = None,
+        span: Span = Span(),
         float_depth: int = 16,
         name: str = "the given frames",
     ) -> None:
@@ -45,9 +43,9 @@ class ArrayReader(ImageSource):
         if float_depth not in (8, 16):
             raise ValueError(f"float_depth must be 8 or 16, not {float_depth!r}.")
         rate = exact_rate(frame_rate)
-        first_second, last_second = check_span(start, end)
-        first = math.ceil(first_second * rate)
-        last = None if last_second is None else math.ceil(last_second * rate)
+        span.validate()
+        first = math.ceil((span.start or 0) * rate)
+        last = None if span.end is None else math.ceil(span.end * rate)
         self._depth = float_depth
         self._given = iter(frames)
         opening: tuple[Tensor, ...] | None = None

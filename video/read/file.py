@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..container import check_dimensions, name_of
 from ..errors import VideoError
-from ..frames import Frame, ReadReport, VideoInfo
+from ..frames import Frame, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
 from .planes import planes_of
@@ -29,23 +29,6 @@ DEINTERLACE = ("auto", "yes", "no")
 def say_as_warning(text: str) -> None:
     """The usual `warn`: Python's own warnings."""
     warnings.warn(text, stacklevel=3)
-
-
-def exact_seconds(value: Fraction | float) -> Fraction:
-    """A float is what was meant by it: 0.4 is 2/5, not the next number that a float can hold, which lies behind it."""
-    return Fraction(value).limit_denominator(1_000_000) if isinstance(value, float) else Fraction(value)
-
-
-def check_span(start: Fraction | float | None, end: Fraction | float | None) -> tuple[Fraction, Fraction | None]:
-    """(start, end) in exact seconds; raises ValueError for what is no time, negative or empty."""
-    for label, value in (("start", start), ("end", end)):
-        if value is not None and (not math.isfinite(value) or value < 0):
-            raise ValueError(f"{label} must be a time in seconds, zero or more, not {value!r}.")
-    first = exact_seconds(start) if start is not None else Fraction(0)
-    last = exact_seconds(end) if end is not None else None
-    if last is not None and last <= first:
-        raise VideoError(f"end ({float(last):g} s) must lie after start ({float(first):g} s).")
-    return first, last
 
 
 class VideoReader:
@@ -74,15 +57,14 @@ class VideoReader:
         self,
         source: str | Path | BinaryIO,
         *,
-        start: Fraction | float | None = None,
-        end: Fraction | float | None = None,
+        span: Span = Span(),
         deinterlace: str = "auto",
         stream: int | None = None,
         warn: Callable[[str], None] = say_as_warning,
     ) -> None:
         if deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, not {deinterlace!r}.")
-        first_second, last_second = check_span(start, end)
+        span.validate()
         self.name = name_of(source)
         self.report = ReadReport()
         self._warn = warn
@@ -90,7 +72,7 @@ class VideoReader:
         self._reformatter = VideoReformatter()
         self._decoder = Decoder(source, self.report, warn, stream)
         try:
-            self._describe_and_seek(first_second, last_second, deinterlace)
+            self._describe_and_seek(span.start or Fraction(0), span.end, deinterlace)
         except BaseException:
             self._decoder.close()
             raise

@@ -18,14 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...images.io.errors import ImageFileError
 from ...images.io.files import read_image
-from ...images.io.picture import ImageFileError, Picture
+from ...images.io.picture import Picture
 from ...images.io.sixteen_bit import is_sixteen_bit_color
 from ..container import check_dimensions
 from ..errors import VideoError
-from ..frames import Color, Frame, Layout, ReadReport, VideoInfo
+from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from ..kinds import NUMBER
-from .file import check_span, say_as_warning
+from .file import say_as_warning
 
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -94,23 +95,22 @@ class ImageSequenceReader(ImageSource):
         source: str | Path | Sequence[str | Path],
         frame_rate: Fraction | float | str,
         *,
-        start: Fraction | float | None = None,
-        end: Fraction | float | None = None,
+        span: Span = Span(),
         warn: Callable[[str], None] = say_as_warning,
     ) -> None:
         super().__init__()
         rate = exact_rate(frame_rate)
-        first_second, last_second = check_span(start, end)
+        span.validate()
         if isinstance(source, (str, Path)):
             name, files = str(source), _numbered(Path(source), warn)
         else:
             files = [Path(each) for each in source]
             name = f"the list that starts with {files[0]}" if files else "the empty list"
-        first = math.ceil(first_second * rate)
-        last = len(files) if last_second is None else min(len(files), math.ceil(last_second * rate))
+        first = math.ceil((span.start or 0) * rate)
+        last = len(files) if span.end is None else min(len(files), math.ceil(span.end * rate))
         files = files[first:last]
         if not files:
-            raise VideoError(f"{name} stands for no image{' in the span asked for' if first or last_second else ''}.")
+            raise VideoError(f"{name} stands for no image{' in the given time span' if span != Span() else ''}.")
         layout, width, height = _common_layout(files)
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=layout, color=Color(0, True), time_base=1 / rate,
@@ -207,11 +207,9 @@ class AnimatedWebpReader(ImageSource):
     Raises VideoError naming the file when it cannot be read.
     """
 
-    def __init__(
-        self, path: str | Path, *, start: Fraction | float | None = None, end: Fraction | float | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, *, span: Span = Span()) -> None:
         super().__init__()
-        first_second, last_second = check_span(start, end)
+        span.validate()
         self._path = Path(path)
         try:
             delays = webp_delays(self._path)
@@ -222,11 +220,11 @@ class AnimatedWebpReader(ImageSource):
         self.report.repaired_pts = delays.count(0)
         delays = [delay or 100 for delay in delays]
         times = np.cumsum([0, *delays]).tolist()
-        last = times[-1] if last_second is None else min(times[-1], math.ceil(last_second * 1000))
-        chosen = [i for i, time in enumerate(times[:-1]) if first_second * 1000 <= time < last]
+        last = times[-1] if span.end is None else min(times[-1], math.ceil(span.end * 1000))
+        chosen = [i for i, time in enumerate(times[:-1]) if (span.start or 0) * 1000 <= time < last]
         if not chosen:
             self.close()
-            raise VideoError(f"{path} has no frame in the span asked for.")
+            raise VideoError(f"{path} has no frame in the given time span.")
         self.info = VideoInfo(
             name=str(path), width=width, height=height, layout=Layout("rgb", 8, alpha=True), color=Color(0, True),
             time_base=Fraction(1, 1000), frame_rate=Fraction(1000 * len(delays), times[-1]).limit_denominator(1001),

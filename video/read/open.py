@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import VideoError
-from ..frames import FrameSource
+from ..frames import FrameSource, Span
 from ..kinds import is_pattern
 from .arrays import ArrayReader
 from .file import VideoReader, say_as_warning
 from .images import AnimatedWebpReader, ImageSequenceReader, webp_delays
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a source is read.
+
+    Attributes:
+        frame_rate: frames per second of numbered images and of frames in memory, as `exact_rate` takes it. A file has
+            its own times, and must be given none.
+        deinterlace: of video files: "auto" (frames that are flagged interlaced), "yes" (all) or "no".
+        stream: of video files: which video stream, counted from 0 without cover images. None: the default stream,
+            else the largest.
+    """
+
+    frame_rate: Fraction | float | str | None = None
+    deinterlace: str = "auto"
+    stream: int | None = None
+
+
 def open_source(
     source: str | Path | BinaryIO | Iterable[Any],
+    options: SourceOptions = SourceOptions(),
     *,
-    frame_rate: Fraction | float | str | None = None,
-    start: Fraction | float | None = None,
-    end: Fraction | float | None = None,
-    deinterlace: str = "auto",
-    stream: int | None = None,
+    span: Span = Span(),
     warn: Callable[[str], None] = say_as_warning,
 ) -> FrameSource:
     """Open anything frames come from; the caller closes it.
@@ -39,21 +54,21 @@ def open_source(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if is_pattern(path):
-            return ImageSequenceReader(path, _needed(frame_rate, path), start=start, end=end, warn=warn)
-        _refuse(frame_rate, path)
+            return ImageSequenceReader(path, _needed(options.frame_rate, path), span=span, warn=warn)
+        _refuse(options.frame_rate, path)
         if path.is_file() and _is_animated_webp(path):
-            return AnimatedWebpReader(path, start=start, end=end)
-        return VideoReader(path, start=start, end=end, deinterlace=deinterlace, stream=stream, warn=warn)
+            return AnimatedWebpReader(path, span=span)
+        return VideoReader(path, span=span, deinterlace=options.deinterlace, stream=options.stream, warn=warn)
     if hasattr(source, "read"):
-        _refuse(frame_rate, source)
+        _refuse(options.frame_rate, source)
         return VideoReader(
-            cast(BinaryIO, source), start=start, end=end, deinterlace=deinterlace, stream=stream, warn=warn
+            cast(BinaryIO, source), span=span, deinterlace=options.deinterlace, stream=options.stream, warn=warn
         )
     if isinstance(source, (list, tuple)) and source and all(isinstance(each, (str, os.PathLike)) for each in source):
-        return ImageSequenceReader(source, _needed(frame_rate, "a list"), start=start, end=end, warn=warn)
+        return ImageSequenceReader(source, _needed(options.frame_rate, "a list"), span=span, warn=warn)
     if not isinstance(source, Iterable):
         raise TypeError(f"a video source must be a path, a file object or an iterable, not {type(source).__name__}.")
-    return ArrayReader(source, _needed(frame_rate, "frames in memory"), start=start, end=end)
+    return ArrayReader(source, _needed(options.frame_rate, "frames in memory"), span=span)
 
 
 def _is_animated_webp(path: Path) -> bool:

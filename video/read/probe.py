@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Callable
@@ -13,14 +12,12 @@ import av
 
 from ..errors import VideoError
 from ..frames import UNSPECIFIED, Color, StaticHdr, VideoInfo
+from ..matroska import chroma_siting
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 _DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision",
             "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
-
-# Matroska's ChromaSitingHorz and ChromaSitingVert: 1 is at the first luma sample, 2 half way to the next.
-_SITINGS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
 
 # Demuxers whose durations are guesses from the bit rate.
 _NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
@@ -138,21 +135,10 @@ def _usual_matrix(width: int, height: int, primaries: int) -> int:
 
 
 def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
-    """Where chroma samples lie. PyAV before 19 does not tell, but FFmpeg's Matroska muxer writes it into its header."""
-    location = getattr(frame, "chroma_location", None)
+    location = getattr(frame, "chroma_location", None)  # from PyAV 19 on
     if location is not None:
         return {1: "left", 2: "center", 3: "topleft"}.get(int(location))
-    head = io.BytesIO()
-    try:
-        with av.open(head, "w", format="matroska") as output:
-            output.add_stream_from_template(stream, opaque=True)
-            output.start_encoding()
-            written = head.getvalue()
-    except (av.FFmpegError, OSError, ValueError, TypeError):
-        return None
-    # Both elements, of one byte each, stand side by side.
-    match = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", written)
-    return _SITINGS.get((match[1][0], match[2][0])) if match else None
+    return chroma_siting(stream)
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:

@@ -17,10 +17,11 @@ import av
 from av.stream import Discard, Disposition
 
 from ..container import open_container
-from ..matroska_header import delayed_audio
+from ..frames import Span
+from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
 from .packets import CopiedStream, Timed
-from .rules import Plan, codec_name, described, plan_for
+from .rules import StreamAction, choose_action, codec_name, described
 from .subtitles import SubtitleConverter
 from .tags import custom_tags, global_tags, stream_tags
 
@@ -41,8 +42,7 @@ class StreamCopier:
         skip_stream_index: int | None,
         container: str,
         *,
-        start: Fraction | None = None,
-        end: Fraction | None = None,
+        span: Span = Span(),
         shift: Fraction = Fraction(0),
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
@@ -55,18 +55,18 @@ class StreamCopier:
         warn: called with one sentence for each stream that is converted or dropped.
         Raises VideoError when the source cannot be opened.
         """
-        self._container, self._start, self._end, self._shift = container, start, end, shift
+        self._container, self._span, self._shift = container, span, shift
         self._warn = warn
         self._input = open_container(source)
         self._skip = skip_stream_index
         self._chapters = self._moved_chapters()
         self._tags = global_tags(self._input.metadata)
-        self._plans: dict[int, Plan] = {}
+        self._actions: dict[int, StreamAction] = {}
         for stream in self._input.streams:
             if stream.index != skip_stream_index:
-                plan = self._plans[stream.index] = plan_for(stream, container, bool(self._input.chapters()))
-                if plan.warning:
-                    warn(plan.warning)
+                action = self._actions[stream.index] = choose_action(stream, container, bool(self._input.chapters()))
+                if action.warning:
+                    warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
@@ -82,15 +82,15 @@ class StreamCopier:
         return [
             stream.codec_context.sample_rate
             for stream in self._input.streams.audio
-            if self._plans.get(stream.index, Plan("drop")).action in ("copy", "audio") and stream.codec_context
+            if self._actions.get(stream.index, StreamAction("drop")).kind in ("copy", "audio") and stream.codec_context
         ]
 
     def tags_with(self, more: Mapping[str, str]) -> dict[str, str]:
         """The global tags of the new file: those of the source, and `more` over them."""
         tags = {**self._tags, **more}
         has_cover = any(
-            plan.action == "copy" and self._input.streams[index].disposition & Disposition.attached_pic
-            for index, plan in self._plans.items()
+            action.kind == "copy" and self._input.streams[index].disposition & Disposition.attached_pic
+            for index, action in self._actions.items()
         )
         if has_cover and (custom := custom_tags(tags, self._container)):
             self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover image or tags of any name.")
@@ -110,7 +110,7 @@ class StreamCopier:
                 video.metadata.update(tags | ({"title": title} if title else {}))
                 video.disposition = stream.disposition
             else:
-                self._add(stream, self._plans[stream.index], output)
+                self._add(stream, self._actions[stream.index], output)
         if video is None:
             video = add_video()
         output.set_chapters(self._chapters)
@@ -138,18 +138,18 @@ class StreamCopier:
         for container in (self._input, *self._templates):
             container.close()
 
-    def _add(self, stream: Any, plan: Plan, output: av.container.OutputContainer) -> None:
+    def _add(self, stream: Any, action: StreamAction, output: av.container.OutputContainer) -> None:
         """Add one stream as planned; what becomes of its packets is in `copied_stream.py`."""
-        if plan.action == "drop":
+        if action.kind == "drop":
             return
-        if plan.action == "cover":
+        if action.kind == "cover":
             self._attach_cover(stream, output)
             return
         convert: AudioConverter | SubtitleConverter | None = None
-        if plan.action == "audio":
-            convert = AudioConverter(stream, output, plan.encoder)
-        elif plan.action == "subtitle":
-            convert = SubtitleConverter(stream, output, plan.encoder)
+        if action.kind == "audio":
+            convert = AudioConverter(stream, output, action.encoder)
+        elif action.kind == "subtitle":
+            convert = SubtitleConverter(stream, output, action.encoder)
         copy = convert.stream if convert else self._copy_of(stream, output)
         copy.metadata.clear()
         copy.metadata.update(stream_tags(stream.metadata, self._container))
@@ -158,9 +158,7 @@ class StreamCopier:
         copy.disposition = stream.disposition
         if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
             copy.sample_aspect_ratio = stream.sample_aspect_ratio
-        self._copied[stream.index] = CopiedStream(
-            stream, copy, convert, self._start, self._end, self._shift, self._warn
-        )
+        self._copied[stream.index] = CopiedStream(stream, copy, convert, self._span, self._shift, self._warn)
 
     def _attach_cover(self, stream: Any, output: av.container.OutputContainer) -> None:
         """Matroska's covers are attachments, written with the header."""
@@ -188,13 +186,13 @@ class StreamCopier:
 
     def _look_ahead(self) -> None:
         """Read until the first packet of each sound and cover is known; what is read waits for its turn."""
-        wanted = [s for s in self._input.streams if self._plans.get(s.index, Plan("drop")).action != "drop"]
+        wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
         for stream in self._input.streams:
             if stream not in wanted:
                 stream.discard = Discard.all
         self._demuxed = self._input.demux(wanted) if wanted else iter(())
-        missing = {s.index for s in wanted if s.type == "audio" or self._plans[s.index].action == "cover"}
+        missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
         size = 0
         while missing and size < _MOST_AHEAD and (packet := self._next_packet()) is not None:
             self._first.setdefault(packet.stream_index, packet)
@@ -227,13 +225,13 @@ class StreamCopier:
         for chapter in self._input.chapters():
             base = Fraction(chapter["time_base"] or 1)
             start, end = chapter["start"] * base, chapter["end"] * base
-            if self._start is not None:
-                start = max(start, self._start)
-            if self._end is not None:
-                end = min(end, self._end)
+            if self._span.start is not None:
+                start = max(start, self._span.start)
+            if self._span.end is not None:
+                end = min(end, self._span.end)
             if end <= start and chapter["end"] > chapter["start"]:
                 continue
-            if self._start is None and self._end is None and not self._shift:
+            if self._span == Span() and not self._shift:
                 chapters.append(chapter)
                 continue
             moved = {"start": round((start - self._shift) / base), "end": round((end - self._shift) / base)}

@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from ..frames import Span
 from .audio import AudioConverter
 from .rules import codec_name, described
 from .subtitles import SubtitleConverter
@@ -24,25 +25,24 @@ class CopiedStream:
         source: Any,
         target: Any,
         convert: AudioConverter | SubtitleConverter | None,
-        start: Fraction | None,
-        end: Fraction | None,
+        span: Span,
         shift: Fraction,
         warn: Callable[[str], None],
     ) -> None:
-        """start, end, shift: seconds, as `StreamCopier` takes them."""
+        """span, shift: as `StreamCopier` takes them."""
         self.source = source
         self._target, self._convert, self._warn = target, convert, warn
         base = self._base = Fraction(source.time_base)
         self._shift = round(shift / base)
-        self._start = None if start is None else -(-start // base)  # the first tick not before
-        self._end = None if end is None else -(-end // base)
+        self._start = None if span.start is None else -(-span.start // base)  # the first tick not before
+        self._end = None if span.end is None else -(-span.end // base)
         self._fills_gaps = codec_name(source) == "mov_text"
         self._is_cover = bool(source.disposition & Disposition.attached_pic)
         self._waiting: list[av.Packet] = []  # for the first time of decoding that is known
         self._brief: av.Packet | None = None  # sound of no known duration, until what follows tells
         self._last_gap = 0
         self._last_dts: int | None = None
-        self._begun = start is None or source.type != "video"
+        self._begun = span.start is None or source.type != "video"
         self._samples = _samples_of(source) if convert is None else 0
         self._clock: int | None = None  # of the next packet, in samples
 

@@ -10,7 +10,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from ..write.encoders import SUFFIXES
+from ..container import SUFFIXES
 from .audio import accepts, standard_layout
 
 # Text that FFmpeg decodes to ASS events, from which it writes any other.
@@ -34,49 +34,53 @@ _LOSSY_TARGET = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "lib
 
 
 @dataclass(frozen=True)
-class Plan:
+class StreamAction:
     """What is done with a stream.
 
-    action: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
+    kind: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
     warning: a sentence for what is lost; None when nothing is.
     """
 
-    action: str
+    kind: str
     encoder: str = ""
     warning: str | None = None
 
 
-def plan_for(stream: Any, container: str, chapters: bool) -> Plan:
+def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
     """What becomes of `stream`, of an open input with or without chapters, in a container (FFmpeg's muxer name)."""
     kind, codec = stream.type, codec_name(stream)
     name, suffix = described(stream), SUFFIXES[container]
     if kind == "data":
         from_chapters = chapters and codec == "bin_data" and "SubtitleHandler" in stream.metadata.values()
         if from_chapters or "timecode" in stream.metadata:
-            return Plan("drop")  # MP4's own way of writing chapters, and of a tag that is kept
+            return StreamAction("drop")  # MP4's own way of writing chapters, and of a tag that is kept
     if stream.disposition & Disposition.attached_pic:
         if container == "matroska":
-            return Plan("cover")
+            return StreamAction("cover")
         if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer takes it, and writes nothing
-            return Plan("drop", warning=f"{name} dropped: {suffix} holds no such cover image.")
+            return StreamAction("drop", warning=f"{name} dropped: {suffix} holds no such cover image.")
     if kind == "attachment" and container != "matroska":  # WebM's muxer takes it, and writes nothing
-        return Plan("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
-    if holds(container, stream):
-        return Plan("copy")
+        return StreamAction("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
+    if can_copy(container, stream):
+        return StreamAction("copy")
     context = stream.codec_context
     if kind == "audio" and context is not None and 1 <= context.channels <= 8 and context.sample_rate:
         encoder = _LOSSLESS_TARGET.get(container) if codec in _LOSSLESS else None
         layout = standard_layout(context) or context.layout.name
         if encoder is not None and accepts(encoder, layout, context.sample_rate):
-            return Plan("audio", encoder, f"{name} becomes {encoder.upper()}, without loss: {suffix} holds no {codec}.")
+            return StreamAction(
+                "audio", encoder, f"{name} becomes {encoder.upper()}, without loss: {suffix} holds no {codec}."
+            )
         encoder = _LOSSY_TARGET[container]
         becomes = {"aac": "AAC", "libopus": "Opus"}[encoder]
-        return Plan("audio", encoder, f"{name} is encoded to {becomes}, with a little loss: {suffix} holds no {codec}.")
+        return StreamAction(
+            "audio", encoder, f"{name} is encoded to {becomes}, with a little loss: {suffix} holds no {codec}."
+        )
     if kind == "subtitle" and context is not None and codec in _TEXT:
         encoder = _TEXT_TARGET[container]
         loss = f"{name} becomes {_TEXT_NAMES[encoder]} and loses its styling: {suffix} holds no {codec}."
-        return Plan("subtitle", encoder, loss if codec in _STYLED else None)
-    return Plan("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
+        return StreamAction("subtitle", encoder, loss if codec in _STYLED else None)
+    return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
 
 
 def codec_name(stream: Any) -> str:
@@ -98,7 +102,7 @@ def described(stream: Any) -> str:
     return f"{what} {stream.index} ({', '.join(filter(None, details))})"
 
 
-def holds(container: str, stream: Any) -> bool:
+def can_copy(container: str, stream: Any) -> bool:
     """Whether the muxer takes a copy of the stream: found by writing the header of a file in memory."""
     output = av.open(io.BytesIO(), "w", format=container, container_options={"strict": "experimental"})
     try:

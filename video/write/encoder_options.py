@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from dataclasses import dataclass
 from fractions import Fraction
 
-from ..frames import Color, Layout, StaticHdr
+from ..frames import FrameFormat, Layout, StaticHdr
 
-DEFAULT_QUALITY = 90
 _QUALITIES = (1, 25, 50, 75, 90, 100)
 _CRF = {
     "libx264": (51, 38, 30, 23, 17, 4),
@@ -44,27 +44,47 @@ _HUGE = 4096 * 2304
 _MOST_THREADS = 16  # frame threads hold frames as well
 
 
-def options_for(
-    encoder: str, layout: Layout, color: Color, hdr: StaticHdr, width: int, height: int, quality: float, preset: str
-) -> dict[str, str]:
-    """The options of an encoder, as FFmpeg's option strings."""
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How a video is encoded. The defaults suit most uses.
+
+    Attributes:
+        codec: "h264", "hevc", "av1", "vp9", "prores", "ffv1", one of "h264_nvenc", "hevc_nvenc" and "av1_nvenc", or
+            "auto": the first codec that the container holds (H.264; VP9 in WebM).
+        quality: 1 to 100, one scale for all codecs. 90 is visually indistinguishable from the source.
+        preset: "ultrafast" (fastest) to "veryslow" (smallest file), as in x264.
+        pixel_format: FFmpeg's name, such as "yuv420p10le". "auto" keeps depth, chroma subsampling and alpha of the
+            source where the codec can hold them.
+        bit_depth: bits per sample for `pixel_format="auto"`. None keeps those of the source.
+    """
+
+    codec: str = "auto"
+    quality: float = 90
+    preset: str = "medium"
+    pixel_format: str = "auto"
+    bit_depth: int | None = None
+
+
+def ffmpeg_options(encoder: str, frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
+    """Return FFmpeg's option strings of an encoder for frames of a format."""
+    layout, pixels = frames.layout, frames.width * frames.height
     if encoder in ("libx264", "libx264rgb"):
-        return _x264(encoder, layout, color, hdr, width * height, quality, preset)
+        return _x264(encoder, frames, hdr, options)
     if encoder == "libx265":
-        return _x265(layout, color, hdr, width * height, quality, preset)
+        return _x265(frames, hdr, options)
     if encoder == "libsvtav1":
-        return _svt(layout, color, hdr, width * height, quality, preset)
+        return _svt(frames, hdr, options)
     if encoder == "libvpx-vp9":
-        return _vp9(layout, width, width * height, quality, preset)
+        return _vp9(frames, options)
     if encoder == "prores_ks":
-        return {"profile": _prores_profile(layout, quality), "vendor": "apl0"}
+        return {"profile": _prores_profile(layout, options.quality), "vendor": "apl0"}
     if encoder == "ffv1":
-        # Version 3 with checksums; slices are what its threads share out.
-        options = {"level": "3", "slicecrc": "1", "coder": "1"}
-        if min(width, height) >= 240:
-            options["slices"] = "12" if width * height <= _LARGE else "24"
-        return options
-    return _nvenc(encoder, layout, quality, preset)
+        # Version 3 with checksums; its threads work on slices.
+        ffv1 = {"level": "3", "slicecrc": "1", "coder": "1"}
+        if min(frames.width, frames.height) >= 240:
+            ffv1["slices"] = "12" if pixels <= _LARGE else "24"
+        return ffv1
+    return _nvenc(encoder, layout, options)
 
 
 def thread_count() -> int:
@@ -90,30 +110,30 @@ def _look_ahead(pixels: int, normal: int) -> int:
     return normal if pixels <= _LARGE else min(normal, 20) if pixels <= _HUGE else min(normal, 10)
 
 
-def _x264(
-    encoder: str, layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str
-) -> dict[str, str]:
+def _x264(encoder: str, frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
+    pixels = frames.width * frames.height
     extra: dict[str, str] = {}
     if pixels > _LARGE:
-        normal = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30}.get(preset, 40)
+        normal = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30}.get(options.preset, 40)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
-    if (location := _chroma_location(layout, color)) is not None:
+    if (location := _chroma_location(frames)) is not None:
         extra["chromaloc"] = str(location)
     if hdr.mastering:
         extra["mastering-display"] = _mastering_integers(hdr.mastering)
     if hdr.content_light:
         extra["cll"] = "{},{}".format(*hdr.content_light)
-    options = {"preset": preset, "crf": str(crf(encoder, quality))}
-    return options | ({"x264-params": _joined(extra)} if extra else {})
+    x264 = {"preset": options.preset, "crf": str(crf(encoder, options.quality))}
+    return x264 | ({"x264-params": _joined(extra)} if extra else {})
 
 
-def _x265(layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+def _x265(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
+    pixels = frames.width * frames.height
     extra = {"log-level": "none"}  # it writes to stderr by itself
     if pixels > _LARGE:
-        normal = {"ultrafast": 5, "superfast": 10}.get(preset, 15)
+        normal = {"ultrafast": 5, "superfast": 10}.get(options.preset, 15)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
         extra["frame-threads"] = "2"
-    if (location := _chroma_location(layout, color)) is not None:
+    if (location := _chroma_location(frames)) is not None:
         extra["chromaloc"] = str(location)
     if hdr.mastering:
         extra["master-display"] = _mastering_integers(hdr.mastering)
@@ -121,52 +141,56 @@ def _x265(layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: fl
         extra["max-cll"] = "{},{}".format(*hdr.content_light)
     if hdr.mastering or hdr.content_light:
         extra |= {"hdr10": "1", "repeat-headers": "1"}
-    return {"preset": preset, "crf": str(crf("libx265", quality)), "x265-params": _joined(extra)}
+    return {"preset": options.preset, "crf": str(crf("libx265", options.quality)), "x265-params": _joined(extra)}
 
 
-def _svt(layout: Layout, color: Color, hdr: StaticHdr, pixels: int, quality: float, preset: str) -> dict[str, str]:
+def _svt(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
+    pixels = frames.width * frames.height
     os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
     extra: dict[str, str] = {}
     if pixels > _LARGE:
         extra["lookahead"] = "16" if pixels <= _HUGE else "8"
         extra["lp"] = "2"  # of 6 levels of parallelism, each of which holds more frames
-    if layout.subsampling == (1, 1):
-        extra["chroma-sample-position"] = "topleft" if color.siting == "topleft" else "left"
+    if frames.layout.subsampling == (1, 1):
+        extra["chroma-sample-position"] = "topleft" if frames.color.siting == "topleft" else "left"
     if hdr.mastering:
         extra["mastering-display"] = _mastering_decimals(hdr.mastering)
     if hdr.content_light:
         extra["content-light"] = "{},{}".format(*hdr.content_light)
-    options = {"preset": str(_SVT_PRESET[PRESETS.index(preset)]), "crf": str(round(crf("libsvtav1", quality)))}
-    return options | ({"svtav1-params": _joined(extra)} if extra else {})
+    svt = {
+        "preset": str(_SVT_PRESET[PRESETS.index(options.preset)]),
+        "crf": str(round(crf("libsvtav1", options.quality))),
+    }
+    return svt | ({"svtav1-params": _joined(extra)} if extra else {})
 
 
-def _vp9(layout: Layout, width: int, pixels: int, quality: float, preset: str) -> dict[str, str]:
-    columns = max(0, min(4, (max(width, 256) // 256).bit_length() - 1))
-    options = {
+def _vp9(frames: FrameFormat, options: EncoderOptions) -> dict[str, str]:
+    columns = max(0, min(4, (max(frames.width, 256) // 256).bit_length() - 1))
+    vp9 = {
         "deadline": "good",
-        "cpu-used": str(_VP9_CPU_USED[PRESETS.index(preset)]),
-        "crf": str(round(crf("libvpx-vp9", quality))),
+        "cpu-used": str(_VP9_CPU_USED[PRESETS.index(options.preset)]),
+        "crf": str(round(crf("libvpx-vp9", options.quality))),
         "b": "0",
         "row-mt": "1",
         "tile-columns": str(columns),
-        "lag-in-frames": str(_look_ahead(pixels, 25)),
+        "lag-in-frames": str(_look_ahead(frames.width * frames.height, 25)),
     }
-    if layout.alpha:
-        options["auto-alt-ref"] = "0"  # libvpx cannot have both
-    return options
+    if frames.layout.alpha:
+        vp9["auto-alt-ref"] = "0"  # libvpx cannot have both
+    return vp9
 
 
-def _nvenc(encoder: str, layout: Layout, quality: float, preset: str) -> dict[str, str]:
-    options = {
-        "preset": f"p{_NVENC_PRESET[PRESETS.index(preset)]}",
+def _nvenc(encoder: str, layout: Layout, options: EncoderOptions) -> dict[str, str]:
+    nvenc = {
+        "preset": f"p{_NVENC_PRESET[PRESETS.index(options.preset)]}",
         "tune": "hq",
         "rc": "vbr",
-        "cq": str(crf(encoder, quality)),
+        "cq": str(crf(encoder, options.quality)),
         "b": "0",
     }
     if encoder == "hevc_nvenc" and layout.subsampling == (0, 0) and layout.model == "yuv":
-        options["profile"] = "rext"
-    return options
+        nvenc["profile"] = "rext"
+    return nvenc
 
 
 def _prores_profile(layout: Layout, quality: float) -> str:
@@ -175,11 +199,11 @@ def _prores_profile(layout: Layout, quality: float) -> str:
     return "hq" if quality >= 80 else "standard" if quality >= 60 else "lt" if quality >= 30 else "proxy"
 
 
-def _chroma_location(layout: Layout, color: Color) -> int | None:
+def _chroma_location(frames: FrameFormat) -> int | None:
     """chroma_sample_loc_type of H.264 and H.265 (annex E); None for the usual place, or where there is no question."""
-    if layout.model != "yuv" or layout.subsampling != (1, 1):
+    if frames.layout.model != "yuv" or frames.layout.subsampling != (1, 1):
         return None
-    return {"center": 1, "topleft": 2}.get(color.siting)
+    return {"center": 1, "topleft": 2}.get(frames.color.siting)
 
 
 def _joined(options: dict[str, str]) -> str:

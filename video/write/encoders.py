@@ -19,9 +19,10 @@ from typing import cast
 
 import av
 
+from ..container import CONTAINERS, SUFFIXES
 from ..errors import VideoError
-from ..frames import Color, Layout, StaticHdr
-from .encoder_options import DEFAULT_QUALITY, PRESETS, holds_static_hdr, options_for, thread_count
+from ..frames import Color, FrameFormat, Layout, StaticHdr
+from .encoder_options import PRESETS, EncoderOptions, ffmpeg_options, holds_static_hdr, thread_count
 from .planes import FORMATS, NVENC_444_10, WrittenFormat
 
 _log = logging.getLogger(__name__)
@@ -32,14 +33,6 @@ SOFTWARE = {
 }  # fmt: skip
 HARDWARE = {"h264_nvenc": "h264", "hevc_nvenc": "hevc", "av1_nvenc": "av1"}
 CODECS = ("auto", *SOFTWARE, *HARDWARE)
-# What the container may hold and FFmpeg writes; the first is what "auto" means.
-CONTAINERS = {
-    "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
-    "mov": ("h264", "hevc", "prores"),
-    "matroska": ("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
-    "webm": ("vp9", "av1"),
-}
-SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
 
 _SMALLEST = {"libx265": 16, "libsvtav1": 4}  # pixels a side, below which opening the encoder fails
 _EVEN_420 = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
@@ -65,14 +58,13 @@ _ASKED = {"libx264": ("rgb24",), "libx265": ("gbrp", "gbrp10le", "gbrp12le"), "l
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoder and all it is told. `layout` and `color` are what frames must come in."""
+    """An encoder with its options, and the format in which it takes frames."""
 
     codec: str  # "h264", "hevc", "av1", "vp9", "prores" or "ffv1"
     encoder: str  # FFmpeg's name
     container: str  # FFmpeg's name of the muxer
     pixel_format: WrittenFormat
-    layout: Layout
-    color: Color
+    frames: FrameFormat
     options: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     container_hdr: StaticHdr | None = None  # for the muxer to write, where the encoder does not
@@ -80,34 +72,30 @@ class Encoding:
 
 
 def choose_encoder(
-    codec: str,
+    frames: FrameFormat,
     container: str,
-    wanted: Layout,
-    width: int,
-    height: int,
+    options: EncoderOptions = EncoderOptions(),
     *,
-    color: Color,
-    quality: float | None = None,
-    preset: str | None = None,
-    pixel_format: str = "auto",
-    hdr: StaticHdr | None = None,
+    hdr: StaticHdr = StaticHdr(),
     warn: Warn = _log.warning,
 ) -> Encoding:
-    """The encoder for frames of `wanted` layout and `color`, of width x height, into a container.
+    """Choose the encoder for frames in a container, its pixel format and its options.
 
-    codec: one of CODECS. "auto" is the first the container holds, except for more than 8 bits in WebM where the VP9
-        encoder has 8 only: those become AV1. A hardware codec that cannot be opened falls back to the software one.
-    container: one of CONTAINERS, FFmpeg's muxer name.
-    quality: 1 to 100; None is 90, which a viewer does not tell from the source. Table in encoder_options.py.
-    preset: one of PRESETS, from the fastest to the one of the smallest files; None is "medium". ProRes and FFV1
-        have none.
-    pixel_format: "auto", or FFmpeg's name of one the encoder takes.
-    hdr: static metadata, written by the encoder into its stream, or by the muxer.
-    warn: called with one sentence for each thing that cannot be kept.
-    Raises VideoError for what does not go together, naming what does.
+    Args:
+        frames: the frames to be written. `Encoding.frames` is the format the encoder wants them converted to.
+        container: one of CONTAINERS, FFmpeg's muxer name.
+        options: as the user chose them. "auto" is the first codec of the container; more than 8 bits in WebM become
+            AV1 if this build of the VP9 encoder has 8 bits only. If a hardware encoder cannot be opened, the
+            software encoder of the same codec is used. ProRes and FFV1 have no presets.
+        hdr: static metadata, written into the stream by the encoder or else by the muxer.
+        warn: called with one sentence for each property that cannot be kept.
+
+    Raises:
+        VideoError: codec, container, pixel format and size do not fit together; the message lists what does.
     """
-    hdr = hdr or StaticHdr()
-    _check_arguments(codec, container, quality, preset)
+    wanted, width, height = frames.layout, frames.width, frames.height
+    _check_arguments(options, container)
+    codec = options.codec
     if codec == "auto":
         codec = _auto_codec(container, wanted)
     base = HARDWARE.get(codec, codec)
@@ -132,23 +120,20 @@ def choose_encoder(
             + (f"; in {SUFFIXES[container]} these do: {others}." if others else ".")
         )
 
-    format = _choose_format(encoder, container, wanted, width, height, pixel_format, warn)
+    format = _choose_format(encoder, container, frames, options.pixel_format, warn)
     if format.name == "rgb24" and encoder == "libx264":
         encoder = "libx264rgb"
     layout = format.layout
     if wanted.model == "gray" and layout.model == "yuv":
         layout = Layout("gray", layout.depth, alpha=layout.alpha)
-    color = _color_in(format.layout, layout, wanted, color, encoder, base, container)
+    color = _color_in(format.layout, layout, frames, encoder, base, container)
     return Encoding(
         codec=base,
         encoder=encoder,
         container=container,
         pixel_format=format,
-        layout=layout,
-        color=color,
-        options=options_for(
-            encoder, format.layout, color, hdr, width, height, quality or DEFAULT_QUALITY, preset or "medium"
-        ),
+        frames=FrameFormat(width, height, layout, color),
+        options=ffmpeg_options(encoder, FrameFormat(width, height, format.layout, color), hdr, options),
         threads=thread_count(),
         container_hdr=None if holds_static_hdr(encoder) or hdr == StaticHdr() else hdr,
         codec_tag="hvc1" if base == "hevc" and container in ("mp4", "mov") else None,  # Apple plays no hev1
@@ -169,15 +154,15 @@ def why_not_available(encoder: str) -> str | None:
     return None
 
 
-def _check_arguments(codec: str, container: str, quality: float | None, preset: str | None) -> None:
-    if codec not in CODECS:
-        raise VideoError(f"Codec {codec!r} is not known; these are: {', '.join(CODECS)}.")
+def _check_arguments(options: EncoderOptions, container: str) -> None:
+    if options.codec not in CODECS:
+        raise VideoError(f"Codec {options.codec!r} is not known; these are: {', '.join(CODECS)}.")
     if container not in CONTAINERS:
         raise VideoError(f"Container {container!r} is not known; these are: {', '.join(CONTAINERS)}.")
-    if quality is not None and not 1 <= quality <= 100:
-        raise VideoError(f"Quality goes from 1 to 100, {quality} was given.")
-    if preset is not None and preset not in PRESETS:
-        raise VideoError(f"Preset {preset!r} is not known; these are: {', '.join(PRESETS)}.")
+    if not 1 <= options.quality <= 100:
+        raise VideoError(f"Quality must be from 1 to 100, not {options.quality}.")
+    if options.preset not in PRESETS:
+        raise VideoError(f"Preset {options.preset!r} is not known; these are: {', '.join(PRESETS)}.")
 
 
 def _auto_codec(container: str, wanted: Layout) -> str:
@@ -198,9 +183,9 @@ def formats_of(encoder: str) -> dict[str, WrittenFormat]:
     return known
 
 
-def _choose_format(
-    encoder: str, container: str, wanted: Layout, width: int, height: int, asked: str, warn: Warn
-) -> WrittenFormat:
+def _choose_format(encoder: str, container: str, frames: FrameFormat, name: str, warn: Warn) -> WrittenFormat:
+    """Return the pixel format of that name, or the one that loses least for "auto"."""
+    wanted, width, height = frames.layout, frames.width, frames.height
     known = formats_of(encoder)
 
     def fits(format: WrittenFormat) -> bool:
@@ -210,13 +195,13 @@ def _choose_format(
         # Alpha of VP9 travels beside the image, in blocks only Matroska has.
         return not (encoder == "libvpx-vp9" and format.layout.alpha and container == "mp4")
 
-    if asked != "auto":
-        if asked not in known:
-            raise VideoError(f"{encoder} takes no pixel format {asked!r}; it takes: auto, {', '.join(known)}.")
-        if not fits(known[asked]):
-            why = "which holds no alpha" if known[asked].layout.alpha else f"not at the odd size {width}x{height}"
-            raise VideoError(f"{encoder} cannot write {asked} into {SUFFIXES[container]} here, {why}.")
-        return known[asked]
+    if name != "auto":
+        if name not in known:
+            raise VideoError(f"{encoder} takes no pixel format {name!r}; it takes: auto, {', '.join(known)}.")
+        if not fits(known[name]):
+            why = "which holds no alpha" if known[name].layout.alpha else f"not at the odd size {width}x{height}"
+            raise VideoError(f"{encoder} cannot write {name} into {SUFFIXES[container]} here, {why}.")
+        return known[name]
 
     auto = [known[name] for name in _AUTO[encoder] if name in known]
     if encoder != "ffv1" and wanted.model == "gray" and width % 2 == height % 2 == 0:
@@ -269,10 +254,9 @@ def _losses(wanted: Layout, offered: Layout) -> list[str]:
     return losses
 
 
-def _color_in(
-    format: Layout, layout: Layout, wanted: Layout, color: Color, encoder: str, codec: str, container: str
-) -> Color:
-    """The color to be written: RGB that becomes YUV gets a matrix, and siting is one the stream can tell."""
+def _color_in(format: Layout, layout: Layout, frames: FrameFormat, encoder: str, codec: str, container: str) -> Color:
+    """Return the color to be written: RGB that becomes YUV gets a matrix, and siting is one the stream can signal."""
+    wanted, color = frames.layout, frames.color
     if layout.model == "rgb":
         return replace(color, matrix=0, full_range=True)
     if wanted.model == "rgb" or color.matrix == 0:

@@ -18,8 +18,7 @@ from ...images.io.atomic import check_target, part_of, publish
 from ..container import metadata_errors
 from ..errors import VideoError
 from ..frames import Color, Frame, StaticHdr, VideoInfo
-from ..matroska_header import hdr_video
-from ..matroska_shape import ROOM, set_shape
+from ..matroska import TITLE_PADDING, hdr_video, set_display_size
 from ..remux.tags import custom_tags
 from .encoders import Encoding
 from .planes import fill_frame
@@ -44,10 +43,7 @@ class VideoWriter:
         target: Path,
         info: VideoInfo,
         encoding: Encoding,
-        color: Color,
         *,
-        width: int,
-        height: int,
         sample_aspect_ratio: Fraction = Fraction(1),
         overwrite: bool = False,
         copied: StreamCopier | None = None,
@@ -60,7 +56,7 @@ class VideoWriter:
         metadata: global tags, over those of the source.
         shift: taken off the pts of every frame, in the source's time base: where a trimmed video starts.
         """
-        self.layout, self.color, self.width, self.height = encoding.layout, color, width, height
+        self.format = encoding.frames
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
@@ -105,9 +101,10 @@ class VideoWriter:
         try:
             stream.codec_context.open()
         except (av.error.FFmpegError, OSError) as error:
+            size = f"{self.format.width}x{self.format.height}"
             raise VideoError(
-                f"{self.target} cannot be written: {encoding.encoder} refuses {self.width}x{self.height} in "
-                f"{encoding.pixel_format.name} ({_reason(error)})."
+                f"{self.target} cannot be written: {encoding.encoder} refuses {size} in {encoding.pixel_format.name} "
+                f"({_reason(error)})."
             ) from error
         output.start_encoding()  # the header: what the muxer refuses, it refuses now
 
@@ -139,24 +136,25 @@ class VideoWriter:
         if encoding.container_hdr is not None:
             self._give_hdr(stream, encoding.container_hdr)
             context.framerate = rate
-        context.width, context.height, context.pix_fmt = self.width, self.height, encoding.pixel_format.name
+        context.width, context.height = self.format.width, self.format.height
+        context.pix_fmt = encoding.pixel_format.name
         context.time_base = self._time_base
         context.sample_aspect_ratio = sample_aspect_ratio
         context.thread_count = encoding.threads
-        _tag(context, self.color)
+        _tag(context, self.format.color)
         if encoding.codec_tag:
             context.codec_tag = encoding.codec_tag
         if info.display_matrix is not None:
             stream.set_display_matrix(info.display_matrix)
         if self._ratio != 1:
-            stream.metadata["title"] = ROOM  # given up again at the end, for the shape
-        if encoding.encoder == "libvpx-vp9" and encoding.layout.alpha:
+            stream.metadata["title"] = TITLE_PADDING  # `finish` replaces it by the display size
+        if encoding.encoder == "libvpx-vp9" and self.format.layout.alpha:
             stream.metadata["alpha_mode"] = "1"
         return stream
 
     def _give_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
         """Let the muxer write HDR metadata. A filter that does nothing copies it from a stream that has it."""
-        template, with_hdr = hdr_video(self._encoding.codec, self.width, self.height, hdr)
+        template, with_hdr = hdr_video(self._encoding.codec, self.format.width, self.format.height, hdr)
         BitStreamFilterContext("null", in_stream=with_hdr, out_stream=stream)
         template.close()
 
@@ -175,12 +173,12 @@ class VideoWriter:
         if self._last_pts is not None and pts <= self._last_pts:
             raise VideoError(f"{self.target}: a frame at {pts} follows one at {self._last_pts}; time must go forward.")
         try:
-            image = fill_frame(self._encoding.pixel_format, self.layout, frame.planes, self.width, self.height)
+            image = fill_frame(self._encoding.pixel_format, self.format, frame.planes)
         except ValueError as error:
             raise VideoError(f"{self.target}: {error}.") from error
         image.pts, image.time_base, image.duration = pts, self._time_base, frame.duration
         image.pict_type = 0  # the encoder chooses
-        _tag(image, self.color)  # ProRes looks here only
+        _tag(image, self.format.color)  # ProRes looks here only
 
         if self._last_pts is None:
             self._start = pts
@@ -190,10 +188,10 @@ class VideoWriter:
             self._take(self._stream.encode(image))
         self.frames += 1
 
-    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+    def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Flush, complete the file and give it its name. Raises VideoError; then nothing is under that name.
 
-        given_up: asked for each packet that the encoder still holds; when it returns True, all is thrown away.
+        cancelled: asked for each packet that the encoder still holds; when it returns True, all is thrown away.
         """
         if self._finished:
             return
@@ -208,13 +206,13 @@ class VideoWriter:
                         packet.dts = packet.pts  # x265 makes them up for videos this short; there is no reordering
                     packet.stream = self._stream  # `encode` does this, `encode_lazy` does not
                     self._take([packet])
-                    if given_up():
+                    if cancelled():
                         self.discard()
                         return
                 self._release()
                 output.close()
                 if self._ratio != 1:
-                    set_shape(self._part, self.width, self.height, self._ratio)
+                    set_display_size(self._part, self.format.width, self.format.height, self._ratio)
                 _sync(self._part)
                 publish(self._part, self.target, overwrite=self._overwrite, error=VideoError)
         except BaseException:

@@ -20,10 +20,11 @@ from pathlib import Path
 import torch
 
 from ...images.io.atomic import same_file
+from ...images.io.errors import ImageFileError
 from ...images.io.files import write_image
-from ...images.io.picture import ImageFileError, Picture
+from ...images.io.picture import Picture
 from ..errors import VideoError
-from ..frames import UNSPECIFIED, Color, Frame, Layout, VideoInfo
+from ..frames import UNSPECIFIED, Frame, FrameFormat, Layout, VideoInfo
 from ..kinds import NUMBER, is_pattern
 
 _log = logging.getLogger(__name__)
@@ -49,11 +50,8 @@ class ImageSequenceWriter:
         self,
         target: Path,
         info: VideoInfo,
-        layout: Layout,
-        color: Color,
+        frames: FrameFormat,
         *,
-        width: int,
-        height: int,
         overwrite: bool = False,
         first: int = 1,
         sources: Sequence[Path] = (),
@@ -69,16 +67,16 @@ class ImageSequenceWriter:
         """
         if not is_pattern(target) or target.suffix.lower() != ".png":
             raise VideoError(f"{target} names no sequence of PNG images: like frames/%06d.png, with one number.")
-        self.target, self.width, self.height, self.frames = target, width, height, 0
-        model = "gray" if layout.model == "gray" else "rgb"
-        self.layout = Layout(model, 8 if layout.depth <= 8 else 16, alpha=layout.alpha)
-        self.color = replace(color, matrix=0, full_range=True)
+        self.target, self.frames = target, 0
+        model = "gray" if frames.layout.model == "gray" else "rgb"
+        layout = Layout(model, 8 if frames.layout.depth <= 8 else 16, alpha=frames.layout.alpha)
+        self.format = replace(frames, layout=layout, color=replace(frames.color, matrix=0, full_range=True))
         self.encoder = "png"
-        name = {"gray": ("gray", "ya"), "rgb": ("rgb", "rgba")}[self.layout.model][self.layout.alpha]
+        name = {"gray": ("gray", "ya"), "rgb": ("rgb", "rgba")}[layout.model][layout.alpha]
         self.pixel_format = {"gray": "gray", "ya": "ya8", "rgb": "rgb24", "rgba": "rgba"}[name]
-        if self.layout.depth == 16:
+        if layout.depth == 16:
             self.pixel_format = {"gray": "gray16be", "ya": "ya16be", "rgb": "rgb48be", "rgba": "rgba64be"}[name]
-        if color.hdr or color.primaries not in (UNSPECIFIED, 1):
+        if frames.color.hdr or frames.color.primaries not in (UNSPECIFIED, 1):
             warn(f"{target}: images carry no color tags; their samples are those of the video, untagged.")
 
         self._overwrite, self._next, self._warn = overwrite, first, warn
@@ -105,12 +103,13 @@ class ImageSequenceWriter:
         """Write a frame's image, planes as `layout` says. Raises VideoError."""
         assert self._folder is not None, "written to after finish or discard"
         shapes = [tuple(plane.shape) for plane in frame.planes]
-        if shapes != [(self.height, self.width)] * self.layout.planes:
-            raise VideoError(f"{self.target}: a frame has planes of {self.width}x{self.height}, not of {shapes}.")
-        top = 2**self.layout.depth - 1
+        width, height, layout = self.format.width, self.format.height, self.format.layout
+        if shapes != [(height, width)] * layout.planes:
+            raise VideoError(f"{self.target}: a frame must have planes of {width}x{height}, not of {shapes}.")
+        top = 2**layout.depth - 1
         planes = [plane.cpu().to(torch.float32) / top for plane in frame.planes]
-        alpha = planes.pop()[None] if self.layout.alpha else None
-        image = Picture(torch.stack(planes), alpha, self.layout.depth)
+        alpha = planes.pop()[None] if layout.alpha else None
+        image = Picture(torch.stack(planes), alpha, layout.depth)
         try:
             write_image(self._folder / self._name(self._next), image)
         except ImageFileError as error:
@@ -123,14 +122,14 @@ class ImageSequenceWriter:
         self._next += 1
         self.frames += 1
 
-    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+    def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Move the images to their names. Raises VideoError when there are none, or one cannot be moved."""
         if self._folder is None:
             return
         try:
             if not self.frames:
                 raise VideoError(f"{self.target} is not written: no frame came.")
-            if given_up():
+            if cancelled():
                 self.discard()
                 return
             self._write_timecodes()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 from ...images.io.atomic import check_target
+from ..container import SUFFIXES
 from ..errors import VideoError
-from ..frames import Color, FrameSink, Layout, VideoInfo
+from ..frames import FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
 from ..remux.copier import StreamCopier
-from .encoders import SUFFIXES, choose_encoder
+from .encoder_options import EncoderOptions
+from .encoders import choose_encoder
 from .file import VideoWriter
 from .images import ImageSequenceWriter, existing_of
 
@@ -36,68 +39,62 @@ def container_of(target: Path) -> str:
 def open_target(
     target: str | Path,
     info: VideoInfo,
+    frames: FrameFormat,
+    encoder: EncoderOptions = EncoderOptions(),
     *,
-    codec: str = "auto",
-    quality: float | None = None,
-    preset: str | None = None,
-    pixel_format: str = "auto",
-    width: int,
-    height: int,
-    layout: Layout,
-    color: Color,
-    overwrite: bool = False,
+    span: Span = Span(),
     copy_from: str | Path | BinaryIO | None = None,
-    start: Fraction | None = None,
-    end: Fraction | None = None,
-    warn: Callable[[str], None] = _log.warning,
     metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    warn: Callable[[str], None] = _log.warning,
 ) -> FrameSink:
-    """A sink for frames of width x height; all that can be refused without a frame is refused here.
+    """Open a sink for frames. Whatever can be refused without a frame is refused here.
 
-    info: of the source: its time base, frame rate, sample aspect ratio, display matrix and static HDR are kept.
-    codec, quality, preset, pixel_format: as `choose_encoder` takes them.
-    layout, color: of the frames there are. The sink's own `layout` and `color` say what it wants them converted to.
-    copy_from: the file the other streams come from: everything but its stream `info.stream_index`.
-    start, end: seconds on the source's clock, the interval the frames come from. With a `start` everything is moved
-        so that it is at 0; without, offsets stay as they are. Frames are given with the source's own pts.
-    warn: called with one sentence for each thing that cannot be kept.
-    Raises VideoError.
+    Args:
+        target: path of an .mp4, .mkv, .mov, .webm or .m4v file, or a pattern of numbered images (frames/%06d.png).
+        info: of the source: its time base, frame rate, sample aspect ratio, display matrix and static HDR are kept.
+        frames: size, layout and color of the upscaled frames. `FrameSink.format` is what to convert them to.
+        encoder: for video files; `bit_depth` for images as well.
+        span: the interval that the frames come from, on the source's clock. With a start, all times are moved so that
+            it becomes 0; without, offsets stay. Frames are written with the pts of the source in both cases.
+        copy_from: file whose streams are copied, all but `info.stream_index`. None: no stream is copied.
+        metadata: further global tags.
+        overwrite: replace existing files.
+        warn: called with one sentence for each property that cannot be kept.
+
+    Raises:
+        VideoError: the target cannot be written with these options.
     """
     target = Path(target)
     sources = [Path(copy_from)] if isinstance(copy_from, (str, Path)) else [Path(info.name)]
+    if encoder.bit_depth is not None:
+        frames = replace(frames, layout=replace(frames.layout, depth=encoder.bit_depth))
     if is_pattern(target):
-        if codec not in ("auto", "png") or pixel_format != "auto":
-            raise VideoError(f"{target} are PNG images: codec and pixel format are not to be chosen.")
-        return ImageSequenceWriter(
-            target, info, layout, color, width=width, height=height, overwrite=overwrite,
-            sources=_images_among(sources), warn=warn,
-        )  # fmt: skip
+        if encoder.codec not in ("auto", "png") or encoder.pixel_format != "auto":
+            raise VideoError(f"{target} is written as PNG images; --codec and --pixel-format are for video files only.")
+        images = _images_among(sources)
+        return ImageSequenceWriter(target, info, frames, overwrite=overwrite, sources=images, warn=warn)
     container = container_of(target)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:
-        encoding = choose_encoder(
-            codec, container, layout, width, height,
-            color=color, quality=quality, preset=preset, pixel_format=pixel_format, hdr=info.hdr, warn=warn,
-        )  # fmt: skip
+        encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
     except VideoError as error:
         raise VideoError(f"{target}: {error}") from None
-    shift = math.floor(start / info.time_base) if start is not None else 0
+    shift = math.floor(span.start / info.time_base) if span.start is not None else 0
     copied = None
     if copy_from is not None:
-        copied = StreamCopier(
-            copy_from, info.stream_index, container,
-            start=start, end=end, shift=shift * Fraction(info.time_base), warn=warn,
-        )  # fmt: skip
+        seconds = shift * Fraction(info.time_base)
+        copied = StreamCopier(copy_from, info.stream_index, container, span=span, shift=seconds, warn=warn)
     return VideoWriter(
-        target, info, encoding, encoding.color,
-        width=width,
-        height=height,
-        sample_aspect_ratio=scaled_aspect_ratio(info, width, height),
+        target,
+        info,
+        encoding,
+        sample_aspect_ratio=scaled_aspect_ratio(info, frames.width, frames.height),
         overwrite=overwrite,
         copied=copied,
         metadata=metadata,
         shift=shift,
-    )  # fmt: skip
+    )
 
 
 def _images_among(sources: list[Path]) -> list[Path]:

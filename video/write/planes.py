@@ -13,7 +13,7 @@ import av
 import numpy as np
 from torch import Tensor
 
-from ..frames import Layout
+from ..frames import FrameFormat, Layout
 
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
@@ -64,43 +64,48 @@ FORMATS = _formats()
 NVENC_444_10 = WrittenFormat("yuv444p16le", Layout("yuv", 10), (0, 1, 2), shift=6)
 
 
-def fill_frame(
-    format: WrittenFormat, layout: Layout, planes: Sequence[Tensor], width: int, height: int
-) -> av.VideoFrame:
-    """A new frame of width x height holding `planes`: one copy, no conversion.
+def fill_frame(pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequence[Tensor]) -> av.VideoFrame:
+    """Return a new frame holding `planes`: one copy, no conversion.
 
-    `layout` says what the planes are: that of the format, or "gray" with its depth and alpha for a "yuv" format. The
-    planes may be on any device. Raises ValueError for planes of another number, size or dtype than the layout's.
+    Args:
+        pixel_format: of the new frame.
+        frames: size and layout of the planes. The layout is that of `pixel_format`, or for a "yuv" format also "gray"
+            of the same depth and alpha.
+        planes: integer tensors on any device.
+
+    Raises:
+        ValueError: the planes do not have the number, sizes or dtype of the layout.
     """
+    layout, width, height = frames.layout, frames.width, frames.height
     _check(layout, planes, width, height)
-    frame = av.VideoFrame(width, height, format.name)
+    frame = av.VideoFrame(width, height, pixel_format.name)
     samples: list[np.ndarray | int] = [plane.cpu().numpy() for plane in planes]
-    if layout.model == "gray" and format.layout.model == "yuv":
+    if layout.model == "gray" and pixel_format.layout.model == "yuv":
         samples[1:1] = [1 << (layout.depth - 1)] * 2  # no color
 
-    dtype = np.dtype(np.uint8 if format.layout.depth + format.shift <= 8 else "<u2")
+    dtype = np.dtype(np.uint8 if pixel_format.layout.depth + pixel_format.shift <= 8 else "<u2")
     targets = [
         np.frombuffer(memoryview(plane), dtype).reshape(
             -1, plane.line_size // dtype.itemsize
         )  # rows with their padding
         for plane in frame.planes
     ]
-    if format.packing == "packed":
-        components = len(format.order)
-        for position, index in enumerate(format.order):
+    if pixel_format.packing == "packed":
+        components = len(pixel_format.order)
+        for position, index in enumerate(pixel_format.order):
             samples_of_it = targets[0][:height, position : width * components : components]
             samples_of_it[...] = 0 if index is None else samples[index]
         return frame
 
-    for position, index in enumerate(format.order):
+    for position, index in enumerate(pixel_format.order):
         assert index is not None
-        rows, columns = format.layout.size_of(index, width, height)
-        if format.packing == "semi" and position:
+        rows, columns = pixel_format.layout.size_of(index, width, height)
+        if pixel_format.packing == "semi" and position:
             target = targets[1][:rows, position - 1 : 2 * columns : 2]
         else:
             target = targets[position][:rows, :columns]
-        if format.shift:
-            np.left_shift(samples[index], format.shift, out=target, casting="unsafe")
+        if pixel_format.shift:
+            np.left_shift(samples[index], pixel_format.shift, out=target, casting="unsafe")
         else:
             target[...] = samples[index]
     return frame

@@ -8,11 +8,12 @@ import av
 import numpy as np
 import pytest
 from supertile.tests.video.media import decoded, frames, image, info, read_planes
+from supertile.video.container import CONTAINERS, SUFFIXES
 from supertile.video.errors import VideoError
-from supertile.video.frames import Color, Layout, StaticHdr
+from supertile.video.frames import Color, FrameFormat, Layout, StaticHdr
 from supertile.video.write import encoders
-from supertile.video.write.encoder_options import PRESETS, crf, options_for
-from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder, formats_of
+from supertile.video.write.encoder_options import PRESETS, EncoderOptions, crf, ffmpeg_options
+from supertile.video.write.encoders import choose_encoder, formats_of
 from supertile.video.write.file import VideoWriter
 from supertile.video.write.open import open_target
 
@@ -22,9 +23,8 @@ RGB, GRAY = Layout("rgb"), Layout("gray")
 
 def choose(codec, container, layout, width=64, height=48, color=None, **more):
     warnings = []
-    chosen = choose_encoder(
-        codec, container, layout, width, height, color=color or Color(), warn=warnings.append, **more
-    )
+    source = FrameFormat(width, height, layout, color or Color())
+    chosen = choose_encoder(source, container, EncoderOptions(codec, **more), warn=warnings.append)
     return chosen, warnings
 
 
@@ -32,10 +32,8 @@ def write(path, layout, width, height, count=3, color=None, **more):
     """Write `count` frames, return the writer's layout, its planes of the first frame, and what was warned of."""
     warnings = []
     source = info(width, height, layout, color)
-    sink = open_target(
-        path, source, width=width, height=height, layout=layout, color=source.color, warn=warnings.append, **more
-    )
-    given = frames(sink.layout, width, height, list(range(0, 40 * count, 40)), 40 * count)
+    sink = open_target(path, source, source.format, EncoderOptions(**more), warn=warnings.append)
+    given = frames(sink.format.layout, width, height, list(range(0, 40 * count, 40)), 40 * count)
     for frame in given:
         sink.write(frame)
     sink.finish()
@@ -77,9 +75,9 @@ def write(path, layout, width, height, count=3, color=None, **more):
 def test_what_a_frame_holds_is_kept_where_the_codec_holds_it(codec, layout, expected):
     chosen, warnings = choose(codec, "matroska", layout)
     assert chosen.pixel_format.name == expected
-    assert chosen.layout.alpha == layout.alpha
-    assert chosen.layout.model == ("yuv" if layout.model == "rgb" and codec != "ffv1" else layout.model)
-    assert chosen.layout.depth >= layout.depth
+    assert chosen.frames.layout.alpha == layout.alpha
+    assert chosen.frames.layout.model == ("yuv" if layout.model == "rgb" and codec != "ffv1" else layout.model)
+    assert chosen.frames.layout.depth >= layout.depth
     assert not warnings
 
 
@@ -117,7 +115,7 @@ def test_samples_arrive_in_the_places_they_are_meant_for(tmp_path, layout, codec
     if layout.model == "gray" and len(planes) > layout.planes:  # a gray image with the chroma of gray
         assert all((plane == 1 << (layout.depth - 1)).all() for plane in planes[1:3])
         planes[1:3] = []
-    assert len(planes) == sink.layout.planes
+    assert len(planes) == sink.format.layout.planes
     tolerance = 0 if codec == "ffv1" else 2 ** (layout.depth - 6)
     for expected, plane in zip(given[1].planes, planes, strict=True):
         assert np.abs(plane.astype(int) - expected.numpy().astype(int)).max() <= tolerance
@@ -159,21 +157,21 @@ def _planes_in_our_order(frame):
 
 def test_rgb_that_becomes_yuv_gets_a_matrix_and_the_tags_of_srgb():
     chosen, _ = choose("h264", "mp4", RGB, color=Color(matrix=0, full_range=True))
-    assert chosen.layout == YUV444
-    assert (chosen.color.matrix, chosen.color.full_range, chosen.color.transfer) == (1, False, 13)
+    assert chosen.frames.layout == YUV444
+    assert (chosen.frames.color.matrix, chosen.frames.color.full_range, chosen.frames.color.transfer) == (1, False, 13)
     kept, _ = choose("ffv1", "matroska", RGB, color=Color(matrix=0, full_range=True))
-    assert (kept.color.matrix, kept.color.full_range) == (0, True)
+    assert (kept.frames.color.matrix, kept.frames.color.full_range) == (0, True)
 
 
 @pytest.mark.parametrize(("codec", "siting"), [("h264", "center"), ("av1", "left"), ("vp9", "left"), ("ffv1", "left")])
 def test_the_siting_is_one_that_the_stream_can_tell(codec, siting):
     chosen, _ = choose(codec, "matroska", YUV420, color=Color(siting="center"))
-    assert chosen.color.siting == siting
+    assert chosen.frames.color.siting == siting
 
 
 def test_rgb_in_h264_is_written_when_asked_for(tmp_path):
     sink, _, _ = write(tmp_path / "rgb.mkv", RGB, 64, 48, codec="h264", pixel_format="rgb24")
-    assert sink.layout == RGB
+    assert sink.format.layout == RGB
     assert decoded(tmp_path / "rgb.mkv")[0].format.name == "gbrp"
 
 
@@ -198,7 +196,7 @@ def test_a_image_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, s
 
 def test_gray_of_odd_size_needs_no_chroma(tmp_path):
     sink, given, warnings = write(tmp_path / "gray.mkv", GRAY, 65, 49, codec="h264", quality=100)
-    assert sink.layout == GRAY
+    assert sink.format.layout == GRAY
     assert not warnings
     luma = read_planes(decoded(tmp_path / "gray.mkv")[0])[0].astype(int)
     assert np.abs(luma - given[0].planes[0].numpy()).max() <= 4
@@ -241,7 +239,7 @@ def test_auto_is_what_most_players_know(container, codec):
 
 def test_ten_bits_in_webm_stay_ten_bits():
     chosen, warnings = choose("auto", "webm", Layout("yuv", 10, (1, 1)))
-    assert chosen.layout.depth == 10
+    assert chosen.frames.layout.depth == 10
     assert not warnings
 
 
@@ -273,7 +271,7 @@ def test_a_hardware_encoder_that_can_be_opened_is_taken(monkeypatch):
     eight, _ = choose("hevc_nvenc", "mp4", YUV420, 640, 480)
     ten, _ = choose("hevc_nvenc", "mp4", Layout("yuv", 10, (1, 1)), 640, 480)
     assert (eight.encoder, eight.pixel_format.name) == ("hevc_nvenc", "yuv420p")
-    assert (ten.pixel_format.name, ten.pixel_format.shift, ten.layout.depth) == ("p010le", 6, 10)
+    assert (ten.pixel_format.name, ten.pixel_format.shift, ten.frames.layout.depth) == ("p010le", 6, 10)
     assert set(eight.options) <= options_known_to("hevc_nvenc")
 
 
@@ -282,7 +280,7 @@ def test_p010_interleaves_chroma_and_moves_codes_up():
     planes = image(layout, 34, 18)
     from supertile.video.write.planes import FORMATS, fill_frame
 
-    frame = fill_frame(FORMATS["p010le"], layout, planes, 34, 18)
+    frame = fill_frame(FORMATS["p010le"], FrameFormat(34, 18, layout, Color()), planes)
     luma, chroma = (np.frombuffer(memoryview(p), "<u2").reshape(-1, p.line_size // 2) for p in frame.planes)
     assert (luma[:18, :34] >> 6 == planes[0].numpy()).all()
     assert (chroma[:9, 0:34:2] >> 6 == planes[1].numpy()).all()
@@ -300,7 +298,7 @@ def test_higher_quality_is_a_lower_quantizer(encoder):
 def test_quality_is_one_scale(tmp_path, codec):
     """Higher is nearer to the source and larger; the default is hardly told from it, 100 not at all."""
     errors, sizes = [], []
-    for quality in (20, None, 100):
+    for quality in (20, EncoderOptions.quality, 100):
         path = tmp_path / f"{quality}.mkv"
         layout = Layout("yuv", 10, (1, 0)) if codec == "prores" else YUV420
         _, given, _ = write(path, layout, 160, 96, codec=codec, quality=quality)
@@ -320,7 +318,8 @@ def test_quality_is_one_scale(tmp_path, codec):
 def test_options_are_known_to_the_encoder(codec, preset, size):
     encoder = encoders.SOFTWARE[codec]
     hdr = StaticHdr(content_light=(1000, 400))
-    options = options_for(encoder, YUV420, Color(siting="topleft"), hdr, *size, 90, preset)
+    source = FrameFormat(*size, YUV420, Color(siting="topleft"))
+    options = ffmpeg_options(encoder, source, hdr, EncoderOptions(preset=preset))
     assert set(options) <= options_known_to(encoder)
 
 
@@ -344,7 +343,7 @@ def test_encoders_leave_no_option_unread(tmp_path):
         source = info()
         encoding, _ = choose(codec, "matroska", YUV420, color=Color(siting="topleft"))
         path = tmp_path / f"{codec}.mkv"
-        writer = VideoWriter(path, source, encoding, encoding.color, width=64, height=48)
+        writer = VideoWriter(path, source, encoding)
         assert not writer._stream.codec_context.options, codec
         writer.discard()
 
@@ -364,11 +363,10 @@ def test_time_base_and_rate_of_any_kind_can_be_encoded(tmp_path):
             for rate in (Fraction(30000, 1001), Fraction(1000), Fraction(1, 5)):
                 source = info(time_base=base, rate=rate)
                 sink = open_target(
-                    path, source, codec=codec, preset="ultrafast", width=64, height=48, layout=YUV420,
-                    color=Color(), overwrite=True,
-                )  # fmt: skip
+                    path, source, source.format, EncoderOptions(codec, preset="ultrafast"), overwrite=True
+                )
                 step = max(1, round(1 / rate / base))
-                for frame in frames(sink.layout, 64, 48, [0, step, 2 * step], 3 * step):
+                for frame in frames(sink.format.layout, 64, 48, [0, step, 2 * step], 3 * step):
                     sink.write(frame)
                 sink.finish()
             with av.open(str(path)) as container:

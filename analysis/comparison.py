@@ -1,4 +1,4 @@
-"""Two images of one size against each other: their figures, their difference made visible, where it is largest."""
+"""Compare two images of one size: PSNR and SSIM, the amplified difference, and where it is largest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .fidelity import Fidelity, codes, inside, measure
 
-_LARGEST_GAIN = 128
-_BEYOND_WHITE = 0.01  # how much of the image the gain may push there
+_MAX_GAIN = 128
+_MAX_CLIPPED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,19 @@ class Region:
     side: int
 
     def of(self, image: Tensor) -> Tensor:
+        """Return this square of an image (..., H, W)."""
         return image[..., self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """fidelity: within the border. difference: (3, H, W) in [0, 1], of each channel, `gain` times as large as it is.
+    """The result of `compare`.
 
-    worst: where the squared error within the border is largest; None where there is no error.
+    Attributes:
+        fidelity: PSNR and SSIM, without the border.
+        difference: (3, H, W) in [0, 1], absolute, multiplied by `gain`.
+        gain: a power of two.
+        worst: the square with the largest squared error, outside of the border; None if the images are equal.
     """
 
     fidelity: Fidelity
@@ -40,7 +45,16 @@ class Comparison:
 
 
 def compare(a: Tensor, b: Tensor, border: int = 0) -> Comparison:
-    """Two images (1 or 3, H, W) in [0, 1], in 8 bits. Raises ComparisonError as `fidelity.measure`."""
+    """Compare two images in 8 bits.
+
+    Args:
+        a: (1 or 3, H, W) in [0, 1].
+        b: the same size as `a`.
+        border: pixels to ignore along each edge.
+
+    Raises:
+        ComparisonError: the sizes differ, or fewer than 11 pixels a side are left within the border.
+    """
     fidelity = measure(a, b, border)
     steps = (codes(a) - codes(b)).abs()
     gain = _gain(steps)
@@ -49,12 +63,12 @@ def compare(a: Tensor, b: Tensor, border: int = 0) -> Comparison:
 
 
 def _gain(steps: Tensor) -> int:
-    """The largest power of two that leaves nearly all of the difference below white."""
-    counts = torch.bincount(steps.flatten().int(), minlength=256).flip(0).cumsum(0).flip(0)  # of this many or more
+    """Return the largest power of two that clips at most 1 % of the difference."""
+    at_least = torch.bincount(steps.flatten().int(), minlength=256).flip(0).cumsum(0).flip(0)
     gain = 1
-    while gain < _LARGEST_GAIN and counts[255 // (2 * gain) + 1] <= _BEYOND_WHITE * steps.numel():
+    while gain < _MAX_GAIN and at_least[255 // (2 * gain) + 1] <= _MAX_CLIPPED_SHARE * steps.numel():
         gain *= 2
-    return gain if bool(counts[1]) else 1
+    return gain if bool(at_least[1]) else 1
 
 
 def _worst(steps: Tensor, border: int) -> Region | None:
@@ -62,7 +76,7 @@ def _worst(steps: Tensor, border: int) -> Region | None:
         return None
     height, width = steps.shape[-2:]
     side = min(max(16, min(96, min(height, width) // 6)), height, width)
-    # Sums over every square of that side, from sums over everything above and to the left.
+    # Sums over every square of that side, by an integral image.
     sums = F.pad(steps.square().sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0))
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     top, left = divmod(int(squares.argmax()), squares.shape[1])

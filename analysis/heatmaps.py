@@ -1,4 +1,4 @@
-"""What was measured, as images: maps over the image they belong to, side by side, with names and figures."""
+"""Draw attribution maps, receptive fields and seams as heat maps, side by side, with names and figures."""
 
 from __future__ import annotations
 
@@ -15,78 +15,94 @@ from .attribution import Attribution, Patch
 from .receptive_field import ReceptiveField
 from .seams import Seams
 
-LEAST_SIDE = 384  # pixels of a panel: small images are repeated pixel by pixel, so that each can be seen
-MARGIN, TEXT = 12, 18
-PAPER, INK, OUTLINE = (255, 255, 255), (20, 20, 20), (0, 150, 60)
-UNDER = 0.35  # of the image, in gray, below a map
+MIN_PANEL_SIDE = 384  # pixels; smaller images are enlarged by whole factors, so that each pixel can be seen
+MARGIN, TEXT_SIZE = 12, 18
+PAPER, INK, PATCH_OUTLINE = (255, 255, 255), (20, 20, 20), (0, 150, 60)
+IMAGE_OPACITY = 0.35
 
-# From nothing to the most: matplotlib's seismic from its middle, as the authors draw their maps.
+# White, red, dark red: the upper half of matplotlib's "seismic", which the authors of LAM use.
 _RAMP = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One image (3, H, W) in [0, 1] with what is written below it."""
+    """One image (3, H, W) in [0, 1], the lines of text below it, and a patch to outline."""
 
     image: Tensor
     lines: tuple[str, ...]
     patch: Patch | None = None
 
 
-def attribution_panels(image: Tensor, found: Sequence[tuple[str, Attribution]]) -> list[Panel]:
-    """The image with the patch outlined, then the map of each model, by its name, over the image."""
+def attribution_panels(image: Tensor, attributions: Sequence[tuple[str, Attribution]]) -> list[Panel]:
+    """Return panels of the image with its patch outlined, and of the map of each model over the image.
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        attributions: (name of the model, its attribution), all of one patch.
+    """
     image = _rgb(image)
-    patch = found[0][1].patch
+    patch = attributions[0][1].patch
     panels = [Panel(image, ("image and patch", f"{patch.size} x {patch.size} at {patch.x}, {patch.y}"), patch)]
-    for name, each in found:
+    for name, each in attributions:
         panels.append(Panel(over(image, each.map), (name, f"DI {each.diffusion_index:.2f}"), each.patch))
     return panels
 
 
-def field_panels(found: Sequence[tuple[str, ReceptiveField]]) -> list[Panel]:
-    """The receptive field of each model, the square root of its mean energy; linear, then in decades."""
+def field_panels(fields: Sequence[tuple[str, ReceptiveField]]) -> list[Panel]:
+    """Return two panels for each (name of a model, its receptive field): linear, then logarithmic over six decades.
+
+    Drawn is the square root of the mean energy.
+    """
     panels = []
-    for name, field in found:
+    for name, field in fields:
         strength = field.energy.sqrt()
         decades = (strength / strength.max()).clamp(min=1e-6).log10() / 6 + 1
         radii = " / ".join(str(field.radius(share)) for share in (0.5, 0.95, 0.99))
         panels.append(Panel(heat(strength / strength.max()), (name, f"50 / 95 / 99 % within {radii} px")))
-        panels.append(Panel(heat(decades), ("the same, six decades", f"farthest pixel: {field.farthest} px")))
+        panels.append(Panel(heat(decades), ("logarithmic, six decades", f"farthest pixel: {field.farthest} px")))
     return panels
 
 
-def seam_panels(found: Seams) -> list[Panel]:
-    """Where tiles differ from the whole image: white is no difference, the darkest red the largest."""
-    most = max(found.largest, 1e-12)
-    text = f"{found.tiles} tiles of {found.tile}, overlap {found.overlap}"
-    return [Panel(heat(found.error / most), (text, f"largest {found.largest:.3f}, mean {found.mean:.4f} of 255"))]
+def seam_panels(seams: Seams) -> list[Panel]:
+    """Return a panel of the error that tiles cause: white is none, the darkest red the largest."""
+    largest = max(seams.largest, 1e-12)
+    text = f"{seams.tiles} tiles of {seams.tile} px, overlap {seams.overlap}"
+    return [Panel(heat(seams.error / largest), (text, f"largest {seams.largest:.3f}/255, mean {seams.mean:.4f}/255"))]
 
 
 def over(image: Tensor, strength: Tensor) -> Tensor:
-    """A map (H, W) of 0 or more over an image (3, H, W), in gray; the largest value is the darkest red.
+    """Draw a map (H, W) of values from 0 over an image (3, H, W) in gray; the largest value is the darkest red.
 
-    Drawn is the square root: of a map whose few largest values are near the patch, nothing else would be seen.
+    Drawn is the square root: a map has few large values, near the patch, beside which nothing else would be visible.
     """
-    most = strength.max()
+    largest = strength.max()
     gray = image.mean(0, keepdim=True).expand(3, -1, -1)
-    return UNDER * gray + (1 - UNDER) * heat((strength / most).sqrt() if most > 0 else strength)
+    return IMAGE_OPACITY * gray + (1 - IMAGE_OPACITY) * heat((strength / largest).sqrt() if largest > 0 else strength)
 
 
 def heat(values: Tensor) -> Tensor:
-    """(H, W) in [0, 1] -> (3, H, W), from white through red to dark red."""
+    """Color values (H, W) in [0, 1] from white through red to dark red: (3, H, W)."""
     at = values.float().clamp(0, 1) * (len(_RAMP) - 1)
     low = at.floor().clamp(max=len(_RAMP) - 2).long()
     color = torch.lerp(_RAMP[low], _RAMP[low + 1], (at - low)[..., None])
     return color.permute(2, 0, 1)
 
 
-def draw(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
-    """Panels of one size side by side, (3, H, W) in [0, 1]; `columns` in a row, else all."""
+def draw_panels(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
+    """Draw panels of one size side by side.
+
+    Args:
+        panels: one or more.
+        columns: panels in a row; None puts all into one row.
+
+    Returns:
+        (3, H, W) in [0, 1].
+    """
     columns = columns or len(panels)
     height, width = panels[0].image.shape[1:]
-    zoom = max(1, -(-LEAST_SIDE // max(height, width)))
-    font = ImageFont.load_default(TEXT)
-    line = TEXT + 6
+    zoom = max(1, -(-MIN_PANEL_SIDE // max(height, width)))
+    font = ImageFont.load_default(TEXT_SIZE)
+    line = TEXT_SIZE + 6
     wide, high = max(width * zoom, 240), height * zoom + line * max(len(panel.lines) for panel in panels) + 4
     rows = -(-len(panels) // columns)
     size = (MARGIN + columns * (wide + MARGIN), MARGIN + rows * (high + MARGIN))
@@ -99,7 +115,7 @@ def draw(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
         if panel.patch is not None:
             x, y, side = (value * zoom for value in (panel.patch.x, panel.patch.y, panel.patch.size))
             pen.rectangle(
-                (left + x - 2, top + y - 2, left + x + side + 1, top + y + side + 1), outline=OUTLINE, width=2
+                (left + x - 2, top + y - 2, left + x + side + 1, top + y + side + 1), outline=PATCH_OUTLINE, width=2
             )
         for number, text in enumerate(panel.lines):
             pen.text((left, top + height * zoom + 4 + number * line), _fitting(text, font, wide), INK, font)
@@ -107,7 +123,7 @@ def draw(panels: Sequence[Panel], columns: int | None = None) -> Tensor:
 
 
 def _fitting(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """A text cut to the width of its panel."""
+    """Cut a text to the width of its panel."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}…") > width:
@@ -122,5 +138,5 @@ def _image(image: Tensor, zoom: int) -> Image.Image:
 
 
 def _rgb(image: Tensor) -> Tensor:
-    """What can be seen of an image of any number of channels."""
+    """Return the first three channels, or the first one three times."""
     return image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)

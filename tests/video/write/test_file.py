@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -11,9 +12,11 @@ import pytest
 import torch
 from av.sidedata.sidedata import Type
 from supertile.tests.video.media import VFR, VFR_END, decoded, frames, image, info
+from supertile.video.container import CONTAINERS, SUFFIXES
 from supertile.video.errors import VideoError
-from supertile.video.frames import Color, Frame, Layout, StaticHdr
-from supertile.video.write.encoders import CONTAINERS, SUFFIXES, choose_encoder
+from supertile.video.frames import Color, Frame, FrameFormat, Layout, Span, StaticHdr
+from supertile.video.write.encoder_options import EncoderOptions
+from supertile.video.write.encoders import choose_encoder
 from supertile.video.write.file import VideoWriter
 from supertile.video.write.open import open_target, scaled_aspect_ratio
 
@@ -31,13 +34,14 @@ HDR = StaticHdr(
 
 
 def sink_for(path, source, width=64, height=48, **more):
+    options = {name: more.pop(name) for name in ("codec", "preset") if name in more}
     return open_target(
-        path, source, width=width, height=height, layout=source.layout, color=source.color, **more
-    )  # fmt: skip
+        path, source, replace(source.format, width=width, height=height), EncoderOptions(**options), **more
+    )
 
 
 def write_all(sink, pts, end):
-    for frame in frames(sink.layout, sink.width, sink.height, pts, end):
+    for frame in frames(sink.format.layout, sink.format.width, sink.format.height, pts, end):
         sink.write(frame)
     sink.finish()
 
@@ -94,7 +98,7 @@ def test_mp4_keeps_the_ticks_of_the_source(tmp_path, suffix, base):
 def test_a_start_is_moved_to_zero(tmp_path):
     path = tmp_path / "out.mp4"
     source = info(time_base=Fraction(1, 90000))
-    sink = sink_for(path, source, start=Fraction(1, 3))  # 30,000 ticks
+    sink = sink_for(path, source, span=Span(Fraction(1, 3)))  # 30,000 ticks
     write_all(sink, [30000, 33000, 36000], 39000)
     assert times_of(path)[0] == [0, Fraction(3000, 90000), Fraction(6000, 90000)]
 
@@ -126,7 +130,7 @@ def test_color_is_tagged_as_it_is(tmp_path, suffix, codec, color):
     write_all(sink, [0, 40, 80], 120)
     frame = decoded(path)[0]
     full = color.full_range and codec != "prores"
-    assert sink.color.full_range == full
+    assert sink.format.color.full_range == full
     assert frame.colorspace == color.matrix
     assert frame.color_range == (2 if full else 1)
     tags = (color.primaries, color.transfer)
@@ -144,7 +148,7 @@ def test_static_hdr_metadata_arrives(tmp_path, suffix, codec):
     sink = sink_for(path, source, codec=codec, warn=warnings.append)
     write_all(sink, [0, 40, 80], 120)
     assert warnings == (["10 bits become 8: libvpx-vp9 in " + suffix + " holds no better than yuv420p."]
-                        if sink.layout.depth == 8 else [])  # fmt: skip
+                        if sink.format.layout.depth == 8 else [])  # fmt: skip
     found = decoded(path)[0].side_data
     sides = {name: bytes(found[Type[name]]) for name in ("CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA")}
     assert struct.unpack("<2I", sides["CONTENT_LIGHT_LEVEL"]) == HDR.content_light
@@ -223,15 +227,16 @@ def test_hevc_in_mp4_has_the_tag_that_apple_plays(tmp_path):
 
 def test_giving_up_while_the_encoder_is_emptied_leaves_nothing(tmp_path):
     sink = sink_for(tmp_path / "out.mp4", info())
-    for frame in frames(sink.layout, 64, 48, list(range(0, 400, 40)), 400):
+    for frame in frames(sink.format.layout, 64, 48, list(range(0, 400, 40)), 400):
         sink.write(frame)
-    sink.finish(given_up=lambda: True)
+    sink.finish(cancelled=lambda: True)
     sink.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_encoder_refuses_is_said_before_the_first_frame(tmp_path):
-    encoding = choose_encoder("h264", "mp4", YUV420, 64, 48, color=Color())
+    encoding = choose_encoder(FrameFormat(64, 48, YUV420, Color()), "mp4", EncoderOptions("h264"))
+    huge = replace(encoding.frames, width=20000, height=20000)
     with pytest.raises(VideoError, match="libx264 refuses 20000x20000 in yuv420p"):
-        VideoWriter(tmp_path / "out.mp4", info(), encoding, Color(), width=20000, height=20000)
+        VideoWriter(tmp_path / "out.mp4", info(), replace(encoding, frames=huge))
     assert list(tmp_path.iterdir()) == []

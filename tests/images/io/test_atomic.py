@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from supertile.images.io.atomic import atomic_file
+from supertile.images.io.errors import ImageFileError
 from supertile.images.io.files import write_image
-from supertile.images.io.picture import ImageFileError, Picture
+from supertile.images.io.picture import Picture
 
 PICTURE = Picture(torch.from_numpy(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
-from supertile.images.io.files import ImageFileError, ImageFileWarning, Picture, read_image, write_image
+from supertile.images.io.errors import ImageFileError, ImageFileWarning
+from supertile.images.io.files import read_image, write_image
+from supertile.images.io.picture import Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY_PROFILE = SRGB[:16] + b"GRAY" + SRGB[20:]

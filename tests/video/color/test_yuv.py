@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from supertile.video.color import chroma
 from supertile.video.color.yuv import from_rgb, split_gamut, to_rgb
-from supertile.video.frames import Color, Layout
+from supertile.video.frames import Color, Layout, Span
 from supertile.video.read.file import VideoReader
 from torch import Tensor
 
@@ -125,37 +124,6 @@ def test_strips_of_a_large_image_meet_without_a_seam() -> None:
         assert farthest(planes, from_rgb(whole, None, layout, rgb_color)) == 0
 
 
-@pytest.mark.parametrize(("cosited", "taps"), [(True, [0.5, 1, 0.5]), (False, [-0.125, 0.125, 1, 1, 0.125, -0.125])])
-def test_chroma_goes_up_and_down_by_the_filters_it_names(cosited: bool, taps: list[float]) -> None:
-    c = torch.zeros(1, 9)
-    c[0, 4] = 1
-    for up, down, turn in [(chroma.up_columns, chroma.down_columns, False), (chroma.up_rows, chroma.down_rows, True)]:
-        large = up(c.T if turn else c, 18, cosited)
-        flat = large.flatten()
-        start = 8 - len(taps) // 2 + (0 if cosited else 1)
-        expected = torch.zeros(18)
-        expected[start : start + len(taps)] = torch.tensor(taps)
-        assert torch.allclose(flat, expected)
-        assert torch.allclose(down(large, cosited).flatten(), c.flatten())
-
-
-@pytest.mark.parametrize("cosited", [True, False])
-def test_a_ramp_of_chroma_stays_a_ramp(cosited: bool) -> None:
-    ramp = torch.arange(10.0)[None]
-    up = chroma.up_columns(ramp, 20, cosited)[0, 2:-2]
-    positions = (torch.arange(2, 18) - (0 if cosited else 0.5)) / 2
-    assert torch.allclose(up, positions)
-    assert torch.allclose(
-        chroma.down_columns(torch.arange(20.0)[None], cosited)[0, 2:-2], 2 * ramp[0, 2:-2] + (not cosited) / 2
-    )
-
-
-@pytest.mark.parametrize("cosited", [True, False])
-def test_the_finest_luma_pattern_leaves_nothing_in_chroma(cosited: bool) -> None:
-    stripes = torch.tensor([1.0, -1.0]).repeat(16)[None]
-    assert chroma.down_columns(stripes, cosited)[0, 2:-2].abs().max() < 1e-6
-
-
 def test_a_step_in_chroma_lies_where_the_siting_says() -> None:
     layout = Layout("yuv", 8, (1, 1))
     planes = (torch.full((8, 16), 126, dtype=torch.uint8), *(torch.full((4, 8), 128, dtype=torch.uint8) for _ in "uv"))
@@ -260,7 +228,7 @@ def test_planes_that_do_not_fit_are_refused() -> None:
 
 def test_real_video_comes_back_whole(shared_video) -> None:
     changed_by_clamping = 0
-    with VideoReader(shared_video("nasa_13013.mp4"), end=2) as reader:
+    with VideoReader(shared_video("nasa_13013.mp4"), span=Span(end=2)) as reader:
         info = reader.info
         for frame in reader:
             rgb, _ = to_rgb(frame.planes, info.layout, info.color, width=info.width, height=info.height)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from supertile.analysis.compare import Region, compare
+from supertile.analysis.comparison import Region, compare
+from supertile.analysis.comparison_sheet import draw_sheet, sentence
 from supertile.analysis.fidelity import ComparisonError, measure
-from supertile.analysis.sheet import draw, sentence
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def find(sheet: torch.Tensor, part: torch.Tensor) -> tuple[int, int] | None:
 
 def test_the_drawing_holds_both_images_their_difference_and_the_worst_place(pair):
     found = compare(*pair)
-    sheet = draw(*pair, found, ("one.png", "other.png"))
+    sheet = draw_sheet(*pair, found, ("one.png", "other.png"))
     twice = [x.repeat_interleave(2, 1).repeat_interleave(2, 2) for x in (*pair, found.difference)]
     # The frame hides some of the rest of a panel, but not its lower half.
     places = [find(sheet, x[:, 96:]) for x in twice]
@@ -104,8 +104,8 @@ def test_equal_images_have_no_worst_place(pair):
     found = compare(pair[0], pair[0])
     assert (found.worst, found.gain) == (None, 1)
     assert not found.difference.any()
-    sheet = draw(pair[0], pair[0], found)
-    assert sheet.shape[1] < draw(*pair, compare(*pair)).shape[1]
+    sheet = draw_sheet(pair[0], pair[0], found)
+    assert sheet.shape[1] < draw_sheet(*pair, compare(*pair)).shape[1]
     assert sentence(found.fidelity) == "equal: no pixel differs"
 
 
@@ -118,7 +118,7 @@ def test_the_figures_are_said_in_a_line(pair):
 @pytest.mark.parametrize("size", [(11, 11), (1500, 40), (40, 1500), (1100, 1300)])
 def test_images_of_every_size_are_drawn(size):
     a, b = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(2))
-    sheet = draw(a, b, compare(a, b), ("a" * 300, "b"))
+    sheet = draw_sheet(a, b, compare(a, b), ("a" * 300, "b"))
     assert sheet.shape[2] <= 3 * 1024 + 4 * 12
     assert 0 <= sheet.min() < sheet.max() <= 1
 
@@ -126,8 +126,8 @@ def test_images_of_every_size_are_drawn(size):
 def test_names_end_where_the_next_panel_begins(pair):
     """Of two long names the ends are shown, which differ; nothing is written over the neighbor's."""
     found = compare(*pair)
-    long = draw(*pair, found, ("x" * 300 + "one.png", ""))
-    short = draw(*pair, found, ("one.png", ""))
+    long = draw_sheet(*pair, found, ("x" * 300 + "one.png", ""))
+    short = draw_sheet(*pair, found, ("one.png", ""))
     between = slice(12 + 240, 12 + 252 + 240)
     assert torch.equal(long[:, :72, between], short[:, :72, between])
     assert not torch.equal(long[:, :72, : 12 + 240], short[:, :72, : 12 + 240])

@@ -10,6 +10,7 @@ import sys
 import pytest
 from supertile.tests.video.media import decoded, frames, info, rich_file
 from supertile.video.errors import VideoError
+from supertile.video.write.encoder_options import EncoderOptions
 from supertile.video.write.file import _reason
 from supertile.video.write.open import open_target
 
@@ -18,11 +19,11 @@ SUFFIXES = [".mp4", ".mkv", ".mov", ".webm"]
 
 def sink_for(path, **more):
     source = info()
-    return open_target(path, source, width=64, height=48, layout=source.layout, color=source.color, **more)
+    return open_target(path, source, source.format, **more)
 
 
 def write(sink, count=5):
-    for frame in frames(sink.layout, 64, 48, list(range(0, 40 * count, 40)), 40 * count):
+    for frame in frames(sink.format.layout, 64, 48, list(range(0, 40 * count, 40)), 40 * count):
         sink.write(frame)
 
 
@@ -154,12 +155,9 @@ def long_job(target, codec, say, file_size=None):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     source = info(320, 240)
-    sink = open_target(
-        target, source, codec=codec, quality=100, preset="ultrafast", width=320, height=240, layout=source.layout,
-        color=source.color,
-    )  # fmt: skip
+    sink = open_target(target, source, source.format, EncoderOptions(codec, quality=100, preset="ultrafast"))
     try:
-        for frame in frames(sink.layout, 320, 240, list(range(0, 4000, 40)), 4000):
+        for frame in frames(sink.format.layout, 320, 240, list(range(0, 4000, 40)), 4000):
             sink.write(frame)
             if file_size is None:
                 say.send("a frame is written")

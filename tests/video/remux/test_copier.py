@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -21,6 +22,7 @@ from supertile.tests.video.media import (
     packets_of,
     rich_file,
 )
+from supertile.video.frames import Span
 from supertile.video.read.shared_file import views
 from supertile.video.remux.copier import StreamCopier
 from supertile.video.remux.tags import global_tags, stream_tags
@@ -40,10 +42,10 @@ def upscaled(source, target, *, first=0, count=25, base=None, index=0, metadata=
     image = info(64, 48, time_base=base, stream_index=index, sample_aspect_ratio=Fraction(16, 15))
     warnings = []
     sink = open_target(
-        target, image, width=128, height=96, layout=image.layout, color=image.color, copy_from=source,
+        target, image, replace(image.format, width=128, height=96), copy_from=source,
         warn=warnings.append, metadata=metadata, **more,
     )  # fmt: skip
-    for frame in frames(sink.layout, 128, 96, pts, round((first + count) * step)):
+    for frame in frames(sink.format.layout, 128, 96, pts, round((first + count) * step)):
         sink.write(frame)
     sink.finish()
     return warnings
@@ -369,7 +371,7 @@ def test_an_interval_is_cut_out_of_everything(tmp_path, container):
     original, result = tmp_path / "in.mkv", tmp_path / f"out{container}"
     rich_file(original, video=75, audio=("aac",), clicks=[0.2, 1.3, 2.7])
     start, end = Fraction(1, 5), Fraction(8, 5)  # "Hello" is heard from 0.1 to 0.4, "World" from 0.6 to 0.9
-    upscaled(original, result, first=5, count=35, start=start, end=end)
+    upscaled(original, result, first=5, count=35, span=Span(start, end))
     with av.open(str(result)) as file:
         shown = [frame.pts * frame.time_base for frame in file.decode(video=0)]
         chapters = [(c["start"] * c["time_base"], c["end"] * c["time_base"]) for c in file.chapters()]
@@ -392,24 +394,14 @@ def test_a_file_object_is_read_by_two_at_once(tmp_path):
         for _ in range(10):
             next(packets)
         image = info(time_base=Fraction(1, 1000), stream_index=0)
-        sink = open_target(result, image, width=64, height=48, layout=image.layout, color=image.color, copy_from=two)
-        for frame in frames(sink.layout, 64, 48, list(range(0, 1000, 40)), 1000):
+        sink = open_target(result, image, image.format, copy_from=two)
+        for frame in frames(sink.format.layout, 64, 48, list(range(0, 1000, 40)), 1000):
             next(packets, None)
             sink.write(frame)
         sink.finish()
         rest = sum(1 for packet in packets if packet.size)
     assert rest > 0
     assert payloads(result, "audio") == payloads(original, "audio")
-
-
-def test_views_have_positions_of_their_own():
-    one, two = views(io.BytesIO(b"0123456789"))
-    assert one.read(3) == b"012"
-    assert two.read(2) == b"01"
-    assert one.seek(-2, io.SEEK_END) == 8
-    assert (one.read(), two.read(1), one.tell(), two.tell()) == (b"89", b"2", 10, 3)
-    one.close()
-    assert two.read(1) == b"3"
 
 
 def test_packets_are_read_only_as_far_as_the_image_is(tmp_path):

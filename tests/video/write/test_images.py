@@ -10,19 +10,19 @@ from supertile.tests.video.media import VFR, VFR_END, frames, info
 from supertile.video.errors import VideoError
 from supertile.video.frames import Color, Frame, Layout
 from supertile.video.kinds import is_pattern
+from supertile.video.write.encoder_options import EncoderOptions
 from supertile.video.write.images import existing_of
 from supertile.video.write.open import open_target
 
 
 def sink_for(pattern, layout=Layout("rgb"), **more):  # noqa: B008
     source = info(30, 20, layout, more.pop("color", None))
-    return open_target(
-        pattern, source, width=30, height=20, layout=layout, color=source.color, **more
-    )  # fmt: skip
+    options = {name: more.pop(name) for name in ("codec", "pixel_format") if name in more}
+    return open_target(pattern, source, source.format, EncoderOptions(**options), **more)
 
 
 def write(sink, count=3, step=40):
-    given = frames(sink.layout, 30, 20, list(range(0, step * count, step)), step * count)
+    given = frames(sink.format.layout, 30, 20, list(range(0, step * count, step)), step * count)
     for frame in given:
         sink.write(frame)
     return given
@@ -44,8 +44,8 @@ def write(sink, count=3, step=40):
 def test_every_sample_is_in_the_image(tmp_path, layout, expected, name):
     warnings = []
     sink = sink_for(tmp_path / "f%04d.png", layout, warn=warnings.append)
-    assert (sink.layout, sink.pixel_format, sink.encoder) == (expected, name, "png")
-    assert (sink.color.matrix, sink.color.full_range) == (0, True)
+    assert (sink.format.layout, sink.pixel_format, sink.encoder) == (expected, name, "png")
+    assert (sink.format.color.matrix, sink.format.color.full_range) == (0, True)
     given = write(sink)
     assert sink.bytes_written > 0
     sink.finish()
@@ -78,7 +78,7 @@ def test_discarding_and_giving_up_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     sink = sink_for(tmp_path / "%06d.png")
     write(sink)
-    sink.finish(given_up=lambda: True)
+    sink.finish(cancelled=lambda: True)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(VideoError, match="no frame came"):
         sink_for(tmp_path / "%06d.png").finish()
@@ -107,15 +107,12 @@ def test_source_images_are_never_written_over(tmp_path):
     source = info(30, 20, Layout("gray"))
     source = type(source)(**{**source.__dict__, "name": str(tmp_path / "%06d.png")})
     with pytest.raises(VideoError, match="one of the sources"):
-        open_target(
-            tmp_path / "%06d.png", source, width=30, height=20, layout=source.layout, color=source.color,
-            overwrite=True,
-        )  # fmt: skip
+        open_target(tmp_path / "%06d.png", source, source.format, overwrite=True)
 
 
 def test_uneven_times_are_written_beside(tmp_path):
     sink = sink_for(tmp_path / "%06d.png")
-    for frame in frames(sink.layout, 30, 20, [time + 100 for time in VFR], VFR_END + 100):
+    for frame in frames(sink.format.layout, 30, 20, [time + 100 for time in VFR], VFR_END + 100):
         sink.write(frame)
     sink.finish()
     first, *times = (tmp_path / "timecodes.txt").read_text().splitlines()
@@ -137,8 +134,8 @@ def test_names():
     ("name", "more", "message"),
     [
         ("%04d.jpg", {}, "no sequence of PNG"),
-        ("%04d.png", {"codec": "h264"}, "are not to be chosen"),
-        ("%04d.png", {"pixel_format": "rgb24"}, "are not to be chosen"),
+        ("%04d.png", {"codec": "h264"}, "are for video files only"),
+        ("%04d.png", {"pixel_format": "rgb24"}, "are for video files only"),
     ],
 )
 def test_what_is_refused(tmp_path, name, more, message):
@@ -149,7 +146,7 @@ def test_what_is_refused(tmp_path, name, more, message):
 
 def test_a_frame_of_another_size_is_an_error(tmp_path):
     sink = sink_for(tmp_path / "%d.png")
-    other = frames(sink.layout, 31, 20, [0], 40)[0]
+    other = frames(sink.format.layout, 31, 20, [0], 40)[0]
     with pytest.raises(VideoError, match="planes of 30x20"):
         sink.write(Frame(other.planes, 0, 40))
     sink.discard()

@@ -1,0 +1,75 @@
+"""The image formats that can be read and written, by the suffixes of their files. Loads no library."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from .errors import ImageFileError
+
+READABLE_SUFFIXES = frozenset({
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".dib",
+    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".jp2", ".dds",
+})  # fmt: skip
+
+
+class ImageFormat(str, Enum):
+    """A format that can be written. The value is Pillow's name for it, in lower case."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    TIFF = "tiff"
+
+    @property
+    def suffix(self) -> str:
+        """The usual suffix of file names, with the dot."""
+        return {"jpeg": ".jpg", "tiff": ".tif"}.get(self.value, f".{self.value}")
+
+    @property
+    def max_side(self) -> int:
+        """The most pixels that an image may have along one side."""
+        return {"jpeg": 65500, "webp": 16383}.get(self.value, 2**31 - 1)
+
+    @property
+    def has_16_bits(self) -> bool:
+        """True if the format holds 16 bits per channel."""
+        return self in (ImageFormat.PNG, ImageFormat.TIFF)
+
+    def check_size(self, path: str | Path, width: int, height: int) -> None:
+        """Raise ImageFileError if the format cannot hold an image of `width` x `height` pixels; `path` is named."""
+        if max(width, height) > self.max_side:
+            raise ImageFileError(
+                f"{path} cannot be written: {self.value.upper()} holds at most {self.max_side} pixels a side, and the "
+                f"image has {width}x{height}."
+            )
+
+
+WRITABLE_SUFFIXES = {
+    ".png": ImageFormat.PNG, ".jpg": ImageFormat.JPEG, ".jpeg": ImageFormat.JPEG, ".jfif": ImageFormat.JPEG,
+    ".webp": ImageFormat.WEBP, ".tif": ImageFormat.TIFF, ".tiff": ImageFormat.TIFF,
+}  # fmt: skip
+
+
+def format_of(path: str | Path, format: str | ImageFormat | None = None) -> ImageFormat:
+    """Return the format to write: `format` if one is given, else the one that the suffix of `path` means.
+
+    Args:
+        path: the file to write.
+        format: "png", "jpg", "jpeg", "webp", "tif" or "tiff", in any case.
+
+    Raises:
+        ImageFileError: any other format or suffix.
+    """
+    if isinstance(format, ImageFormat):
+        return format
+    if format is not None:
+        if (known := WRITABLE_SUFFIXES.get(f".{format.lower()}")) is None:
+            raise ImageFileError(f"Format {format!r} cannot be written; choose png, jpg, webp or tiff.")
+        return known
+    suffix = Path(path).suffix
+    if (known := WRITABLE_SUFFIXES.get(suffix.lower())) is None:
+        if suffix:
+            raise ImageFileError(f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp or tiff.")
+        raise ImageFileError(f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format.")
+    return known

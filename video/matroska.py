@@ -1,0 +1,202 @@
+"""What PyAV has no setter or getter for, reached through small Matroska headers. To go when PyAV has them.
+
+- Audio delay and static HDR metadata: `delayed_audio` and `hdr_video` build the header of a Matroska file in memory.
+  FFmpeg opens it and copies the properties, with the stream as a template, into other containers.
+- Chroma siting: `chroma_siting` lets FFmpeg write a Matroska header for a stream and reads the tag from it.
+- Sample aspect ratio of Matroska and WebM: the muxer takes it from a field that PyAV does not set. The track title is
+  padded with TITLE_PADDING, and `set_display_size` gives those bytes to DisplayWidth and DisplayHeight in the finished
+  file. No other byte moves.
+
+Element numbers: RFC 9559.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from .frames import StaticHdr
+
+TITLE_PADDING = "\x01display size\x01" + " " * 40
+
+_EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_TRACK, _TRACK_NUMBER, _TRACK_UID, _TRACK_TYPE, _NAME = 0xAE, 0xD7, 0x73C5, 0x83, 0x536E
+_CODEC_ID, _CODEC_PRIVATE, _CODEC_DELAY = 0x86, 0x63A2, 0x56AA
+_AUDIO, _SAMPLING_FREQUENCY, _CHANNELS = 0xE1, 0xB5, 0x9F
+_VIDEO, _PIXEL_WIDTH, _PIXEL_HEIGHT, _COLOR = 0xE0, 0xB0, 0xBA, 0x55B0
+_MAX_CLL, _MAX_FALL, _MASTERING, _FIRST_MASTERING_VALUE = 0x55BC, 0x55BD, 0x55D0, 0x55D1
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_VOID, _CRC = 0xEC, 0xBF
+
+_AUDIO_CODECS = {
+    "aac": "A_AAC", "mp3": "A_MPEG/L3", "ac3": "A_AC3", "eac3": "A_EAC3", "flac": "A_FLAC", "alac": "A_ALAC",
+}  # fmt: skip
+_VIDEO_CODECS = {
+    "h264": "V_MPEG4/ISO/AVC", "hevc": "V_MPEGH/ISO/HEVC", "av1": "V_AV1", "vp9": "V_VP9", "prores": "V_PRORES",
+    "ffv1": "V_FFV1",
+}  # fmt: skip
+# (ChromaSitingHorz, ChromaSitingVert): 1 is at the first luma sample, 2 half way to the next.
+_SITINGS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
+
+
+# --- stream templates --------------------------------------------------------------------------------------------
+
+
+def delayed_audio(codec: str, context: Any, delay: float) -> tuple[av.container.InputContainer, Any] | None:
+    """Return (file, its stream) like the audio of `context`, whose first `delay` seconds are skipped in playback.
+
+    None for a codec without a known Matroska name. The file must stay open as long as the stream is used.
+    """
+    if codec not in _AUDIO_CODECS:
+        return None
+    audio = _float(_SAMPLING_FREQUENCY, context.sample_rate) + _number(_CHANNELS, context.channels)
+    private = _element(_CODEC_PRIVATE, bytes(context.extradata)) if context.extradata else b""
+    return _opened(
+        _number(_TRACK_TYPE, 2)
+        + _element(_CODEC_ID, _AUDIO_CODECS[codec].encode())
+        + private
+        + _number(_CODEC_DELAY, round(delay * 1e9))
+        + _element(_AUDIO, audio)
+    )
+
+
+def hdr_video(codec: str, width: int, height: int, hdr: StaticHdr) -> tuple[av.container.InputContainer, Any]:
+    """Return (file, its stream) of a video codec, one of `encoders.SOFTWARE`, with static HDR metadata.
+
+    The file must stay open as long as the stream is used.
+    """
+    color = b""
+    if hdr.content_light:
+        color += _number(_MAX_CLL, hdr.content_light[0]) + _number(_MAX_FALL, hdr.content_light[1])
+    if hdr.mastering:
+        green, blue, red, white, luminance = hdr.mastering
+        values = [*red, *green, *blue, *white, *luminance]  # numbered in this order
+        elements = (_float(_FIRST_MASTERING_VALUE + i, float(value)) for i, value in enumerate(values))
+        color += _element(_MASTERING, b"".join(elements))
+    video = _number(_PIXEL_WIDTH, width) + _number(_PIXEL_HEIGHT, height) + _element(_COLOR, color)
+    return _opened(
+        _number(_TRACK_TYPE, 1) + _element(_CODEC_ID, _VIDEO_CODECS[codec].encode()) + _element(_VIDEO, video)
+    )
+
+
+def _opened(track: bytes) -> tuple[av.container.InputContainer, Any]:
+    head = _element(_EBML, _element(0x4282, b"matroska") + _number(0x4287, 4) + _number(0x4285, 2))
+    info = _element(_INFO, _number(0x2AD7B1, 1_000_000))
+    tracks = _element(_TRACKS, _element(_TRACK, _number(_TRACK_NUMBER, 1) + _number(_TRACK_UID, 1) + track))
+    cluster = _element(_CLUSTER, _number(0xE7, 0))  # FFmpeg reads on until it finds one
+    file = av.open(io.BytesIO(head + _element(_SEGMENT, info + tracks + cluster)), "r", format="matroska")
+    return file, file.streams[0]
+
+
+# --- chroma siting -----------------------------------------------------------------------------------------------
+
+
+def chroma_siting(stream: Any) -> str | None:
+    """Return where the chroma samples of a video stream lie, as `Color.siting`; None if its tags do not say."""
+    head = io.BytesIO()
+    try:
+        with av.open(head, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+            written = head.getvalue()
+    except (av.FFmpegError, OSError, ValueError, TypeError):
+        return None
+    # Both elements, of one byte each, stand side by side.
+    match = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", written)
+    return _SITINGS.get((match[1][0], match[2][0])) if match else None
+
+
+# --- display size ------------------------------------------------------------------------------------------------
+
+
+def set_display_size(path: Path, width: int, height: int, sample_aspect_ratio: Fraction) -> None:
+    """Write the display size of the track whose title contains TITLE_PADDING into a finished file.
+
+    The size is width x height with one side enlarged by the sample aspect ratio, rounded to a pixel.
+
+    Raises:
+        ValueError: the file has no such track.
+    """
+    ratio = sample_aspect_ratio
+    shown = (round(width * ratio), height) if ratio >= 1 else (width, round(height / ratio))
+    with open(path, "r+b") as file:
+        head = file.read(2**20)  # tracks come before anything that is large
+        segment = next(start for number, start, _ in _spans(head) if number == _SEGMENT)
+        start, end = next(
+            (segment + start, segment + end) for number, start, end in _spans(head[segment:]) if number == _TRACKS
+        )
+        tracks = b""
+        crc = 0
+        for number, raw, data in _elements(head[start:end]):
+            if number == _CRC:
+                crc = len(raw)
+                continue
+            padded = number == _TRACK and TITLE_PADDING.encode() in data
+            tracks += _with_display_size(raw, data, *shown) if padded else raw
+        if len(tracks) + crc != end - start or TITLE_PADDING.encode() in tracks:
+            raise ValueError("the Matroska track whose display size is to be set was not found")
+        if crc:
+            tracks = b"\xbf\x84" + zlib.crc32(tracks).to_bytes(4, "little") + tracks
+        file.seek(start)
+        file.write(tracks)
+
+
+def _with_display_size(raw: bytes, track: bytes, width: int, height: int) -> bytes:
+    """Return a track element of the same length with the display size in place of the title's padding."""
+    data = b""
+    for number, element, content in _elements(track):
+        if number == _NAME and TITLE_PADDING.encode() in content:
+            name = content.replace(TITLE_PADDING.encode(), b"")
+            element = _element(_NAME, name) if name else b""
+        elif number == _VIDEO:
+            replaced = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)  # the unit's default is pixels
+            video = b"".join(child for number, child, _ in _elements(content) if number not in replaced)
+            video += _element(_DISPLAY_WIDTH, width.to_bytes(4, "big"))
+            video += _element(_DISPLAY_HEIGHT, height.to_bytes(4, "big"))
+            element = _element(_VIDEO, video)
+        data += element
+    padding = len(raw) - len(_element(_TRACK, data)) - len(_element(_VOID, b""))
+    return _element(_TRACK, data + _element(_VOID, bytes(padding)))
+
+
+# --- EBML --------------------------------------------------------------------------------------------------------
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield (number, all bytes, content) of each of the elements in a row."""
+    position = 0
+    for number, start, end in _spans(data):
+        yield number, data[position:end], data[start:end]
+        position = end
+
+
+def _spans(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (number, start, end) of the content of each of the elements in a row."""
+    position = 0
+    while position < len(data):
+        number_length = 9 - data[position].bit_length()
+        length = 9 - data[position + number_length].bit_length()
+        start = position + number_length + length
+        size = int.from_bytes(data[position + number_length : start], "big") & ((1 << 7 * length) - 1)
+        yield int.from_bytes(data[position : position + number_length], "big"), start, start + size
+        position = start + size
+
+
+def _element(number: int, data: bytes) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big") + (len(data) | 1 << 56).to_bytes(8, "big") + data
+
+
+def _number(number: int, value: int) -> bytes:
+    return _element(number, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
+
+
+def _float(number: int, value: float) -> bytes:
+    return _element(number, struct.pack(">d", value))
