@@ -23,7 +23,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from ..arch.layers import reflect_to
-from ..arch.strips import Job, Network, Strips, cut, joined
+from ..arch.network import Network
+from ..arch.strips import Strips, split_rows
 from ..inference import memory
 from ..inference.errors import Cancelled, UpscaleError
 from ..inference.upscaler import choose_device
@@ -259,7 +260,7 @@ def _bound(call: Callable[..., Any], level: int, forward: Callable[..., Any]) ->
 
 def _anew(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """`forward`, keeping its arguments only. Strips are taken as the whole image that they are."""
-    whole = [joined(a, Job()) if isinstance(a, Strips) else a for a in arguments]
+    whole = [a.materialize() if isinstance(a, Strips) else a for a in arguments]
     were = [isinstance(a, Strips) for a in arguments]
     gives_strips = False
 
@@ -267,7 +268,7 @@ def _anew(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         nonlocal gives_strips
         result = forward(*(_one_strip(a) if s else a for a, s in zip(given, were, strict=True)), **options)
         gives_strips = isinstance(result, Strips)
-        return joined(result, Job()) if gives_strips else result
+        return result.materialize() if gives_strips else result
 
     result = checkpoint(run, *whole, use_reentrant=False, preserve_rng_state=False)
     return _one_strip(result) if gives_strips else result
@@ -275,13 +276,13 @@ def _anew(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 def _whole(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """`forward` to its end: strips are otherwise made when somebody asks for them, outside of the block."""
-    arguments = tuple(_one_strip(joined(a, Job())) if isinstance(a, Strips) else a for a in arguments)
+    arguments = tuple(_one_strip(a.materialize()) if isinstance(a, Strips) else a for a in arguments)
     result = forward(*arguments, **options)
-    return _one_strip(joined(result, Job())) if isinstance(result, Strips) else result
+    return _one_strip(result.materialize()) if isinstance(result, Strips) else result
 
 
 def _one_strip(features: Tensor) -> Strips:
-    return cut(features, [0, features.shape[1]])
+    return split_rows(features, [0, features.shape[1]])
 
 
 def _tensors(arguments: tuple[Any, ...]) -> Iterator[Tensor]:

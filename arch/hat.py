@@ -25,9 +25,9 @@ from ..kernels import autotune
 from ..kernels.cpu import attention as kernel
 from ..kernels.cpu import mlp
 from ..kernels.cpu.bands import Rows
+from . import layers
 from .layers import (
     Constants,
-    conv2d,
     default_mean,
     grid_from_windows,
     grid_of_windows,
@@ -38,7 +38,9 @@ from .layers import (
     to_features,
     windows_of,
 )
-from .strips import Job, Network, Strips, Upsample, bounds_of, convolved, convolved_rows, cropped, cut, joined, together
+from .network import Network
+from .strip_layers import Upsample, conv2d, conv2d_rows
+from .strips import StripPlan, Strips, crop, gather, split_rows, strip_bounds
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,13 @@ class WindowAttention(Heads):
         """The same for a band of windows of all columns, (B, h, W, C), by one kernel and without copies of windows."""
         q, k, v = linear(n, self.qkv.weight, self.qkv.bias).chunk(3, dim=-1)
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
-        for left, right, part in columns:
+        for left, right, strip in columns:
             bias = self.constants.get(
-                ("kernel's bias", rows.start, rows.stop, part.start, part.stop),
+                ("kernel's bias", rows.start, rows.stop, strip.start, strip.stop),
                 (self.relative_position_bias_table, self.qkv.weight),
-                lambda part=part: kernel.prepared_bias(self.bias_of(rows, part)),  # type: ignore[misc]
+                lambda strip=strip: kernel.prepared_bias(self.bias_of(rows, strip)),  # type: ignore[misc]
             )
-            window = (rows.stop - rows.start, part.stop - part.start)
+            window = (rows.stop - rows.start, strip.stop - strip.start)
             across = slice(left, right)
             kernel.window_attention(
                 q[:, :, across], k[:, :, across], v[:, :, across], out=out[:, :, across],
@@ -248,16 +250,16 @@ class WindowAttention(Heads):
         """The same by PyTorch's attention, of windows that are cut out."""
         out = torch.empty(n.shape, dtype=self.proj.weight.dtype, device=n.device)
         for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
-            for left, right, part in window_spans(0, n.shape[2], n.shape[2], self.window_size, shift):
+            for left, right, strip in window_spans(0, n.shape[2], n.shape[2], self.window_size, shift):
                 at = (slice(None), slice(top - start, bottom - start), slice(left, right))
-                window = (rows.stop - rows.start, part.stop - part.start)
+                window = (rows.stop - rows.start, strip.stop - strip.start)
                 grid = grid_of_windows(out[at], window)
-                attended = self._attend_windows(windows_of(n[at], window), self.bias_of(rows, part))
-                grid.copy_(grid_from_windows(attended, grid))
+                between_steps = self._attend_windows(windows_of(n[at], window), self.bias_of(rows, strip))
+                grid.copy_(grid_from_windows(between_steps, grid))
         return out
 
     def _attend_windows(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(windows, L, C) -> the same, attended."""
+        """(windows, L, C) -> the same, between_steps."""
         h = self.num_heads
         qkv_weight, qkv_bias, proj_weight = self.projections()
         out = torch.empty(x.shape, dtype=proj_weight.dtype, device=x.device)
@@ -270,7 +272,7 @@ class WindowAttention(Heads):
 def window_spans(start: int, stop: int, size: int, window: int, shift: int) -> Iterator[tuple[int, int, slice]]:
     """The runs of windows of one kind along an axis of `size`, from `start` to `stop`, which lie on the shifted grid.
 
-    (start, stop, which part of a window they are): all of it, or at the ends what a shifted grid leaves of one.
+    (start, stop, which strip of a window they are): all of it, or at the ends what a shifted grid leaves of one.
     """
     if shift == 0:
         yield start, stop, slice(0, window)
@@ -310,9 +312,9 @@ class Mlp(nn.Module):
 
     def add_to(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """x + MLP(norm(x)); (B, H, W, C) fp32."""
-        layers = mlp.Layers(self.fc1, self.fc2, before=norm)
-        if mlp.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: mlp.packed(layers))
+        given = mlp.Layers(self.fc1, self.fc2, before=norm)
+        if mlp.available(given):
+            weights = self.constants.get("kernel", given.weights(), lambda: mlp.packed(given))
             y = Rows(weights, x.shape[1])(x)
             assert y is not None
             return y
@@ -332,7 +334,7 @@ class ChannelGate(nn.Module):
     def forward(self, mean: Tensor) -> Tensor:
         """(B, 1, 1, C) -> the same."""
         _, squeeze, _, excite = self.attention
-        return torch.sigmoid(conv2d(F.relu(conv2d(mean, squeeze)), excite).float())
+        return torch.sigmoid(layers.conv2d(F.relu(layers.conv2d(mean, squeeze)), excite).float())
 
 
 class ChannelAttention(nn.Module):
@@ -353,7 +355,7 @@ class ChannelAttention(nn.Module):
 
     def narrow(self, n: Strips) -> Strips:
         """The features between both convolutions."""
-        return convolved(n, self.cab[0]).map(F.gelu)
+        return conv2d(n, self.cab[0]).map(F.gelu)
 
     def gate(self, narrow: Tensor) -> Tensor:
         """What to scale the features with; (B, H, W, C') of the whole image -> (B, 1, 1, C)."""
@@ -363,7 +365,7 @@ class ChannelAttention(nn.Module):
 
     def features(self, narrow: Tensor, start: int, stop: int) -> Tensor:
         """Rows `start` to `stop` of the features, fp32."""
-        return convolved_rows(narrow, self.cab[2], start, stop).float()
+        return conv2d_rows(narrow, self.cab[2], start, stop).float()
 
 
 def mean_of_convolution(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -399,36 +401,36 @@ class HAB(nn.Module):
         self.norm2 = nn.LayerNorm(c.embed_dim)
         self.mlp = Mlp(c.embed_dim, c.mlp_dim)
 
-    def forward(self, x: Tensor, job: Job, into: Tensor | None = None) -> Tensor:
-        """into: see `joined`; may be `x`."""
+    def forward(self, x: Tensor, plan: StripPlan, into: Tensor | None = None) -> Tensor:
+        """into: see `gather`; may be `x`."""
         height = x.shape[1]
         kept: list[Tensor] = []  # of an image of one strip, its normalized features
 
-        def normalized(part: Tensor) -> Tensor:
-            n = layer_norm(part, self.norm1, dtype=self.attn.qkv.weight.dtype)
-            if part.shape[1] == height:
+        def normalized(strip: Tensor) -> Tensor:
+            n = layer_norm(strip, self.norm1, dtype=self.attn.qkv.weight.dtype)
+            if strip.shape[1] == height:
                 kept.append(n)
             return n
 
-        narrow = joined(self.conv_block.narrow(cut(x, bounds_of(height, job.rows)).map(normalized)), job)
+        narrow = gather(self.conv_block.narrow(split_rows(x, strip_bounds(height, plan.rows)).map(normalized)), plan)
         gate = self.conv_block.gate(narrow)
 
         def strip(start: int, stop: int) -> Tensor:
-            part = x[:, start:stop]
-            n = kept.pop() if kept else normalized(part)
-            y = torch.addcmul(part, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
+            strip = x[:, start:stop]
+            n = kept.pop() if kept else normalized(strip)
+            y = torch.addcmul(strip, self.conv_block.features(narrow, start, stop), gate, value=self.conv_scale)
             y = self.attn.add_to(y, n, self.shift, start, height)
             del n
             return self.mlp.add_to(y, self.norm2)
 
-        bounds = bounds_of(height, job.rows, self.shift, self.attn.window_size)
-        return joined(Strips(height, starmap(strip, pairwise(bounds))), job, into)
+        bounds = strip_bounds(height, plan.rows, self.shift, self.attn.window_size)
+        return gather(Strips(height, starmap(strip, pairwise(bounds))), plan, into)
 
 
 class OCAB(Heads):
     """Overlapping cross-attention block: a window asks, a larger window around it answers.
 
-    Beyond the image keys and values are zero, and take part in the softmax: the zeros are put in after the
+    Beyond the image keys and values are zero, and take strip in the softmax: the zeros are put in after the
     projection, as the authors do, so that such a key's logit is its position bias alone.
     """
 
@@ -448,7 +450,7 @@ class OCAB(Heads):
             ("bias", dtype), (table,), lambda: position_bias(table, overlap_bias_index(*index), dtype)
         )
 
-    def forward(self, x: Tensor, job: Job) -> Strips:
+    def forward(self, x: Tensor, plan: StripPlan) -> Strips:
         """(B, H, W, C) with sides that are multiples of the window."""
         height, halo = x.shape[1], self.halo
         qkv_weight, qkv_bias, _ = self.projections()
@@ -472,7 +474,7 @@ class OCAB(Heads):
             del q, kv
             return self.mlp.add_to(y, self.norm2)
 
-        bounds = bounds_of(height, job.rows, multiple=self.window_size)
+        bounds = strip_bounds(height, plan.rows, multiple=self.window_size)
         return Strips(height, starmap(strip, pairwise(bounds)))
 
     def _attended(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
@@ -550,12 +552,12 @@ class ResidualGroup(nn.Module):
         self.blocks = nn.ModuleList(HAB(c, num_heads, c.shift if i % 2 else 0) for i in range(depth))
         self.overlap_attn = OCAB(c, num_heads)
 
-    def forward(self, x: Tensor, job: Job) -> Strips:
+    def forward(self, x: Tensor, plan: StripPlan) -> Strips:
         """(B, H, W, C), which stays as it is."""
         y = x
         for block in self.blocks:
-            y = block(y, job, into=None if y is x else y)
-        return self.overlap_attn(y, job)
+            y = block(y, plan, into=None if y is x else y)
+        return self.overlap_attn(y, plan)
 
 
 class RHAG(nn.Module):
@@ -566,10 +568,10 @@ class RHAG(nn.Module):
         self.residual_group = ResidualGroup(c, depth, num_heads)
         self.conv = residual_conv(c)
 
-    def forward(self, x: Tensor, job: Job) -> Tensor:
+    def forward(self, x: Tensor, plan: StripPlan) -> Tensor:
         """May write over `x`."""
-        y = apply_conv(self.residual_group(x, job), self.conv)
-        return joined(together(y, cut(x, bounds_of(x.shape[1], job.rows)), torch.add), job, into=x)
+        y = apply_conv(self.residual_group(x, plan), self.conv)
+        return gather(y + split_rows(x, strip_bounds(x.shape[1], plan.rows)), plan, into=x)
 
 
 def residual_conv(c: HATConfig) -> nn.Conv2d | nn.Identity:
@@ -577,7 +579,7 @@ def residual_conv(c: HATConfig) -> nn.Conv2d | nn.Identity:
 
 
 def apply_conv(x: Strips, conv: nn.Conv2d | nn.Identity) -> Strips:
-    return convolved(x, conv) if isinstance(conv, nn.Conv2d) else x
+    return conv2d(x, conv) if isinstance(conv, nn.Conv2d) else x
 
 
 class PatchEmbed(nn.Module):
@@ -620,27 +622,27 @@ class HAT(Network):
         sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)
         return sweeps * round_up(height, self.config.window_size)
 
-    def strips(self, image: Tensor, job: Job) -> Strips:
+    def strips(self, image: Tensor, plan: StripPlan) -> Strips:
         c = self.config
         height, width = image.shape[-2:]
         mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
         pixels = (to_features(image) - mean) * c.img_range
         pixels = reflect_to(pixels, round_up(height, c.window_size), round_up(width, c.window_size))
-        bounds = bounds_of(pixels.shape[1], job.rows, multiple=c.window_size)
+        bounds = strip_bounds(pixels.shape[1], plan.rows, multiple=c.window_size)
 
         def shallow() -> Strips:  # cheaper to compute again than to keep
-            return convolved(cut(pixels, bounds), self.conv_first).map(torch.Tensor.float)
+            return conv2d(split_rows(pixels, bounds), self.conv_first).map(torch.Tensor.float)
 
-        x = joined(shallow().map(self.patch_embed), job)
+        x = gather(shallow().map(self.patch_embed), plan)
         for group in self.layers:
-            x = group(x, job)
+            x = group(x, plan)
         deep = apply_conv(
-            job.reported(cut(x, bounds)).map(lambda part: layer_norm(part, self.norm)), self.conv_after_body
+            plan.reported(split_rows(x, bounds)).map(lambda strip: layer_norm(strip, self.norm)), self.conv_after_body
         )
-        larger = self.reconstruct(together(deep, shallow(), torch.add))
-        return cropped(larger, height * c.scale).map(lambda part: part[:, :, : width * c.scale] / c.img_range + mean)
+        larger = self.reconstruct(deep + shallow())
+        return crop(larger, height * c.scale).map(lambda strip: strip[:, :, : width * c.scale] / c.img_range + mean)
 
     def reconstruct(self, x: Strips) -> Strips:
         """(B, H, W, C) -> (B, sH, sW, in_channels), fp32."""
-        x = convolved(x, self.conv_before_upsample[0]).map(lambda part: F.leaky_relu(part, 0.01))
-        return convolved(self.upsample(x), self.conv_last).map(torch.Tensor.float)
+        x = conv2d(x, self.conv_before_upsample[0]).map(lambda strip: F.leaky_relu(strip, 0.01))
+        return conv2d(self.upsample(x), self.conv_last).map(torch.Tensor.float)

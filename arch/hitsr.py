@@ -19,10 +19,10 @@ Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import starmap
 
 import torch
 import torch.nn.functional as F
@@ -43,20 +43,18 @@ from .layers import (
     to_features,
     windows_of,
 )
+from .network import Network
+from .strip_layers import Upsample, conv2d, pixel_shuffle
 from .strips import (
-    Job,
-    Network,
+    StripPlan,
     Strips,
-    Upsample,
-    beside,
-    bounds_of,
-    convolved,
-    cropped,
-    cut,
-    grouped,
-    mirrored,
-    shuffled,
-    together,
+    crop,
+    reflect_pad,
+    regroup,
+    split_rows,
+    strip_bounds,
+    zip_with,
+    zip_with_views,
 )
 
 LARGEST_KEPT_BIAS = 16 * 2**20
@@ -151,7 +149,7 @@ class DualFeatureExtraction(nn.Module):
         layers = dual_features.Layers(first, middle, last, self.linear)
         if dual_features.available(layers):
             weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.packed(layers))
-            return mirrored(x, height).through(bands.Rows(weights, height, width, multiple))
+            return reflect_pad(x, height).filter_map(bands.Rows(weights, height, width, multiple))
         weight, bias = self.constants.get(
             "both branches",
             (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
@@ -161,14 +159,14 @@ class DualFeatureExtraction(nn.Module):
             ),
         )
         channels = self.linear.out_channels
-        x = mirrored(x.map(lambda part: linear(part, weight, bias)), height)
-        x, t = x.map(lambda part: reflect_to(part, part.shape[1], width)).twice()
-        t = convolved(t.map(lambda part: F.leaky_relu(part[..., channels:], 0.2)), middle)
+        x = reflect_pad(x.map(lambda strip: linear(strip, weight, bias)), height)
+        x = x.map(lambda strip: reflect_to(strip, strip.shape[1], width))
+        t = conv2d(x.map(lambda strip: F.leaky_relu(strip[..., channels:], 0.2)), middle)
 
-        def joined(part: Tensor, of_x: Tensor) -> Tensor:
-            return linear(F.leaky_relu(part, 0.2), last.weight[:, :, 0, 0], last.bias) * of_x[..., :channels]
+        def joined(strip: Tensor, of_x: Tensor) -> Tensor:
+            return linear(F.leaky_relu(strip, 0.2), last.weight[:, :, 0, 0], last.bias) * of_x[..., :channels]
 
-        return grouped(together(t, x, joined), multiple)
+        return regroup(zip_with(joined, t, x), multiple)
 
 
 class PositionMLP(nn.Module):
@@ -224,34 +222,33 @@ class Correlation(nn.Module):
     def forward(self, x: Strips, width: int, norm: nn.LayerNorm) -> Strips:
         """x + norm(SCC(x)); `width` is that of `x`."""
         down, across = self.padding_multiple
-        x, shortcut = x.twice()
         qv = self.qv(x, round_up(x.height, down), round_up(width, across), self.window[0]).map(torch.Tensor.float)
         windows = correlation.Windows(self.window, self.patch, self.proj.out_features, self.num_heads)
         layers = correlation.Layers(self.spatial_linear, self.proj, norm)
         if correlation.available(windows, layers):
             weights = self.constants.get("kernel", layers.weights(), lambda: correlation.packed(windows, layers))
             bias = self.position_table if correlation.by_table(windows) else self.position_bias
-            return beside(
-                self.heard(qv), shortcut, lambda part, pieces: correlation.correlated(part, pieces, bias(), weights)
+            return zip_with_views(
+                lambda strip, views: correlation.correlated(strip, views, bias(), weights), self.heard(qv), x
             )
         if self.ngram_window_partition is None:
-            y = qv.map(lambda part: self.correlated(part, None))
+            y = qv.map(lambda strip: self.correlated(strip, None))
         else:
-            y = Strips(qv.height, starmap(self.correlated, self.ngram_window_partition.ngram_context(qv)))
-        y = cropped(y, x.height).map(lambda part: part[:, :, :width] + self.proj.bias.float())
-        return together(y, shortcut, partial(added, norm=norm))
+            y = self.ngram_window_partition.ngram_context(qv, self.correlated)
+        y = crop(y, x.height).map(lambda strip: strip[:, :, :width] + self.proj.bias.float())
+        return zip_with(partial(added, norm=norm), y, x)
 
     def heard(self, qv: Strips) -> Strips:
         """Whole windows with what they hear from others added to them."""
         if self.ngram_window_partition is None:
             return qv
 
-        def add(part: Tensor, context: Tensor) -> Tensor:
-            grid = grid_of_windows(part, self.window)
-            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # of `part`, which nobody else reads
-            return part
+        def add(strip: Tensor, context: Tensor) -> Tensor:
+            grid = grid_of_windows(strip, self.window)
+            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # of `strip`, which nobody else reads
+            return strip
 
-        return Strips(qv.height, starmap(add, self.ngram_window_partition.ngram_context(qv)))
+        return self.ngram_window_partition.ngram_context(qv, add)
 
     def correlated(self, qv: Tensor, context: Tensor | None) -> Tensor:
         """Whole windows, (B, h, W, C), each with what it hears from others, (B h' W', C) -> (B, h, W, C)."""
@@ -393,45 +390,53 @@ class NGramContext(nn.Module):
         self.ngram_attn = NGramAttention(dim // 2, num_heads)
         self.merge = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, windows: Strips) -> Iterator[tuple[Tensor, Tensor]]:
-        """Strips (B, h, W, C) of whole windows -> the same windows, with (windows, C) that they hear.
+    def forward(self, windows: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
+        """Apply `step` to strips of whole windows and the (windows, C) that they hear, the same for each pixel.
 
-        The last windows of a strip wait for those below. What waits here is nobody else's, nor is what is given.
+        The last windows of a strip wait for those below. What waits here is nobody else's, nor is what `step` gets.
         """
         below, seen = self.unigram_embed.kernel_size[0], 0
+        strips = iter(windows)
         waiting: list[Tensor] = []  # windows; their unigrams are the last of `above`
-        ready: list[tuple[Tensor, Tensor]] = []
+        ready: deque[tuple[Tensor, Tensor]] = deque()
         above, known = torch.empty(0), torch.empty(0)
-        for part in windows:
-            seen += part.shape[1]
-            found = self._unigrams(part)
+
+        def read() -> None:
+            nonlocal seen, above, known
+            strip = next(strips)
+            seen += strip.shape[1]
+            found = self._unigrams(strip)
             if waiting:
                 ready.append((waiting.pop(), self._heard(above, known, found[:, :1])))
                 above = known
             if seen == windows.height:  # at the lower border the window above is heard once more
                 mirror = found[:, -2:-1] if found.shape[1] > 1 else above
-                ready.append((part, self._heard(above, found, mirror)))
+                ready.append((strip, self._heard(above, found, mirror)))
             else:
-                waiting.append(part[:, -below:].clone())
+                waiting.append(strip[:, -below:].clone())
                 if found.shape[1] > 1:
-                    ready.append((part[:, :-below], self._heard(above, found[:, :-1], found[:, -1:])))
+                    ready.append((strip[:, :-below], self._heard(above, found[:, :-1], found[:, -1:])))
                     above = found[:, -2:-1]
                 known = found[:, -1:]
-            del part
-            while ready:
-                yield ready.pop(0)
 
-    def _unigrams(self, part: Tensor) -> Tensor:
+        def following() -> Tensor:
+            while not ready:
+                read()
+            return step(*ready.popleft())
+
+        return Strips.pulled(windows.height, following)
+
+    def _unigrams(self, strip: Tensor) -> Tensor:
         """(B, h, W, C) of whole windows -> (B, rows of windows, columns, C/2)."""
         height, width = self.unigram_embed.kernel_size
         assert self.unigram_embed.bias is not None
-        if ngrams.available(part, *weights_of(self.unigram_embed)):
-            return ngrams.unigrams(part, self.unigram_embed.weight, self.unigram_embed.bias)
-        windows = windows_of(part, (height, width))
+        if ngrams.available(strip, *weights_of(self.unigram_embed)):
+            return ngrams.unigrams(strip, self.unigram_embed.weight, self.unigram_embed.bias)
+        windows = windows_of(strip, (height, width))
         kernel = self.unigram_embed.weight.float().reshape(2, -1)
         pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
         unigrams = pairs[:, 0, :, 0] + pairs[:, 1, :, 1] + self.unigram_embed.bias.float()
-        return unigrams.unflatten(0, (part.shape[0], part.shape[1] // height, part.shape[2] // width))
+        return unigrams.unflatten(0, (strip.shape[0], strip.shape[1] // height, strip.shape[2] // width))
 
     def _heard(self, above: Tensor, unigrams: Tensor, below: Tensor) -> Tensor:
         """For each of `unigrams`, (B, rows, columns, D), what its bigrams in both directions say; (B rows columns, C).
@@ -470,7 +475,7 @@ class DepthwiseConv(nn.Module):
         return conv
 
     def forward(self, x: Strips) -> Strips:
-        return convolved(x, self.conv).map(F.gelu)
+        return conv2d(x, self.conv).map(F.gelu)
 
 
 class Mlp(nn.Module):
@@ -483,11 +488,10 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Strips) -> Strips:
-        h = x.map(lambda part: F.gelu(linear(part, self.fc1.weight, self.fc1.bias)))
+        h = x.map(lambda strip: F.gelu(linear(strip, self.fc1.weight, self.fc1.bias)))
         if self.dwconv is not None:
-            h, around = h.twice()
-            h = together(self.dwconv(around), h, torch.add)
-        return h.map(lambda part: linear(part, self.fc2.weight, self.fc2.bias))
+            h = self.dwconv(h) + h
+        return h.map(lambda strip: linear(strip, self.fc2.weight, self.fc2.bias))
 
 
 class HierarchicalBlock(nn.Module):
@@ -509,9 +513,8 @@ class HierarchicalBlock(nn.Module):
         )
         if mlp.available(layers):
             weights = self.constants.get("mlp", layers.weights(), lambda: mlp.packed(layers))
-            return x.through(bands.Rows(weights, x.height))
-        x, shortcut = x.twice()
-        return together(self.mlp(x), shortcut, partial(added, norm=self.norm2))
+            return x.filter_map(bands.Rows(weights, x.height))
+        return zip_with(partial(added, norm=self.norm2), self.mlp(x), x)
 
 
 def added(branch: Tensor, x: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -539,8 +542,7 @@ class RHTB(nn.Module):
         self.conv = residual_conv(c)
 
     def forward(self, x: Strips, width: int) -> Strips:
-        x, shortcut = x.twice()
-        return together(apply_conv(self.residual_group(x, width), self.conv), shortcut, torch.add)
+        return apply_conv(self.residual_group(x, width), self.conv) + x
 
 
 def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
@@ -558,10 +560,10 @@ def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
 
 def apply_conv(x: Strips, conv: nn.Conv2d | nn.Sequential) -> Strips:
     if isinstance(conv, nn.Conv2d):
-        return convolved(x, conv)
+        return conv2d(x, conv)
     first, _, middle, _, last = conv
-    x = convolved(x, first).map(lambda part: F.leaky_relu(part, 0.2))
-    return convolved(convolved(x, middle).map(lambda part: F.leaky_relu(part, 0.2)), last)
+    x = conv2d(x, first).map(lambda strip: F.leaky_relu(strip, 0.2))
+    return conv2d(conv2d(x, middle).map(lambda strip: F.leaky_relu(strip, 0.2)), last)
 
 
 class PatchEmbed(nn.Module):
@@ -623,38 +625,38 @@ class HiTSR(Network):
         around = mlp.bytes_kept(*hidden, width) if c.variant == "SRF" else 0
         return around + dual_features.bytes_kept(*branches, width)
 
-    def strips(self, image: Tensor, job: Job) -> Strips:
+    def strips(self, image: Tensor, plan: StripPlan) -> Strips:
         c = self.config
         mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
         pixels = (to_features(image) - mean) * c.img_range
-        bounds = bounds_of(image.shape[2], job.rows)
-        x, shallow = convolved(job.reported(cut(pixels, bounds)), self.conv_first).map(torch.Tensor.float).twice()
-        x = x.map(self.patch_embed)
+        bounds = strip_bounds(image.shape[2], plan.rows)
+        shallow = conv2d(plan.reported(split_rows(pixels, bounds)), self.conv_first).map(torch.Tensor.float)
+        x = shallow.map(self.patch_embed)
         for layer in self.layers:
             x = layer(x, image.shape[3])
-        deep = apply_conv(x.map(lambda part: layer_norm(part, self.norm)), self.conv_after_body)
-        y = self.reconstruct(together(deep, shallow, torch.add))
+        deep = apply_conv(x.map(lambda strip: layer_norm(strip, self.norm)), self.conv_after_body)
+        y = self.reconstruct(deep + shallow)
         if c.upsampler == "":
-            y = together(y, cut(pixels, bounds), torch.add)
-        return y.map(lambda part: part / c.img_range + mean)
+            y = y + split_rows(pixels, bounds)
+        return y.map(lambda strip: strip / c.img_range + mean)
 
     def reconstruct(self, x: Strips) -> Strips:
         """(B, H, W, C) -> (B, sH, sW, in_channels), fp32."""
         c = self.config
         if c.upsampler == "pixelshuffledirect":
-            return shuffled(convolved(x, self.upsample[0]), c.scale).map(torch.Tensor.float)
+            return pixel_shuffle(conv2d(x, self.upsample[0]), c.scale).map(torch.Tensor.float)
         if c.upsampler == "":
-            return convolved(x, self.conv_last).map(torch.Tensor.float)
-        x = convolved(x, self.conv_before_upsample[0]).map(lambda part: F.leaky_relu(part, 0.01))
+            return conv2d(x, self.conv_last).map(torch.Tensor.float)
+        x = conv2d(x, self.conv_before_upsample[0]).map(lambda strip: F.leaky_relu(strip, 0.01))
         if c.upsampler == "pixelshuffle":
             x = self.upsample(x)
         else:
             for conv in (self.conv_up1, self.conv_up2):
-                x = convolved(x.map(_doubled, 2), conv).map(lambda part: F.leaky_relu(part, 0.2))
-            x = convolved(x, self.conv_hr).map(lambda part: F.leaky_relu(part, 0.2))
-        return convolved(x, self.conv_last).map(torch.Tensor.float)
+                x = conv2d(x.map(_doubled, 2), conv).map(lambda strip: F.leaky_relu(strip, 0.2))
+            x = conv2d(x, self.conv_hr).map(lambda strip: F.leaky_relu(strip, 0.2))
+        return conv2d(x, self.conv_last).map(torch.Tensor.float)
 
 
-def _doubled(part: Tensor) -> Tensor:
+def _doubled(strip: Tensor) -> Tensor:
     """Each pixel four times."""
-    return part.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return strip.repeat_interleave(2, 1).repeat_interleave(2, 2)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from ..kernels.cpu import bands
 from ..kernels.cpu import vab as kernel
 from .layers import Constants, layer_norm, linear, to_features
-from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
+from .network import Network
+from .strip_layers import conv2d, pixel_shuffle
+from .strips import StripPlan, Strips, split_rows, strip_bounds, zip_with
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,8 @@ class PixelAttention(nn.Module):
         self.depthwise_dilated = nn.Conv2d(dim, dim, 5, padding=6, dilation=3, groups=dim)
 
     def forward(self, t: Strips) -> Strips:
-        t, gated = t.twice()
-        near = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
-        return convolved(near, self.depthwise_dilated, gated)
+        near = conv2d(t.map(lambda strip: pointwise(strip, self.pointwise)), self.depthwise)
+        return conv2d(near, self.depthwise_dilated, factor=t)
 
 
 class VAB(nn.Module):
@@ -75,11 +76,10 @@ class VAB(nn.Module):
         )
         if kernel.available(layers):
             weights = self.constants.get("kernel", layers.weights(), lambda: kernel.packed(layers))
-            return x.through(bands.Rows(weights, x.height))
-        x, shortcut = x.twice()
-        t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
-        y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))
-        return together(y, shortcut, lambda part, of_x: layer_norm(part, self.pixel_norm, before=of_x))
+            return x.filter_map(bands.Rows(weights, x.height))
+        t = x.map(lambda strip: F.gelu(pointwise(strip, self.proj_1)))
+        y = self.atten_branch(t).map(lambda strip: pointwise(strip, self.proj_2))
+        return zip_with(lambda y, x: layer_norm(y, self.pixel_norm, before=x), y, x)
 
 
 class VapSR(Network):
@@ -100,12 +100,12 @@ class VapSR(Network):
             return None
         return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
 
-    def strips(self, image: Tensor, job: Job) -> Strips:
-        pixels = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))
-        x, shallow = convolved(pixels, self.conv_first).twice()
+    def strips(self, image: Tensor, plan: StripPlan) -> Strips:
+        pixels = plan.reported(split_rows(to_features(image), strip_bounds(image.shape[2], plan.rows)))
+        x = shallow = conv2d(pixels, self.conv_first)
         for block in self.body:
             x = block(x)
-        return self.upsampler(together(convolved(x, self.conv_body), shallow, torch.add)).map(torch.Tensor.float)
+        return self.upsampler(conv2d(x, self.conv_body) + shallow).map(torch.Tensor.float)
 
 
 class SingleStepHead(nn.Sequential):
@@ -120,8 +120,8 @@ class SingleStepHead(nn.Sequential):
         self.scale = c.scale
 
     def forward(self, x: Strips) -> Strips:
-        x = convolved(x, self[0]).map(lambda part: F.leaky_relu(part, 0.1))
-        return shuffled(convolved(x, self[2]), self.scale)
+        x = conv2d(x, self[0]).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, self[2]), self.scale)
 
 
 class TwoStepHead(nn.Sequential):
@@ -136,8 +136,8 @@ class TwoStepHead(nn.Sequential):
         )
 
     def forward(self, x: Strips) -> Strips:
-        x = shuffled(convolved(x, self[0]), 2).map(lambda part: F.leaky_relu(part, 0.1))
-        return shuffled(convolved(x, self[3]), 2)
+        x = pixel_shuffle(conv2d(x, self[0]), 2).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, self[3]), 2)
 
 
 def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:

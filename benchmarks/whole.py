@@ -24,7 +24,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from ..arch.strips import Job, Network, attended
+from ..arch.network import Network
+from ..arch.strips import StripPlan, between_steps
 from ..inference import memory, precision
 from ..inference.tiling import Geometry, plan_tiles
 from .cases import HAT_L, HAT_S
@@ -108,8 +109,8 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         start, at = time.perf_counter(), 0
         planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
         check = within(planned)
-        with attended(check):
-            for part in model.model.strips(image, Job(rows)):
+        with between_steps(check):
+            for part in model.model.strips(image, StripPlan(rows)):
                 result[:, :, at : at + part.shape[1]] = part.permute(0, 3, 1, 2)
                 at += part.shape[1]
                 del part
@@ -132,7 +133,7 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     rows = arguments.rows or [memory.strip_rows(model.model, width, CPU)]
     ways: dict[str, Any] = {"at once": lambda: network(image)}
     for each in rows:
-        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(image, Job(each))]
+        ways[f"strips of {each}"] = lambda each=each: [part.sum() for part in network.strips(image, StripPlan(each))]
     tile = memory.auto_tile(model, CPU, torch.float32)
     ways[f"tiles of {tile}"] = lambda: in_tiles(network, image, tile, memory.geometry(model))
     ways["tiles of 512, 32 shared"] = lambda: in_tiles(network, image, 512, Geometry(1, 1, 16))

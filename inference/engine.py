@@ -13,7 +13,8 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..arch.strips import Job, Network, attended
+from ..arch.network import Network
+from ..arch.strips import StripPlan, between_steps
 from . import memory
 from . import precision as precisions
 from .accelerator import cuda
@@ -109,7 +110,7 @@ class Engine:
                 sides = image.shape[2], image.shape[3]
                 at, step = 0, rows or memory.fitting_rows(self._original.model, *sides, self.device, self.dtype)
                 put = _put if turn is turns[0] else _add
-                for part in self._attended(network, image, Job(step, report)):
+                for part in self._attended(network, image, StripPlan(step, report)):
                     if check and not torch.isfinite(part).all():
                         return False
                     place = turn.place(at, part.shape[1], height)
@@ -121,17 +122,17 @@ class Engine:
                 result.div_(len(turns))
         return True
 
-    def _attended(self, model: Network, image: Tensor, job: Job) -> Iterator[Tensor]:
+    def _attended(self, model: Network, image: Tensor, plan: StripPlan) -> Iterator[Tensor]:
         """The strips of an image; on a CPU in about as much memory as they are planned to take."""
         height, width = image.shape[2:]
-        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(image)
+        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, plan.rows) * len(image)
         if self.device.type != "cpu" or planned < memory.SMALL:  # too little for holes to matter
-            yield from model.strips(image, job)
+            yield from model.strips(image, plan)
             return
         check = within(planned)
-        strips = iter(model.strips(image, job))
+        strips = iter(model.strips(image, plan))
         while True:
-            with attended(check):
+            with between_steps(check):
                 part = next(strips, None)
             if part is None:
                 return

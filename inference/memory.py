@@ -14,7 +14,7 @@ from spandrel import ImageModelDescriptor
 from torch import nn
 
 from ..arch import HAT, HiTSR, VapSR
-from ..arch.strips import Network
+from ..arch.network import Network
 from ..arch.vapsr import REACH
 from .tiling import Geometry
 

@@ -22,7 +22,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch import HAT, HiTSR, VapSR
-from ..arch.strips import Network
+from ..arch.network import Network
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from supertile.arch import hat
 from supertile.arch.hat import OCAB, HATConfig, WindowAttention
-from supertile.arch.strips import Job, bounds_of
+from supertile.arch.strips import StripPlan, strip_bounds
 from torch import Tensor
 
 
@@ -90,12 +90,12 @@ def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
 
 def attend(attn: WindowAttention, residual: Tensor, n: Tensor, shift: int, rows: int | None = None) -> Tensor:
     """`add_to` on the whole image, or on strips of it."""
-    bounds = bounds_of(n.shape[1], rows, shift, attn.window_size)
+    bounds = strip_bounds(n.shape[1], rows, shift, attn.window_size)
     return torch.cat([attn.add_to(residual[:, a:b], n[:, a:b], shift, a, n.shape[1]) for a, b in pairwise(bounds)], 1)
 
 
 def whole(block: OCAB, x: Tensor, rows: int | None = None) -> Tensor:
-    return torch.cat(list(block(x, Job(rows))), 1)
+    return torch.cat(list(block(x, StripPlan(rows))), 1)
 
 
 @pytest.mark.parametrize("rows", [None, 1, 8])

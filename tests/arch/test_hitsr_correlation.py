@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from supertile.arch import hitsr
 from supertile.arch.hitsr import Correlation, HiTSRConfig
 from supertile.arch.layers import reflected_index
-from supertile.arch.strips import cut
+from supertile.arch.strips import split_rows
 from torch import Tensor, nn
 
 
@@ -61,7 +61,7 @@ NORM = nn.LayerNorm(20)
 def whole(c: Correlation, x: Tensor) -> Tensor:
     """x + NORM(correlation), by kernels where there are any for this window."""
     with torch.no_grad():
-        (y,) = c(cut(x, [0, x.shape[1]]), x.shape[2], NORM)
+        (y,) = c(split_rows(x, [0, x.shape[1]]), x.shape[2], NORM)
     return y
 
 
@@ -116,7 +116,7 @@ def test_nearest_head_enlarges_as_interpolate_does(randomized):
     for conv in (net.conv_up1, net.conv_up2):
         y = F.leaky_relu(conv(F.interpolate(y, scale_factor=2, mode="nearest")), 0.2)
     y = net.conv_last(F.leaky_relu(net.conv_hr(y), 0.2))
-    (ours,) = net.reconstruct(cut(x.permute(0, 2, 3, 1), [0, 5]))
+    (ours,) = net.reconstruct(split_rows(x.permute(0, 2, 3, 1), [0, 5]))
     torch.testing.assert_close(ours.permute(0, 3, 1, 2), y, atol=1e-5, rtol=1e-5)
 
 

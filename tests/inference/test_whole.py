@@ -9,7 +9,7 @@ import pytest
 import torch
 from supertile import Cancelled, Upscaler
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from supertile.arch.strips import Job
+from supertile.arch.strips import StripPlan
 from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
 from supertile.kernels.cpu import attention, bands, correlation, mlp, ngrams
@@ -169,7 +169,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
     network = type(upscaler._engine._network.model)
     whole, heights = network.strips, []
 
-    def strips(self, image: Tensor, job: Job):
+    def strips(self, image: Tensor, job: StripPlan):
         if image.shape[2] == 200:
             heights.append(job.rows)
             raise torch.OutOfMemoryError("no")
@@ -189,7 +189,7 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
     exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(pixels(40, 24))
     half, whole = upscaler._engine._network.model, type(upscaler._engine._network.model).strips
 
-    def strips(self, image: Tensor, job: Job):
+    def strips(self, image: Tensor, job: StripPlan):
         found = whole(self, image, job)
         return found.map(lambda part: part * float("nan")) if self is half else found
 
@@ -216,7 +216,7 @@ def test_the_plan_is_honest(randomized, monkeypatch, name, height, width, rows, 
     with torch.no_grad():
         network(image[:, :, :32, :32])  # constants are part of the model
         with LiveBytes() as live:
-            for part in network.strips(image, Job(rows)):
+            for part in network.strips(image, StripPlan(rows)):
                 del part
     planned = memory.whole_bytes(network, height, width, torch.device("cpu"), torch.float32, rows)
     assert planned == pytest.approx(live.peak, rel=0.15)
@@ -231,7 +231,7 @@ def test_memory_is_flat_in_the_number_of_blocks(randomized):
         image = pixels(256, 32)
         network(image[:, :, :32, :32])
         with LiveBytes() as live:
-            for part in network.strips(image, Job(16)):
+            for part in network.strips(image, StripPlan(16)):
                 del part
         peaks.append(live.peak)
     assert peaks[1] <= 1.01 * peaks[0]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import triton.language as tl
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hitsr import Correlation
-from supertile.arch.strips import Job, joined
+from supertile.arch.strips import StripPlan, gather
 from supertile.kernels import autotune
 from supertile.kernels.cuda import attention, correlation, depthwise, layer_norm
 from torch import Tensor, nn
@@ -308,7 +308,7 @@ def test_a_network_computes_the_same(name: str, rows: int | None, randomized: Ca
     with torch.no_grad():
         expected = network(image)
         used = request.getfixturevalue("used")
-        job = Job(rows)
-        y = joined(network.strips(image, job), job).permute(0, 3, 1, 2)
+        job = StripPlan(rows)
+        y = gather(network.strips(image, job), job).permute(0, 3, 1, 2)
     assert used == steps
     assert off(y, expected) < TOLERANCE[torch.float32]

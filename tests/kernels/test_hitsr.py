@@ -9,7 +9,7 @@ import pytest
 import torch
 from supertile.arch.hat import Mlp as HATMlp
 from supertile.arch.hitsr import Correlation, DualFeatureExtraction, HiTSR, HiTSRConfig, Mlp, NGramContext
-from supertile.arch.strips import Job, Strips, cut, joined
+from supertile.arch.strips import StripPlan, Strips, gather, split_rows
 from supertile.kernels.cpu import bands, correlation, dual_features, mlp, ngrams
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ CLOSE = 2e-5
 
 def in_strips(x: Tensor, ends: tuple[int, ...]) -> Strips:
     """The strips of x that end there, and at its end."""
-    return cut(x, [0, *(end for end in ends if end < x.shape[1]), x.shape[1]])
+    return split_rows(x, [0, *(end for end in ends if end < x.shape[1]), x.shape[1]])
 
 
 def all_of(strips: Strips) -> Tensor:
@@ -80,7 +80,7 @@ def mlp_by_layers(made: Mlp, norm: nn.LayerNorm, x: Tensor) -> Tensor:
 @torch.no_grad()
 def mlp_by_kernel(made: Mlp, norm: nn.LayerNorm, x: Tensor, *ends: int) -> Tensor:
     rows = bands.Rows(mlp.packed(mlp_layers(made, norm)), x.shape[1])
-    return all_of(in_strips(x, ends).through(rows))
+    return all_of(in_strips(x, ends).filter_map(rows))
 
 
 @needs_kernels
@@ -171,7 +171,7 @@ def dual_by_layers(made: DualFeatureExtraction, x: Tensor, width: int) -> Tensor
 @torch.no_grad()
 def dual_by_kernel(made: DualFeatureExtraction, x: Tensor, width: int, *ends: int) -> Tensor:
     rows = bands.Rows(dual_features.packed(dual_layers(made)), x.shape[1], width)
-    return all_of(in_strips(x, ends).through(rows))
+    return all_of(in_strips(x, ends).filter_map(rows))
 
 
 @needs_kernels
@@ -299,7 +299,7 @@ def test_what_windows_hear_is_what_pytorch_computes(
 
     def result() -> Tensor:
         with torch.no_grad():
-            parts = context(cut(x, [*range(0, x.shape[1], rows * window[0]), x.shape[1]]))
+            parts = context(split_rows(x, [*range(0, x.shape[1], rows * window[0]), x.shape[1]]))
             return torch.cat([heard.view(2, -1, columns, features) for _, heard in parts], 1)
 
     by_kernel = result()
@@ -339,8 +339,8 @@ def test_network_is_the_same_with_and_without_the_kernels(
     image = torch.rand(2, 3, 37, 29)
 
     def result() -> Tensor:
-        job = Job(rows)
-        return joined(network.strips(image, job), job)
+        job = StripPlan(rows)
+        return gather(network.strips(image, job), job)
 
     with torch.no_grad():
         with_kernels = result()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from supertile.arch import VapSR, VapSRConfig
-from supertile.arch.strips import Job, Strips, joined
+from supertile.arch.strips import StripPlan, Strips, gather
 from supertile.arch.vapsr import VAB
 from supertile.kernels.cpu import bands
 from supertile.kernels.cpu import vab as kernel
@@ -142,8 +142,8 @@ def test_network_is_the_same_with_and_without_the_kernel(
     image = torch.rand(2, 3, 37, 29)
 
     def result() -> Tensor:
-        job = Job(rows)
-        return joined(network.strips(image, job), job)
+        job = StripPlan(rows)
+        return gather(network.strips(image, job), job)
 
     with torch.no_grad():
         with_kernel = result()
@@ -155,5 +155,5 @@ def test_network_is_the_same_with_and_without_the_kernel(
 
 def test_strips_that_make_nothing_ready_are_passed_over() -> None:
     parts = iter(torch.full((1, 1, 1, 1), float(i)) for i in range(4))
-    only_odd = Strips(4, parts).through(lambda part: part if part.item() % 2 else None)
+    only_odd = Strips(4, parts).filter_map(lambda part: part if part.item() % 2 else None)
     assert [part.item() for part in only_odd] == [1, 3]
