@@ -36,7 +36,7 @@ class VapSRConfig:
     conv_groups: int = 1
 
 
-REACH = kernel.REACH
+REACH = kernel.HALO
 """Rows and columns on each side of a pixel that a block's result for it depends on."""
 
 
@@ -69,17 +69,20 @@ class VAB(nn.Module):
 
     def forward(self, x: Strips) -> Strips:
         layers = kernel.Layers(
-            maps=(self.proj_1, self.atten_branch.pointwise, self.proj_2),
-            depthwise=(self.atten_branch.depthwise, self.atten_branch.depthwise_dilated),
-            norm=self.pixel_norm,
+            proj_1=self.proj_1,
+            pointwise=self.atten_branch.pointwise,
+            depthwise=self.atten_branch.depthwise,
+            depthwise_dilated=self.atten_branch.depthwise_dilated,
+            proj_2=self.proj_2,
+            pixel_norm=self.pixel_norm,
         )
-        if kernel.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.packed(layers))
-            return x.through(bands.Rows(weights, x.height))
+        if kernel.can_run(layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.pack_weights(layers))
+            return x.through(bands.BandKernel(weights, x.height))
         x, shortcut = x.twice()
         t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
         y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))
-        return together(y, shortcut, lambda part, of_x: layer_norm(part, self.pixel_norm, before=of_x))
+        return together(y, shortcut, lambda part, of_x: layer_norm(part, self.pixel_norm, add_before=of_x))
 
 
 class VapSR(Network):
@@ -96,7 +99,7 @@ class VapSR(Network):
     def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
         """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
         c = self.config
-        if device.type != "cpu" or not kernel.exists(c.attention_dim, c.num_feat, dtype):
+        if device.type != "cpu" or not kernel.supports(c.attention_dim, c.num_feat, dtype):
             return None
         return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
 
