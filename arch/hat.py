@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..kernels import autotune
 from ..kernels.cpu import attention as kernel
 from ..kernels.cpu import mlp
-from ..kernels.cpu.bands import Rows
+from ..kernels.cpu.bands import BandKernel
 from . import layers
 from .layers import (
     Constants,
@@ -190,7 +190,7 @@ class WindowAttention(Heads):
         They are rows `start` to `start + h` of an image `height` rows high. A shifted grid is not rolled: windows
         that would wrap around a border are cut there, which is what their mask of -100 between both parts comes to.
         """
-        if kernel.available(n, *self.parameters()):
+        if kernel.can_run(n, *self.parameters()):
             for top, bottom, rows in window_spans(start, start + n.shape[1], height, self.window_size, shift):
                 columns = list(window_spans(0, n.shape[2], n.shape[2], self.window_size, shift))
                 for band in bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
@@ -222,13 +222,13 @@ class WindowAttention(Heads):
             bias = self.constants.get(
                 ("kernel's bias", rows.start, rows.stop, strip.start, strip.stop),
                 (self.relative_position_bias_table, self.qkv.weight),
-                lambda strip=strip: kernel.prepared_bias(self.bias_of(rows, strip)),  # type: ignore[misc]
+                lambda strip=strip: kernel.pack_bias(self.bias_of(rows, strip)),  # type: ignore[misc]
             )
             window = (rows.stop - rows.start, strip.stop - strip.start)
             across = slice(left, right)
             kernel.window_attention(
                 q[:, :, across], k[:, :, across], v[:, :, across], out=out[:, :, across],
-                heads=self.num_heads, window=window, around=window, bias=bias, scale=self.scale,
+                heads=self.num_heads, window=window, key_window=window, bias=bias, scale=self.scale,
             )  # fmt: skip
         return linear(out, self.proj.weight, self.proj.bias)
 
@@ -241,8 +241,8 @@ class WindowAttention(Heads):
         w = self.window_size
         first = shift - w if shift and not start else 0, shift - w if shift else 0
         out = cuda.window_attention(
-            q, k, v, heads=self.num_heads, window=(w, w), around=(w, w), bias=self.bias(proj_weight.dtype),
-            scale=self.scale, precision=autotune.precision_of_products(), first=first, first_around=first,
+            q, k, v, heads=self.num_heads, window=(w, w), key_window=(w, w), bias=self.bias(proj_weight.dtype),
+            scale=self.scale, precision=autotune.precision_of_products(), origin=first, key_origin=first,
         )  # fmt: skip
         return linear(out, proj_weight, self.proj.bias)
 
@@ -312,10 +312,10 @@ class Mlp(nn.Module):
 
     def add_to(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """x + MLP(norm(x)); (B, H, W, C) fp32."""
-        given = mlp.Layers(self.fc1, self.fc2, before=norm)
-        if mlp.available(given):
-            weights = self.constants.get("kernel", given.weights(), lambda: mlp.packed(given))
-            y = Rows(weights, x.shape[1])(x)
+        given = mlp.Layers(self.fc1, self.fc2, pre_norm=norm)
+        if mlp.can_run(given):
+            weights = self.constants.get("kernel", given.weights(), lambda: mlp.pack_weights(given))
+            y = BandKernel(weights, x.shape[1])(x)
             assert y is not None
             return y
         n = layer_norm(x, norm, dtype=self.fc1.weight.dtype)
@@ -479,7 +479,7 @@ class OCAB(Heads):
 
     def _attended(self, q: Tensor, kv: Tensor, above: int) -> Tensor:
         """The attention, projected; q (B, h, W, C), kv (B, above + h + below, W, 2 C) within the image."""
-        if not kernel.available(q, kv, *self.parameters()):
+        if not kernel.can_run(q, kv, *self.parameters()):
             return autotune.best(
                 "overlapping attention",
                 (q.shape[-1], self.num_heads, self.window_size, self.overlap_window),
@@ -493,12 +493,12 @@ class OCAB(Heads):
         bias = self.constants.get(
             "kernel's bias",
             (self.relative_position_bias_table, proj_weight),
-            lambda: kernel.prepared_bias(self.bias(proj_weight.dtype)),
+            lambda: kernel.pack_bias(self.bias(proj_weight.dtype)),
         )
         k, v = self._with_zeros(kv, above, q.shape[1]).chunk(2, dim=-1)
         out = torch.empty(q.shape, dtype=q.dtype)
         kernel.window_attention(
-            q, k, v, out=out, heads=self.num_heads, window=(w, w), around=(o, o), bias=bias, scale=self.scale
+            q, k, v, out=out, heads=self.num_heads, window=(w, w), key_window=(o, o), bias=bias, scale=self.scale
         )
         return linear(out, proj_weight, self.proj.bias)
 
@@ -515,9 +515,9 @@ class OCAB(Heads):
         _, _, proj_weight = self.projections()
         k, v = kv.chunk(2, dim=-1)
         out = cuda.window_attention(
-            q, k, v, heads=self.num_heads, window=(w, w), around=(o, o), bias=self.bias(proj_weight.dtype),
-            scale=self.scale, precision=autotune.precision_of_products(), first_around=(above - self.halo, -self.halo),
-            zeros_beyond=True,
+            q, k, v, heads=self.num_heads, window=(w, w), key_window=(o, o), bias=self.bias(proj_weight.dtype),
+            scale=self.scale, precision=autotune.precision_of_products(), key_origin=(above - self.halo, -self.halo),
+            zero_padding=True,
         )  # fmt: skip
         return linear(out, proj_weight, self.proj.bias)
 
@@ -616,7 +616,7 @@ class HAT(Network):
 
     def gathers_windows(self, device: torch.device) -> bool:
         """Whether the keys and values of overlapping windows are copied together there; the kernel reads the map."""
-        return device.type != "cpu" or not kernel.available()
+        return device.type != "cpu" or not kernel.can_run()
 
     def work(self, height: int) -> int:
         sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ..kernels import autotune
 from ..kernels.cpu import bands, correlation, dual_features, mlp, ngrams
-from ..kernels.cpu.build import weights_of
+from ..kernels.tensors import weights_of
 from .layers import (
     Constants,
     default_mean,
@@ -147,9 +147,9 @@ class DualFeatureExtraction(nn.Module):
         assert isinstance(middle, nn.Conv2d)
         assert isinstance(last, nn.Conv2d)
         layers = dual_features.Layers(first, middle, last, self.linear)
-        if dual_features.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.packed(layers))
-            return reflect_pad(x, height).filter_map(bands.Rows(weights, height, width, multiple))
+        if dual_features.can_run(layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.pack_weights(layers))
+            return reflect_pad(x, height).filter_map(bands.BandKernel(weights, height, width, multiple))
         weight, bias = self.constants.get(
             "both branches",
             (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
@@ -225,11 +225,11 @@ class Correlation(nn.Module):
         qv = self.qv(x, round_up(x.height, down), round_up(width, across), self.window[0]).map(torch.Tensor.float)
         windows = correlation.Windows(self.window, self.patch, self.proj.out_features, self.num_heads)
         layers = correlation.Layers(self.spatial_linear, self.proj, norm)
-        if correlation.available(windows, layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: correlation.packed(windows, layers))
-            bias = self.position_table if correlation.by_table(windows) else self.position_bias
+        if correlation.can_run(windows, layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: correlation.pack_weights(windows, layers))
+            bias = self.position_table if correlation.reads_table(windows) else self.position_bias
             return zip_with_views(
-                lambda strip, views: correlation.correlated(strip, views, bias(), weights), self.heard(qv), x
+                lambda strip, views: correlation.window_correlation(strip, views, bias(), weights), self.heard(qv), x
             )
         if self.ngram_window_partition is None:
             y = qv.map(lambda strip: self.correlated(strip, None))
@@ -259,7 +259,7 @@ class Correlation(nn.Module):
         def fused() -> Tensor:
             from ..kernels.cuda import correlation as cuda
 
-            return cuda.correlated(
+            return cuda.window_correlation(
                 qv, context, window=self.window, patch=self.patch, heads=self.num_heads, proj=self.proj.weight,
                 patch_weight=self.spatial_linear.weight, patch_bias=self.spatial_linear.bias,
                 position_bias=self.position_bias(), precision=autotune.precision_of_products(),
@@ -370,7 +370,7 @@ class NGramAttention(nn.Module):
 
         Bigrams with the windows to the lower right, and with those to the upper left.
         """
-        if ngrams.available(x, self.relative_position_bias_table):
+        if ngrams.can_run(x, self.relative_position_bias_table):
             said = ngrams.bigrams(_fp32_linear(x, self.qkv), self.bias(), self.num_heads)
             return _fp32_linear(said, self.proj).flatten(3)
         return torch.cat([self._bigrams(x[:, 1:, 1:]), self._bigrams(x[:, :-1, :-1])], dim=-1)
@@ -430,7 +430,7 @@ class NGramContext(nn.Module):
         """(B, h, W, C) of whole windows -> (B, rows of windows, columns, C/2)."""
         height, width = self.unigram_embed.kernel_size
         assert self.unigram_embed.bias is not None
-        if ngrams.available(strip, *weights_of(self.unigram_embed)):
+        if ngrams.can_run(strip, *weights_of(self.unigram_embed)):
             return ngrams.unigrams(strip, self.unigram_embed.weight, self.unigram_embed.bias)
         windows = windows_of(strip, (height, width))
         kernel = self.unigram_embed.weight.float().reshape(2, -1)
@@ -509,17 +509,17 @@ class HierarchicalBlock(nn.Module):
         x = self.correlation(x, width, self.norm1)
         around = self.mlp.dwconv
         layers = mlp.Layers(
-            self.mlp.fc1, self.mlp.fc2, depthwise=None if around is None else around.conv, after=self.norm2
+            self.mlp.fc1, self.mlp.fc2, dwconv=None if around is None else around.conv, post_norm=self.norm2
         )
-        if mlp.available(layers):
-            weights = self.constants.get("mlp", layers.weights(), lambda: mlp.packed(layers))
-            return x.filter_map(bands.Rows(weights, x.height))
+        if mlp.can_run(layers):
+            weights = self.constants.get("mlp", layers.weights(), lambda: mlp.pack_weights(layers))
+            return x.filter_map(bands.BandKernel(weights, x.height))
         return zip_with(partial(added, norm=self.norm2), self.mlp(x), x)
 
 
 def added(branch: Tensor, x: Tensor, norm: nn.LayerNorm) -> Tensor:
     """x + LN(branch)."""
-    return layer_norm(branch, norm, after=x)
+    return layer_norm(branch, norm, add_after=x)
 
 
 class BasicLayer(nn.Module):
@@ -617,10 +617,10 @@ class HiTSR(Network):
             for depth, heads in zip(c.depths, c.num_heads, strict=True)
             for block in range(depth)
         ]
-        if device.type != "cpu" or not all(map(correlation.exists, windows)):
+        if device.type != "cpu" or not all(map(correlation.supports, windows)):
             return None
         branches, hidden = (c.embed_dim // 5, c.embed_dim), (c.mlp_dim, c.embed_dim)
-        if not dual_features.exists(*branches, dtype) or not mlp.exists(*hidden, dtype):
+        if not dual_features.supports(*branches, dtype) or not mlp.supports(*hidden, dtype):
             return None
         around = mlp.bytes_kept(*hidden, width) if c.variant == "SRF" else 0
         return around + dual_features.bytes_kept(*branches, width)

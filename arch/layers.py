@@ -61,29 +61,33 @@ def layer_norm(
     x: Tensor,
     norm: nn.LayerNorm,
     *,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
+    add_before: Tensor | None = None,
+    add_after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """norm(x + before) + after over the last dimension, in `dtype`.
+    """norm(x + add_before) + add_after over the last dimension, in `dtype`.
 
     Always computed in fp32: its sums are what half precision breaks first.
     """
-    if cpu_layer_norm.available(x, before, after, norm.weight, norm.bias, dtype=dtype):
-        return cpu_layer_norm.normalize(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+    if cpu_layer_norm.can_run(x, add_before, add_after, norm.weight, norm.bias, dtype=dtype):
+        return cpu_layer_norm.layer_norm(
+            x, norm.weight, norm.bias, norm.eps, add_before=add_before, add_after=add_after, dtype=dtype
+        )
 
     def plain() -> Tensor:
-        z = x.float() if before is None else x + before
+        z = x.float() if add_before is None else x + add_before
         y = F.layer_norm(z.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
-        return (y if after is None else y + after).to(dtype)
+        return (y if add_after is None else y + add_after).to(dtype)
 
     def fused() -> Tensor:
         from ..kernels.cuda import layer_norm as cuda
 
-        return cuda.normalize(x, norm.weight, norm.bias, norm.eps, before=before, after=after, dtype=dtype)
+        return cuda.layer_norm(
+            x, norm.weight, norm.bias, norm.eps, add_before=add_before, add_after=add_after, dtype=dtype
+        )
 
-    kind = (x.shape[-1], before is not None, after is not None, dtype)
-    return autotune.best("layer norm", kind, plain, fused, (x, before, after, norm.weight, norm.bias))
+    kind = (x.shape[-1], add_before is not None, add_after is not None, dtype)
+    return autotune.best("layer norm", kind, plain, fused, (x, add_before, add_after, norm.weight, norm.bias))
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:

@@ -38,7 +38,7 @@ class VapSRConfig:
     conv_groups: int = 1
 
 
-REACH = kernel.REACH
+REACH = kernel.HALO
 """Rows and columns on each side of a pixel that a block's result for it depends on."""
 
 
@@ -70,16 +70,19 @@ class VAB(nn.Module):
 
     def forward(self, x: Strips) -> Strips:
         layers = kernel.Layers(
-            maps=(self.proj_1, self.atten_branch.pointwise, self.proj_2),
-            depthwise=(self.atten_branch.depthwise, self.atten_branch.depthwise_dilated),
-            norm=self.pixel_norm,
+            proj_1=self.proj_1,
+            pointwise=self.atten_branch.pointwise,
+            depthwise=self.atten_branch.depthwise,
+            depthwise_dilated=self.atten_branch.depthwise_dilated,
+            proj_2=self.proj_2,
+            pixel_norm=self.pixel_norm,
         )
-        if kernel.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.packed(layers))
-            return x.filter_map(bands.Rows(weights, x.height))
+        if kernel.can_run(layers):
+            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.pack_weights(layers))
+            return x.filter_map(bands.BandKernel(weights, x.height))
         t = x.map(lambda strip: F.gelu(pointwise(strip, self.proj_1)))
         y = self.atten_branch(t).map(lambda strip: pointwise(strip, self.proj_2))
-        return zip_with(lambda y, x: layer_norm(y, self.pixel_norm, before=x), y, x)
+        return zip_with(lambda y, x: layer_norm(y, self.pixel_norm, add_before=x), y, x)
 
 
 class VapSR(Network):
@@ -96,7 +99,7 @@ class VapSR(Network):
     def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
         """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
         c = self.config
-        if device.type != "cpu" or not kernel.exists(c.attention_dim, c.num_feat, dtype):
+        if device.type != "cpu" or not kernel.supports(c.attention_dim, c.num_feat, dtype):
             return None
         return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
 

@@ -16,18 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .build import library, usable
+from ..tensors import tensors_ok
+from .build import library
 
 _LOG2_E = math.log2(math.e)
 _HALF = {torch.float32: 0, torch.bfloat16: 1}
 
 
-def available(*tensors: Tensor) -> bool:
+def can_run(*tensors: Tensor) -> bool:
     """Whether attention over these can be computed here: plain tensors in CPU memory, without gradients."""
-    return usable(tensors, _HALF) and _functions() is not None
+    return tensors_ok(tensors, _HALF) and _functions() is not None
 
 
-def prepared_bias(bias: Tensor) -> Tensor:
+def pack_bias(bias: Tensor) -> Tensor:
     """A bias (1, heads, L, L') as the kernel reads it; also for a part of one."""
     functions = _functions()
     assert functions is not None
@@ -44,7 +45,7 @@ def window_attention(
     *,
     heads: int,
     window: tuple[int, int],
-    around: tuple[int, int],
+    key_window: tuple[int, int],
     bias: Tensor,
     scale: float,
     out: Tensor,
@@ -52,8 +53,8 @@ def window_attention(
     """softmax(scale q kᵀ + bias) v for every window, into `out`.
 
     q, out: (B, H, W, heads D) of whole windows, maps or views of maps with channels last. k, v: the same with
-    `around` - `window` more rows and columns; window number i begins at pixel i `window` in each of them. bias: as
-    `prepared_bias` gives it. All but the bias are of one dtype, fp32 or bf16.
+    `key_window` - `window` more rows and columns; window number i begins at pixel i `window` in each of them. bias: as
+    `pack_bias` gives it. All but the bias are of one dtype, fp32 or bf16.
     """
     functions = _functions()
     assert functions is not None
@@ -62,7 +63,7 @@ def window_attention(
     assert (height, width) == (rows * window[0], columns * window[1])
     assert out.shape == q.shape
     assert k.shape == v.shape
-    assert k.shape[1:3] == (height + around[0] - window[0], width + around[1] - window[1])
+    assert k.shape[1:3] == (height + key_window[0] - window[0], width + key_window[1] - window[1])
     assert k.stride() == v.stride()
     assert all(t.stride(3) == 1 and t.dtype == q.dtype for t in (q, k, v, out))
     assert bias.is_contiguous()
@@ -70,7 +71,7 @@ def window_attention(
     if not q.numel():
         return
     shape = (
-        batch, rows, columns, heads, channels // heads, *window, *around, *window,
+        batch, rows, columns, heads, channels // heads, *window, *key_window, *window,
         *q.stride()[:3], *k.stride()[:3], *out.stride()[:3], *bias.shape[1:], _HALF[q.dtype], torch.get_num_threads(),
     )  # fmt: skip
     if functions.attention(

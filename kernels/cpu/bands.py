@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .build import FLOATS, library, pixels_in_line, usable, weights_of
+from ..tensors import FLOATS, dense_rows, tensors_ok, weights_of
+from .build import library
 
 BLOCK = 16  # channels that lie together in the taps of depthwise convolutions, and that a map's results are padded to
 _COLUMNS = 256  # of a panel, for each thread: the rows that it keeps of them lie in a core's own cache, or nearly
@@ -26,14 +27,14 @@ _BAND_PIXELS, _BAND_ROWS = 1024, 16  # for each thread, and at most, that go thr
 class Weights:
     """What a kernel multiplies with, in its order and layout.
 
-    kernel: its name. features: channels that come and go; channels: between them. reach: rows above and below that a
+    kernel: its name. features: channels that come and go; channels: between them. halo: rows above and below that a
     result depends on. half: whether its maps multiply in bf16. tensors: None stands for what this block does without.
     """
 
     kernel: str
     features: int
     channels: int
-    reach: int
+    halo: int
     half: bool
     eps: float
     tensors: tuple[Tensor | None, ...]
@@ -59,7 +60,7 @@ def functions(name: str) -> Functions | None:
     return None if found is None else Functions(name, found)
 
 
-def exists(kernel: str, widths: Collection[int], dtype: torch.dtype) -> bool:
+def supports(kernel: str, widths: Collection[int], dtype: torch.dtype) -> bool:
     """Whether there is such a kernel for maps of these widths in this dtype; bf16 is multiplied in pairs."""
     found = functions(kernel)
     if found is None or max(widths) > found.channels:
@@ -67,33 +68,33 @@ def exists(kernel: str, widths: Collection[int], dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and found.half and not any(w % 2 for w in widths))
 
 
-def readable(layers: Collection[nn.Module], maps: Collection[nn.Module]) -> bool:
+def layers_ok(layers: Collection[nn.Module], maps: Collection[nn.Module]) -> bool:
     """Whether a kernel may read these: in CPU memory, with biases, `maps` of one dtype; not for gradients."""
-    if torch.is_grad_enabled() or not usable(weights_of(*layers), FLOATS):
+    if torch.is_grad_enabled() or not tensors_ok(weights_of(*layers), FLOATS):
         return False
     return all(layer.bias is not None for layer in layers) and len({layer.weight.dtype for layer in maps}) == 1
 
 
-def bytes_kept(kernel: str, channels: int, features: int, reach: int, width: int) -> int:
-    """What `Rows` keeps for an image of this width."""
+def bytes_kept(kernel: str, channels: int, features: int, halo: int, width: int) -> int:
+    """What `BandKernel` keeps for an image of this width."""
     found = functions(kernel)
     assert found is not None
-    parts = parts_of(width, torch.get_num_threads())
-    return 4 * found.memory(_shape(1, 1, width, features, channels, width, reach, parts=parts))
+    parts = band_layout(width, torch.get_num_threads())
+    return 4 * found.memory(_shape(1, 1, width, features, channels, width, halo, parts=parts))
 
 
 def _shape(
-    batch: int, height: int, width: int, features: int, channels: int, x_width: int, reach: int,
+    batch: int, height: int, width: int, features: int, channels: int, x_width: int, halo: int,
     given: int = 0, rows: int = 0, apart: tuple[int, ...] = (0, 0), ready: int = 0,
     *, parts: tuple[int, int], half: bool = False, threads: int = 1,
 ) -> Any:  # fmt: skip
     """The shape of bands.h."""
-    sizes = batch, height, width, features, channels, x_width, reach
+    sizes = batch, height, width, features, channels, x_width, halo
     numbers = (*sizes, given, rows, *apart, ready, *parts, half, threads)
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-class Rows:
+class BandKernel:
     """A block on its way down an image: the next rows of x go in, and the rows of y that they make ready come out.
 
     height: of the image. width: of y, where the kernel mirrors what it is given. multiple: of which the rows of each
@@ -116,17 +117,17 @@ class Rows:
         width = self._width or x_width
         assert features == w.features
         assert self._given + rows <= self._height
-        x = pixels_in_line(x.float())
+        x = dense_rows(x.float())
         given = self._given + rows
-        ready = given if given == self._height else max(given - w.reach, 0)
+        ready = given if given == self._height else max(given - w.halo, 0)
         left = 0 if self._left is None else self._left.shape[1]
         y = x.new_empty(batch, left + ready - self._ready, width, features)
         if self._left is not None:
             y[:, :left] = self._left
         threads = torch.get_num_threads()
-        self._parts = self._parts or parts_of(width, threads)
+        self._parts = self._parts or band_layout(width, threads)
         shape = _shape(
-            batch, self._height, width, features, w.channels, x_width, w.reach, self._given, rows, x.stride()[:2],
+            batch, self._height, width, features, w.channels, x_width, w.halo, self._given, rows, x.stride()[:2],
             y.shape[1], parts=self._parts, half=w.half, threads=threads,
         )  # fmt: skip
         if not self._given:
@@ -141,7 +142,7 @@ class Rows:
         return y[:, :whole] if whole else None
 
 
-def parts_of(width: int, threads: int) -> tuple[int, int]:
+def band_layout(width: int, threads: int) -> tuple[int, int]:
     """(rows, panels): how many rows of how many parts of this width go through one step before the next."""
     panels = max(round(width / (_COLUMNS * threads)), 1)
     return min(max(_BAND_PIXELS * threads * panels // width, 1), _BAND_ROWS), panels

@@ -18,16 +18,11 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 log = logging.getLogger(__name__)
-
-FLOATS = (torch.float32, torch.bfloat16)  # what kernels read
 
 _FLAGS = [
     "-O3",
@@ -62,28 +57,6 @@ def library(name: str) -> ctypes.CDLL | None:
 def switched_off() -> bool:
     """Whether the environment asks for PyTorch alone."""
     return os.environ.get("SUPERTILE_KERNELS", "").lower() in ("off", "0", "no")
-
-
-def usable(tensors: Collection[Tensor], dtypes: Collection[torch.dtype], device: str = "cpu") -> bool:
-    """Whether a kernel may read these: of those dtypes, on such a device, in a pass that nothing records or counts."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return False
-    if not all(t.device.type == device and t.dtype in dtypes for t in tensors):
-        return False
-    return not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
-
-
-def weights_of(*layers: nn.Module) -> tuple[Tensor, ...]:
-    """The parameters of these. Of layers without parts none are looked for: that takes as long as a small kernel."""
-    found: list[Tensor] = []
-    for layer in layers:
-        found += layer.parameters() if layer._modules else (p for p in layer._parameters.values() if p is not None)
-    return tuple(found)
-
-
-def pixels_in_line(x: Tensor) -> Tensor:
-    """(B, H, W, C) of which a row is one pixel after the other: itself or a copy."""
-    return x if x.stride()[2:] == (x.shape[3], 1) else x.contiguous()
 
 
 class _NotHere(Exception):

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..tensors import FLOATS, dense_rows, tensors_ok, weights_of
 from . import bands
-from .build import FLOATS, library, pixels_in_line, usable, weights_of
+from .build import library
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,20 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """patch: sums up the pixels of a patch, to 1. proj: behind both kinds of correlation. norm: of what it gives."""
+    """The layers around the correlations, by their names in a checkpoint.
 
-    patch: nn.Linear
+    Attributes:
+        spatial_linear: Sums the pixels of a patch into one.
+        proj: Projects both correlations, features -> features.
+        norm: Over the features of each pixel, after `proj`.
+    """
+
+    spatial_linear: nn.Linear
     proj: nn.Linear
     norm: nn.LayerNorm
 
     def weights(self) -> tuple[Tensor, ...]:
-        return weights_of(self.patch, self.proj, self.norm)
+        return weights_of(self.spatial_linear, self.proj, self.norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,46 +60,46 @@ class Weights:
     tensors: tuple[Tensor, ...]
 
 
-def available(windows: Windows, layers: Layers) -> bool:
+def can_run(windows: Windows, layers: Layers) -> bool:
     """Whether it can be computed here: in CPU memory, such windows; not for gradients."""
-    if torch.is_grad_enabled() or not usable(layers.weights(), FLOATS):
+    if torch.is_grad_enabled() or not tensors_ok(layers.weights(), FLOATS):
         return False
-    return exists(windows)
+    return supports(windows)
 
 
-def exists(windows: Windows) -> bool:
+def supports(windows: Windows) -> bool:
     found = _functions()
     if found is None or windows.features > found.channels or windows.keys > found.keys:
         return False
     return windows.pixels % found.lanes == 0
 
 
-def by_table(windows: Windows) -> bool:
+def reads_table(windows: Windows) -> bool:
     """Whether the position bias is read from the filtered table, (heads, 2h - rh, 2w - rw), or laid out from it."""
     found = _functions()
     assert found is not None
     return windows.size[1] % found.lanes == 0
 
 
-def packed(windows: Windows, layers: Layers) -> Weights:
-    """The weights for `correlated`."""
-    patch = layers.patch.weight.float().contiguous(), layers.patch.bias.float().contiguous()
+def pack_weights(windows: Windows, layers: Layers) -> Weights:
+    """The weights for `window_correlation`."""
+    patch = layers.spatial_linear.weight.float().contiguous(), layers.spatial_linear.bias.float().contiguous()
     proj = bands.map_weight(layers.proj.weight.float()), bands.map_bias(layers.proj.bias)
     return Weights(windows, layers.norm.eps, (*patch, *proj, *bands.norm_tensors(layers.norm)))
 
 
-def correlated(qv: Tensor, pieces: list[Tensor], bias: Tensor, weights: Weights) -> Tensor:
+def window_correlation(qv: Tensor, pieces: list[Tensor], bias: Tensor, weights: Weights) -> Tensor:
     """x + norm(correlation of qv).
 
     qv: whole windows, (B, rows, width, features) fp32. pieces: x, (B, rows of it, columns of it, features), each some
-    rows. bias: the table if `by_table` says so, else laid out, (heads, keys, pixels). Returns what x is, in fp32.
+    rows. bias: the table if `reads_table` says so, else laid out, (heads, keys, pixels). Returns what x is, in fp32.
     """
     found, windows = _functions(), weights.windows
     assert found is not None
     (height, width), (down, across) = windows.size, windows.patch
-    qv, bias, pieces = pixels_in_line(qv), bias.contiguous(), [pixels_in_line(piece.float()) for piece in pieces]
+    qv, bias, pieces = dense_rows(qv), bias.contiguous(), [dense_rows(piece.float()) for piece in pieces]
     rows_of_x, columns_of_x = sum(piece.shape[1] for piece in pieces), pieces[0].shape[2]
-    if by_table(windows):
+    if reads_table(windows):
         _, rows, columns = bias.shape
         start, places = (height - down) * columns + width - across, (rows * columns, -down * columns, -across, columns)
     else:

@@ -13,38 +13,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .build import library, usable
+from ..tensors import tensors_ok
+from .build import library
 
 _TYPES = {torch.float32: 1, torch.bfloat16: 2}
 _ONE_THREAD = 1 << 14  # numbers; fewer are not worth waking the others for
 
 
-def available(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
+def can_run(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
     """Whether the kernel can take these and give `dtype`: tensors in CPU memory, without gradients."""
     given = [t for t in tensors if t is not None]
-    if dtype not in _TYPES or not usable(given, _TYPES):
+    if dtype not in _TYPES or not tensors_ok(given, _TYPES):
         return False
     functions = _functions()
     return functions is not None and given[0].shape[-1] <= functions.channels
 
 
-def normalize(
+def layer_norm(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
     eps: float,
     *,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
+    add_before: Tensor | None = None,
+    add_after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """norm(x + before) weight + bias + after, over the last dimension; all of the shape of `x`, in `dtype`."""
+    """norm(x + add_before) weight + bias + add_after, over the last dimension; all of the shape of `x`, in `dtype`."""
     functions = _functions()
     assert functions is not None
     x = x.contiguous()
     y = x.new_empty(x.shape, dtype=dtype)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    sums = [None if t is None else t.expand_as(x).contiguous() for t in (before, after)]
+    sums = [None if t is None else t.expand_as(x).contiguous() for t in (add_before, add_after)]
     maps: list[int | None] = []
     for t in (x, *sums, y):
         maps += (None, 0) if t is None else (t.data_ptr(), _TYPES[t.dtype])

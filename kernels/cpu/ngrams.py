@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .build import FLOATS, library, pixels_in_line, usable
+from ..tensors import FLOATS, dense_rows, tensors_ok
+from .build import library
 
 
-def available(x: Tensor, *given: Tensor) -> bool:
+def can_run(x: Tensor, *given: Tensor) -> bool:
     """Whether the windows `x`, fp32 with channels last, can be taken, with weights in fp32 or bf16."""
-    if torch.is_grad_enabled() or not usable((x,), (torch.float32,)):
+    if torch.is_grad_enabled() or not tensors_ok((x,), (torch.float32,)):
         return False
-    if not usable(given, FLOATS):
+    if not tensors_ok(given, FLOATS):
         return False
     functions = _functions()
     return functions is not None and x.shape[-1] <= functions.channels
@@ -30,7 +31,7 @@ def unigrams(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     functions = _functions()
     assert functions is not None
-    x = pixels_in_line(x)
+    x = dense_rows(x)
     height, width = weight.shape[2:]
     out = x.new_empty(x.shape[0], x.shape[1] // height, x.shape[2] // width, x.shape[3] // 2)
     weight = weight.float().flatten(1).reshape(2, -1).t().contiguous()

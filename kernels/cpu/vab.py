@@ -11,50 +11,71 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..tensors import weights_of
 from . import bands
-from .build import weights_of
 
-REACH = 8  # rows above and below that a pixel's result depends on
+HALO = 8
+"""Rows and columns on each side of a pixel that its result depends on."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A block. maps: pointwise, features -> channels -> channels -> features. depthwise: 5x5, and that dilated by 3."""
+    """The layers of a block, by their names in a checkpoint.
 
-    maps: tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]
-    depthwise: tuple[nn.Conv2d, nn.Conv2d]
-    norm: nn.LayerNorm
+    Attributes:
+        proj_1: Pointwise, features -> attention channels.
+        pointwise: Pointwise, attention channels -> attention channels.
+        depthwise: 5x5, each channel for itself.
+        depthwise_dilated: 5x5 with a dilation of 3, each channel for itself.
+        proj_2: Pointwise, attention channels -> features.
+        pixel_norm: Over the features of each pixel.
+    """
+
+    proj_1: nn.Conv2d
+    pointwise: nn.Conv2d
+    depthwise: nn.Conv2d
+    depthwise_dilated: nn.Conv2d
+    proj_2: nn.Conv2d
+    pixel_norm: nn.LayerNorm
+
+    @property
+    def maps(self) -> tuple[nn.Conv2d, ...]:
+        return self.proj_1, self.pointwise, self.proj_2
+
+    @property
+    def convolutions(self) -> tuple[nn.Conv2d, ...]:
+        return self.depthwise, self.depthwise_dilated
 
     def weights(self) -> tuple[Tensor, ...]:
-        return weights_of(*self.maps, *self.depthwise, self.norm)
+        return weights_of(*self.maps, *self.convolutions, self.pixel_norm)
 
 
-def available(layers: Layers) -> bool:
-    """Whether a block can be computed here: in CPU memory, its maps all fp32 or all bf16; not for gradients."""
-    if not bands.readable((*layers.maps, *layers.depthwise, layers.norm), layers.maps):
+def can_run(layers: Layers) -> bool:
+    """Return whether the kernel computes this block: weights in CPU memory, maps all fp32 or all bf16, no gradients."""
+    if not bands.layers_ok((*layers.maps, *layers.convolutions, layers.pixel_norm), layers.maps):
         return False
-    channels, features = layers.maps[0].weight.shape[:2]
-    return exists(channels, features, layers.maps[0].weight.dtype)
+    hidden, features = layers.proj_1.weight.shape[:2]
+    return supports(hidden, features, layers.proj_1.weight.dtype)
 
 
-def exists(channels: int, features: int, dtype: torch.dtype) -> bool:
-    """Whether there is a kernel for blocks of these widths, with maps in this dtype."""
-    widths = channels, features
-    return not any(width % bands.BLOCK for width in widths) and bands.exists("vab", widths, dtype)
+def supports(hidden: int, features: int, dtype: torch.dtype) -> bool:
+    """Return whether there is a kernel here for blocks of these widths, with maps in this dtype."""
+    widths = hidden, features
+    return not any(width % bands.BLOCK for width in widths) and bands.supports("vab", widths, dtype)
 
 
-def bytes_kept(channels: int, features: int, width: int) -> int:
-    """What a block keeps of an image of this width."""
-    return bands.bytes_kept("vab", channels, features, REACH, width)
+def bytes_kept(hidden: int, features: int, width: int) -> int:
+    """Return how many bytes a block keeps from strip to strip of an image of this width."""
+    return bands.bytes_kept("vab", hidden, features, HALO, width)
 
 
-def packed(layers: Layers) -> bands.Weights:
-    """The weights for `bands.Rows`."""
-    channels, features = layers.maps[0].weight.shape[:2]
-    half = layers.maps[0].weight.dtype == torch.bfloat16
+def pack_weights(layers: Layers) -> bands.Weights:
+    """Return the weights of a block as `bands.BandKernel` takes them."""
+    hidden, features = layers.proj_1.weight.shape[:2]
+    half = layers.proj_1.weight.dtype == torch.bfloat16
     tensors = [bands.map_weight(layer.weight[:, :, 0, 0]) for layer in layers.maps]
     tensors += [bands.map_bias(layer.bias) for layer in layers.maps]
-    for layer in layers.depthwise:
+    for layer in layers.convolutions:
         tensors += [bands.depthwise_weight(layer), bands.map_bias(layer.bias)]
-    tensors += bands.norm_tensors(layers.norm)
-    return bands.Weights("vab", features, channels, REACH, half, layers.norm.eps, tuple(tensors))
+    tensors += bands.norm_tensors(layers.pixel_norm)
+    return bands.Weights("vab", features, hidden, HALO, half, layers.pixel_norm.eps, tuple(tensors))

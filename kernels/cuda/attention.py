@@ -35,7 +35,7 @@ def attend(
     q_batch, q_row, q_column, k_batch, k_row, k_column, out_batch, out_row, out_column,
     HEADS: tl.constexpr, DIM: tl.constexpr, PADDED: tl.constexpr,
     WINDOW_H: tl.constexpr, WINDOW_W: tl.constexpr, AROUND_H: tl.constexpr, AROUND_W: tl.constexpr,
-    ZEROS_BEYOND: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    ZERO_PADDING: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries of one head of one window; see `window_attention`."""
     QUERIES_OF: tl.constexpr = WINDOW_H * WINDOW_W
@@ -76,7 +76,7 @@ def attend(
         scores = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
         shown = (query < QUERIES_OF)[:, None] & (key < KEYS_OF)[None, :]
         scores += tl.load(bias[:, None] + key[None, :], mask=shown, other=0.0).to(tl.float32)
-        answers = key < KEYS_OF if ZEROS_BEYOND else inside
+        answers = key < KEYS_OF if ZERO_PADDING else inside
         scores = tl.where(answers[None, :], scores, _NEVER)
         larger = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.math.exp2((scores - larger[:, None]) * _LOG2_E)
@@ -98,20 +98,20 @@ def window_attention(
     *,
     heads: int,
     window: tuple[int, int],
-    around: tuple[int, int],
+    key_window: tuple[int, int],
     bias: Tensor,
     scale: float,
     precision: str,
-    first: tuple[int, int] = (0, 0),
-    first_around: tuple[int, int] = (0, 0),
-    zeros_beyond: bool = False,
+    origin: tuple[int, int] = (0, 0),
+    key_origin: tuple[int, int] = (0, 0),
+    zero_padding: bool = False,
 ) -> Tensor:
     """softmax(scale q kᵀ + bias) v for every window; (B, H, W, heads D).
 
     q: (B, H, W, heads D), k, v: (B, H', W', heads D), of one dtype, maps or views of maps with channels last. The first
-    window begins at row and column `first` of q, 0 or less, and asks `around` pixels that begin at `first_around` of
+    window begins at row and column `origin` of q, 0 or less, and asks `key_window` pixels that begin at `key_origin` of
     k and v; the others follow in steps of `window`, as far as q reaches. Of windows that lie partly beyond a map, what
-    lies there neither asks nor answers, or, with `zeros_beyond`, answers as a key and a value of zeros. bias:
+    lies there neither asks nor answers, or, with `zero_padding`, answers as a key and a value of zeros. bias:
     (1, heads, L, L') of whole windows, contiguous. precision: how fp32 is multiplied, as `tl.dot` calls it.
     """
     batch, height, width, channels = q.shape
@@ -120,20 +120,20 @@ def window_attention(
         raise ValueError(f"a head of {dim} channels does not fit in registers")
     assert k.stride() == v.stride()
     assert bias.is_contiguous()
-    assert bias.shape[1:] == (heads, window[0] * window[1], around[0] * around[1])
+    assert bias.shape[1:] == (heads, window[0] * window[1], key_window[0] * key_window[1])
     assert all(t.stride(3) == 1 and t.dtype == q.dtype for t in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     rows, columns = (
-        triton.cdiv(size - begin, step) for size, begin, step in zip((height, width), first, window, strict=True)
+        triton.cdiv(size - begin, step) for size, begin, step in zip((height, width), origin, window, strict=True)
     )
     tiles = triton.cdiv(window[0] * window[1], QUERIES)
     attend[(tiles * heads * batch * rows * columns,)](
         q, k, v, bias, out, scale,
-        rows, columns, *first, *first_around, height, width, *k.shape[1:3],
+        rows, columns, *origin, *key_origin, height, width, *k.shape[1:3],
         *q.stride()[:3], *k.stride()[:3], *out.stride()[:3],
         HEADS=heads, DIM=dim, PADDED=max(triton.next_power_of_2(dim), 16),
-        WINDOW_H=window[0], WINDOW_W=window[1], AROUND_H=around[0], AROUND_W=around[1],
-        ZEROS_BEYOND=zeros_beyond, PRECISION=precision, M=QUERIES, N=KEYS[q.element_size()],
+        WINDOW_H=window[0], WINDOW_W=window[1], AROUND_H=key_window[0], AROUND_W=key_window[1],
+        ZERO_PADDING=zero_padding, PRECISION=precision, M=QUERIES, N=KEYS[q.element_size()],
         num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
     return out

@@ -131,7 +131,7 @@ def correlate(
     tl.store(out + at, result, mask=known[:, None] & (to < 2 * HALF)[None, :])
 
 
-def correlated(
+def window_correlation(
     qv: Tensor,
     context: Tensor | None,
     *,

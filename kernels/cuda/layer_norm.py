@@ -36,20 +36,20 @@ def normalize_pixels(
     tl.store(out + at, y.to(out.dtype.element_ty), mask=mask)
 
 
-def normalize(
+def layer_norm(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
     eps: float,
     *,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
+    add_before: Tensor | None = None,
+    add_after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """norm(x + before) weight + bias + after, over the last dimension; all of the shape of `x`, in `dtype`."""
+    """norm(x + add_before) weight + bias + add_after, over the last dimension; all of the shape of `x`, in `dtype`."""
     x = x.contiguous()
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    sums = [out if t is None else t.expand_as(x).contiguous() for t in (before, after)]
+    sums = [out if t is None else t.expand_as(x).contiguous() for t in (add_before, add_after)]
     channels = x.shape[-1]
     if channels > LARGEST:
         raise ValueError(f"{channels} channels of a pixel do not fit in registers")
@@ -58,7 +58,7 @@ def normalize(
     pixels = x.numel() // channels
     normalize_pixels[(triton.cdiv(pixels, tile),)](
         x, *sums, weight, bias, out, pixels, eps,
-        CHANNELS=channels, BEFORE=before is not None, AFTER=after is not None, PIXELS=tile, PADDED=padded,
+        CHANNELS=channels, BEFORE=add_before is not None, AFTER=add_after is not None, PIXELS=tile, PADDED=padded,
         num_warps=WARPS,
     )  # fmt: skip
     return out

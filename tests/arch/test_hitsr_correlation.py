@@ -82,7 +82,7 @@ def test_correlation_is_what_the_equations_say(randomized, monkeypatch, base, ra
     c = correlation(randomized, base, ratio)
     if not kernels:
         for name in ("correlation", "dual_features"):
-            monkeypatch.setattr(f"supertile.kernels.cpu.{name}.available", lambda *given: False)
+            monkeypatch.setattr(f"supertile.kernels.cpu.{name}.can_run", lambda *given: False)
     x = torch.randn(2, *sides, 20)
     torch.testing.assert_close(whole(c, x), reference(c, x), atol=2e-5, rtol=1e-4)
 

@@ -96,7 +96,7 @@ def test_auto_takes_whole_images_where_their_memory_is_there(model, monkeypatch,
     assert len(upscaler.plan(150, 120)) == 1
 
 
-@pytest.mark.skipif(not mlp.exists(120, 60, torch.float32), reason="without kernels strips take less memory")
+@pytest.mark.skipif(not mlp.supports(120, 60, torch.float32), reason="without kernels strips take less memory")
 @pytest.mark.parametrize("name", ["SRF", "SIR", "SNG"])
 def test_a_image_of_few_strips_is_computed_at_once_where_they_would_wait_for_each_other(monkeypatch, name):
     network, where = BUILD[name](), (torch.device("cpu"), torch.float32)

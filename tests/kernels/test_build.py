@@ -13,13 +13,13 @@ import torch
 from supertile.kernels.cpu import attention as kernel
 from supertile.kernels.cpu.build import library
 
-needs_kernel = pytest.mark.skipif(not kernel.available(torch.zeros(1)), reason="no kernel can be compiled here")
+needs_kernel = pytest.mark.skipif(not kernel.can_run(torch.zeros(1)), reason="no kernel can be compiled here")
 SCRIPT = """
 import logging, torch
 logging.basicConfig(level=logging.INFO)
 from supertile.arch import HAT, HATConfig
 from supertile.kernels.cpu import attention as kernel
-print(kernel.available(torch.zeros(1)))
+print(kernel.can_run(torch.zeros(1)))
 network = HAT(HATConfig(scale=1, embed_dim=12, depths=(2,), num_heads=(2,), window_size=4, overlap_window=6)).eval()
 with torch.no_grad():
     print(network(torch.rand(1, 3, 9, 9)).shape)
@@ -91,7 +91,7 @@ vapsr = VapSR(VapSRConfig(scale=2, num_blocks=2)).eval()
 image = torch.rand(1, 3, 19, 41)
 with torch.no_grad():
     with_kernels = [network(image) for network in (hat, vapsr)]
-    print(attention.available(image), vab.exists(64, 48, torch.float32))
+    print(attention.can_run(image), vab.supports(64, 48, torch.float32))
     for kernel in (attention, layer_norm, vab):
         kernel._functions = lambda: None
     without = [network(image) for network in (hat, vapsr)]

@@ -14,8 +14,8 @@ from supertile.kernels.cpu import bands, correlation, dual_features, mlp, ngrams
 from torch import Tensor, nn
 
 FP32, BF16 = torch.float32, torch.bfloat16
-needs_kernels = pytest.mark.skipif(not mlp.exists(120, 60, FP32), reason="no kernel can be compiled here")
-needs_half = pytest.mark.skipif(not mlp.exists(120, 60, BF16), reason="this processor does not multiply bf16")
+needs_kernels = pytest.mark.skipif(not mlp.supports(120, 60, FP32), reason="no kernel can be compiled here")
+needs_half = pytest.mark.skipif(not mlp.supports(120, 60, BF16), reason="this processor does not multiply bf16")
 CLOSE = 2e-5
 
 
@@ -38,7 +38,7 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def switch() -> None:
         for module in (mlp, dual_features, correlation, ngrams):
-            monkeypatch.setattr(module, "available", lambda *given: False)
+            monkeypatch.setattr(module, "can_run", lambda *given: False)
 
     return switch
 
@@ -61,7 +61,7 @@ def set_threads() -> Callable[[int], None]:
 
 def mlp_layers(made: Mlp, norm: nn.LayerNorm) -> mlp.Layers:
     look = None if made.dwconv is None else made.dwconv.depthwise_conv[0]
-    return mlp.Layers(made.fc1, made.fc2, depthwise=look, after=norm)
+    return mlp.Layers(made.fc1, made.fc2, dwconv=look, post_norm=norm)
 
 
 def random_mlp(randomized: Callable, features: int, hidden: int, depthwise: bool) -> tuple[Mlp, nn.LayerNorm]:
@@ -79,7 +79,7 @@ def mlp_by_layers(made: Mlp, norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mlp_by_kernel(made: Mlp, norm: nn.LayerNorm, x: Tensor, *ends: int) -> Tensor:
-    rows = bands.Rows(mlp.packed(mlp_layers(made, norm)), x.shape[1])
+    rows = bands.BandKernel(mlp.pack_weights(mlp_layers(made, norm)), x.shape[1])
     return all_of(in_strips(x, ends).filter_map(rows))
 
 
@@ -115,7 +115,7 @@ def test_mlp_gives_the_same_bits_whatever_the_parts(
     made, norm = random_mlp(randomized, 60, 120, depthwise=True)
     x = torch.randn(1, 30, 200, 60)
     expected = mlp_by_kernel(made, norm, x)
-    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "band_layout", lambda width, threads: parts)
     set_threads(threads)
     assert torch.equal(mlp_by_kernel(made, norm, x, 13), expected)
 
@@ -144,7 +144,7 @@ def test_mlp_behind_its_norm_is_what_the_layers_compute(
     expected = x + double.fc2(nn.functional.gelu(double.fc1(n)))
     made.to(dtype)
     with torch.no_grad():
-        assert mlp.available(mlp.Layers(made.fc1, made.fc2, before=norm))
+        assert mlp.can_run(mlp.Layers(made.fc1, made.fc2, pre_norm=norm))
         y = made.add_to(x, norm)
     if dtype == FP32:
         assert (y - expected).abs().max() < CLOSE
@@ -170,7 +170,7 @@ def dual_by_layers(made: DualFeatureExtraction, x: Tensor, width: int) -> Tensor
 
 @torch.no_grad()
 def dual_by_kernel(made: DualFeatureExtraction, x: Tensor, width: int, *ends: int) -> Tensor:
-    rows = bands.Rows(dual_features.packed(dual_layers(made)), x.shape[1], width)
+    rows = bands.BandKernel(dual_features.pack_weights(dual_layers(made)), x.shape[1], width)
     return all_of(in_strips(x, ends).filter_map(rows))
 
 
@@ -204,7 +204,7 @@ def test_queries_and_values_are_the_same_bits_whatever_the_parts(
 ) -> None:
     made, x = randomized(DualFeatureExtraction(60)), torch.randn(2, 30, 190, 60)
     expected = dual_by_kernel(made, x, 192)
-    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "band_layout", lambda width, threads: parts)
     set_threads(threads)
     assert torch.equal(dual_by_kernel(made, x, 192, 13), expected)
 
@@ -249,7 +249,7 @@ def test_correlation_is_what_pytorch_computes(
 ) -> None:
     c, norm = correlation_of(randomized, base, ratio, features, heads)
     windows = correlation.Windows(c.window, c.patch, features, heads)
-    assert correlation.exists(windows)
+    assert correlation.supports(windows)
     x = torch.randn(2, c.window[0] + 3, 2 * c.window[1] + 5, 2 * features)[..., features:]
     by_kernel, in_two = correlated(c, norm, x), correlated(c, norm, x, c.window[0] + 1)
     no_kernels()
@@ -276,7 +276,7 @@ def test_correlation_is_the_same_in_few_threads_and_many(
 
 @needs_kernels
 def test_windows_that_there_is_no_kernel_for() -> None:
-    exists, windows = correlation.exists, correlation.Windows
+    exists, windows = correlation.supports, correlation.Windows
     assert exists(windows((8, 8), (1, 1), 60, 6))
     assert not exists(windows((3, 3), (1, 1), 60, 6))  # 9 pixels are no vectors
     assert not exists(windows((8, 8), (1, 1), 180, 6))
@@ -329,7 +329,7 @@ def test_bigrams_of_large_numbers_stay_finite(randomized: Callable, no_kernels: 
 def test_network_is_the_same_with_and_without_the_kernels(
     variant: str, rows: int | None, dtype: torch.dtype, no_kernels: Callable, randomized: Callable
 ) -> None:
-    if not mlp.exists(120, 60, dtype):
+    if not mlp.supports(120, 60, dtype):
         pytest.skip("this processor does not multiply bf16")
     config = HiTSRConfig(variant=variant, depths=(3, 2), num_heads=(6, 6), window_ratios=(0.5, 1, 2), scale=2)
     network = randomized(HiTSR(config))
@@ -382,15 +382,15 @@ def test_kernels_leave_to_pytorch_what_they_cannot_take(randomized: Callable) ->
     made, norm = random_mlp(randomized, 60, 120, depthwise=True)
     dual = randomized(DualFeatureExtraction(60))
     with torch.no_grad():
-        assert mlp.available(mlp_layers(made, norm))
-        assert dual_features.available(dual_layers(dual))
-        assert not mlp.available(mlp_layers(copy.deepcopy(made).half(), norm))
-        assert not mlp.available(mlp_layers(*random_mlp(randomized, 60, 1000, depthwise=True)))
-        assert not dual_features.available(dual_layers(copy.deepcopy(dual).double()))
+        assert mlp.can_run(mlp_layers(made, norm))
+        assert dual_features.can_run(dual_layers(dual))
+        assert not mlp.can_run(mlp_layers(copy.deepcopy(made).half(), norm))
+        assert not mlp.can_run(mlp_layers(*random_mlp(randomized, 60, 1000, depthwise=True)))
+        assert not dual_features.can_run(dual_layers(copy.deepcopy(dual).double()))
         mixed = copy.deepcopy(made)
         mixed.fc2.bfloat16()
-        assert not mlp.available(mlp_layers(mixed, norm))
-    assert not mlp.exists(120, 60, torch.float16)
-    assert not dual_features.exists(12, 60, torch.float16)
-    assert not mlp.available(mlp_layers(made, norm))  # gradients of the features may be wanted
-    assert not dual_features.available(dual_layers(dual))
+        assert not mlp.can_run(mlp_layers(mixed, norm))
+    assert not mlp.supports(120, 60, torch.float16)
+    assert not dual_features.supports(12, 60, torch.float16)
+    assert not mlp.can_run(mlp_layers(made, norm))  # gradients of the features may be wanted
+    assert not dual_features.can_run(dual_layers(dual))

@@ -50,7 +50,7 @@ needs_sanitizer = pytest.mark.skipif(
 
 
 @needs_sanitizer
-@pytest.mark.parametrize("name", ["attention", "hitsr", "normalize", "vab"])
+@pytest.mark.parametrize("name", ["attention", "hitsr", "layer_norm", "vab"])
 def test_kernels_stay_inside_of_what_they_are_given(tmp_path: Path, name: str) -> None:
     ran = under_the_sanitizer(tmp_path, "-c", SCRIPT, str(HERE / f"test_{name}.py"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -65,10 +65,10 @@ def test_the_sanitizer_sees_what_it_should(tmp_path: Path, channels: int) -> Non
 import torch
 from supertile.kernels.cpu import build
 build._FLAGS += ["-fsanitize=address", "-O1", "-g"]
-from supertile.kernels.normalize import normalize
+from supertile.kernels.cpu.layer_norm import layer_norm
 x, ones = torch.randn(2, {channels}), torch.ones({channels})
-print(normalize(x, ones, ones, 1e-5).shape, flush=True)
-normalize(x, torch.ones({channels - 1}), ones, 1e-5)
+print(layer_norm(x, ones, ones, 1e-5).shape, flush=True)
+layer_norm(x, torch.ones({channels - 1}), ones, 1e-5)
 """
     ran = under_the_sanitizer(tmp_path, "-c", script)
     assert ran.stdout == f"torch.Size([2, {channels}])\n"
