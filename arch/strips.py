@@ -76,17 +76,6 @@ class Strips:
 
         return Strips.pulled(self.height, following)
 
-    def materialize(self) -> Tensor:
-        """Compute all rows now; readers, registered or still to come, get them as one strip."""
-        if self._source.begun:
-            raise RuntimeError("these strips are being read already")
-        strips: list[Tensor] = []
-        while sum(strip.shape[1] for strip in strips) < self.height:
-            strips.append(self._source.pull())
-        whole = strips[0] if len(strips) == 1 else torch.cat(strips, 1)
-        self._source.pull = partial(next, iter((whole,)))
-        return whole
-
 
 @dataclass(eq=False)
 class _Source:

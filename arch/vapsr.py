@@ -2,9 +2,10 @@
 
 Zhou et al., "Efficient Image Super-Resolution using Vast-Receptive-Field Attention", ECCV Workshops 2022.
 
-A block lifts the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise convolution
-(together 17x17), g = DWD(DW(W t)), gates with it, and normalizes each pixel over its channels after the residual sum:
-x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are exact.
+A block projects the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise
+convolution (together 17x17), g = DWD(DW(W t)), gates with it, and normalizes each pixel over its channels after the
+residual sum: x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are
+exact.
 
 All hyper-parameters show in the shapes of the weights. There is no mean, no range and no padding of the image.
 """
@@ -17,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.cpu import bands
-from ..kernels.cpu import vab as kernel
-from .layers import Constants, layer_norm, linear, to_features
+from ..kernels import ops
+from ..kernels.constants import Constants
+from .layers import convolutions, pointwise, to_features
 from .network import Network
 from .strip_layers import conv2d, pixel_shuffle
 from .strips import StripPlan, Strips, split_rows, strip_bounds, zip_with
@@ -38,8 +39,8 @@ class VapSRConfig:
     conv_groups: int = 1
 
 
-REACH = kernel.HALO
-"""Rows and columns on each side of a pixel that a block's result for it depends on."""
+HALO = 2 + 3 * 2
+"""Rows and columns on each side of a pixel that a block's result for it depends on: two 5x5, one dilated by 3."""
 
 
 class PixelAttention(nn.Module):
@@ -52,8 +53,8 @@ class PixelAttention(nn.Module):
         self.depthwise_dilated = nn.Conv2d(dim, dim, 5, padding=6, dilation=3, groups=dim)
 
     def forward(self, t: Strips) -> Strips:
-        near = conv2d(t.map(lambda strip: pointwise(strip, self.pointwise)), self.depthwise)
-        return conv2d(near, self.depthwise_dilated, factor=t)
+        g = conv2d(t.map(lambda strip: pointwise(strip, self.pointwise)), self.depthwise)
+        return conv2d(g, self.depthwise_dilated, factor=t)
 
 
 class VAB(nn.Module):
@@ -68,21 +69,24 @@ class VAB(nn.Module):
         nn.init.constant_(self.pixel_norm.weight, 0.1)  # as the authors train it
         self.constants = Constants()
 
-    def forward(self, x: Strips) -> Strips:
-        layers = kernel.Layers(
-            proj_1=self.proj_1,
-            pointwise=self.atten_branch.pointwise,
-            depthwise=self.atten_branch.depthwise,
-            depthwise_dilated=self.atten_branch.depthwise_dilated,
-            proj_2=self.proj_2,
-            pixel_norm=self.pixel_norm,
+    def layers(self) -> ops.VabLayers:
+        attention = self.atten_branch
+        return ops.VabLayers(
+            self.proj_1,
+            attention.pointwise,
+            attention.depthwise,
+            attention.depthwise_dilated,
+            self.proj_2,
+            self.pixel_norm,
         )
-        if kernel.can_run(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.pack_weights(layers))
-            return x.filter_map(bands.BandKernel(weights, x.height))
+
+    def forward(self, x: Strips) -> Strips:
+        in_one_pass = ops.vab_pass(self.layers(), self.constants, x.height)
+        if in_one_pass is not None:
+            return x.filter_map(in_one_pass)
         t = x.map(lambda strip: F.gelu(pointwise(strip, self.proj_1)))
         y = self.atten_branch(t).map(lambda strip: pointwise(strip, self.proj_2))
-        return zip_with(lambda y, x: layer_norm(y, self.pixel_norm, add_before=x), y, x)
+        return zip_with(lambda y, x: ops.layer_norm(y, self.pixel_norm, add_before=x), y, x)
 
 
 class VapSR(Network):
@@ -98,10 +102,7 @@ class VapSR(Network):
 
     def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
         """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
-        c = self.config
-        if device.type != "cpu" or not kernel.supports(c.attention_dim, c.num_feat, dtype):
-            return None
-        return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
+        return ops.vab_bytes(self.config.attention_dim, self.config.num_feat, width, device, dtype)
 
     def strips(self, image: Tensor, plan: StripPlan) -> Strips:
         pixels = plan.reported(split_rows(to_features(image), strip_bounds(image.shape[2], plan.rows)))
@@ -112,7 +113,7 @@ class VapSR(Network):
 
 
 class SingleStepHead(nn.Sequential):
-    """convolution to 56 channels, LeakyReLU, convolution, one pixel shuffle: every scale but 4."""
+    """Convolution to 56 channels, LeakyReLU, convolution, one pixel shuffle: every scale but 4."""
 
     def __init__(self, c: VapSRConfig) -> None:
         super().__init__(
@@ -123,12 +124,13 @@ class SingleStepHead(nn.Sequential):
         self.scale = c.scale
 
     def forward(self, x: Strips) -> Strips:
-        x = conv2d(x, self[0]).map(lambda strip: F.leaky_relu(strip, 0.1))
-        return pixel_shuffle(conv2d(x, self[2]), self.scale)
+        first, last = convolutions(self)
+        x = conv2d(x, first).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, last), self.scale)
 
 
 class TwoStepHead(nn.Sequential):
-    """convolution, pixel shuffle by 2, LeakyReLU, and once more without the activation: scale 4."""
+    """Convolution, pixel shuffle by 2, LeakyReLU, and once more without the activation: scale 4."""
 
     def __init__(self, c: VapSRConfig) -> None:
         super().__init__(
@@ -139,10 +141,6 @@ class TwoStepHead(nn.Sequential):
         )
 
     def forward(self, x: Strips) -> Strips:
-        x = pixel_shuffle(conv2d(x, self[0]), 2).map(lambda strip: F.leaky_relu(strip, 0.1))
-        return pixel_shuffle(conv2d(x, self[3]), 2)
-
-
-def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution as the linear map it is; (B, H, W, in) -> (B, H, W, out)."""
-    return linear(x, conv.weight[:, :, 0, 0], conv.bias)
+        first, last = convolutions(self)
+        x = pixel_shuffle(conv2d(x, first), 2).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, last), 2)

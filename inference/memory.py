@@ -15,7 +15,7 @@ from torch import nn
 
 from ..arch import HAT, HiTSR, VapSR
 from ..arch.network import Network
-from ..arch.vapsr import REACH
+from ..arch.vapsr import HALO
 from .tiling import Geometry
 
 CPU_TILE = {HAT: 256, HiTSR: 384, VapSR: 512}
@@ -186,8 +186,8 @@ def _hitsr_bytes(model: HiTSR, height: int, width: int, rows: int, kept: int | N
 def _vapsr_bytes(model: VapSR, height: int, width: int, rows: int, kept: int) -> int:
     """With the kernel for its blocks, each of which has `kept`; and features that wait for the last of them."""
     c = model.config
-    delay = REACH * c.num_blocks  # rows that the last block is behind the first
-    under_way = min(c.num_blocks, (height - rows) // REACH + 1)
+    delay = HALO * c.num_blocks  # rows that the last block is behind the first
+    under_way = min(c.num_blocks, (height - rows) // HALO + 1)
     body = under_way * kept + width * 4 * c.num_feat * (min(delay + rows, height) + 2 * rows)
     head = width * min(delay + rows, height) * 4 * (c.num_feat + 2 * 64 if c.scale == 4 else 2 * 56)
     return max(body, head)

@@ -39,7 +39,7 @@ ROOT_MODULES = {"errors"}  # the root of all errors, which anything may import a
 
 # Folder -> what it may import from outside, besides the standard library.
 OUTSIDE = {
-    "kernels": {"torch", "triton"},
+    "kernels": {"torch", "triton", "einops"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},

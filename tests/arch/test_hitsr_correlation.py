@@ -21,24 +21,24 @@ def correlation(randomized, base: tuple[int, int], ratio: float, heads: int = 2)
 
 def reference_bias(c: Correlation) -> Tensor:
     """(heads, L, L'): the position MLP at every pair of pixels, then the mean over the pixels of each patch."""
-    (h, w), (rh, rw) = c.window, c.patch
+    (h, w), (rh, rw) = c.windows.size, c.windows.patch
     at = torch.cartesian_prod(torch.arange(h), torch.arange(w))
     relative = (at[:, None] - at[None, :]).float()  # (L, L, 2), query - key
     x = c.pos.pos_proj(relative)
     for layers in (c.pos.pos1, c.pos.pos2, c.pos.pos3):
         x = layers(x)
-    bias = x.permute(2, 0, 1).reshape(c.num_heads, h * w, h // rh, rh, w // rw, rw)
+    bias = x.permute(2, 0, 1).reshape(c.windows.heads, h * w, h // rh, rh, w // rw, rw)
     return bias.mean((3, 5)).flatten(2)
 
 
 def reference(c: Correlation, x: Tensor) -> Tensor:
-    (h, w), (rh, rw) = c.window, c.patch
+    (h, w), (rh, rw) = c.windows.size, c.windows.patch
     b, height, width, dim = x.shape
     rows, columns = -(-height // h) * h, -(-width // w) * w
     padded = x[:, reflected_index(height, rows)][:, :, reflected_index(width, columns)].permute(0, 3, 1, 2)
     qv = (c.qv.conv(padded) * c.qv.linear(padded)).permute(0, 2, 3, 1)
     bias, out = reference_bias(c), torch.zeros(b, rows, columns, dim)
-    d, length = dim // 2 // c.num_heads, h * w
+    d, length = dim // 2 // c.windows.heads, h * w
     for item in range(b):
         for top in range(0, rows, h):
             for left in range(0, columns, w):
@@ -46,7 +46,7 @@ def reference(c: Correlation, x: Tensor) -> Tensor:
                 patches = v.reshape(h // rh, rh, w // rw, rw, -1).permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)
                 pooled = torch.einsum("jkc,k->jc", patches, c.spatial_linear.weight[0]) + c.spatial_linear.bias
                 spatial = []
-                for head in range(c.num_heads):
+                for head in range(c.windows.heads):
                     mine = slice(head * d, (head + 1) * d)
                     spatial.append((q[:, mine] @ pooled[:, mine].T / d + bias[head]) @ pooled[:, mine])
                 channel = ((q.T @ v / length) @ v.T).T

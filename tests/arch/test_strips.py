@@ -131,7 +131,6 @@ def test_a_strip_is_computed_once_and_waits_only_for_readers_that_are_behind():
         lambda x: crop(x, 1),
         lambda x: regroup(x, 1),
         lambda x: reflect_pad(x, 9),
-        Strips.materialize,
     ],
 )
 def test_a_late_reader_is_refused_when_it_registers(late):
@@ -139,18 +138,6 @@ def test_a_late_reader_is_refused_when_it_registers(late):
     next(iter(shared))
     with pytest.raises(RuntimeError, match="being read already"):
         late(shared)
-
-
-@given(height=HEIGHTS, cuts=CUTS)
-def test_strips_made_whole_are_there_for_all_readers(height, cuts):
-    x = pixels(height)
-    shared = strips(x, cuts)
-    before = shared.map(torch.neg)
-    assert torch.equal(shared.materialize(), x)
-    (later,) = shared
-    assert torch.equal(later, x)
-    (negative,) = before
-    assert torch.equal(negative, -x)
 
 
 def test_a_hook_is_called_before_and_after_every_step():

@@ -20,6 +20,7 @@ from supertile.arch.hitsr import Correlation
 from supertile.arch.strips import StripPlan, gather
 from supertile.kernels import autotune
 from supertile.kernels.cuda import attention, correlation, depthwise, layer_norm
+from supertile.kernels.ops.correlation import by_matrices
 from torch import Tensor, nn
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -257,15 +258,16 @@ def test_correlation_of_odd_shapes(context: bool, randomized: Callable) -> None:
 
 
 def check_correlation(step: Correlation, channels: int, context: bool) -> None:
-    height, width = step.window
+    windows, layers = step.windows, (step.spatial_linear, step.proj)
+    height, width = windows.size
     qv = torch.randn(2, 2 * height + 3, width, channels)[:, 1 : 1 + 2 * height]
-    heard = torch.randn(4, channels) if context else None
+    added = torch.randn(4, channels) if context else None
     y = correlation.window_correlation(
-        qv, heard, window=step.window, patch=step.patch, heads=step.num_heads, patch_weight=step.spatial_linear.weight,
-        patch_bias=step.spatial_linear.bias, position_bias=step.position_bias(), proj=step.proj.weight,
-        precision="tf32x3",
+        qv, added, window=windows.size, patch=windows.patch, heads=windows.heads, proj=step.proj.weight,
+        patch_weight=step.spatial_linear.weight, patch_bias=step.spatial_linear.bias,
+        position_bias=step.position_bias(), precision="tf32x3",
     )  # fmt: skip
-    assert off(y, step._by_matrices(qv, heard)) < TOLERANCE[torch.float32]
+    assert off(y, by_matrices(qv, added, windows, *layers, step.position_bias())) < TOLERANCE[torch.float32]
 
 
 # --- networks ----------------------------------------------------------------------------------------------------
