@@ -23,15 +23,16 @@ from ..kernels import ops
 from ..kernels.constants import Constants
 from ..kernels.ops import layer_norm
 from ..kernels.windows import round_up
+from . import hat_costs
 from .common import PatchEmbed, PixelRange, residual_conv
 from .layers import convolutions, reflect_to
-from .network import Network
+from .network import Grid, Network, NetworkConfig
 from .strip_layers import Upsample, conv2d, conv2d_rows
 from .strips import StripPlan, Strips, compute_rows, crop, gather, split_rows, strip_bounds
 
 
 @dataclass(frozen=True)
-class HATConfig:
+class HATConfig(NetworkConfig):
     """Hyper-parameters; the defaults are the published HAT x4.
 
     Widths stand here as they stand in the weights (`compress_dim` instead of a compress ratio), because a ratio cannot
@@ -74,6 +75,9 @@ class HATConfig:
     @property
     def shift(self) -> int:
         return self.window_size // 2 if self.shifted else 0
+
+    def flops(self, height: int, width: int) -> float:
+        return hat_costs.flops(self, height, width)
 
 
 # --- attention ---------------------------------------------------------------------------------------------------
@@ -251,8 +255,8 @@ class HAB(nn.Module):
         into: See `gather`; may be `x`.
         """
         height = x.shape[1]
-        compressed = self.conv_block.compress(split_rows(x, strip_bounds(height, plan.rows)).map(self.normalize))
-        compressed = gather(compressed, plan)
+        n = split_rows(x, strip_bounds(height, plan.rows)).map(self.normalize)
+        compressed = gather(self.conv_block.compress(n), plan)
         gate = self.conv_block.gate(compressed)
 
         def rows(start: int, stop: int) -> Tensor:
@@ -350,6 +354,11 @@ class HAT(Network):
     two maps of features are there as a whole, the compressed features of one block, and the rest a strip at a time.
     """
 
+    config_class = HATConfig
+    fp32_layers = r"conv_first|conv_last|conv_after_body|layers\.\d+\.conv|.*\.conv_block\.cab\.3\..*"
+    cpu_tile = 256  # or more: channel attention averages over the tile
+    compiles = False  # the nine kinds of windows of each block take a compiler many minutes, for little
+
     def __init__(self, config: HATConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -363,9 +372,22 @@ class HAT(Network):
         self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.pixel_range = PixelRange(c.mean, c.in_channels, c.img_range)
 
-    def gathers_windows(self, device: torch.device) -> bool:
-        """Whether the keys and values of overlapping windows are copied together there; the kernel reads the map."""
-        return not ops.attends_in_place(device)
+    def grid(self) -> Grid:
+        """Whole windows, two of the published size in common."""
+        window = self.config.window_size
+        return Grid(step=window, multiple=window, overlap=round_up(32, window))
+
+    @property
+    def row_multiple(self) -> int:
+        return self.config.window_size
+
+    def bytes_per_pixel(self, dtype: torch.dtype) -> int:
+        return hat_costs.bytes_per_pixel(self.config, dtype)
+
+    def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
+        window_rows = rows // self.config.window_size if device.type != "cpu" else 1
+        gathered = 0 if ops.attends_in_place(device) else window_rows
+        return hat_costs.strip_bytes(self.config, height, width, rows, dtype.itemsize, gathered)
 
     def work(self, height: int) -> int:
         sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)

@@ -17,6 +17,7 @@ Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +29,11 @@ from ..kernels.constants import Constants
 from ..kernels.ops import layer_norm, linear
 from ..kernels.tensors import weights_of
 from ..kernels.windows import grid_of_windows, round_up
+from . import hitsr_costs
 from .common import PatchEmbed, PixelRange, residual_conv
 from .hitsr_ngrams import NGramWindows
 from .layers import convolutions, pointwise, reflect_to
-from .network import Network
+from .network import Grid, Network, NetworkConfig
 from .strip_layers import Upsample, conv2d, pixel_shuffle
 from .strips import (
     StripPlan,
@@ -51,7 +53,7 @@ with windows of 128 and 192, would keep gigabytes, and lay theirs out anew from 
 
 
 @dataclass(frozen=True)
-class HiTSRConfig:
+class HiTSRConfig(NetworkConfig):
     """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
 
     `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
@@ -107,6 +109,9 @@ class HiTSRConfig:
     def windows(self, block: int, num_heads: int) -> ops.Windows:
         """Windows, patches and heads of the given block of a layer."""
         return ops.Windows(self.window(block), self.patch(block), self.embed_dim, num_heads)
+
+    def flops(self, height: int, width: int) -> float:
+        return hitsr_costs.flops(self, height, width)
 
 
 # --- correlation -------------------------------------------------------------------------------------------------
@@ -346,6 +351,15 @@ class HiTSR(Network):
     Each block mirrors its own features up to whole windows. In strips, each holds as many rows as its windows have.
     """
 
+    config_class = HiTSRConfig
+    fp32_layers = (
+        r"conv_first|conv_last|conv_after_body.*|layers\.\d+\.conv.*|upsample\.0|.*\.pos\..*|.*\.ngram_context\..*"
+        r"|.*\.correlation\.(proj|spatial_linear)"
+    )
+    cpu_tile = 384
+    compiles = True
+    strips_wait = True
+
     def __init__(self, config: HiTSRConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -371,8 +385,24 @@ class HiTSR(Network):
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.pixel_range = PixelRange(c.mean, c.in_channels, c.img_range)
 
-    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block's kernels keep of an image of this width, with maps in `dtype`; None where there are none."""
+    def grid(self) -> Grid:
+        """The largest window, in pairs where n-grams need them.
+
+        Windows of 6 bases align on 192 only, which would cost more overlap than it is worth.
+        """
+        c = self.config
+        largest = max(max(c.window(block)) for block in range(max(c.depths)))
+        pair = 2 if c.variant == "SNG" else 1
+        return Grid(step=largest, multiple=largest * pair, overlap=round_up(32, math.ceil(largest / 2)))
+
+    def bytes_per_pixel(self, dtype: torch.dtype) -> int:
+        return hitsr_costs.bytes_per_pixel(self.config, dtype)
+
+    def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
+        return hitsr_costs.strip_bytes(self.config, height, width, rows, self._bytes_kept(width, device, dtype))
+
+    def _bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
+        """Return the bytes that a block's kernels keep from strip to strip; None where there are none."""
         c, where = self.config, (width, device, dtype)
         windows = [
             c.windows(i, heads) for depth, heads in zip(c.depths, c.num_heads, strict=True) for i in range(depth)

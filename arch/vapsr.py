@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from ..kernels import ops
 from ..kernels.constants import Constants
+from . import vapsr_costs, vapsr_start
 from .layers import convolutions, pointwise, to_features
-from .network import Network
+from .network import MIN_STRIP_ROWS, Grid, Network, NetworkConfig
 from .strip_layers import conv2d, pixel_shuffle
 from .strips import StripPlan, Strips, split_rows, strip_bounds, zip_with
 
 
 @dataclass(frozen=True)
-class VapSRConfig:
+class VapSRConfig(NetworkConfig):
     """Hyper-parameters; the defaults are the published VapSR x4."""
 
     scale: int = 4
@@ -38,9 +39,8 @@ class VapSRConfig:
     attention_dim: int = 64
     conv_groups: int = 1
 
-
-HALO = 2 + 3 * 2
-"""Rows and columns on each side of a pixel that a block's result for it depends on: two 5x5, one dilated by 3."""
+    def flops(self, height: int, width: int) -> float:
+        return vapsr_costs.flops(self, height, width)
 
 
 class PixelAttention(nn.Module):
@@ -92,6 +92,11 @@ class VAB(nn.Module):
 class VapSR(Network):
     """The whole network. In strips, every block holds the few rows that its kernels reach, and no map is ever whole."""
 
+    config_class = VapSRConfig
+    fp32_layers = r"conv_first|upsampler\.[23]"
+    cpu_tile = 512
+    compiles = True
+
     def __init__(self, config: VapSRConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -100,16 +105,31 @@ class VapSR(Network):
         self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
 
-    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
-        return ops.vab_bytes(self.config.attention_dim, self.config.num_feat, width, device, dtype)
-
     def strips(self, image: Tensor, plan: StripPlan) -> Strips:
         pixels = plan.reported(split_rows(to_features(image), strip_bounds(image.shape[2], plan.rows)))
         x = shallow = conv2d(pixels, self.conv_first)
         for block in self.body:
             x = block(x)
         return self.upsampler(conv2d(x, self.conv_body) + shallow).map(torch.Tensor.float)
+
+    def grid(self) -> Grid:
+        """Any tiles; 32 pixels of context leave an error of 1.5e-5 (section "Tiles" of docs/architecture.md)."""
+        return Grid(step=1, multiple=1, overlap=32)
+
+    def min_rows(self, device: torch.device) -> int:
+        """Every strip on a CPU reads what the blocks' kernels keep of the one before, 24 rows: it pays from 64 on."""
+        return 4 * MIN_STRIP_ROWS if device.type == "cpu" else MIN_STRIP_ROWS
+
+    def bytes_per_pixel(self, dtype: torch.dtype) -> int:
+        return vapsr_costs.bytes_per_pixel(self.config, dtype)
+
+    def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
+        kept = ops.vab_bytes(self.config.attention_dim, self.config.num_feat, width, device, dtype)
+        return vapsr_costs.strip_bytes(self.config, height, width, rows, dtype.itemsize, kept)
+
+    @torch.no_grad()
+    def start_training(self) -> None:
+        vapsr_start.start_as_interpolation(self)
 
 
 class SingleStepHead(nn.Sequential):

@@ -46,7 +46,7 @@ def plain(network: Network) -> nn.Module:
     """Our network as PyTorch makes it from its class: no layout of its weights, nothing of the core around it."""
     model = ours(network).model
     assert isinstance(model, (HAT, VapSR, HiTSR))
-    fresh = type(model)(model.config)  # type: ignore[arg-type]
+    fresh = type(model)(model.config)
     fresh.load_state_dict(model.state_dict())
     return fresh.eval().requires_grad_(False)
 

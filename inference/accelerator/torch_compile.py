@@ -22,7 +22,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ...arch import HiTSR, VapSR
+from ...arch.network import Network
 from .. import precision as precisions
 from ..errors import is_out_of_memory
 
@@ -37,10 +37,6 @@ LEAST = 16  # of them, before the others can be estimated
 
 MOST_SHAPES = 4
 """That are compiled for one Upscaler. Images of many sizes would otherwise each wait for a compiler."""
-
-FAMILIES = (VapSR, HiTSR)
-"""Which "auto" compiles. HAT's time goes into attention and matrix products, which stay what they are, and the nine
-kinds of windows of each of its blocks take a compiler many minutes."""
 
 _STACK = 128 << 20  # bytes; a tracer follows a network's strips from the last back to the first, some frames for each
 _DEPTH = 20_000  # frames; the published networks need 3,000 to 6,000 of the 1,000 that Python allows
@@ -81,7 +77,11 @@ class Compiler:
 
     def _may_pay(self, choice: str, device: torch.device) -> bool:
         there = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-        return choice == "auto" and there and isinstance(self._network.model, FAMILIES)
+        return choice == "auto" and there and self._compiles()
+
+    def _compiles(self) -> bool:
+        model = self._network.model
+        return isinstance(model, Network) and model.compiles
 
     def begin(self) -> None:
         """Another stream of images: what was between it and the last one was no work."""
