@@ -1,17 +1,30 @@
-"""HiT-SR's queries and values on a CPU in one pass over an image, a strip of it at a time, by dual_features.c."""
+"""HiT-SR's dual feature extraction on a CPU, in one pass over an image that comes in strips, by dual_features.c.
+
+Its results are the queries and values of HiT-SR's correlation.
+"""
 
 from __future__ import annotations
 
+from ctypes import c_void_p
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..tensors import weights_of
-from . import bands
+from . import bands, build
 
 HALO = 1
 """Rows above and below a pixel that its result depends on."""
+
+
+class Pointers(build.Struct):
+    """`weights` of dual_features.c."""
+
+    _fields_ = build.fields(
+        c_void_p,
+        *("conv_0", "conv_2", "conv_4", "linear", "conv_0_bias", "conv_2_bias", "conv_4_bias", "linear_bias"),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +72,15 @@ def pack_weights(layers: Layers) -> bands.Weights:
     """Return the weights as `bands.BandKernel` takes them."""
     hidden, features = layers.conv_0.weight.shape[:2]
     rows = [bands.map_weight(row.transpose(1, 2).flatten(1)) for row in layers.conv_2.weight.unbind(2)]  # (out, kx in)
-    pointwise = [bands.map_weight(conv.weight[:, :, 0, 0]) for conv in (layers.conv_0, layers.conv_4, layers.linear)]
-    biases = [bands.map_bias(conv.bias) for conv in layers.all()]
-    half = layers.linear.weight.dtype == torch.bfloat16
-    tensors = (pointwise[0], torch.cat(rows), *pointwise[1:], *biases)
-    return bands.Weights("dual_features", features, hidden, HALO, half, 0.0, tensors)
+    tensors = {
+        "conv_0": bands.map_weight(layers.conv_0.weight[:, :, 0, 0]),
+        "conv_2": torch.cat(rows),
+        "conv_4": bands.map_weight(layers.conv_4.weight[:, :, 0, 0]),
+        "linear": bands.map_weight(layers.linear.weight[:, :, 0, 0]),
+        "conv_0_bias": bands.map_bias(layers.conv_0.bias),
+        "conv_2_bias": bands.map_bias(layers.conv_2.bias),
+        "conv_4_bias": bands.map_bias(layers.conv_4.bias),
+        "linear_bias": bands.map_bias(layers.linear.bias),
+    }
+    bf16 = layers.linear.weight.dtype == torch.bfloat16
+    return bands.Weights("dual_features", features, hidden, HALO, bf16, 0.0, Pointers, tensors)

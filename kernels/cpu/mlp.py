@@ -1,17 +1,28 @@
-"""The MLPs of HAT and HiT-SR and the norm beside them on a CPU, in one pass over an image, by mlp.c."""
+"""The MLPs of HAT and HiT-SR with the norm before or after them on a CPU, in one pass over an image, by mlp.c."""
 
 from __future__ import annotations
 
+from ctypes import c_void_p
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..tensors import weights_of
-from . import bands
+from . import bands, build
 
 HALO = 2
 """Rows above and below a pixel that its result depends on, with a depthwise convolution; without one, none."""
+
+
+class Pointers(build.Struct):
+    """`weights` of mlp.c."""
+
+    _fields_ = build.fields(
+        c_void_p,
+        *("fc1", "fc2", "fc1_bias", "fc2_bias", "dwconv", "dwconv_bias"),
+        *("pre_norm", "pre_norm_bias", "post_norm", "post_norm_bias"),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +73,22 @@ def bytes_kept(hidden: int, features: int, width: int) -> int:
 
 def pack_weights(layers: Layers) -> bands.Weights:
     """Return the weights as `bands.BandKernel` takes them."""
-    fc1, fc2, dwconv = layers.fc1, layers.fc2, layers.dwconv
-    hidden, features = fc1.weight.shape
-    norms = layers.pre_norm, layers.post_norm
-    tensors = (
-        bands.map_weight(fc1.weight),
-        bands.map_weight(fc2.weight),
-        bands.map_bias(fc1.bias),
-        bands.map_bias(fc2.bias),
-        *((None, None) if dwconv is None else (bands.depthwise_weight(dwconv), bands.map_bias(dwconv.bias))),
-        *(tensor for norm in norms for tensor in ((None, None) if norm is None else bands.norm_tensors(norm))),
-    )
+    hidden, features = layers.fc1.weight.shape
+    dwconv, norms = layers.dwconv, (layers.pre_norm, layers.post_norm)
+    pre_norm, post_norm = ((None, None) if norm is None else bands.norm_tensors(norm) for norm in norms)
+    tensors = {
+        "fc1": bands.map_weight(layers.fc1.weight),
+        "fc2": bands.map_weight(layers.fc2.weight),
+        "fc1_bias": bands.map_bias(layers.fc1.bias),
+        "fc2_bias": bands.map_bias(layers.fc2.bias),
+        "dwconv": None if dwconv is None else bands.depthwise_weight(dwconv),
+        "dwconv_bias": None if dwconv is None else bands.map_bias(dwconv.bias),
+        "pre_norm": pre_norm[0],
+        "pre_norm_bias": pre_norm[1],
+        "post_norm": post_norm[0],
+        "post_norm_bias": post_norm[1],
+    }
+    halo = 0 if dwconv is None else HALO
+    bf16 = layers.fc1.weight.dtype == torch.bfloat16
     eps = next((norm.eps for norm in norms if norm is not None), 0.0)
-    halo = HALO if dwconv is not None else 0
-    return bands.Weights("mlp", features, hidden, halo, fc1.weight.dtype == torch.bfloat16, eps, tensors)
+    return bands.Weights("mlp", features, hidden, halo, bf16, eps, Pointers, tensors)

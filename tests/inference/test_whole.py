@@ -12,7 +12,7 @@ from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfi
 from supertile.arch.strips import StripPlan
 from supertile.inference import allocator, memory
 from supertile.inference import upscaler as core
-from supertile.kernels.cpu import attention, bands, correlation, mlp, ngrams
+from supertile.kernels.cpu import build, mlp
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
 from torch import Tensor
@@ -208,9 +208,7 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
 @pytest.mark.parametrize("kernels", [True, False])
 def test_the_plan_is_honest(randomized, monkeypatch, name, height, width, rows, kernels):
     if not kernels:
-        monkeypatch.setattr(bands, "functions", lambda name: None)
-        for module in (attention, correlation, ngrams):
-            monkeypatch.setattr(module, "_functions", lambda: None)
+        monkeypatch.setattr(build, "load", lambda name, signatures: None)
     network = randomized(BUILD[name]())
     image = pixels(height, width)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The kernels for CUDA against PyTorch. `test_cuda.py` starts this in a process of its own.
+"""The kernels for CUDA against PyTorch. `test_kernels.py` starts this in a process of its own.
 
 With TRITON_INTERPRET=1 Triton's interpreter runs them on a CPU, without it a GPU does.
 """

@@ -291,7 +291,7 @@ def test_windows_that_there_is_no_kernel_for() -> None:
 @pytest.mark.parametrize("window", [(4, 4), (8, 8), (2, 16), (64, 64), (3, 5)])
 @pytest.mark.parametrize(("features", "heads"), [(60, 6), (20, 2), (128, 8), (12, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_what_windows_hear_is_what_pytorch_computes(
+def test_context_of_windows_is_what_pytorch_computes(
     randomized: Callable, no_kernels: Callable, window: tuple[int, int], features: int, heads: int, rows: int
 ) -> None:
     context = randomized(NGramContext(features, heads, window))

@@ -24,10 +24,10 @@ SPILLED = 64  # bytes a thread
 
 
 def run_kernels(**environment: str) -> None:
-    file = Path(__file__).with_name("cuda_kernels.py")
+    file = Path(__file__).with_name("run_kernels.py")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", str(file), "-p", "no:cacheprovider"],
-        env={**os.environ, **environment}, cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        env={**os.environ, **environment}, cwd=Path(__file__).parents[3], capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"\b\d+ passed", ran.stdout)
