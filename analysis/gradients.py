@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from ..arch.layers import reflect_to
-from ..arch.strips import Job, Network, Strips, cut, joined
+from ..arch.network import Network
+from ..arch.strips import StripPlan, Strips, gather, split_rows
 from ..inference import memory
 from ..inference.errors import Cancelled, UpscaleError
 from ..inference.upscaler import choose_device
@@ -207,19 +209,30 @@ class Differentiable:
             return torch.rand(1, self.input_channels, PROBE_SIDE, PROBE_SIDE, generator=seed).to(self.device)
 
     def _call_block(self, level: int, forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if self._counting:
+            return _call_with_tensors(partial(self._count, level), forward, arguments, options)
+        if level in self._checkpointed and torch.is_grad_enabled():
+            return _call_with_tensors(self._compute_anew, forward, arguments, options)
+        self._check_cancelled()
+        return forward(*arguments, **options)
+
+    def _count(self, level: int, run: Callable[..., Any], *arguments: Any) -> Any:
+        self._check_cancelled()
+        call = _Call(level, sum(a.nbytes for a in arguments if isinstance(a, Tensor)))
+        self._counting[-1].inside.append(call)
+        self._counting.append(call)
+        try:
+            return run(*arguments)
+        finally:
+            self._counting.pop()
+
+    def _compute_anew(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        self._check_cancelled()
+        return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+    def _check_cancelled(self) -> None:
         if self.cancelled is not None and self.cancelled():
             raise Cancelled("the measurement was cancelled")
-        if self._counting:
-            call = _Call(level, sum(a.nbytes for a in _tensors(arguments)))
-            self._counting[-1].inside.append(call)
-            self._counting.append(call)
-            try:
-                return _whole(forward, *arguments, **options)
-            finally:
-                self._counting.pop()
-        if level not in self._checkpointed or not torch.is_grad_enabled():
-            return forward(*arguments, **options)
-        return _anew(forward, *arguments, **options)
 
 
 # --- a copy of a network, and its blocks -------------------------------------------------------------------------
@@ -265,32 +278,32 @@ def _bound(call: Callable[..., Any], level: int, forward: Callable[..., Any]) ->
     return lambda *arguments, **options: call(level, forward, *arguments, **options)
 
 
-def _anew(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """`forward`, keeping its arguments only. Strips are taken as the whole image that they are."""
-    whole = [joined(a, Job()) if isinstance(a, Strips) else a for a in arguments]
-    were = [isinstance(a, Strips) for a in arguments]
-    gives_strips = False
+def _call_with_tensors(
+    call: Callable[..., Any], forward: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Have `forward` called by `call(run, *tensors)`, with tensors of whole images for strips.
 
-    def run(*given: Any) -> Any:
-        nonlocal gives_strips
-        result = forward(*(_one_strip(a) if s else a for a, s in zip(given, were, strict=True)), **options)
-        gives_strips = isinstance(result, Strips)
-        return joined(result, Job()) if gives_strips else result
+    Strips return strips of the same height, and are computed when these are read, as strips always are.
+    """
+    readers = [a.map(lambda strip: strip) if isinstance(a, Strips) else a for a in arguments]
+    returns_strips = False
 
-    result = checkpoint(run, *whole, use_reentrant=False, preserve_rng_state=False)
-    return _one_strip(result) if gives_strips else result
+    def run(*tensors: Any) -> Any:
+        nonlocal returns_strips
+        given = (_one_strip(t) if isinstance(a, Strips) else t for a, t in zip(arguments, tensors, strict=True))
+        result = forward(*given, **options)
+        returns_strips = isinstance(result, Strips)
+        return gather(result, StripPlan()) if isinstance(result, Strips) else result
 
+    def compute() -> Any:
+        return call(run, *(gather(a, StripPlan()) if isinstance(a, Strips) else a for a in readers))
 
-def _whole(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """`forward` to its end: strips are otherwise made when somebody asks for them, outside of the block."""
-    arguments = tuple(_one_strip(joined(a, Job())) if isinstance(a, Strips) else a for a in arguments)
-    result = forward(*arguments, **options)
-    return _one_strip(joined(result, Job())) if isinstance(result, Strips) else result
+    heights = [a.height for a in arguments if isinstance(a, Strips)]
+    if heights:
+        return Strips(heights[0], (compute() for _ in range(1)))
+    result = compute()
+    return _one_strip(result) if returns_strips else result
 
 
 def _one_strip(features: Tensor) -> Strips:
-    return cut(features, [0, features.shape[1]])
-
-
-def _tensors(arguments: tuple[Any, ...]) -> Iterator[Tensor]:
-    yield from (a for a in arguments if isinstance(a, Tensor))
+    return split_rows(features, [0, features.shape[1]])

@@ -10,53 +10,41 @@ v' the values of its L' patches of r x r pixels (L' is the base window, whatever
     spatial, per head:  x_s = (q v'ᵀ / d + P) v'        channel, all heads at once:  x_c = v (vᵀ q / L)
 
 P, the position bias, comes from a small MLP over relative positions, averaged over each patch. It does not depend on
-the image: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid. And since nothing
-lies between the products, q (v'ᵀ v') needs d x d numbers where q v'ᵀ would need a map of L x L'. What both correlations
-do to a window's pixels are small matrices, of which PyTorch's operations make one with the projection behind them.
+the image: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid.
 
 Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF, the base window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from functools import partial
-from itertools import starmap
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import autotune
-from ..kernels.cpu import bands, correlation, dual_features, mlp, ngrams
-from ..kernels.cpu.build import weights_of
-from .layers import (
-    Constants,
-    default_mean,
-    grid_from_windows,
-    grid_of_windows,
-    layer_norm,
-    linear,
-    reflect_to,
-    round_up,
-    to_features,
-    windows_of,
-)
+from ..kernels import ops
+from ..kernels.constants import Constants
+from ..kernels.ops import layer_norm, linear
+from ..kernels.tensors import weights_of
+from ..kernels.windows import grid_of_windows, round_up
+from . import hitsr_costs
+from .common import PatchEmbed, PixelRange, residual_conv
+from .hitsr_ngrams import NGramWindows
+from .layers import convolutions, pointwise, reflect_to
+from .network import Grid, Network, NetworkConfig
+from .strip_layers import Upsample, conv2d, pixel_shuffle
 from .strips import (
-    Job,
-    Network,
+    StripPlan,
     Strips,
-    Upsample,
-    beside,
-    bounds_of,
-    convolved,
-    cropped,
-    cut,
-    grouped,
-    mirrored,
-    shuffled,
-    together,
+    crop,
+    reflect_pad,
+    regroup,
+    split_rows,
+    strip_bounds,
+    zip_with,
+    zip_with_views,
 )
 
 LARGEST_KEPT_BIAS = 16 * 2**20
@@ -65,7 +53,7 @@ with windows of 128 and 192, would keep gigabytes, and lay theirs out anew from 
 
 
 @dataclass(frozen=True)
-class HiTSRConfig:
+class HiTSRConfig(NetworkConfig):
     """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
 
     `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
@@ -118,6 +106,13 @@ class HiTSRConfig:
         (h, w), (bh, bw) = self.window(block), self.base_window
         return h // min(h, bh), w // min(w, bw)
 
+    def windows(self, block: int, num_heads: int) -> ops.Windows:
+        """Windows, patches and heads of the given block of a layer."""
+        return ops.Windows(self.window(block), self.patch(block), self.embed_dim, num_heads)
+
+    def flops(self, height: int, width: int) -> float:
+        return hitsr_costs.flops(self, height, width)
+
 
 # --- correlation -------------------------------------------------------------------------------------------------
 
@@ -139,36 +134,29 @@ class DualFeatureExtraction(nn.Module):
         self.constants = Constants()
 
     def forward(self, x: Strips, height: int, width: int, multiple: int = 1) -> Strips:
-        """(B, H, W, C) -> (B, height, width, C), as of the image's features mirrored to that size.
+        """(B, H, W, C) -> (B, height, width, C), of the image's features mirrored to that size.
 
-        multiple: of which the rows of each strip are one; the height must be. What happens pixel by pixel happens
+        multiple: Rows of each strip are a multiple of it; the height must be. What happens pixel by pixel happens
         before the mirroring, on fewer pixels.
         """
-        first, _, middle, _, last = self.conv
-        assert isinstance(first, nn.Conv2d)
-        assert isinstance(middle, nn.Conv2d)
-        assert isinstance(last, nn.Conv2d)
-        layers = dual_features.Layers(first, middle, last, self.linear)
-        if dual_features.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: dual_features.packed(layers))
-            return mirrored(x, height).through(bands.Rows(weights, height, width, multiple))
-        weight, bias = self.constants.get(
-            "both branches",
-            (self.linear.weight, self.linear.bias, first.weight, first.bias),  # type: ignore[arg-type]
-            lambda: (
-                torch.cat([self.linear.weight, first.weight])[:, :, 0, 0],
-                torch.cat([self.linear.bias, first.bias]),  # type: ignore[list-item]
-            ),
-        )
-        channels = self.linear.out_channels
-        x = mirrored(x.map(lambda part: linear(part, weight, bias)), height)
-        x, t = x.map(lambda part: reflect_to(part, part.shape[1], width)).twice()
-        t = convolved(t.map(lambda part: F.leaky_relu(part[..., channels:], 0.2)), middle)
+        conv_0, conv_2, conv_4 = convolutions(self.conv)
+        layers = ops.DualFeatureLayers(conv_0, conv_2, conv_4, self.linear)
+        in_one_pass = ops.dual_features_pass(layers, self.constants, height, width, multiple)
+        if in_one_pass is not None:
+            return reflect_pad(x, height).filter_map(in_one_pass)
 
-        def joined(part: Tensor, of_x: Tensor) -> Tensor:
-            return linear(F.leaky_relu(part, 0.2), last.weight[:, :, 0, 0], last.bias) * of_x[..., :channels]
+        dim, both = self.linear.out_channels, self._both_branches(conv_0)
+        x = reflect_pad(x.map(lambda strip: linear(strip, *both)), height)
+        x = x.map(lambda strip: reflect_to(strip, strip.shape[1], width))
+        branch = conv2d(x.map(lambda strip: F.leaky_relu(strip[..., dim:], 0.2)), conv_2)
+        qv = zip_with(lambda t, x: pointwise(F.leaky_relu(t, 0.2), conv_4) * x[..., :dim], branch, x)
+        return regroup(qv, multiple)
 
-        return grouped(together(t, x, joined), multiple)
+    def _both_branches(self, conv_0: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """Return the weight and bias of the linear branch and of the other's first layer, one below the other."""
+        sources = weights_of(self.linear, conv_0)
+        weights, biases = sources[::2], sources[1::2]
+        return self.constants.get("both branches", sources, lambda: (torch.cat(weights)[:, :, 0, 0], torch.cat(biases)))
 
 
 class PositionMLP(nn.Module):
@@ -186,16 +174,13 @@ class PositionMLP(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """(n, 2) -> (n, heads), in fp32 whatever the precision: offsets reach 63, and the norm is over few channels."""
-        x = _fp32_linear(positions, self.pos_proj)
-        for norm, _, project in (self.pos1, self.pos2, self.pos3):
-            assert isinstance(norm, nn.LayerNorm)
-            assert isinstance(project, nn.Linear)
-            x = _fp32_linear(F.relu(layer_norm(x, norm)), project)
+        x = positions
+        for layer in (self.pos_proj, *self.pos1, *self.pos2, *self.pos3):
+            if isinstance(layer, nn.Linear):
+                x = F.linear(x, layer.weight.float(), layer.bias.float())
+            else:
+                x = layer_norm(x, layer) if isinstance(layer, nn.LayerNorm) else F.relu(x)
         return x
-
-
-def _fp32_linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    return F.linear(x, layer.weight.float(), layer.bias.float())
 
 
 class Correlation(nn.Module):
@@ -207,252 +192,77 @@ class Correlation(nn.Module):
 
     def __init__(self, c: HiTSRConfig, num_heads: int, block: int) -> None:
         super().__init__()
-        self.window, self.patch, self.num_heads = c.window(block), c.patch(block), num_heads
+        self.windows = c.windows(block, num_heads)
         self.qv = DualFeatureExtraction(c.embed_dim)
         self.proj = nn.Linear(c.embed_dim, c.embed_dim)
-        self.spatial_linear = nn.Linear(self.patch[0] * self.patch[1], 1)
+        self.spatial_linear = nn.Linear(self.windows.patch[0] * self.windows.patch[1], 1)
         self.pos = PositionMLP(c.embed_dim // 4 // 4, num_heads)
-        self.ngram_window_partition = NGramWindows(c, num_heads, self.window) if c.variant == "SNG" else None
+        self.ngram_window_partition = (
+            NGramWindows(c.embed_dim, num_heads, c.window(block)) if c.variant == "SNG" else None
+        )
         self.constants = Constants()
-
-    @property
-    def padding_multiple(self) -> tuple[int, int]:
-        """What the sides of the feature map are padded to a multiple of: pairs of windows where n-grams need them."""
-        pair = 1 if self.ngram_window_partition is None else 2
-        return self.window[0] * pair, self.window[1] * pair
 
     def forward(self, x: Strips, width: int, norm: nn.LayerNorm) -> Strips:
         """x + norm(SCC(x)); `width` is that of `x`."""
-        down, across = self.padding_multiple
-        x, shortcut = x.twice()
-        qv = self.qv(x, round_up(x.height, down), round_up(width, across), self.window[0]).map(torch.Tensor.float)
-        windows = correlation.Windows(self.window, self.patch, self.proj.out_features, self.num_heads)
-        layers = correlation.Layers(self.spatial_linear, self.proj, norm)
-        if correlation.available(windows, layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: correlation.packed(windows, layers))
-            bias = self.position_table if correlation.by_table(windows) else self.position_bias
-            return beside(
-                self.heard(qv), shortcut, lambda part, pieces: correlation.correlated(part, pieces, bias(), weights)
-            )
-        if self.ngram_window_partition is None:
-            y = qv.map(lambda part: self.correlated(part, None))
-        else:
-            y = Strips(qv.height, starmap(self.correlated, self.ngram_window_partition.ngram_context(qv)))
-        y = cropped(y, x.height).map(lambda part: part[:, :, :width] + self.proj.bias.float())
-        return together(y, shortcut, partial(added, norm=norm))
+        (h, w), pair = self.windows.size, 1 if self.ngram_window_partition is None else 2  # n-grams need whole pairs
+        qv = self.qv(x, round_up(x.height, h * pair), round_up(width, w * pair), h).map(torch.Tensor.float)
+        layers = ops.CorrelationLayers(self.spatial_linear, self.proj, norm)
+        in_one_pass = ops.correlation_pass(
+            self.windows, layers, self.constants, self.position_table, self.position_bias
+        )
+        if in_one_pass is not None:
+            return zip_with_views(in_one_pass, self.with_context(qv), x)
 
-    def heard(self, qv: Strips) -> Strips:
-        """Whole windows with what they hear from others added to them."""
+        if self.ngram_window_partition is None:
+            y = qv.map(lambda strip: self.correlate(strip, None))
+        else:
+            y = self.ngram_window_partition.ngram_context(qv, self.correlate)
+        y = crop(y, x.height).map(lambda strip: strip[:, :, :width] + self.proj.bias.float())
+        return zip_with(lambda y, x: layer_norm(y, norm, add_after=x), y, x)
+
+    def correlate(self, qv: Tensor, context: Tensor | None) -> Tensor:
+        """Whole windows, (B, h, W, C), and the context to add to each, (windows, C) -> (B, h, W, C)."""
+        position_bias = self.position_bias()
+        return ops.window_correlation(qv, context, self.windows, self.spatial_linear, self.proj, position_bias)
+
+    def with_context(self, qv: Strips) -> Strips:
+        """Return whole windows with the context of their neighbors added to them."""
         if self.ngram_window_partition is None:
             return qv
 
-        def add(part: Tensor, context: Tensor) -> Tensor:
-            grid = grid_of_windows(part, self.window)
-            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # of `part`, which nobody else reads
-            return part
+        def add(strip: Tensor, context: Tensor) -> Tensor:
+            grid = grid_of_windows(strip, self.windows.size)
+            grid.add_(context.view(*grid.shape[:2], 1, grid.shape[3], 1, -1))  # in `strip`, which has no other reader
+            return strip
 
-        return Strips(qv.height, starmap(add, self.ngram_window_partition.ngram_context(qv)))
-
-    def correlated(self, qv: Tensor, context: Tensor | None) -> Tensor:
-        """Whole windows, (B, h, W, C), each with what it hears from others, (B h' W', C) -> (B, h, W, C)."""
-
-        def plain() -> Tensor:
-            return self._by_matrices(qv, context)
-
-        def fused() -> Tensor:
-            from ..kernels.cuda import correlation as cuda
-
-            return cuda.correlated(
-                qv, context, window=self.window, patch=self.patch, heads=self.num_heads, proj=self.proj.weight,
-                patch_weight=self.spatial_linear.weight, patch_bias=self.spatial_linear.bias,
-                position_bias=self.position_bias(), precision=autotune.precision_of_products(),
-            )  # fmt: skip
-
-        kind, given = (qv.shape[-1], self.num_heads, self.window, self.patch), (qv, context, *self.parameters())
-        return autotune.best("correlation", kind, plain, fused, given, tf32=autotune.tf32_products())
-
-    def _by_matrices(self, qv: Tensor, context: Tensor | None) -> Tensor:
-        """The same by PyTorch's operations."""
-        grid = grid_of_windows(qv, self.window)
-        windows = windows_of(qv, self.window)  # (N, L, C)
-        if context is not None:
-            windows = windows + context[:, None]
-        patches = self.sum_patches(windows)  # v', (N, L', C/2)
-        proj = self.proj.weight.float()
-        y = torch.matmul(self.position_term(patches).transpose(1, 2), proj[:, : qv.shape[-1] // 2].T)
-        y = torch.baddbmm(y, windows, self.window_matrices(windows, patches, proj))
-        return grid_from_windows(y, grid).reshape(qv.shape)
-
-    def window_matrices(self, windows: Tensor, patches: Tensor, proj: Tensor) -> Tensor:
-        """Each window's matrix that takes [q, v] through both correlations and the projection; (N, C, C)."""
-        n, length, dim = windows.shape
-        heads, half = self.num_heads, dim // 2
-        q, v = windows.split(half, dim=-1)
-        by_head = patches.unflatten(-1, (heads, -1)).transpose(1, 2)  # (N, heads, L', d)
-        gram = torch.matmul(by_head.transpose(2, 3), by_head) / by_head.shape[-1]  # v'ᵀ v' / d
-        spatial = torch.matmul(gram, proj[:, :half].T.reshape(heads, -1, dim)).reshape(n, half, dim)
-        channel = torch.matmul(torch.bmm(v.transpose(1, 2), q / length), proj[:, half:].T)
-        return torch.cat([spatial, channel], dim=1)
-
-    def sum_patches(self, windows: Tensor) -> Tensor:
-        """v', each patch of r x r pixels of the values as one weighted sum; (N, L, C) -> (N, L', C/2)."""
-        (h, w), (rh, rw) = self.window, self.patch
-        v = windows[..., windows.shape[-1] // 2 :]
-        weight, bias = self.spatial_linear.weight.float(), self.spatial_linear.bias.float()
-        if rh * rw == 1:
-            return v * weight + bias
-        kernel = weight.reshape(1, 1, rh, rw).expand(v.shape[-1], 1, rh, rw)
-        rows = v.unflatten(1, (h, w)).permute(0, 3, 1, 2)
-        out = F.conv2d(rows, kernel, bias.expand(v.shape[-1]), stride=(rh, rw), groups=v.shape[-1])
-        return out.permute(0, 2, 3, 1).flatten(1, 2)
-
-    def position_term(self, patches: Tensor) -> Tensor:
-        """P v' for every window; (N, L', C/2) -> (N, C/2, L)."""
-        n, _, half = patches.shape
-        v = patches.unflatten(-1, (self.num_heads, -1)).permute(2, 0, 3, 1)  # (heads, N, d, L')
-        out = torch.bmm(v.reshape(self.num_heads, -1, v.shape[-1]), self.position_bias())  # (heads, N d, L)
-        return out.unflatten(1, (n, -1)).transpose(0, 1).reshape(n, half, -1)
+        return self.ngram_window_partition.ngram_context(qv, add)
 
     def position_table(self) -> Tensor:
-        """The position bias by the distance of query and patch: (heads, 2h - rh, 2w - rw) fp32."""
+        """Return the position bias by the distance of query and patch: (heads, 2h - rh, 2w - rw) fp32."""
         return self.constants.get("table", self.pos.weights(), self._filtered_table)
 
     def position_bias(self) -> Tensor:
-        """P transposed: (heads, L', L) fp32."""
-        (h, w), (rh, rw) = self.window, self.patch
+        """Return P transposed: (heads, L', L) fp32."""
         sources, table = self.pos.weights(), self.position_table()
-        if self.num_heads * (h * w) ** 2 // (rh * rw) * 4 > LARGEST_KEPT_BIAS:
+        if 4 * self.windows.heads * self.windows.pixels * self.windows.keys > LARGEST_KEPT_BIAS:
             return self._lay_out(table)
         return self.constants.get("bias", sources, lambda: self._lay_out(table))
 
     def _filtered_table(self) -> Tensor:
-        """The position MLP on the grid of relative positions, averaged over a patch; (heads, 2h - rh, 2w - rw)."""
-        (h, w), device = self.window, self.proj.weight.device
+        """Return the position MLP on the grid of relative positions, averaged over a patch."""
+        (h, w), device = self.windows.size, self.proj.weight.device
         rows = torch.arange(1 - h, h, device=device, dtype=torch.float32)
         columns = torch.arange(1 - w, w, device=device, dtype=torch.float32)
         positions = torch.cartesian_prod(rows, columns)
-        table = self.pos(positions).T.reshape(1, self.num_heads, 2 * h - 1, 2 * w - 1)
-        return F.avg_pool2d(table, self.patch, stride=1)[0].contiguous()
+        table = self.pos(positions).T.reshape(1, self.windows.heads, 2 * h - 1, 2 * w - 1)
+        return F.avg_pool2d(table, self.windows.patch, stride=1)[0].contiguous()
 
     def _lay_out(self, table: Tensor) -> Tensor:
         """Bias of query pixel i and key patch j is table[i - r j + h - r]: a strided view, patches backwards."""
-        (h, w), (rh, rw) = self.window, self.patch
+        (h, w), (rh, rw) = self.windows.size, self.windows.patch
         head, row, column = table.stride()
         view = table.as_strided((table.shape[0], h // rh, w // rw, h, w), (head, rh * row, rw * column, row, column))
         return view.flip(1, 2).reshape(table.shape[0], -1, h * w)
-
-
-# --- n-grams of windows (HiT-SNG) --------------------------------------------------------------------------------
-
-
-class NGramAttention(nn.Module):
-    """Attention among the four windows of a bigram, and their mean."""
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(9, num_heads))
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 4, D) -> (n, D)."""
-        q, k, v = _fp32_linear(x, self.qkv).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()[None])
-        return _fp32_linear(out.mean(2).flatten(1), self.proj)
-
-    def bias(self) -> Tensor:
-        """(heads, 4, 4)"""
-        at = torch.arange(2, device=self.relative_position_bias_table.device)
-        d = at[:, None] - at[None, :] + 1
-        index = (d[:, None, :, None] * 3 + d[None, :, None, :]).reshape(4, 4)
-        return self.relative_position_bias_table.float()[index].permute(2, 0, 1)
-
-    def of_grid(self, x: Tensor) -> Tensor:
-        """(B, rows + 2, columns + 2, D), windows with their neighbors around the border -> (B, rows, columns, 2 D).
-
-        Bigrams with the windows to the lower right, and with those to the upper left.
-        """
-        if ngrams.available(x, self.relative_position_bias_table):
-            said = ngrams.bigrams(_fp32_linear(x, self.qkv), self.bias(), self.num_heads)
-            return _fp32_linear(said, self.proj).flatten(3)
-        return torch.cat([self._bigrams(x[:, 1:, 1:]), self._bigrams(x[:, :-1, :-1])], dim=-1)
-
-    def _bigrams(self, x: Tensor) -> Tensor:
-        """(B, rows + 1, columns + 1, D) -> (B, rows, columns, D)."""
-        four = torch.stack([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], dim=3)
-        return self(four.flatten(0, 2)).view(*four.shape[:3], -1)
-
-
-class NGramContext(nn.Module):
-    """What each window hears from its neighbors: windows as single features, bigrams in both directions."""
-
-    def __init__(self, dim: int, num_heads: int, window: tuple[int, int]) -> None:
-        super().__init__()
-        self.unigram_embed = nn.Conv2d(2, 1, window)
-        self.ngram_attn = NGramAttention(dim // 2, num_heads)
-        self.merge = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, windows: Strips) -> Iterator[tuple[Tensor, Tensor]]:
-        """Strips (B, h, W, C) of whole windows -> the same windows, with (windows, C) that they hear.
-
-        The last windows of a strip wait for those below. What waits here is nobody else's, nor is what is given.
-        """
-        below, seen = self.unigram_embed.kernel_size[0], 0
-        waiting: list[Tensor] = []  # windows; their unigrams are the last of `above`
-        ready: list[tuple[Tensor, Tensor]] = []
-        above, known = torch.empty(0), torch.empty(0)
-        for part in windows:
-            seen += part.shape[1]
-            found = self._unigrams(part)
-            if waiting:
-                ready.append((waiting.pop(), self._heard(above, known, found[:, :1])))
-                above = known
-            if seen == windows.height:  # at the lower border the window above is heard once more
-                mirror = found[:, -2:-1] if found.shape[1] > 1 else above
-                ready.append((part, self._heard(above, found, mirror)))
-            else:
-                waiting.append(part[:, -below:].clone())
-                if found.shape[1] > 1:
-                    ready.append((part[:, :-below], self._heard(above, found[:, :-1], found[:, -1:])))
-                    above = found[:, -2:-1]
-                known = found[:, -1:]
-            del part
-            while ready:
-                yield ready.pop(0)
-
-    def _unigrams(self, part: Tensor) -> Tensor:
-        """(B, h, W, C) of whole windows -> (B, rows of windows, columns, C/2)."""
-        height, width = self.unigram_embed.kernel_size
-        assert self.unigram_embed.bias is not None
-        if ngrams.available(part, *weights_of(self.unigram_embed)):
-            return ngrams.unigrams(part, self.unigram_embed.weight, self.unigram_embed.bias)
-        windows = windows_of(part, (height, width))
-        kernel = self.unigram_embed.weight.float().reshape(2, -1)
-        pairs = torch.matmul(kernel, windows).unflatten(-1, (-1, 2))  # (N, 2, C/2, 2): kernel k on channel 2c + k
-        unigrams = pairs[:, 0, :, 0] + pairs[:, 1, :, 1] + self.unigram_embed.bias.float()
-        return unigrams.unflatten(0, (part.shape[0], part.shape[1] // height, part.shape[2] // width))
-
-    def _heard(self, above: Tensor, unigrams: Tensor, below: Tensor) -> Tensor:
-        """For each of `unigrams`, (B, rows, columns, D), what its bigrams in both directions say; (B rows columns, C).
-
-        above: the unigrams of the strip above, none at the upper border; below: the row of them below.
-        """
-        if not above.numel():  # there the window below is heard from both sides
-            above = unigrams[:, 1:2] if unigrams.shape[1] > 1 else below
-        both = torch.cat([above[:, -1:], unigrams, below], 1)
-        both = torch.cat([both[:, :, 1:2], both, both[:, :, -2:-1]], 2)
-        heard = self.ngram_attn.of_grid(both).flatten(0, 2)
-        assert self.merge.bias is not None
-        return F.linear(heard, self.merge.weight.float()[:, :, 0, 0], self.merge.bias.float())
-
-
-class NGramWindows(nn.Module):
-    """Holds the n-gram context under the name it has in checkpoints."""
-
-    def __init__(self, c: HiTSRConfig, num_heads: int, window: tuple[int, int]) -> None:
-        super().__init__()
-        self.ngram_context = NGramContext(c.embed_dim, num_heads, window)
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
@@ -465,12 +275,10 @@ class DepthwiseConv(nn.Module):
 
     @property
     def conv(self) -> nn.Conv2d:
-        conv = self.depthwise_conv[0]
-        assert isinstance(conv, nn.Conv2d)
-        return conv
+        return convolutions(self.depthwise_conv)[0]
 
     def forward(self, x: Strips) -> Strips:
-        return convolved(x, self.conv).map(F.gelu)
+        return conv2d(x, self.conv).map(F.gelu)
 
 
 class Mlp(nn.Module):
@@ -481,13 +289,22 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden)
         self.dwconv = DepthwiseConv(hidden) if depthwise else None
         self.fc2 = nn.Linear(hidden, dim)
+        self.constants = Constants()
 
-    def forward(self, x: Strips) -> Strips:
-        h = x.map(lambda part: F.gelu(linear(part, self.fc1.weight, self.fc1.bias)))
+    def layers(self, norm: nn.LayerNorm) -> ops.MlpLayers:
+        dwconv = None if self.dwconv is None else self.dwconv.conv
+        return ops.MlpLayers(self.fc1, self.fc2, dwconv=dwconv, post_norm=norm)
+
+    def forward(self, x: Strips, norm: nn.LayerNorm) -> Strips:
+        """x + norm(MLP(x))."""
+        in_one_pass = ops.mlp_pass(self.layers(norm), self.constants, x.height)
+        if in_one_pass is not None:
+            return x.filter_map(in_one_pass)
+        t = x.map(lambda strip: F.gelu(linear(strip, self.fc1.weight, self.fc1.bias)))
         if self.dwconv is not None:
-            h, around = h.twice()
-            h = together(self.dwconv(around), h, torch.add)
-        return h.map(lambda part: linear(part, self.fc2.weight, self.fc2.bias))
+            t = self.dwconv(t) + t
+        y = t.map(lambda strip: linear(strip, self.fc2.weight, self.fc2.bias))
+        return zip_with(lambda y, x: layer_norm(y, norm, add_after=x), y, x)
 
 
 class HierarchicalBlock(nn.Module):
@@ -499,24 +316,10 @@ class HierarchicalBlock(nn.Module):
         self.correlation = Correlation(c, num_heads, block)
         self.norm2 = nn.LayerNorm(c.embed_dim)
         self.mlp = Mlp(c.embed_dim, c.mlp_dim, depthwise=c.variant == "SRF")
-        self.constants = Constants()
 
     def forward(self, x: Strips, width: int) -> Strips:
         x = self.correlation(x, width, self.norm1)
-        around = self.mlp.dwconv
-        layers = mlp.Layers(
-            self.mlp.fc1, self.mlp.fc2, depthwise=None if around is None else around.conv, after=self.norm2
-        )
-        if mlp.available(layers):
-            weights = self.constants.get("mlp", layers.weights(), lambda: mlp.packed(layers))
-            return x.through(bands.Rows(weights, x.height))
-        x, shortcut = x.twice()
-        return together(self.mlp(x), shortcut, partial(added, norm=self.norm2))
-
-
-def added(branch: Tensor, x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """x + LN(branch)."""
-    return layer_norm(branch, norm, after=x)
+        return self.mlp(x, self.norm2)
 
 
 class BasicLayer(nn.Module):
@@ -536,43 +339,10 @@ class RHTB(nn.Module):
     def __init__(self, c: HiTSRConfig, depth: int, num_heads: int) -> None:
         super().__init__()
         self.residual_group = BasicLayer(c, depth, num_heads)
-        self.conv = residual_conv(c)
+        self.conv = residual_conv(c.embed_dim, c.resi_connection)
 
     def forward(self, x: Strips, width: int) -> Strips:
-        x, shortcut = x.twice()
-        return together(apply_conv(self.residual_group(x, width), self.conv), shortcut, torch.add)
-
-
-def residual_conv(c: HiTSRConfig) -> nn.Conv2d | nn.Sequential:
-    if c.resi_connection == "1conv":
-        return nn.Conv2d(c.embed_dim, c.embed_dim, 3, padding=1)
-    narrow = c.embed_dim // 4
-    return nn.Sequential(
-        nn.Conv2d(c.embed_dim, narrow, 3, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(narrow, narrow, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(narrow, c.embed_dim, 3, padding=1),
-    )
-
-
-def apply_conv(x: Strips, conv: nn.Conv2d | nn.Sequential) -> Strips:
-    if isinstance(conv, nn.Conv2d):
-        return convolved(x, conv)
-    first, _, middle, _, last = conv
-    x = convolved(x, first).map(lambda part: F.leaky_relu(part, 0.2))
-    return convolved(convolved(x, middle).map(lambda part: F.leaky_relu(part, 0.2)), last)
-
-
-class PatchEmbed(nn.Module):
-    """Only the optional normalization of what was once a patch embedding."""
-
-    def __init__(self, c: HiTSRConfig) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(c.embed_dim) if c.patch_norm else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if self.norm is None else layer_norm(x, self.norm)
+        return self.conv(self.residual_group(x, width)) + x
 
 
 class HiTSR(Network):
@@ -581,14 +351,23 @@ class HiTSR(Network):
     Each block mirrors its own features up to whole windows. In strips, each holds as many rows as its windows have.
     """
 
+    config_class = HiTSRConfig
+    fp32_layers = (
+        r"conv_first|conv_last|conv_after_body.*|layers\.\d+\.conv.*|upsample\.0|.*\.pos\..*|.*\.ngram_context\..*"
+        r"|.*\.correlation\.(proj|spatial_linear)"
+    )
+    cpu_tile = 384
+    compiles = True
+    strips_wait = True
+
     def __init__(self, config: HiTSRConfig) -> None:
         super().__init__()
         c = self.config = config
         self.conv_first = nn.Conv2d(c.in_channels, c.embed_dim, 3, padding=1)
-        self.patch_embed = PatchEmbed(c)
+        self.patch_embed = PatchEmbed(c.embed_dim, c.patch_norm)
         self.layers = nn.ModuleList(RHTB(c, *layer) for layer in zip(c.depths, c.num_heads, strict=True))
         self.norm = nn.LayerNorm(c.embed_dim)
-        self.conv_after_body = residual_conv(c)
+        self.conv_after_body = residual_conv(c.embed_dim, c.resi_connection)
         if c.upsampler == "pixelshuffledirect":
             self.upsample = nn.Sequential(
                 nn.Conv2d(c.embed_dim, c.in_channels * c.scale**2, 3, padding=1), nn.PixelShuffle(c.scale)
@@ -604,57 +383,68 @@ class HiTSR(Network):
                 self.conv_up2 = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
                 self.conv_hr = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
-        self.mean = c.mean or default_mean(c.in_channels)
-        self.constants = Constants()
+        self.pixel_range = PixelRange(c.mean, c.in_channels, c.img_range)
 
-    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block's kernels keep of an image of this width, with maps in `dtype`; None where there are none."""
+    def grid(self) -> Grid:
+        """The largest window, in pairs where n-grams need them.
+
+        Windows of 6 bases align on 192 only, which would cost more overlap than it is worth.
+        """
         c = self.config
+        largest = max(max(c.window(block)) for block in range(max(c.depths)))
+        pair = 2 if c.variant == "SNG" else 1
+        return Grid(step=largest, multiple=largest * pair, overlap=round_up(32, math.ceil(largest / 2)))
+
+    def bytes_per_pixel(self, dtype: torch.dtype) -> int:
+        return hitsr_costs.bytes_per_pixel(self.config, dtype)
+
+    def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
+        return hitsr_costs.strip_bytes(self.config, height, width, rows, self._bytes_kept(width, device, dtype))
+
+    def _bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
+        """Return the bytes that a block's kernels keep from strip to strip; None where there are none."""
+        c, where = self.config, (width, device, dtype)
         windows = [
-            correlation.Windows(c.window(block), c.patch(block), c.embed_dim, heads)
-            for depth, heads in zip(c.depths, c.num_heads, strict=True)
-            for block in range(depth)
+            c.windows(i, heads) for depth, heads in zip(c.depths, c.num_heads, strict=True) for i in range(depth)
         ]
-        if device.type != "cpu" or not all(map(correlation.exists, windows)):
+        features = ops.dual_features_bytes(c.embed_dim // 5, c.embed_dim, *where)
+        hidden = ops.mlp_bytes(c.mlp_dim, c.embed_dim, *where)
+        if features is None or hidden is None or not all(ops.supports_correlation(w, device) for w in windows):
             return None
-        branches, hidden = (c.embed_dim // 5, c.embed_dim), (c.mlp_dim, c.embed_dim)
-        if not dual_features.exists(*branches, dtype) or not mlp.exists(*hidden, dtype):
-            return None
-        around = mlp.bytes_kept(*hidden, width) if c.variant == "SRF" else 0
-        return around + dual_features.bytes_kept(*branches, width)
+        return features + (hidden if c.variant == "SRF" else 0)
 
-    def strips(self, image: Tensor, job: Job) -> Strips:
+    def strips(self, image: Tensor, plan: StripPlan) -> Strips:
         c = self.config
-        mean = self.constants.get(("mean", image.device), (), lambda: torch.tensor(self.mean, device=image.device))
-        pixels = (to_features(image) - mean) * c.img_range
-        bounds = bounds_of(image.shape[2], job.rows)
-        x, shallow = convolved(job.reported(cut(pixels, bounds)), self.conv_first).map(torch.Tensor.float).twice()
-        x = x.map(self.patch_embed)
+        pixels = split_rows(self.pixel_range.from_image(image), strip_bounds(image.shape[2], plan.rows))
+        shallow = conv2d(plan.reported(pixels), self.conv_first).map(torch.Tensor.float)
+        x = shallow.map(self.patch_embed)
         for layer in self.layers:
             x = layer(x, image.shape[3])
-        deep = apply_conv(x.map(lambda part: layer_norm(part, self.norm)), self.conv_after_body)
-        y = self.reconstruct(together(deep, shallow, torch.add))
+        deep = x.map(lambda strip: layer_norm(strip, self.norm))
+        y = self.reconstruct(self.conv_after_body(deep) + shallow)
         if c.upsampler == "":
-            y = together(y, cut(pixels, bounds), torch.add)
-        return y.map(lambda part: part / c.img_range + mean)
+            y = y + pixels
+        return y.map(self.pixel_range.to_image)
 
     def reconstruct(self, x: Strips) -> Strips:
         """(B, H, W, C) -> (B, sH, sW, in_channels), fp32."""
         c = self.config
         if c.upsampler == "pixelshuffledirect":
-            return shuffled(convolved(x, self.upsample[0]), c.scale).map(torch.Tensor.float)
+            (conv,) = convolutions(self.upsample)
+            return pixel_shuffle(conv2d(x, conv), c.scale).map(torch.Tensor.float)
         if c.upsampler == "":
-            return convolved(x, self.conv_last).map(torch.Tensor.float)
-        x = convolved(x, self.conv_before_upsample[0]).map(lambda part: F.leaky_relu(part, 0.01))
+            return conv2d(x, self.conv_last).map(torch.Tensor.float)
+        (conv,) = convolutions(self.conv_before_upsample)
+        x = conv2d(x, conv).map(lambda strip: F.leaky_relu(strip, 0.01))
         if c.upsampler == "pixelshuffle":
             x = self.upsample(x)
         else:
             for conv in (self.conv_up1, self.conv_up2):
-                x = convolved(x.map(_doubled, 2), conv).map(lambda part: F.leaky_relu(part, 0.2))
-            x = convolved(x, self.conv_hr).map(lambda part: F.leaky_relu(part, 0.2))
-        return convolved(x, self.conv_last).map(torch.Tensor.float)
+                x = conv2d(x.map(_repeat_pixels, 2), conv).map(lambda strip: F.leaky_relu(strip, 0.2))
+            x = conv2d(x, self.conv_hr).map(lambda strip: F.leaky_relu(strip, 0.2))
+        return conv2d(x, self.conv_last).map(torch.Tensor.float)
 
 
-def _doubled(part: Tensor) -> Tensor:
-    """Each pixel four times."""
-    return part.repeat_interleave(2, 1).repeat_interleave(2, 2)
+def _repeat_pixels(x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, 2 H, 2 W, C), each pixel four times."""
+    return x.repeat_interleave(2, 1).repeat_interleave(2, 2)

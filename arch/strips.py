@@ -1,14 +1,15 @@
 """Images in strips of rows: a network computes an image of any height in the memory of a few rows.
 
-A stage takes strips of features (B, rows, W, C) and gives strips, as soon as it has the rows for them: a pixelwise
-step those of its input, a convolution a kernel's rim fewer, until the last rows come. Nothing is computed twice, and
+A stage takes strips of features (B, rows, W, C) and returns strips, as soon as it has the rows for them: a pixelwise
+step returns those of its input, a convolution its halo fewer, until the last rows come. Nothing is computed twice, and
 borders are where the image ends and nowhere else, so the result is that of the whole image, whatever the strips.
 A single strip as high as the image is the whole image: there is no other forward pass.
 
-Strips are made when they are asked for. What one stage has given is another's to read, never to write to (but for what
-a stage of HiT-SR makes for the next one alone). And it keeps no reference to it: a generator that waits at its `yield`
-would keep all the variables of its loop alive, and a chain of them every map of the network. So stages are functions
-that are called for the next strip.
+Stages are put together first, and compute when the last of them is read. A strip is read, never written to, and no
+stage keeps a reference to one that it has returned: a generator that waits at its `yield` would keep all the variables
+of its loop alive, and a chain of them every map of the network. So stages are functions, called for the next strip.
+
+This file is the calculus; `strip_layers` has the layers of networks on strips.
 """
 
 from __future__ import annotations
@@ -18,77 +19,100 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..kernels import autotune
-from .layers import conv2d, pixel_shuffle, reflected_index, to_image, upsample_steps
+from .layers import reflected_index
 
 
 class Strips:
-    """Features of an image `height` rows high, as strips (B, rows, W, C) from top to bottom. To be read once."""
+    """Features of an image in strips (B, rows, W, C) from top to bottom, for any number of readers.
 
-    def __init__(self, height: int, parts: Iterator[Tensor]) -> None:
+    A reader registers by `iter()`, which every stage calls when it is put together. Each strip is computed once, when
+    the first reader comes to it, and waits for those that are behind.
+
+    Args:
+        height: rows of all strips together.
+        strips: computes them, one after the other.
+    """
+
+    def __init__(self, height: int, strips: Iterator[Tensor]) -> None:
         self.height = height
-        self._parts = parts
+        self._source = _Source(partial(next, strips))
+
+    @classmethod
+    def pulled(cls, height: int, following: Callable[[], Tensor]) -> Strips:
+        """Return the strips that `following` returns, one a call, until it raises StopIteration."""
+        strips = cls(height, iter(()))
+        strips._source.pull = following
+        return strips
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self._parts
+        """Register a reader. Raises RuntimeError where another has begun to read, which this one would have missed."""
+        if self._source.begun:
+            raise RuntimeError("these strips are being read already; readers register before the first strip is read")
+        return _Reader(self._source)
+
+    def __add__(self, other: Strips) -> Strips:
+        """Add two images, in the strips of the first: of a sum with a shortcut, the branch stands first."""
+        return zip_with(torch.add, self, other)
 
     def map(self, step: Callable[[Tensor], Tensor], scale: int = 1) -> Strips:
-        """`step` on every strip: what looks at one row at a time, and gives `scale` of them."""
-        return Strips(self.height * scale, map(step, self._parts))
+        """Apply a step to every strip that looks at one row at a time and returns `scale` rows for it."""
+        return Strips(self.height * scale, map(step, iter(self)))
 
-    def through(self, step: Callable[[Tensor], Tensor | None]) -> Strips:
-        """`step` on every strip, where it gives what is ready by then: None until there is anything."""
+    def filter_map(self, step: Callable[[Tensor], Tensor | None]) -> Strips:
+        """Apply a step to every strip that returns the rows it has ready by then, or None."""
+        strips = iter(self)
 
         def following() -> Tensor:
             while True:
-                part = step(next(self._parts))
-                if part is not None:
-                    return part
+                ready = step(next(strips))
+                if ready is not None:
+                    return ready
 
-        return Strips(self.height, _Calls(following))
-
-    def twice(self) -> tuple[Strips, Strips]:
-        """For two readers. What one of them has read waits for the other."""
-        waiting: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
-
-        def reader(own: deque[Tensor], others: deque[Tensor]) -> Callable[[], Tensor]:
-            def following() -> Tensor:
-                if not own:
-                    part = next(self._parts)
-                    others.append(part)
-                    return part
-                return own.popleft()
-
-            return following
-
-        one, other = (reader(waiting[i], waiting[1 - i]) for i in (0, 1))
-        return Strips(self.height, _Calls(one)), Strips(self.height, _Calls(other))
+        return Strips.pulled(self.height, following)
 
 
-class _Calls:
-    """The strips that a function gives, one a call, until it raises StopIteration."""
+@dataclass(eq=False)
+class _Source:
+    """Where strips come from, and the queues of those that read them."""
 
-    def __init__(self, following: Callable[[], Tensor]) -> None:
-        self._following = following
+    pull: Callable[[], Tensor]
+    queues: list[deque[Tensor]] = field(default_factory=list)
+    begun: bool = False
+
+
+class _Reader:
+    """One reader's place in a stream of strips. A chain of stages is a chain of these, one frame for each."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._waiting: deque[Tensor] = deque()
+        source.queues.append(self._waiting)
 
     def __iter__(self) -> Iterator[Tensor]:
         return self
 
     def __next__(self) -> Tensor:
-        check = getattr(_attention, "check", _nothing)
-        check()  # at the way up to the first of a chain of steps,
-        part = self._following()
-        check()  # and at the way back, after each of them
-        return part
+        if self._waiting:
+            return self._waiting.popleft()
+        # What is traced in one thread runs in others, so a thread's hook must not be part of it.
+        hook = _nothing if torch.compiler.is_compiling() else getattr(_hooks, "between_steps", _nothing)
+        hook()
+        self._source.begun = True
+        strip = self._source.pull()
+        for queue in self._source.queues:
+            if queue is not self._waiting:
+                queue.append(strip)
+        hook()
+        return strip
 
 
-_attention = threading.local()
+_hooks = threading.local()
 
 
 def _nothing() -> None:
@@ -96,326 +120,212 @@ def _nothing() -> None:
 
 
 @contextmanager
-def attended(check: Callable[[], None]) -> Iterator[None]:
-    """While it is entered, `check` is called between any two steps of this thread's strips: the host's own affairs."""
-    before = getattr(_attention, "check", _nothing)
-    _attention.check = check
+def between_steps(hook: Callable[[], None]) -> Iterator[None]:
+    """Call `hook` between any two steps of this thread's strips while the context lasts; its errors go through."""
+    before = getattr(_hooks, "between_steps", _nothing)
+    _hooks.between_steps = hook
     try:
         yield
     finally:
-        _attention.check = before
+        _hooks.between_steps = before
 
 
 @dataclass
-class Job:
+class StripPlan:
     """How an image is computed.
 
-    rows: of the image in a strip; None is all of them. report: called now and then with the rows that are about to
-    go through a sweep over the image or just have; what it raises goes through.
+    Args:
+        rows: rows of the image in a strip; None computes all of them at once.
+        report: called with the number of rows that are about to go through a sweep over the image, or just have. What
+            it raises goes through.
     """
 
     rows: int | None = None
     report: Callable[[int], None] = lambda rows: None
 
     def reported(self, strips: Strips) -> Strips:
-        """The same strips, each reported when it is asked for."""
+        """Return strips that are reported when they are read."""
 
-        def report(part: Tensor) -> Tensor:
-            self.report(part.shape[1])
-            return part
+        def report(strip: Tensor) -> Tensor:
+            self.report(strip.shape[1])
+            return strip
 
         return strips.map(report)
 
 
-def cut(x: Tensor, bounds: list[int]) -> Strips:
-    """(B, H, W, C) as strips, views; `bounds` from 0 to H, rising."""
-    return Strips(x.shape[1], (x[:, start:end] for start, end in itertools.pairwise(bounds)))
-
-
-def bounds_of(height: int, rows: int | None, first: int = 0, multiple: int = 1) -> list[int]:
-    """Where strips of about `rows` begin and end: at `first` + a multiple of `multiple`, and at both ends."""
+def strip_bounds(height: int, rows: int | None, first: int = 0, multiple: int = 1) -> list[int]:
+    """Return where strips of about `rows` begin and end: 0, `first` + multiples of `multiple`, and `height`."""
     if rows is None or rows >= height:
         return [0, height]
     step = max(rows // multiple, 1) * multiple
     return [0, *range(first + step, height, step), height]
 
 
-def joined(parts: Strips, job: Job, into: Tensor | None = None) -> Tensor:
-    """All of an image's rows in one tensor.
+def split_rows(x: Tensor, bounds: list[int]) -> Strips:
+    """Return (B, H, W, C) as strips, which are views; `bounds` rise from 0 to H."""
+    return Strips(x.shape[1], (x[:, start:stop] for start, stop in itertools.pairwise(bounds)))
 
-    into: a tensor of that size, of which the strips may be made: it is only written where all has been read that is
-    ever read. An image of one strip is that strip, and while gradients are recorded nothing is written over.
+
+def compute_rows(compute: Callable[[int, int], Tensor], bounds: list[int]) -> Strips:
+    """Return the strips `compute(start, stop)` between `bounds`."""
+    return Strips(bounds[-1], itertools.starmap(compute, itertools.pairwise(bounds)))
+
+
+def gather(strips: Strips, plan: StripPlan, into: Tensor | None = None) -> Tensor:
+    """Return all rows in one tensor, each strip reported.
+
+    Args:
+        strips: an image of one strip is returned as that strip.
+        into: a tensor of the result's size to write to; the strips may be computed from it, as rows are written only
+            when all have been read that ever are. Left alone while gradients are recorded.
     """
     at = 0
-    kept: list[Tensor] = []
-    for part in parts:
-        rows = part.shape[1]
-        job.report(rows)
-        if rows == parts.height:
-            return part
+    recorded: list[Tensor] = []
+    for strip in strips:
+        rows = strip.shape[1]
+        plan.report(rows)
+        if rows == strips.height:
+            return strip
         if torch.is_grad_enabled():
-            kept.append(part)
+            recorded.append(strip)
             continue
         if into is None:
-            into = part.new_empty(part.shape[0], parts.height, *part.shape[2:])
-        into[:, at : at + rows] = part
+            into = strip.new_empty(strip.shape[0], strips.height, *strip.shape[2:])
+        into[:, at : at + rows] = strip
         at += rows
-        del part  # or it would be there beside the next
-    if kept:
-        return torch.cat(kept, 1)
+        del strip  # or it would be there beside the next
+    if recorded:
+        return torch.cat(recorded, 1)
     assert into is not None
     return into
 
 
-class Network(nn.Module):
-    """A network that computes images in strips.
-
-    `forward` takes (B, in_channels, H, W) in [0, 1] of any size from 1x1, and returns (B, out_channels, sH, sW) in the
-    dtype of its input, unclamped; at once, which is one strip.
-    """
-
-    def work(self, height: int) -> int:
-        """How many rows `Job.report` hears of, in all sweeps over an image `height` rows high."""
-        return height
-
-    def strips(self, image: Tensor, job: Job) -> Strips:
-        """The result, (B, rows, sW, out_channels) fp32 at a time."""
-        raise NotImplementedError
-
-    def forward(self, image: Tensor) -> Tensor:
-        job = Job()
-        return to_image(joined(self.strips(image, job), job), image.dtype)
-
-
-class _Rows:
-    """The rows of an image, as many at a time as are asked for."""
+class RowBuffer:
+    """Read strips as many rows at a time as wanted."""
 
     def __init__(self, strips: Strips) -> None:
-        self._parts = iter(strips)
-        self._left: Tensor | None = None  # of the last strip
-        self._ours = False  # whether that lies in `_place`
+        self._strips = iter(strips)
+        self._left: Tensor | None = None  # rows of the last strip
+        self._copied = False  # whether they lie in `_place`
         self._place: Tensor | None = None
 
-    def pieces(self, rows: int) -> list[Tensor]:
-        """The next ones, from top to bottom. To be read and not handed on; then comes `settle`."""
+    def views(self, rows: int) -> list[Tensor]:
+        """Return the next rows as views, from top to bottom; they are read at once, then `settle` is called."""
         taken: list[Tensor] = []
         while rows:
             if self._left is None:
-                self._left, self._ours = next(self._parts), False
-            piece = self._left[:, :rows]
-            rows -= piece.shape[1]
-            if self._ours and not rows and not taken:
-                self._place = None  # it may go out as it is, and may not be written over
-            taken.append(piece)
-            self._left = self._left[:, piece.shape[1] :] if piece.shape[1] < self._left.shape[1] else None
+                self._left, self._copied = next(self._strips), False
+            view = self._left[:, :rows]
+            rows -= view.shape[1]
+            if self._copied and not rows and not taken:
+                self._place = None  # it may be returned as it is, and may not be written over
+            taken.append(view)
+            self._left = self._left[:, view.shape[1] :] if view.shape[1] < self._left.shape[1] else None
         return taken
 
     def settle(self) -> None:
-        """Copies what is left of a strip to where the pieces were: it would keep all of the strip alive."""
-        if self._left is not None and not self._ours:
-            self._left = self._place = _kept(self._left, self._place)
-            self._ours = True
+        """Copy what is left of a strip, which would be kept alive as a whole, to where the last views were."""
+        if self._left is not None and not self._copied:
+            self._left = self._place = copy_rows(self._left, self._place)
+            self._copied = True
 
     def take(self, rows: int) -> Tensor:
-        """The next ones as a tensor that stays as it is."""
-        taken = self.pieces(rows)
+        """Return the next rows in a tensor that stays as it is."""
+        taken = self.views(rows)
         result = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
         self.settle()
         return result
 
 
-def _kept(rows: Tensor, place: Tensor | None) -> Tensor:
-    """A copy of a few rows of a strip, which a view would keep alive as a whole.
+def copy_rows(rows: Tensor, place: Tensor | None) -> Tensor:
+    """Copy a few rows of a strip, which a view would keep alive as a whole.
 
-    In `place` if they fit: what lives longer than what comes and goes around it leaves holes in memory.
+    Into `place` if they fit: what lives longer than what comes and goes around it leaves holes in memory.
     """
     if place is None or place.shape != rows.shape or torch.is_grad_enabled():
         return rows.clone()
     return place.copy_(rows)
 
 
-def together(leading: Strips, other: Strips, step: Callable[[Tensor, Tensor], Tensor]) -> Strips:
-    """`step` on the same rows of two images, in the strips of the one that comes later."""
-    rows = _Rows(other)
-    return leading.map(lambda part: step(part, rows.take(part.shape[1])))
+def zip_with(step: Callable[[Tensor, Tensor], Tensor], leading: Strips, other: Strips) -> Strips:
+    """Apply a step to the same rows of two images, in the strips of `leading`; let that be the one that comes later."""
+    rows = RowBuffer(other)
+    return leading.map(lambda strip: step(strip, rows.take(strip.shape[1])))
 
 
-def beside(leading: Strips, other: Strips, step: Callable[[Tensor, list[Tensor]], Tensor]) -> Strips:
-    """The same with a step that takes the rows of `other` in pieces, so that they need not be copied together.
+def zip_with_views(step: Callable[[Tensor, list[Tensor]], Tensor], leading: Strips, other: Strips) -> Strips:
+    """Zip with a step that takes the rows of `other` as a list of views, so that they need not be copied together.
 
-    `leading` may go on below the other: the step that comes to its end gets fewer rows, and further strips are left
-    out.
+    `leading` may be higher than `other`: the step that comes to the end gets fewer rows, and further strips are
+    dropped.
     """
-    rows, left = _Rows(other), other.height
+    rows, left = RowBuffer(other), other.height
 
-    def both(part: Tensor) -> Tensor | None:
+    def both(strip: Tensor) -> Tensor | None:
         nonlocal left
-        taken = min(part.shape[1], left)
+        taken = min(strip.shape[1], left)
         left -= taken
-        result = step(part, rows.pieces(taken)) if taken else None
+        result = step(strip, rows.views(taken)) if taken else None
         rows.settle()
         return result
 
-    return Strips(other.height, iter(leading)).through(both)
+    return Strips(other.height, iter(leading)).filter_map(both)
 
 
-def grouped(x: Strips, multiple: int) -> Strips:
-    """The same rows in strips of a multiple of `multiple`; the height must be one."""
-    parts = iter(x)
+def regroup(x: Strips, multiple: int) -> Strips:
+    """Return the rows in strips of a multiple of `multiple`, of which the height must be one."""
+    strips = iter(x)
     waiting: deque[Tensor] = deque()
 
     def following() -> Tensor:
         while True:
-            waiting.append(next(parts))
-            rows = sum(part.shape[1] for part in waiting)
+            waiting.append(next(strips))
+            rows = sum(strip.shape[1] for strip in waiting)
             whole = rows // multiple * multiple
             if whole:
                 break
-        part = waiting[0] if len(waiting) == 1 else torch.cat(list(waiting), 1)
+        strip = waiting[0] if len(waiting) == 1 else torch.cat(list(waiting), 1)
         waiting.clear()
         if whole < rows:
-            waiting.append(part[:, whole:].clone())
-        return part[:, :whole]
+            waiting.append(strip[:, whole:].clone())
+        return strip[:, :whole]
 
-    return Strips(x.height, _Calls(following))
+    return Strips.pulled(x.height, following)
 
 
-def cropped(x: Strips, height: int) -> Strips:
-    """The first `height` rows."""
-    parts, left = iter(x), height
+def crop(x: Strips, height: int) -> Strips:
+    """Return the first `height` rows."""
+    strips, left = iter(x), height
 
     def following() -> Tensor:
         nonlocal left
         if not left:
             raise StopIteration
-        part = next(parts)[:, :left]
-        left -= part.shape[1]
-        return part
+        strip = next(strips)[:, :left]
+        left -= strip.shape[1]
+        return strip
 
-    return Strips(height, _Calls(following))
+    return Strips.pulled(height, following)
 
 
-def mirrored(x: Strips, height: int) -> Strips:
-    """Mirrored at the lower edge up to `height` rows, as `reflect_to` does it."""
+def reflect_pad(x: Strips, height: int) -> Strips:
+    """Mirror at the lower edge up to `height` rows, as `layers.reflect_to` does."""
     if height == x.height:
         return x
     reach = min(height - x.height + 1, x.height)  # the last rows, which are all that the mirror shows
     seen, last = 0, torch.empty(0)
 
-    def extended(part: Tensor) -> Tensor:
+    def extended(strip: Tensor) -> Tensor:
         nonlocal seen, last
-        seen += part.shape[1]
-        if part.shape[1] < reach:
-            last = part.clone() if seen == part.shape[1] else torch.cat([last, part], 1)[:, -reach:]
+        seen += strip.shape[1]
+        if strip.shape[1] < reach:
+            last = strip.clone() if seen == strip.shape[1] else torch.cat([last, strip], 1)[:, -reach:]
         else:
-            last = _kept(part[:, -reach:], last) if seen < x.height else part[:, -reach:]
+            last = copy_rows(strip[:, -reach:], last) if seen < x.height else strip[:, -reach:]
         if seen < x.height:
-            return part
-        index = reflected_index(x.height, height, part.device)[x.height :] - (x.height - last.shape[1])
+            return strip
+        index = reflected_index(x.height, height, strip.device)[x.height :] - (x.height - last.shape[1])
         below, last = last.index_select(1, index), torch.empty(0)
-        return torch.cat([part, below], 1)
+        return torch.cat([strip, below], 1)
 
-    return Strips(height, map(extended, x))
-
-
-def convolved(x: Strips, conv: nn.Module, factor: Strips | None = None) -> Strips:
-    """An nn.Conv2d that keeps the size, its rows and columns padded with zeros; in the dtype of its weights.
-
-    Times `factor`, if there is one.
-    """
-    assert isinstance(conv, nn.Conv2d)
-    rim = int(conv.padding[0])
-    parts, seen, above = iter(x), 0, torch.empty(0)
-    factors = None if factor is None else _Rows(factor)
-
-    def following() -> Tensor:
-        nonlocal seen, above
-        while True:
-            slab = next(parts).to(conv.weight.dtype)
-            first, seen = seen == 0, seen + slab.shape[1]
-            last = seen == x.height
-            if not rim or (first and last):
-                return _convolved(slab, conv, factors)
-            outside = slab.new_zeros(slab.shape[0], rim, *slab.shape[2:]) if first or last else above
-            slab = torch.cat([outside if first else above, slab, *([outside] if last else ())], 1)
-            above = torch.empty(0) if last else _kept(slab[:, -2 * rim :], above)
-            if slab.shape[1] > 2 * rim:
-                return _convolved(slab, conv, factors, rim)
-
-    return Strips(x.height, _Calls(following))
-
-
-def _convolved(x: Tensor, conv: nn.Conv2d, factors: _Rows | None, rim: int = 0) -> Tensor:
-    """The convolution of a strip, times its rows of `factors`; rim: of rows that the padding stands for."""
-    factor = None if factors is None else factors.take(x.shape[1] - 2 * rim)
-
-    def plain() -> Tensor:
-        y = conv2d(x, conv, rows_padded=not rim)
-        return y if factor is None else product(y, factor)
-
-    def fused() -> Tensor:
-        from ..kernels.cuda import depthwise as cuda
-
-        assert conv.bias is not None
-        return cuda.depthwise(x, conv.weight, conv.bias, int(conv.dilation[0]), factor, rows_padded=not rim)
-
-    if not _is_depthwise(conv):
-        return plain()
-    kind, given = (conv.groups, conv.dilation), (x, factor, conv.weight, conv.bias)
-    return autotune.best("depthwise convolution", kind, plain, fused, given, tf32=autotune.tf32_convolutions())
-
-
-def _is_depthwise(conv: nn.Conv2d) -> bool:
-    """Whether it is one of those that there is a kernel for: 5x5, each channel for itself, and of the same size."""
-    dilation = int(conv.dilation[0])
-    return (
-        conv.bias is not None
-        and conv.kernel_size == (5, 5)
-        and conv.groups == conv.in_channels == conv.out_channels
-        and conv.stride == (1, 1)
-        and conv.dilation == (dilation, dilation)
-        and conv.padding == (2 * dilation, 2 * dilation)
-    )
-
-
-def product(fresh: Tensor, other: Tensor) -> Tensor:
-    """fresh * other; `fresh` is nobody else's to read."""
-    return fresh * other if torch.is_grad_enabled() else fresh.mul_(other)
-
-
-def convolved_rows(x: Tensor, conv: nn.Module, start: int, stop: int) -> Tensor:
-    """Rows `start` to `stop` of a convolution of all of (B, H, W, C), as `convolved` computes them."""
-    assert isinstance(conv, nn.Conv2d)
-    if (start, stop) == (0, x.shape[1]):
-        return conv2d(x, conv)
-    rim = int(conv.padding[0])
-    above, below = max(rim - start, 0), max(stop + rim - x.shape[1], 0)
-    slab = x[:, start - rim + above : stop + rim - below].to(conv.weight.dtype)
-    if above or below:
-        slab = F.pad(slab, (0, 0, 0, 0, above, below))
-    return conv2d(slab, conv, rows_padded=False)
-
-
-class Upsample(nn.Sequential):
-    """Enlarge by 3x3 convolution and pixel shuffle: steps of 2 for a power of two, one step of 3, none for 1.
-
-    The convolutions stand at the even indices, as in every checkpoint of this lineage (`upsample.0`, `upsample.2`...).
-    """
-
-    def __init__(self, scale: int, channels: int) -> None:
-        steps = upsample_steps(scale)
-        layers: list[nn.Module] = []
-        for step in steps:
-            layers += [nn.Conv2d(channels, channels * step**2, 3, padding=1), nn.PixelShuffle(step)]
-        super().__init__(*layers)
-        self.steps = steps
-
-    def forward(self, x: Strips) -> Strips:
-        for conv, step in zip(list(self)[::2], self.steps, strict=True):
-            x = shuffled(convolved(x, conv), step)
-        return x
-
-
-def shuffled(x: Strips, scale: int) -> Strips:
-    """(B, rows, W, C s²) -> (B, s rows, s W, C)."""
-    return x.map(lambda part: pixel_shuffle(part, scale), scale)
+    return Strips(height, map(extended, iter(x)))

@@ -2,9 +2,10 @@
 
 Zhou et al., "Efficient Image Super-Resolution using Vast-Receptive-Field Attention", ECCV Workshops 2022.
 
-A block lifts the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise convolution
-(together 17x17), g = DWD(DW(W t)), gates with it, and normalizes each pixel over its channels after the residual sum:
-x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are exact.
+A block projects the features, t = GELU(W₁x), looks around every pixel with a 5x5 and a dilated 5x5 depthwise
+convolution (together 17x17), g = DWD(DW(W t)), gates with it, and normalizes each pixel over its channels after the
+residual sum: x' = LayerNorm(W₂(t ⊙ g) + x). Nothing looks farther than its kernels, so tiles with enough overlap are
+exact.
 
 All hyper-parameters show in the shapes of the weights. There is no mean, no range and no padding of the image.
 """
@@ -17,14 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.cpu import bands
-from ..kernels.cpu import vab as kernel
-from .layers import Constants, layer_norm, linear, to_features
-from .strips import Job, Network, Strips, bounds_of, convolved, cut, shuffled, together
+from ..kernels import ops
+from ..kernels.constants import Constants
+from . import vapsr_costs, vapsr_start
+from .layers import convolutions, pointwise, to_features
+from .network import MIN_STRIP_ROWS, Grid, Network, NetworkConfig
+from .strip_layers import conv2d, pixel_shuffle
+from .strips import StripPlan, Strips, split_rows, strip_bounds, zip_with
 
 
 @dataclass(frozen=True)
-class VapSRConfig:
+class VapSRConfig(NetworkConfig):
     """Hyper-parameters; the defaults are the published VapSR x4."""
 
     scale: int = 4
@@ -35,9 +39,8 @@ class VapSRConfig:
     attention_dim: int = 64
     conv_groups: int = 1
 
-
-REACH = kernel.REACH
-"""Rows and columns on each side of a pixel that a block's result for it depends on."""
+    def flops(self, height: int, width: int) -> float:
+        return vapsr_costs.flops(self, height, width)
 
 
 class PixelAttention(nn.Module):
@@ -50,9 +53,8 @@ class PixelAttention(nn.Module):
         self.depthwise_dilated = nn.Conv2d(dim, dim, 5, padding=6, dilation=3, groups=dim)
 
     def forward(self, t: Strips) -> Strips:
-        t, gated = t.twice()
-        near = convolved(t.map(lambda part: pointwise(part, self.pointwise)), self.depthwise)
-        return convolved(near, self.depthwise_dilated, gated)
+        g = conv2d(t.map(lambda strip: pointwise(strip, self.pointwise)), self.depthwise)
+        return conv2d(g, self.depthwise_dilated, factor=t)
 
 
 class VAB(nn.Module):
@@ -67,23 +69,33 @@ class VAB(nn.Module):
         nn.init.constant_(self.pixel_norm.weight, 0.1)  # as the authors train it
         self.constants = Constants()
 
-    def forward(self, x: Strips) -> Strips:
-        layers = kernel.Layers(
-            maps=(self.proj_1, self.atten_branch.pointwise, self.proj_2),
-            depthwise=(self.atten_branch.depthwise, self.atten_branch.depthwise_dilated),
-            norm=self.pixel_norm,
+    def layers(self) -> ops.VabLayers:
+        attention = self.atten_branch
+        return ops.VabLayers(
+            self.proj_1,
+            attention.pointwise,
+            attention.depthwise,
+            attention.depthwise_dilated,
+            self.proj_2,
+            self.pixel_norm,
         )
-        if kernel.available(layers):
-            weights = self.constants.get("kernel", layers.weights(), lambda: kernel.packed(layers))
-            return x.through(bands.Rows(weights, x.height))
-        x, shortcut = x.twice()
-        t = x.map(lambda part: F.gelu(pointwise(part, self.proj_1)))
-        y = self.atten_branch(t).map(lambda part: pointwise(part, self.proj_2))
-        return together(y, shortcut, lambda part, of_x: layer_norm(part, self.pixel_norm, before=of_x))
+
+    def forward(self, x: Strips) -> Strips:
+        in_one_pass = ops.vab_pass(self.layers(), self.constants, x.height)
+        if in_one_pass is not None:
+            return x.filter_map(in_one_pass)
+        t = x.map(lambda strip: F.gelu(pointwise(strip, self.proj_1)))
+        y = self.atten_branch(t).map(lambda strip: pointwise(strip, self.proj_2))
+        return zip_with(lambda y, x: ops.layer_norm(y, self.pixel_norm, add_before=x), y, x)
 
 
 class VapSR(Network):
     """The whole network. In strips, every block holds the few rows that its kernels reach, and no map is ever whole."""
+
+    config_class = VapSRConfig
+    fp32_layers = r"conv_first|upsampler\.[23]"
+    cpu_tile = 512
+    compiles = True
 
     def __init__(self, config: VapSRConfig) -> None:
         super().__init__()
@@ -93,23 +105,35 @@ class VapSR(Network):
         self.conv_body = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1, groups=c.conv_groups)
         self.upsampler = TwoStepHead(c) if c.scale == 4 else SingleStepHead(c)
 
-    def bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
-        """What a block keeps of an image of this width, with maps in `dtype`; None where there is no kernel for it."""
-        c = self.config
-        if device.type != "cpu" or not kernel.exists(c.attention_dim, c.num_feat, dtype):
-            return None
-        return kernel.bytes_kept(c.attention_dim, c.num_feat, width)
-
-    def strips(self, image: Tensor, job: Job) -> Strips:
-        pixels = job.reported(cut(to_features(image), bounds_of(image.shape[2], job.rows)))
-        x, shallow = convolved(pixels, self.conv_first).twice()
+    def strips(self, image: Tensor, plan: StripPlan) -> Strips:
+        pixels = plan.reported(split_rows(to_features(image), strip_bounds(image.shape[2], plan.rows)))
+        x = shallow = conv2d(pixels, self.conv_first)
         for block in self.body:
             x = block(x)
-        return self.upsampler(together(convolved(x, self.conv_body), shallow, torch.add)).map(torch.Tensor.float)
+        return self.upsampler(conv2d(x, self.conv_body) + shallow).map(torch.Tensor.float)
+
+    def grid(self) -> Grid:
+        """Any tiles; 32 pixels of context leave an error of 1.5e-5 (section "Tiles" of docs/architecture.md)."""
+        return Grid(step=1, multiple=1, overlap=32)
+
+    def min_rows(self, device: torch.device) -> int:
+        """Every strip on a CPU reads what the blocks' kernels keep of the one before, 24 rows: it pays from 64 on."""
+        return 4 * MIN_STRIP_ROWS if device.type == "cpu" else MIN_STRIP_ROWS
+
+    def bytes_per_pixel(self, dtype: torch.dtype) -> int:
+        return vapsr_costs.bytes_per_pixel(self.config, dtype)
+
+    def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
+        kept = ops.vab_bytes(self.config.attention_dim, self.config.num_feat, width, device, dtype)
+        return vapsr_costs.strip_bytes(self.config, height, width, rows, dtype.itemsize, kept)
+
+    @torch.no_grad()
+    def start_training(self) -> None:
+        vapsr_start.start_as_interpolation(self)
 
 
 class SingleStepHead(nn.Sequential):
-    """convolution to 56 channels, LeakyReLU, convolution, one pixel shuffle: every scale but 4."""
+    """Convolution to 56 channels, LeakyReLU, convolution, one pixel shuffle: every scale but 4."""
 
     def __init__(self, c: VapSRConfig) -> None:
         super().__init__(
@@ -120,12 +144,13 @@ class SingleStepHead(nn.Sequential):
         self.scale = c.scale
 
     def forward(self, x: Strips) -> Strips:
-        x = convolved(x, self[0]).map(lambda part: F.leaky_relu(part, 0.1))
-        return shuffled(convolved(x, self[2]), self.scale)
+        first, last = convolutions(self)
+        x = conv2d(x, first).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, last), self.scale)
 
 
 class TwoStepHead(nn.Sequential):
-    """convolution, pixel shuffle by 2, LeakyReLU, and once more without the activation: scale 4."""
+    """Convolution, pixel shuffle by 2, LeakyReLU, and once more without the activation: scale 4."""
 
     def __init__(self, c: VapSRConfig) -> None:
         super().__init__(
@@ -136,10 +161,6 @@ class TwoStepHead(nn.Sequential):
         )
 
     def forward(self, x: Strips) -> Strips:
-        x = shuffled(convolved(x, self[0]), 2).map(lambda part: F.leaky_relu(part, 0.1))
-        return shuffled(convolved(x, self[3]), 2)
-
-
-def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution as the linear map it is; (B, H, W, in) -> (B, H, W, out)."""
-    return linear(x, conv.weight[:, :, 0, 0], conv.bias)
+        first, last = convolutions(self)
+        x = pixel_shuffle(conv2d(x, first), 2).map(lambda strip: F.leaky_relu(strip, 0.1))
+        return pixel_shuffle(conv2d(x, last), 2)

@@ -46,7 +46,7 @@ def plain(network: Network) -> nn.Module:
     """Return our network in plain PyTorch: without the memory layout of `load_model` and without an Upscaler."""
     model = ours(network).model
     assert isinstance(model, (HAT, VapSR, HiTSR))
-    fresh = type(model)(model.config)  # type: ignore[arg-type]
+    fresh = type(model)(model.config)
     fresh.load_state_dict(model.state_dict())
     return fresh.eval().requires_grad_(False)
 

@@ -24,7 +24,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from ..arch.strips import Job, Network, attended
+from ..arch.network import Network
+from ..arch.strips import StripPlan, between_steps
 from ..inference import memory, precision
 from ..inference.tiling import Geometry, plan_tiles
 from .cases import HAT_L, HAT_S
@@ -108,8 +109,8 @@ def peak(pipe: Connection, name: str, width: int, height: int, arguments: argpar
         start, at = time.perf_counter(), 0
         planned = memory.whole_bytes(model.model, height, width, CPU, precision.PRECISIONS[arguments.precision], rows)
         check = within(planned)
-        with attended(check):
-            for strip in model.model.strips(image, Job(rows)):
+        with between_steps(check):
+            for strip in model.model.strips(image, StripPlan(rows)):
                 result[:, :, at : at + strip.shape[1]] = strip.permute(0, 3, 1, 2)
                 at += strip.shape[1]
                 del strip
@@ -132,7 +133,8 @@ def measured_work(name: str, width: int, height: int, arguments: argparse.Namesp
     rows = arguments.rows or [memory.strip_rows(model.model, width, CPU)]
     methods: dict[str, Any] = {"at once": lambda: network(image)}
     for each in rows:
-        methods[f"strips of {each}"] = lambda each=each: [strip.sum() for strip in network.strips(image, Job(each))]
+        plan = StripPlan(each)
+        methods[f"strips of {each}"] = lambda plan=plan: [strip.sum() for strip in network.strips(image, plan)]
     tile = memory.auto_tile(model, CPU, torch.float32)
     methods[f"tiles of {tile}"] = lambda: in_tiles(network, image, tile, memory.geometry(model))
     methods["tiles of 512, overlap 32"] = lambda: in_tiles(network, image, 512, Geometry(1, 1, 16))

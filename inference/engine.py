@@ -13,7 +13,8 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..arch.strips import Job, Network, attended
+from ..arch.network import Network
+from ..arch.strips import StripPlan, between_steps
 from . import memory
 from . import precision as precisions
 from .accelerator import cuda
@@ -125,7 +126,7 @@ class Engine:
                 rows = plan.transposed_strip_rows if transform.transpose else plan.strip_rows
                 height, start = image.shape[2] * self.scale, 0
                 store = _copy if transform is self._transforms[0] else _add
-                for strip in self._strips_within_memory(network, image, Job(rows, report)):
+                for strip in self._strips_within_memory(network, image, StripPlan(rows, report)):
                     if check and not torch.isfinite(strip).all():
                         return False
                     place = transform.source_slices(start, strip.shape[1], height)
@@ -150,17 +151,17 @@ class Engine:
             self._fp32 = precisions.cast(self._original, torch.float32, self.device)
         return self._fp32
 
-    def _strips_within_memory(self, model: Network, image: Tensor, job: Job) -> Iterator[Tensor]:
+    def _strips_within_memory(self, model: Network, image: Tensor, plan: StripPlan) -> Iterator[Tensor]:
         """Yield the strips of an image; on a CPU, return freed memory to the system when more than planned is held."""
         height, width = image.shape[2:]
-        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, job.rows) * len(image)
+        planned = memory.whole_bytes(model, height, width, self.device, self.dtype, plan.rows) * len(image)
         if self.device.type != "cpu" or planned < memory.SMALL:
-            yield from model.strips(image, job)
+            yield from model.strips(image, plan)
             return
         check = within(planned)
-        strips = iter(model.strips(image, job))
+        strips = iter(model.strips(image, plan))
         while True:
-            with attended(check):
+            with between_steps(check):
                 strip = next(strips, None)
             if strip is None:
                 return

@@ -21,8 +21,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
-from ..arch import HAT, HiTSR, VapSR
-from ..arch.strips import Network
+from ..arch.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +30,6 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 LEAST_AGREEMENT = 65.0
 """dB between half precision and fp32 on the probe for `auto` to take it. At 60 dB the error would cost 0.007 dB on a
 image that a network restores to 32 dB, but 0.03 dB on one that it restores to 38 dB (x2 on Set5); at 65 dB, 0.009."""
-
-_FP32_MODULES: tuple[tuple[type[nn.Module], str], ...] = (
-    (HAT, r"conv_first|conv_last|conv_after_body|layers\.\d+\.conv|.*\.conv_block\.cab\.3\..*"),
-    (HiTSR, r"conv_first|conv_last|conv_after_body.*|layers\.\d+\.conv.*|upsample\.0|.*\.pos\..*|.*\.ngram_context\..*"
-            r"|.*\.correlation\.(proj|spatial_linear)"),
-    (VapSR, r"conv_first|upsampler\.[23]"),
-)  # fmt: skip
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -48,12 +40,11 @@ def cast(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.dev
     """A copy of the model on the device, its arithmetic in `dtype`; the caller's model stays as it is."""
     copied = copy.deepcopy(descriptor, {id(descriptor.architecture): descriptor.architecture})
     model = copied.model
-    if not is_ours(model):
+    if not isinstance(model, Network):
         model.to(device=device, dtype=dtype)
         return copied
-    keep = next(pattern for kind, pattern in _FP32_MODULES if isinstance(model, kind))
     for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and not re.fullmatch(keep, name):
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and not re.fullmatch(model.fp32_layers, name):
             module.to(dtype)
     model.to(device)
     return copied

@@ -1,4 +1,5 @@
-"""What networks compute with kernels of our own where PyTorch has no fused one: in C on a CPU, in Triton on CUDA.
+"""Kernels for operations that PyTorch has no fused kernel for: in C for CPUs, in Triton for CUDA.
 
-Each has a twin in PyTorch.
+`cpu/` compiles and runs the C sources in `csrc/`, `cuda/` holds the Triton kernels, and `autotune` measures which of
+PyTorch and a Triton kernel is faster. Whatever a kernel computes, PyTorch's operations compute too.
 """

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .cpu.build import switched_off, usable
+from .cpu.build import switched_off
+from .tensors import tensors_ok
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Choices:
         the first tensor, and takes few values. given: all that is read. tf32: whether PyTorch may multiply by TF32.
         """
         tensors = [t for t in given if t is not None]
-        if self._no_triton or switched_off() or not usable(tensors, _TOLERANCE, self._device):
+        if self._no_triton or switched_off() or not tensors_ok(tensors, _TOLERANCE, self._device):
             return plain()
         size = tensors[0].numel().bit_length() // 4  # classes of a factor of 16: small ones are bound by their start
         step = _Step(name, kind, tuple(t.dtype for t in tensors), tensors[0].device, size, tf32)

@@ -31,7 +31,7 @@ ARROWS = {
     "images": {"arch", "weights", "inference"},
     "analysis": {"arch", "weights", "inference", "images"},
     "demo": {"weights", "inference", "images", "video"},
-    "training": {"arch", "weights", "inference", "images", "analysis"},
+    "training": {"kernels", "arch", "weights", "inference", "images", "analysis"},
     "video": {"arch", "weights", "inference", "images"},
 }
 ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
@@ -39,7 +39,7 @@ ROOT_MODULES = {"errors"}  # the root of all errors, which anything may import a
 
 # Folder -> what it may import from outside, besides the standard library.
 OUTSIDE = {
-    "kernels": {"torch", "triton"},
+    "kernels": {"torch", "triton", "einops"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},

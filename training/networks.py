@@ -1,44 +1,36 @@
-"""Networks before their training: the three families by name, and weights that already enlarge."""
+"""Networks before their training, by the names of their families."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
+from ..arch.network import Network
+from ..weights import architectures
 from .errors import TrainingError
 
-FAMILIES: dict[str, tuple[Any, Any]] = {
-    "HAT": (HAT, HATConfig),
-    "VapSR": (VapSR, VapSRConfig),
-    "HiT-SR": (HiTSR, HiTSRConfig),
-}
+FAMILIES: dict[str, type[Network]] = {family.NAME: family.NETWORK for family in architectures.FAMILIES}
 
 
 def build(family: str, hyperparameters: dict[str, Any], seed: int) -> nn.Module:
     """An untrained network with the family's own start, the same for the same seed. Raises TrainingError."""
     if family not in FAMILIES:
         raise TrainingError(f"There is no family {family!r}; there are {', '.join(FAMILIES)}")
-    network, config = FAMILIES[family]
-    known = {field.name for field in fields(config)}
+    network = FAMILIES[family]
+    known = {field.name for field in fields(network.config_class)}
     if unknown := sorted(set(hyperparameters) - known):
         raise TrainingError(f"{family} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(known))}")
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net: nn.Module = network(config(**hyperparameters))
+            net = network(network.config_class(**hyperparameters))
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise TrainingError(f"No {family} network can be built so: {error}") from error
-    if isinstance(net, VapSR):
-        start_as_interpolation(net)
+    net.start_training()
     return channels_last(net)
-
-
-def hyperparameters_of(net: nn.Module) -> dict[str, Any]:
-    return asdict(net.config)  # type: ignore[call-overload]
 
 
 def channels_last(net: nn.Module) -> nn.Module:
@@ -57,59 +49,3 @@ def take_trunk(net: nn.Module, other: dict[str, Tensor]) -> list[str]:
         raise TrainingError("The network to begin with has other hyper-parameters; hardly a tensor of it fits")
     net.load_state_dict(mine | shared)
     return [n for n in mine if n not in shared]
-
-
-@torch.no_grad()
-def start_as_interpolation(net: VapSR) -> None:
-    """Let an untrained VapSR enlarge bilinearly, so that its training begins where interpolation ends.
-
-    Three features carry the image unchanged past the trunk, and the head's first and last convolutions interpolate
-    them; both activations leave positive numbers as they are. Everything else starts as it would, but in the head
-    contributes little at first.
-    """
-    c, head = net.config, net.upsampler
-    if c.in_channels != c.out_channels or c.scale not in (2, 3, 4):
-        return
-    colors = range(c.in_channels)
-    _pass_on(net.conv_first, colors)
-    net.conv_body.weight.mul_(0.1)
-    _zero(net.conv_body.bias)
-    if c.scale == 4:
-        _interpolate(_conv(head, 0), colors, 2)
-        _interpolate(_conv(head, 3), colors, 2)
-    else:
-        _pass_on(_conv(head, 0), colors)
-        _interpolate(_conv(head, 2), colors, c.scale)
-
-
-def _conv(head: nn.Module, index: int) -> nn.Conv2d:
-    conv = head.get_submodule(str(index))
-    assert isinstance(conv, nn.Conv2d)
-    return conv
-
-
-def _pass_on(conv: nn.Conv2d, colors: range) -> None:
-    """The first output channels become the first input channels."""
-    for k in colors:
-        conv.weight[k] = 0
-        conv.weight[k, k, 1, 1] = 1
-        _zero(conv.bias, k)
-
-
-def _interpolate(conv: nn.Conv2d, colors: range, scale: int) -> None:
-    """The channels that a pixel shuffle makes one color of become bilinear samples of that color."""
-    offset = (torch.arange(scale) + 0.5) / scale - 0.5  # of each new pixel from the old one's center
-    taps = torch.stack([(-offset).clamp_min(0), 1 - offset.abs(), offset.clamp_min(0)], 1)  # (scale, 3)
-    for k in colors:
-        for y in range(scale):
-            for x in range(scale):
-                row = k * scale**2 + y * scale + x
-                conv.weight[row] *= 0.1
-                conv.weight[row, : len(colors)] = 0
-                conv.weight[row, k] = taps[y][:, None] * taps[x][None, :]
-                _zero(conv.bias, row)
-
-
-def _zero(bias: Tensor | None, index: int | slice = slice(None)) -> None:
-    if bias is not None:
-        bias[index] = 0

@@ -7,6 +7,7 @@ from .errors import UnknownArchitectureError, WrongTensorsError
 from .shapes import Hints, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HAT"
+NETWORK = HAT
 MARKS = (".overlap_attn.", ".conv_block.cab.", ".attn.relative_position_bias_table", "conv_before_upsample.0.weight")
 
 

@@ -13,6 +13,7 @@ from .errors import WrongTensorsError
 from .shapes import Hints, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HiT-SR"
+NETWORK = HiTSR
 MARKS = (".correlation.qv.", ".correlation.spatial_linear.", ".correlation.pos.", ".correlation.proj.")
 
 _NGRAM = "correlation.ngram_window_partition.ngram_context.unigram_embed.weight"

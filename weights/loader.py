@@ -17,7 +17,7 @@ import torch
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor, nn
 
-from ..arch.layers import default_mean
+from ..arch.common import default_mean
 from .architectures import build_descriptor, build_skeleton, family_of, nearest_family, shapes_of
 from .bundle import resolve
 from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError

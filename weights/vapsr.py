@@ -7,6 +7,7 @@ from .errors import WrongTensorsError
 from .shapes import Hints, ShapeMap, length, shape
 
 NAME = "VapSR"
+NETWORK = VapSR
 MARKS = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
 
 

@@ -22,7 +22,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ...arch import HiTSR, VapSR
+from ...arch.network import Network
 from .. import precision as precisions
 from ..errors import is_out_of_memory
 
@@ -40,10 +40,6 @@ MIN_BATCHES_TIMED = 16
 
 MAX_SHAPES = 4
 """Shapes that are compiled for one Upscaler. Otherwise images of many sizes would each wait for the compiler."""
-
-FAMILIES = (VapSR, HiTSR)
-"""Which "auto" compiles. HAT's time goes into attention and matrix products, which stay what they are, and the nine
-kinds of windows of each of its blocks take a compiler many minutes."""
 
 _STACK_BYTES = 128 << 20
 """The tracer follows strips from the last stage back to the first, several frames deep for each."""
@@ -92,7 +88,11 @@ class Compiler:
 
     def _may_pay(self, choice: str, device: torch.device) -> bool:
         there = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-        return choice == "auto" and there and isinstance(self._network.model, FAMILIES)
+        return choice == "auto" and there and self._compiles()
+
+    def _compiles(self) -> bool:
+        model = self._network.model
+        return isinstance(model, Network) and model.compiles
 
     def begin(self) -> None:
         """Start a stream of images: the time since the last one was not spent on batches."""

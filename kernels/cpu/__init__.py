@@ -1,1 +1,1 @@
-"""Run the C kernels of `csrc/` on a CPU."""
+"""Kernels for CPUs: one module for each C source in `csrc/`, and `build`, which compiles and loads them."""

@@ -1,4 +1,4 @@
-"""Layer normalization of pixels on a CPU, with the sums around it, by layer_norm.c.
+"""Layer normalization of pixels on a CPU, with the sums before and after it, by layer_norm.c.
 
 PyTorch's takes 1.8 ms for 320x180 pixels of 64 channels on two Zen 5 cores, which is six times what reading and writing
 them takes.
@@ -6,72 +6,97 @@ them takes.
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from typing import Any
+from ctypes import POINTER, c_float, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
-from .build import library, usable
+from ..tensors import tensors_ok
+from . import build
 
+_NONE = 0
 _TYPES = {torch.float32: 1, torch.bfloat16: 2}
-_ONE_THREAD = 1 << 14  # numbers; fewer are not worth waking the others for
+"""As the enumeration in norm.h has them."""
+_MIN_NUMBERS_TO_SHARE = 1 << 14
+"""Fewer numbers are done before other threads have woken up."""
 
 
-def available(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether the kernel can take these and give `dtype`: tensors in CPU memory, without gradients."""
+class Numbers(build.Struct):
+    """`numbers` of norm.h."""
+
+    _fields_ = (("data", c_void_p), ("type", c_int64))
+
+
+class Arguments(build.Struct):
+    """`arguments` of layer_norm.c."""
+
+    _fields_ = (
+        *build.fields(c_int64, "pixels", "channels"),
+        *build.fields(Numbers, "x", "add_before", "add_after", "y"),
+        *build.fields(c_void_p, "weight", "bias"),
+        ("eps", c_float),
+        ("threads", c_int64),
+    )
+
+
+SIGNATURES: build.Signatures = {"layer_norm": (None, [POINTER(Arguments)]), "max_channels": (c_int64, [])}
+
+
+def can_run(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether the kernel takes these tensors and writes `dtype`: in CPU memory, no gradients.
+
+    Args:
+        tensors: All that is read, x first; None is passed over.
+        dtype: Of the result.
+    """
     given = [t for t in tensors if t is not None]
-    if dtype not in _TYPES or not usable(given, _TYPES):
+    if dtype not in _TYPES or not tensors_ok(given, _TYPES):
         return False
-    functions = _functions()
-    return functions is not None and given[0].shape[-1] <= functions.channels
+    library = build.load("layer_norm", SIGNATURES)
+    return library is not None and given[0].shape[-1] <= library.max_channels()
 
 
-def normalize(
+def layer_norm(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
     eps: float,
     *,
-    before: Tensor | None = None,
-    after: Tensor | None = None,
+    add_before: Tensor | None = None,
+    add_after: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """norm(x + before) weight + bias + after, over the last dimension; all of the shape of `x`, in `dtype`."""
-    functions = _functions()
-    assert functions is not None
+    """Return norm(x + add_before) weight + bias + add_after, computed in fp32 over the last dimension.
+
+    Args:
+        x: (..., channels), fp32 or bf16.
+        weight: (channels).
+        bias: (channels).
+        eps: Added to the variance.
+        add_before: Summand before the norm, expandable to the shape of `x`.
+        add_after: Summand after it.
+        dtype: Of the result, fp32 or bf16.
+    """
+    library = build.load("layer_norm", SIGNATURES)
+    assert library is not None
     x = x.contiguous()
     y = x.new_empty(x.shape, dtype=dtype)
+    if not x.numel():
+        return y
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    sums = [None if t is None else t.expand_as(x).contiguous() for t in (before, after)]
-    maps: list[int | None] = []
-    for t in (x, *sums, y):
-        maps += (None, 0) if t is None else (t.data_ptr(), _TYPES[t.dtype])
+    before, after = (None if t is None else t.expand_as(x).contiguous() for t in (add_before, add_after))
     channels = x.shape[-1]
-    threads = torch.get_num_threads() if x.numel() > _ONE_THREAD else 1
-    if x.numel():
-        functions.normalize(
-            x.numel() // channels, channels, *maps, weight.data_ptr(), bias.data_ptr(), eps, threads
-        )  # fmt: skip
+    arguments = Arguments(
+        pixels=x.numel() // channels, channels=channels,
+        x=_numbers(x), add_before=_numbers(before), add_after=_numbers(after), y=_numbers(y),
+        weight=weight.data_ptr(), bias=bias.data_ptr(), eps=eps,
+        threads=torch.get_num_threads() if x.numel() > _MIN_NUMBERS_TO_SHARE else 1,
+    )  # fmt: skip
+    library.layer_norm(arguments)
     return y
 
 
-class _Functions:
-    """What layer_norm.c exports. channels: the most that a pixel may have."""
-
-    def __init__(self, found: ctypes.CDLL) -> None:
-        self.normalize = found.normalize
-        number, pointer = ctypes.c_int64, ctypes.c_void_p
-        maps: list[Any] = [pointer, number] * 4
-        self.normalize.argtypes = [number, number, *maps, pointer, pointer, ctypes.c_float, number]
-        self.normalize.restype = None
-        found.normalize_channels.restype = number
-        self.channels = found.normalize_channels()
-
-
-@functools.cache
-def _functions() -> Any:
-    """None where there is no kernel."""
-    found = library("layer_norm")
-    return None if found is None else _Functions(found)
+def _numbers(tensor: Tensor | None) -> Numbers:
+    if tensor is None:
+        return Numbers(data=None, type=_NONE)
+    return Numbers(data=tensor.data_ptr(), type=_TYPES[tensor.dtype])

@@ -1,142 +1,128 @@
-// Going down an image, a band of a few rows after the other, through steps of which some look at the rows around.
+// Kernels that go down an image band by band: a few rows pass through all steps before the next few follow.
 //
-// What the next rows will need of those before stays in rings, also from strip to strip of the image, so nothing is
-// computed twice. An image goes down in panels of columns: the rings of some columns lie in cache where those of all
-// would not. A panel is computed for itself, from as many more columns at its sides as its steps reach.
+// Steps that look at neighboring rows keep what the next rows need in rings, across the strips in which an image comes,
+// so nothing is computed twice. An image is split into panels of columns, because the rings of some columns fit into
+// cache where those of all columns would not. Each panel is computed for itself, including the halo at its sides.
 
 #pragma once
 
 #include "depthwise.h"
 
-#define COLUMNS 96  // of a tile, at most: what goes through one step at a time
-#ifndef MOST
-#define MOST 128  // channels
+#ifndef MAX_CHANNELS
+#define MAX_CHANNELS 128
 #endif
-// Numbers of a tile, at most: arrays of so many lie on a thread's stack, so wide features get narrower tiles.
-#define NUMBERS (COLUMNS * (MOST < 256 ? MOST : 256))
+// A job is a run of columns of one row that passes through one step. Its maps lie on a thread's stack, so wide features
+// get fewer columns.
+#define MAX_JOB_COLUMNS 96
+#define JOB_FLOATS (MAX_JOB_COLUMNS * (MAX_CHANNELS < 256 ? MAX_CHANNELS : 256))
 
+// A strip of an image; kernels/cpu/bands.py has the same fields.
 typedef struct {
-  int64_t batches, height, width, features, channels;
-  int64_t x_width;                 // of what is given, where a kernel mirrors it; else `width`
-  int64_t reach;                   // rows above and below that a result depends on
-  int64_t before, rows;            // of the image: given so far, and now
-  int64_t x_batch, x_row;          // how far apart they are, in numbers
-  int64_t out_rows;
-  int64_t band, panels;            // rows, and parts of a row, that go through a step at once
-  int64_t half;                    // whether maps multiply in bf16
+  int64_t batches, height, width;
+  int64_t features;                      // channels of x and y
+  int64_t hidden;                        // channels between them
+  int64_t x_width;                       // differs from `width` if the kernel mirrors x at its right edge
+  int64_t halo;                          // rows above and below that a result depends on
+  int64_t rows_before, rows;             // of x, in earlier strips and in this one
+  int64_t x_batch_stride, x_row_stride;  // in numbers
+  int64_t out_rows;                      // rows of `out`, which this strip may fill only in part
+  int64_t band_rows, panels;
+  int64_t bf16;  // whether maps multiply in bf16
   int64_t threads;
 } shape;
 
-// How many rows of something that reaches so far can be there when `given` rows of x are.
-SHARED int64_t ready(const shape* s, int64_t given, int64_t reach) {
-  return given == s->height ? given : most(given - reach, 0);
+// Rows that a step which reaches `halo` rows can have computed when `given` rows of x are there.
+HELPER int64_t rows_ready(const shape* s, int64_t given, int64_t halo) {
+  return given == s->height ? given : max_i64(given - halo, 0);
 }
 
 // --- rings ---
 
-// Row y of the image is row y % height of a ring.
+// Row y of the image lies in row y % height of the ring.
 typedef struct {
-  float* at;
-  int64_t height, row;
+  float* data;
+  int64_t height, row_size;
 } ring;
 
-INLINE float* row_of(ring r, int64_t y) { return r.at + y % r.height * r.row; }
+INLINE float* ring_row(ring r, int64_t y) { return r.data + y % r.height * r.row_size; }
 
-// Rings one after the other in `memory`; sizes: (rows, numbers of a row) of each. Returns the numbers that they take.
-SHARED int64_t lay_out(float* memory, int64_t count, const int64_t (*sizes)[2], ring* const* rings) {
-  int64_t at = 0;
+// Lay out rings one after the other in `memory`. sizes: (height, row_size) of each. Returns the floats they take.
+HELPER int64_t lay_out_rings(float* memory, int64_t count, const int64_t (*sizes)[2], ring* const* rings) {
+  int64_t offset = 0;
   for (int64_t i = 0; i < count; i++) {
-    *rings[i] = (ring){memory + at, sizes[i][0], sizes[i][1]};
-    at += (sizes[i][0] * sizes[i][1] + 15) / 16 * 16;
+    *rings[i] = (ring){memory + offset, sizes[i][0], sizes[i][1]};
+    offset += (sizes[i][0] * sizes[i][1] + 15) / 16 * 16;
   }
-  return at;
+  return offset;
 }
 
-// A row of channels LANES by LANES, in numbers.
-SHARED int64_t blocked(const shape* s, int64_t rim) { return (s->width + 2 * rim) * padded(s->channels); }
+// The floats of a row in blocks of LANES channels, with `padding` pixels of zeros at both ends of each block.
+HELPER int64_t blocked_row_size(const shape* s, int64_t padding) {
+  return (s->width + 2 * padding) * pad_channels(s->hidden);
+}
 
-// The zeros at both sides of such rows: written once.
-SHARED void clear_rims(const shape* s, ring r, int64_t rim) {
-  const int64_t block = (s->width + 2 * rim) * LANES;
-  for (float* at = r.at; at < r.at + r.height * r.row; at += block) {
-    memset(at, 0, rim * LANES * sizeof(float));
-    memset(at + block - rim * LANES, 0, rim * LANES * sizeof(float));
+// Write the zeros at both ends of such blocks, which no step overwrites.
+HELPER void clear_padding(const shape* s, ring r, int64_t padding) {
+  const int64_t block = (s->width + 2 * padding) * LANES;
+  for (float* at = r.data; at < r.data + r.height * r.row_size; at += block) {
+    memset(at, 0, padding * LANES * sizeof(float));
+    memset(at + block - padding * LANES, 0, padding * LANES * sizeof(float));
   }
 }
 
-// The rows of a ring that the taps around row y read, `step` apart, from column x on, and of them a block of channels;
-// zeros: what stands above and below the image.
-INLINE void rows_around(const shape* s, ring r, const float* zeros, int64_t y, int64_t step, int64_t x, int64_t block,
-                        const float** rows) {
-  const int64_t pixels = s->width + 2 * AROUND * step;
+// The rows of one block of channels that the taps around row y read, `dilation` apart, from column x on. zeros: a row
+// that stands for those above and below the image.
+INLINE void tap_rows(const shape* s, ring r, const float* zeros, int64_t y, int64_t dilation, int64_t x, int64_t block,
+                     const float** rows) {
+  const int64_t pixels = s->width + 2 * TAP_RADIUS * dilation;
   for (int64_t ky = 0; ky < TAPS; ky++) {
-    const int64_t at = y + (ky - AROUND) * step;
-    rows[ky] = (at >= 0 && at < s->height ? row_of(r, at) : zeros) + block * pixels * LANES + x * LANES;
+    const int64_t at = y + (ky - TAP_RADIUS) * dilation;
+    rows[ky] = (at >= 0 && at < s->height ? ring_row(r, at) : zeros) + block * pixels * LANES + x * LANES;
   }
 }
 
-// --- the rows of x ---
+// --- rows of x ---
 
 typedef struct {
-  const float* x;  // the strip's first row
-  ring kept;       // rows of the strips before it
-} source;
+  const float* strip;  // its first row
+  ring above;          // the last rows of earlier strips
+} input;
 
-INLINE const float* x_row(const shape* s, const source* from, int64_t y) {
-  return y < s->before ? row_of(from->kept, y) : from->x + (y - s->before) * s->x_row;
+INLINE const float* input_row(const shape* s, const input* x, int64_t y) {
+  return y < s->rows_before ? ring_row(x->above, y) : x->strip + (y - s->rows_before) * s->x_row_stride;
 }
 
-// What will be read next begins its way from memory while this is computed.
-INLINE void fetch_below(const shape* s, const source* from, int64_t y, int64_t left, int64_t right) {
-  if (y + 1 >= s->before + s->rows) return;
-  const float* row = x_row(s, from, y + 1);
+// Prefetch the columns of the row after y, which is read next.
+INLINE void prefetch_next_row(const shape* s, const input* x, int64_t y, int64_t left, int64_t right) {
+  if (y + 1 >= s->rows_before + s->rows) return;
+  const float* row = input_row(s, x, y + 1);
   for (int64_t i = left * s->features; i < right * s->features; i += 16) __builtin_prefetch(row + i, 0, 2);
 }
 
-// Rows of x that are still wanted when the next strip comes. Called by all threads of a team.
-SHARED void keep(const shape* s, const source* from) {
-  const int64_t after = s->before + s->rows;
+// Copy the rows of x that the next strip still needs. Called by all threads of a team.
+HELPER void keep_halo(const shape* s, const input* x) {
+  const int64_t stop = s->rows_before + s->rows;
 #pragma omp for schedule(static)
-  for (int64_t y = most(ready(s, after, s->reach), s->before); y < after; y++)
-    memcpy(row_of(from->kept, y), x_row(s, from, y), s->x_width * s->features * sizeof(float));
+  for (int64_t y = max_i64(rows_ready(s, stop, s->halo), s->rows_before); y < stop; y++)
+    memcpy(ring_row(x->above, y), input_row(s, x, y), s->x_width * s->features * sizeof(float));
 }
 
-// --- panels ---
+// --- jobs ---
 
-typedef struct {
-  int64_t first, last;  // columns of the result,
-  int64_t left, right;  // and those that its rings hold
-} panel;
-
-SHARED panel panel_of(const shape* s, int64_t i) {
-  const int64_t first = s->width * i / s->panels, last = s->width * (i + 1) / s->panels;
-  return (panel){first, last, most(first - s->reach, 0), least(last + s->reach, s->width)};
+HELPER int64_t job_columns(const shape* s) {
+  return min_i64(JOB_FLOATS / pad_channels(max_i64(s->features, s->hidden)), MAX_JOB_COLUMNS);
 }
 
-// A shape as wide as the rings of a panel.
-SHARED shape narrowed_to(const shape* s, int64_t width) {
-  shape narrow = *s;
-  narrow.width = narrow.x_width = width;
-  return narrow;
-}
-
-SHARED shape widest_panel(const shape* s) {
-  return narrowed_to(s, least((s->width + s->panels - 1) / s->panels + 2 * s->reach, s->width));
-}
-
-SHARED int64_t tile_columns(const shape* s) {
-  return least(NUMBERS / padded(most(s->features, s->channels)), COLUMNS);
-}
-
-// STEP for each row y from TOP to BOTTOM of each tile of columns, `left` to `right`. Tile by tile, so that a thread has
-// the same columns in all steps; each waits for the one before it.
-#define EACH(TOP, BOTTOM, LEFT, RIGHT, STEP)                                                                        \
-  {                                                                                                                 \
-    const int64_t top = TOP, rows = BOTTOM - top, from = LEFT, columns = RIGHT - from;                              \
-    const int64_t tiles = (columns + tile_columns(s) - 1) / tile_columns(s);                                        \
-    _Pragma("omp for schedule(static)") for (int64_t job = 0; job < tiles * rows; job++) {                          \
-      const int64_t tile = job / rows, y = top + job % rows;                                                        \
-      const int64_t left = from + columns * tile / tiles, right = from + columns * (tile + 1) / tiles;              \
-      STEP;                                                                                                         \
-    }                                                                                                               \
+// Run STEP for each row y from TOP to BOTTOM and each run of columns from `left` to `right` between LEFT and RIGHT.
+// Jobs are ordered by columns, so that a thread gets the same columns in all steps. Each step waits for the one before
+// it.
+#define FOR_EACH_JOB(TOP, BOTTOM, LEFT, RIGHT, STEP)                                                               \
+  {                                                                                                                \
+    const int64_t top = TOP, rows = BOTTOM - top, start_column = LEFT, columns = RIGHT - start_column;             \
+    const int64_t runs = (columns + job_columns(s) - 1) / job_columns(s);                                          \
+    _Pragma("omp for schedule(static)") for (int64_t job = 0; job < runs * rows; job++) {                          \
+      const int64_t run = job / rows, y = top + job % rows;                                                        \
+      const int64_t left = start_column + columns * run / runs, right = start_column + columns * (run + 1) / runs; \
+      STEP;                                                                                                        \
+    }                                                                                                              \
   }

@@ -1,127 +1,137 @@
 // The dual feature extraction of HiT-SR for CPUs, in one pass over the image:
 //
-//   y = (V f(C f(U x))) (L x),  f = LeakyReLU of slope 0.2
+//   y = conv_4(f(conv_2(f(conv_0 x)))) * linear x,  f = LeakyReLU of slope 0.2
 //
-// with U, V and L pointwise and C a 3x3 convolution between narrow maps; of x mirrored at its right edge up to the
-// width of the result. Features are fp32 with channels last. U, V, C and L multiply in fp32 or bf16.
+// with conv_0, conv_4 and linear pointwise and conv_2 a 3x3 convolution between narrow maps; x is mirrored at its right
+// edge up to the width of the result. Features are fp32 with channels last. All four maps multiply in fp32 or bf16.
 
 #include "bands.h"
 
 #define SLOPE 0.2f
-#define SIDE 3  // of the convolution
+#define SIDE 3  // of conv_2
 
+// kernels/cpu/dual_features.py has the same fields.
 typedef struct {
-  const void *narrow, *look, *widen, *linear;  // look: SIDE maps, each of the SIDE pixels of a row
-  const float *narrow_bias, *look_bias, *widen_bias, *linear_bias;
+  const void *conv_0, *conv_2, *conv_4, *linear;  // conv_2: SIDE maps, each of the SIDE pixels of a row
+  const float *conv_0_bias, *conv_2_bias, *conv_4_bias, *linear_bias;
 } weights;
 
+// An image between two strips.
 typedef struct {
   const shape* s;
   const weights* w;
-  source from;
-  ring t;      // the narrow map, pixel after pixel, with one of zeros at each side
+  input x;
+  ring t;      // f(conv_0 x), pixel after pixel, with one of zeros at both ends of a row
   ring zeros;  // one row
-} part;
+} state;
 
-// How the memory of one image is laid out; returns the numbers that it takes.
-static int64_t lay_out_part(const shape* s, float* memory, part* m) {
-  const int64_t row = (s->width + 2) * s->channels;
-  const int64_t sizes[3][2] = {{s->reach, s->x_width * s->features}, {s->band + 2 * s->reach, row}, {1, row}};
-  ring* const rings[3] = {&m->from.kept, &m->t, &m->zeros};
-  return lay_out(memory, 3, sizes, rings);
+// Lay out the rings of one image in `memory`; returns the floats they take.
+static int64_t lay_out_state(const shape* s, float* memory, state* m) {
+  const int64_t row = (s->width + 2) * s->hidden;
+  const int64_t sizes[3][2] = {{s->halo, s->x_width * s->features}, {s->band_rows + 2 * s->halo, row}, {1, row}};
+  ring* const rings[3] = {&m->x.above, &m->t, &m->zeros};
+  return lay_out_rings(memory, 3, sizes, rings);
 }
 
-static int64_t image_memory(const shape* s) {
-  part m;
-  return lay_out_part(s, NULL, &m);
-}
-
-int64_t dual_features_memory(const shape* s) { return s->batches * image_memory(s); }
-int64_t dual_features_channels(void) { return MOST; }
-int64_t dual_features_half(void) { return maps_in_half(); }
-
-INLINE lanes leaky(lanes x) { return larger(x, x * SLOPE); }
-
-// The given columns of row y: where they are, or mirrored in `scratch`.
-static const float* columns_of(const part* m, int64_t y, int64_t left, int64_t right, float* scratch) {
+// Write the zeros beside, above and below the image, once for an image.
+static void clear(const state* m) {
   const shape* s = m->s;
-  const int64_t f = s->features, wave = most(2 * (s->x_width - 1), 1);
-  const float* x = x_row(s, &m->from, y);
+  for (int64_t y = 0; y < m->t.height; y++) {
+    memset(ring_row(m->t, y), 0, s->hidden * sizeof(float));
+    memset(ring_row(m->t, y) + (s->width + 1) * s->hidden, 0, s->hidden * sizeof(float));
+  }
+  memset(m->zeros.data, 0, m->zeros.row_size * sizeof(float));
+}
+
+static int64_t image_floats(const shape* s) {
+  state m;
+  return lay_out_state(s, NULL, &m);
+}
+
+INLINE lanes leaky_relu(lanes x) { return max_lanes(x, x * SLOPE); }
+
+// Columns `left` to `right` of row y of x: in place, or mirrored into `scratch`.
+static const float* mirrored_columns(const state* m, int64_t y, int64_t left, int64_t right, float* scratch) {
+  const shape* s = m->s;
+  const int64_t f = s->features, period = max_i64(2 * (s->x_width - 1), 1);
+  const float* x = input_row(s, &m->x, y);
   if (right <= s->x_width) return x + left * f;
   for (int64_t i = left; i < right; i++) {
-    const int64_t at = s->x_width == 1 ? 0 : least(i % wave, wave - i % wave);
+    const int64_t at = s->x_width == 1 ? 0 : min_i64(i % period, period - i % period);
     memcpy(scratch + (i - left) * f, x + at * f, f * sizeof(float));
   }
   return scratch;
 }
 
 // x -> t
-static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
+static void conv_0(const state* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
-  const int64_t columns = right - left, n = s->channels, wide = padded(n);
-  float gathered[NUMBERS], narrow[NUMBERS];
-  uint16_t scratch[NUMBERS];
-  fetch_below(s, &m->from, y, least(left, s->x_width), least(right, s->x_width));
-  map(s->half, columns_of(m, y, left, right, gathered), s->features, columns, s->features, m->w->narrow, wide,
-      m->w->narrow_bias, narrow, wide, LANES, scratch);
-  float* t = row_of(m->t, y) + (left + 1) * n;
+  const int64_t columns = right - left, n = s->hidden, outs = pad_channels(n);
+  float mirrored[JOB_FLOATS], narrow[JOB_FLOATS];
+  uint16_t scratch[JOB_FLOATS];
+  prefetch_next_row(s, &m->x, y, min_i64(left, s->x_width), min_i64(right, s->x_width));
+  map(s->bf16, mirrored_columns(m, y, left, right, mirrored), s->features, columns, s->features, m->w->conv_0, outs,
+      m->w->conv_0_bias, narrow, outs, LANES, scratch);
+  float* t = ring_row(m->t, y) + (left + 1) * n;
   for (int64_t i = 0; i < columns; i++)
-    for (int64_t c = 0; c < n; c += LANES) store_up_to(t + i * n + c, n - c, leaky(load(narrow + i * wide + c)));
+    for (int64_t c = 0; c < n; c += LANES) store_up_to(t + i * n + c, n - c, leaky_relu(load(narrow + i * outs + c)));
 }
 
 // t, x -> y
-static void look(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
+static void conv_2(const state* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
-  const int64_t columns = right - left, n = s->channels, f = s->features, wide = padded(n), across = padded(f);
-  const int64_t row_weights = SIDE * n * wide * (s->half ? sizeof(uint16_t) : sizeof(float));
-  float gathered[NUMBERS], narrow[NUMBERS], factor[NUMBERS], linear[NUMBERS];
-  uint16_t scratch[NUMBERS + 2 * MOST];  // with the pixels at both sides of a tile
+  const int64_t columns = right - left, n = s->hidden, f = s->features, narrow_outs = pad_channels(n),
+                outs = pad_channels(f);
+  const int64_t row_weights = SIDE * n * narrow_outs * (s->bf16 ? sizeof(uint16_t) : sizeof(float));
+  float mirrored[JOB_FLOATS], narrow[JOB_FLOATS], factor[JOB_FLOATS], linear[JOB_FLOATS];
+  uint16_t scratch[JOB_FLOATS + 2 * MAX_CHANNELS];  // with the pixels at both sides of a job
   for (int64_t ky = 0; ky < SIDE; ky++) {
     const int64_t at = y + ky - 1;
-    const float* t = (at >= 0 && at < s->height ? row_of(m->t, at) : m->zeros.at) + left * n;
-    map(s->half, t, n, columns, SIDE * n, (const char*)m->w->look + ky * row_weights, wide,
-        ky ? NULL : m->w->look_bias, narrow, wide, LANES, scratch);
+    const float* t = (at >= 0 && at < s->height ? ring_row(m->t, at) : m->zeros.data) + left * n;
+    map(s->bf16, t, n, columns, SIDE * n, (const char*)m->w->conv_2 + ky * row_weights, narrow_outs,
+        ky ? NULL : m->w->conv_2_bias, narrow, narrow_outs, LANES, scratch);
   }
-  for (int64_t i = 0; i < columns * wide; i += LANES) store(narrow + i, leaky(load(narrow + i)));
-  map(s->half, narrow, wide, columns, n, m->w->widen, across, m->w->widen_bias, factor, across, LANES, scratch);
-  map(s->half, columns_of(m, y, left, right, gathered), f, columns, f, m->w->linear, across, m->w->linear_bias, linear,
-      across, LANES, scratch);
+  for (int64_t i = 0; i < columns * narrow_outs; i += LANES) store(narrow + i, leaky_relu(load(narrow + i)));
+  map(s->bf16, narrow, narrow_outs, columns, n, m->w->conv_4, outs, m->w->conv_4_bias, factor, outs, LANES, scratch);
+  map(s->bf16, mirrored_columns(m, y, left, right, mirrored), f, columns, f, m->w->linear, outs, m->w->linear_bias,
+      linear, outs, LANES, scratch);
   out += left * f;
   for (int64_t i = 0; i < columns; i++)
     for (int64_t c = 0; c < f; c += LANES)
-      store_up_to(out + i * f + c, f - c, load(linear + i * across + c) * load(factor + i * across + c));
+      store_up_to(out + i * f + c, f - c, load(linear + i * outs + c) * load(factor + i * outs + c));
 }
 
-// Rows before to before + rows of an image; out: its row 0. Called by all threads of a team.
-static void down(const part* m, float* out) {
+// Take the rows of a strip through an image. out: row 0 of its result. Called by all threads of a team.
+static void run_image(const state* m, float* out) {
   const shape* s = m->s;
-  const int64_t after = s->before + s->rows, out_row = s->width * s->features;
-  for (int64_t start = s->before; start < after; start += s->band) {
-    const int64_t stop = least(start + s->band, after);
-    EACH(start, stop, 0, s->width, lift(m, y, left, right))
-    EACH(ready(s, start, s->reach), ready(s, stop, s->reach), 0, s->width, look(m, y, left, right, out + y * out_row))
+  const int64_t end = s->rows_before + s->rows, out_row = s->width * s->features;
+  for (int64_t start = s->rows_before; start < end; start += s->band_rows) {
+    const int64_t stop = min_i64(start + s->band_rows, end);
+    FOR_EACH_JOB(start, stop, 0, s->width, conv_0(m, y, left, right))
+    FOR_EACH_JOB(rows_ready(s, start, s->halo), rows_ready(s, stop, s->halo), 0, s->width,
+                 conv_2(m, y, left, right, out + y * out_row))
   }
-  keep(s, &m->from);
+  keep_halo(s, &m->x);
 }
 
-// x: rows of every image, x_width wide; memory: of `dual_features_memory`, the same for all strips; out: contiguous,
-// (batches, out_rows, width, features), as many rows as the strip makes ready.
-void dual_features(const shape* s, const float* x, const weights* w, float unused, float* memory, float* out) {
-  (void)unused;
+// --- exported; kernels/cpu/bands.py loads these ---
+
+int64_t max_channels(void) { return MAX_CHANNELS; }
+int64_t multiplies_bf16(void) { return maps_multiply_bf16(); }
+int64_t memory_floats(const shape* s) { return s->batches * image_floats(s); }
+
+// x: a strip of every image, x_width wide. memory: `memory_floats` floats, the same for all strips of an image. out:
+// contiguous, (batches, out_rows, width, features); the rows that this strip makes ready are written from its start on.
+void run(const shape* s, const float* x, const weights* w, float unused, float* memory, float* out) {
+  (void)unused;  // the epsilon of other kernels' norms
 #pragma omp parallel num_threads(s->threads)
   for (int64_t batch = 0; batch < s->batches; batch++) {
-    part m = {.s = s, .w = w, .from.x = x + batch * s->x_batch};
-    lay_out_part(s, memory + batch * image_memory(s), &m);
-    if (s->before == 0) {
+    state m = {.s = s, .w = w, .x.strip = x + batch * s->x_batch_stride};
+    lay_out_state(s, memory + batch * image_floats(s), &m);
+    if (s->rows_before == 0) {
 #pragma omp single
-      {
-        for (int64_t y = 0; y < m.t.height; y++) {
-          memset(row_of(m.t, y), 0, s->channels * sizeof(float));
-          memset(row_of(m.t, y) + (s->width + 1) * s->channels, 0, s->channels * sizeof(float));
-        }
-        memset(m.zeros.at, 0, m.zeros.row * sizeof(float));
-      }
+      clear(&m);
     }
-    down(&m, out + (batch * s->out_rows - ready(s, s->before, s->reach)) * s->width * s->features);
+    run_image(&m, out + (batch * s->out_rows - rows_ready(s, s->rows_before, s->halo)) * s->width * s->features);
   }
 }

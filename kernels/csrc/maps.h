@@ -1,20 +1,22 @@
 // Pointwise maps of pixels with channels last, y = bias + x w, and the GELU that follows them.
 //
-// Weights are (in, out), or in bf16 (in / 2, out, 2); `out` is padded to a multiple of BLOCK with zeros. Maps multiply
-// in fp32 or, where the processor has it, in bf16 with fp32 sums.
+// Weights are (in, out), or for bf16 (in / 2, out, 2): the processor multiplies pairs of inputs. `out` is padded with
+// zeros to a multiple of BLOCK. Maps multiply in fp32 or, where the processor can, in bf16 with sums in fp32.
+//
+// A block of a few pixels by a few vectors of output channels stays in registers while the loop runs over the input
+// channels: each weight that is loaded serves all pixels of the block, each input all its vectors.
 
 #pragma once
 
 #include "vectors.h"
 
-#define BLOCK 16                        // channels of results are a multiple of
-// How many vectors of channels of a map are in registers at once, and pixels at most: together 24 of 32 registers, or 12
-// of 16.
+#define BLOCK 16
+// The largest block: VECTORS by 6 pixels, or 2 by MAX_PIXELS; 24 of 32 registers, or 12 of 16.
 #define VECTORS (LANES == 16 ? 4 : 2)
-#define MOST_PIXELS 12
+#define MAX_PIXELS 12
 
-// Whether maps can multiply in bf16 here.
-INLINE int64_t maps_in_half(void) {
+// Whether this processor multiplies bf16.
+INLINE int64_t maps_multiply_bf16(void) {
 #if defined(__AVX512BF16__)
   return 1;
 #else
@@ -22,116 +24,122 @@ INLINE int64_t maps_in_half(void) {
 #endif
 }
 
-INLINE int64_t padded(int64_t channels) { return (channels + BLOCK - 1) / BLOCK * BLOCK; }
+INLINE int64_t pad_channels(int64_t channels) { return (channels + BLOCK - 1) / BLOCK * BLOCK; }
 
-// The sums of one map, of `pixels` pixels and `vectors` vectors of channels. half: x and w are bf16, and two neighbors
-// in depth are one step. apart: pixels of x. bias: NULL adds to what is in `out`. to_pixel, to_vector: the result's
-// pixels, and its vectors of channels.
-INLINE void sums(const int half, const int pixels, const int vectors, const void* x, int64_t apart, int64_t depth,
-                 const void* w, int64_t columns, const float* bias, float* out, int64_t to_pixel, int64_t to_vector) {
-  lanes sum[MOST_PIXELS][VECTORS];
+// One block of a map, `pixels` by `vectors`.
+//
+// x: its first pixel, in bf16 if `bf16`; x_pixel: numbers from one pixel to the next. depth: input channels. w: from
+// the block's first output channel on; outs: numbers in one of its rows. bias: NULL to add to `out` instead. out_pixel,
+// out_vector: numbers from one pixel, or vector of channels, of the result to the next.
+INLINE void map_block(const int bf16, const int pixels, const int vectors, const void* x, int64_t x_pixel,
+                      int64_t depth, const void* w, int64_t outs, const float* bias, float* out, int64_t out_pixel,
+                      int64_t out_vector) {
+  lanes sum[MAX_PIXELS][VECTORS];
 #pragma GCC unroll 16
   for (int i = 0; i < pixels; i++)
 #pragma GCC unroll 4
-    for (int c = 0; c < vectors; c++) sum[i][c] = load(bias ? bias + c * LANES : out + i * to_pixel + c * to_vector);
+    for (int c = 0; c < vectors; c++) sum[i][c] = load(bias ? bias + c * LANES : out + i * out_pixel + c * out_vector);
 #if defined(__AVX512BF16__)
-  if (half)
+  if (bf16)
     for (int64_t k = 0; k < depth; k += 2) {
       __m512i weight[VECTORS];
 #pragma GCC unroll 4
-      for (int c = 0; c < vectors; c++) weight[c] = _mm512_loadu_si512((const uint16_t*)w + k * columns + c * 2 * LANES);
+      for (int c = 0; c < vectors; c++) weight[c] = _mm512_loadu_si512((const uint16_t*)w + k * outs + c * 2 * LANES);
 #pragma GCC unroll 16
       for (int i = 0; i < pixels; i++) {
         int32_t pair;
-        memcpy(&pair, (const uint16_t*)x + i * apart + k, sizeof pair);
+        memcpy(&pair, (const uint16_t*)x + i * x_pixel + k, sizeof pair);
 #pragma GCC unroll 4
         for (int c = 0; c < vectors; c++)
-          sum[i][c] = (lanes)_mm512_dpbf16_ps((__m512)sum[i][c], (__m512bh)_mm512_set1_epi32(pair), (__m512bh)weight[c]);
+          sum[i][c] =
+              (lanes)_mm512_dpbf16_ps((__m512)sum[i][c], (__m512bh)_mm512_set1_epi32(pair), (__m512bh)weight[c]);
       }
     }
 #endif
-  if (!half)
+  if (!bf16)
     for (int64_t k = 0; k < depth; k++) {
       lanes weight[VECTORS];
 #pragma GCC unroll 4
-      for (int c = 0; c < vectors; c++) weight[c] = load((const float*)w + k * columns + c * LANES);
+      for (int c = 0; c < vectors; c++) weight[c] = load((const float*)w + k * outs + c * LANES);
 #pragma GCC unroll 16
       for (int i = 0; i < pixels; i++)
 #pragma GCC unroll 4
-        for (int c = 0; c < vectors; c++) sum[i][c] += ((const float*)x)[i * apart + k] * weight[c];
+        for (int c = 0; c < vectors; c++) sum[i][c] += ((const float*)x)[i * x_pixel + k] * weight[c];
     }
 #pragma GCC unroll 16
   for (int i = 0; i < pixels; i++)
 #pragma GCC unroll 4
-    for (int c = 0; c < vectors; c++) store(out + i * to_pixel + c * to_vector, sum[i][c]);
+    for (int c = 0; c < vectors; c++) store(out + i * out_pixel + c * out_vector, sum[i][c]);
 }
 
-// The same for any number of pixels, `together` at a time. The last few are computed twice if need be; where they would
-// be added twice, or are all there are, they go by fours and one by one.
-INLINE void some_channels(const int half, const int together, const int vectors, const char* x, int64_t apart,
-                          int64_t pixels, int64_t depth, const void* w, int64_t columns, const float* bias, float* out,
-                          int64_t to_pixel, int64_t to_vector) {
-  const int64_t pixel = apart * (half ? sizeof(uint16_t) : sizeof(float));
-#define SUMS(COUNT) \
-  sums(half, COUNT, vectors, x + i * pixel, apart, depth, w, columns, bias, out + i * to_pixel, to_pixel, to_vector)
+// The map of any number of pixels, `group` at a time. A last group that is not full starts earlier and computes some
+// pixels twice; where they would be added twice, or are fewer than a group, they go by fours and one by one.
+INLINE void map_pixels(const int bf16, const int group, const int vectors, const char* x, int64_t x_pixel,
+                       int64_t pixels, int64_t depth, const void* w, int64_t outs, const float* bias, float* out,
+                       int64_t out_pixel, int64_t out_vector) {
+  const int64_t pixel = x_pixel * (bf16 ? sizeof(uint16_t) : sizeof(float));
+#define MAP_BLOCK(COUNT)                                                                                        \
+  map_block(bf16, COUNT, vectors, x + i * pixel, x_pixel, depth, w, outs, bias, out + i * out_pixel, out_pixel, \
+            out_vector)
   int64_t i = 0;
-  for (; i + together <= pixels; i += together) SUMS(together);
-  if (i < pixels && bias && pixels >= together) {
-    i = pixels - together;
-    SUMS(together);
+  for (; i + group <= pixels; i += group) MAP_BLOCK(group);
+  if (i < pixels && bias && pixels >= group) {
+    i = pixels - group;
+    MAP_BLOCK(group);
     return;
   }
-  for (; i + 4 <= pixels; i += 4) SUMS(4);
-  for (; i < pixels; i++) SUMS(1);
-#undef SUMS
+  for (; i + 4 <= pixels; i += 4) MAP_BLOCK(4);
+  for (; i < pixels; i++) MAP_BLOCK(1);
+#undef MAP_BLOCK
 }
 
-INLINE void all_channels(const int half, const void* x, int64_t apart, int64_t pixels, int64_t depth, const void* w,
-                         int64_t columns, const float* bias, float* out, int64_t to_pixel, int64_t to_vector) {
-#define SOME(TOGETHER, COUNT) \
-  some_channels(half, TOGETHER, COUNT, x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector)
-  for (int64_t left = columns / LANES; left > 0;) {
+// The map of any number of pixels to any number of channels, with the widest blocks that fit.
+INLINE void map_any(const int bf16, const void* x, int64_t x_pixel, int64_t pixels, int64_t depth, const void* w,
+                    int64_t outs, const float* bias, float* out, int64_t out_pixel, int64_t out_vector) {
+#define MAP(GROUP, COUNT) \
+  map_pixels(bf16, GROUP, COUNT, x, x_pixel, pixels, depth, w, outs, bias, out, out_pixel, out_vector)
+  for (int64_t left = outs / LANES; left > 0;) {
     const int64_t vectors = left < VECTORS ? left : VECTORS;
     if (vectors == 4)
-      SOME(6, VECTORS);
+      MAP(6, VECTORS);
     else if (vectors == 3)
-      SOME(8, VECTORS < 3 ? VECTORS : 3);
+      MAP(8, VECTORS < 3 ? VECTORS : 3);
     else if (vectors == 2)
-      SOME(LANES == 16 ? 12 : 6, 2);
+      MAP(LANES == 16 ? 12 : 6, 2);
     else
-      SOME(8, 1);
+      MAP(8, 1);
     left -= vectors;
-    w = (const char*)w + vectors * LANES * sizeof(float);  // in bf16 two numbers of depth, which is as much
+    w = (const char*)w + vectors * LANES * sizeof(float);  // in bf16 two input channels, of half the size
     if (bias) bias += vectors * LANES;
-    out += vectors * to_vector;
+    out += vectors * out_vector;
   }
-#undef SOME
+#undef MAP
 }
 
-// `pixels` of x, `apart` numbers from one to the next, mapped to `columns` channels in fp32.
-SHARED void map_exactly(const float* x, int64_t apart, int64_t pixels, int64_t depth, const float* w, int64_t columns,
-                        const float* bias, float* out, int64_t to_pixel, int64_t to_vector) {
-  all_channels(0, x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
+// Map `pixels` pixels of x to `outs` channels, in fp32; arguments as for `map_block`.
+HELPER void map_fp32(const float* x, int64_t x_pixel, int64_t pixels, int64_t depth, const float* w, int64_t outs,
+                     const float* bias, float* out, int64_t out_pixel, int64_t out_vector) {
+  map_any(0, x, x_pixel, pixels, depth, w, outs, bias, out, out_pixel, out_vector);
 }
 
-// The same, or in bf16 by way of a copy in `scratch`, where pixels are as far apart.
-SHARED void map(int half, const float* x, int64_t apart, int64_t pixels, int64_t depth, const void* w, int64_t columns,
-                const float* bias, float* out, int64_t to_pixel, int64_t to_vector, uint16_t* scratch) {
-  if (!half) {
-    map_exactly(x, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
+// Map in fp32 or bf16. bf16: x is rounded into `scratch` first, with the same distance between pixels.
+HELPER void map(int bf16, const float* x, int64_t x_pixel, int64_t pixels, int64_t depth, const void* w, int64_t outs,
+                const float* bias, float* out, int64_t out_pixel, int64_t out_vector, uint16_t* scratch) {
+  if (!bf16) {
+    map_fp32(x, x_pixel, pixels, depth, w, outs, bias, out, out_pixel, out_vector);
     return;
   }
-  const int64_t numbers = (pixels - 1) * apart + depth;
+  const int64_t numbers = (pixels - 1) * x_pixel + depth;
   for (int64_t i = 0; i < numbers; i += LANES) {
     const int64_t left = numbers - i;
-    store_halves(scratch + i, left, narrowed(left >= LANES ? load(x + i) : load_first(x + i, left)));
+    store_bf16(scratch + i, left, to_bf16(left >= LANES ? load(x + i) : load_n(x + i, left)));
   }
-  all_channels(1, scratch, apart, pixels, depth, w, columns, bias, out, to_pixel, to_vector);
+  map_any(1, scratch, x_pixel, pixels, depth, w, outs, bias, out, out_pixel, out_vector);
 }
 
 #if defined(__AVX512F__)
-// x Phi(x) = max(x, 0) - a(|x|): a as polynomials on 16 intervals of |x| up to 5.6, fitted to 1.2e-8 at Chebyshev nodes;
-// a row for each power of the place in the interval, from -1/2 to 1/2.
+// GELU, x Phi(x) = max(x, 0) - a(|x|). On each of 16 intervals of |x| up to 5.6, a is a polynomial of the place in the
+// interval, from -1/2 to 1/2, fitted to 1.2e-8 at Chebyshev nodes. A row holds the coefficients of one power.
 static const float gelu_table[6][16] = {
     {7.53444582e-02f, 1.57390580e-01f, 1.66938588e-01f, 1.35102332e-01f, 9.07644555e-02f, 5.21957576e-02f,
      2.60554943e-02f, 1.13726752e-02f, 4.35820408e-03f, 1.46995799e-03f, 4.37048409e-04f, 1.14662951e-04f,
@@ -154,34 +162,34 @@ static const float gelu_table[6][16] = {
 };
 
 INLINE lanes gelu(lanes x) {
-  const lanes size = smaller((lanes)_mm512_abs_ps((__m512)x), all(5.59f));
-  const lanes shifter = all(12582912.0f);  // 1.5 * 2^23: the sum's last bits are the nearest whole number
+  const lanes size = min_lanes((lanes)_mm512_abs_ps((__m512)x), splat(5.59f));
+  const lanes shifter = splat(12582912.0f);  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
   const lanes place = size * (16 / 5.6f) - 0.5f, shifted = place + shifter, r = place - (shifted - shifter);
   const __m512i interval = (__m512i)shifted;
   lanes a = (lanes)_mm512_permutexvar_ps(interval, _mm512_loadu_ps(gelu_table[5]));
 #pragma GCC unroll 5
   for (int power = 4; power >= 0; power--)
     a = a * r + (lanes)_mm512_permutexvar_ps(interval, _mm512_loadu_ps(gelu_table[power]));
-  return larger(all(0), x) - a;
+  return max_lanes(splat(0), x) - a;
 }
 #else
-// x Phi(x). The error function is z P(z^2) / Q(z^2), fitted to 1.6e-8 where it is less than 1 in fp32.
+// GELU, x Phi(x), with the error function as z P(z^2) / Q(z^2), fitted to 1.6e-8 where it is below 1 in fp32.
 INLINE lanes gelu(lanes x) {
-  const lanes most = all(3.92f);
+  const lanes limit = splat(3.92f);
   lanes z = x * 0.70710678f;
-  z = smaller(larger(z, -most), most);
+  z = min_lanes(max_lanes(z, -limit), limit);
   const lanes u = z * z;
-  lanes p = all(2.034730641e-06f), q = all(3.807060159e-05f);
-  p = p * u + all(2.874794899e-04f);
-  q = q * u + all(1.188117618e-03f);
-  p = p * u + all(3.868338727e-03f);
-  q = q * u + all(1.517231836e-02f);
-  p = p * u + all(5.306051454e-02f);
-  q = q * u + all(1.150847352e-01f);
-  p = p * u + all(1.927643494e-01f);
-  q = q * u + all(5.041646231e-01f);
-  p = p * u + all(1.128379022f);
-  q = q * u + all(1.0f);
+  lanes p = splat(2.034730641e-06f), q = splat(3.807060159e-05f);
+  p = p * u + splat(2.874794899e-04f);
+  q = q * u + splat(1.188117618e-03f);
+  p = p * u + splat(3.868338727e-03f);
+  q = q * u + splat(1.517231836e-02f);
+  p = p * u + splat(5.306051454e-02f);
+  q = q * u + splat(1.150847352e-01f);
+  p = p * u + splat(1.927643494e-01f);
+  q = q * u + splat(5.041646231e-01f);
+  p = p * u + splat(1.128379022f);
+  q = q * u + splat(1.0f);
   const lanes h = x * 0.5f;
   return h + h * (z * p / q);
 }

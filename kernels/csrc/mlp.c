@@ -1,149 +1,144 @@
-// The MLPs of transformers with the norm beside them for CPUs, in one pass over the image:
+// The MLPs of HAT and HiT-SR for CPUs with the norm before or after them, in one pass over the image:
 //
-//   t = GELU(W1 n(x)),  h = t + GELU(D5 t),  y = x + m(W2 h)
+//   t = GELU(fc1 pre_norm(x)),  h = t + GELU(dwconv t),  y = x + post_norm(fc2 h)
 //
-// with W pointwise, D depthwise 5x5, and n and m layer norms. HAT has no D and no m, HiT-SR no n, and D in HiT-SRF only;
-// without D (reach 0), h = t. Step by step, maps of 120 to 360 channels pass through memory up to eight times. Features
-// are fp32 with channels last. The two maps multiply in fp32 or bf16; all else is fp32.
+// with `dwconv` depthwise 5x5 and all else pointwise. HAT has neither dwconv nor post_norm; HiT-SR has no pre_norm, and
+// only HiT-SRF a dwconv. Without it the halo is 0 and h = t. Step by step, maps of 120 to 360 channels pass through
+// memory up to eight times. Features are fp32 with channels last. fc1 and fc2 multiply in fp32 or bf16; all else is
+// fp32.
 
-#define MOST 512
+#define MAX_CHANNELS 512
 
 #include "bands.h"
 #include "norm.h"
 
-_Static_assert(MOST <= LARGEST * LANES, "a norm takes all channels of a pixel");
+_Static_assert(MAX_CHANNELS <= MAX_NORM_VECTORS * LANES, "a norm takes all channels of a pixel");
 
+// kernels/cpu/mlp.py has the same fields. NULL stands for a layer that a network does not have.
 typedef struct {
-  const void *lift, *project;
-  const float *lift_bias, *project_bias;
-  const float *look, *look_bias;  // NULL where there is no D
-  const float *before, *before_bias;  // n, or NULL
-  const float *after, *after_bias;    // m, or NULL
+  const void *fc1, *fc2;
+  const float *fc1_bias, *fc2_bias;
+  const float *dwconv, *dwconv_bias;
+  const float *pre_norm, *pre_norm_bias;
+  const float *post_norm, *post_norm_bias;
 } weights;
 
-// Of a panel.
+// A panel between two strips.
 typedef struct {
-  const shape* s;  // as wide as its rings
+  const shape* s;  // its width is that of the rings
   const weights* w;
   float eps;
-  source from;
+  input x;
   ring t;
   ring zeros;  // one row
-} part;
+} state;
 
-// How the memory of one panel is laid out; returns the numbers that it takes.
-static int64_t lay_out_part(const shape* s, float* memory, part* m) {
-  if (!s->reach) return 0;
+// Lay out the rings of one panel in `memory`; returns the floats they take.
+static int64_t lay_out_state(const shape* s, float* memory, state* m) {
+  if (!s->halo) return 0;
   const int64_t sizes[3][2] = {
-      {s->reach, s->width * s->features},  // only of strips that are done
-      {s->band + 2 * AROUND, blocked(s, AROUND)},
-      {1, blocked(s, AROUND)},
+      {s->halo, s->width * s->features},
+      {s->band_rows + 2 * TAP_RADIUS, blocked_row_size(s, TAP_RADIUS)},
+      {1, blocked_row_size(s, TAP_RADIUS)},
   };
-  ring* const rings[3] = {&m->from.kept, &m->t, &m->zeros};
-  return lay_out(memory, 3, sizes, rings);
+  ring* const rings[3] = {&m->x.above, &m->t, &m->zeros};
+  return lay_out_rings(memory, 3, sizes, rings);
 }
 
-// The zeros around rows, and above and below the image: written once.
-static void clear(const part* m) {
-  if (!m->s->reach) return;
-  clear_rims(m->s, m->t, AROUND);
-  memset(m->zeros.at, 0, m->zeros.row * sizeof(float));
+// Write the zeros beside, above and below the image, once for an image.
+static void clear(const state* m) {
+  if (!m->s->halo) return;
+  clear_padding(m->s, m->t, TAP_RADIUS);
+  memset(m->zeros.data, 0, m->zeros.row_size * sizeof(float));
 }
 
-// x -> t, its vectors of channels `apart`
-INLINE void lift(const part* m, const float* x, int64_t columns, float* t, int64_t to_pixel, int64_t apart) {
+// x -> t. t_pixel, t_vector: numbers from one pixel of t, or vector of its channels, to the next.
+INLINE void fc1(const state* m, const float* x, int64_t columns, float* t, int64_t t_pixel, int64_t t_vector) {
   const shape* s = m->s;
   const int64_t f = s->features;
-  float n[NUMBERS];
-  uint16_t scratch[NUMBERS];
-  if (m->w->before) {
+  float normalized[JOB_FLOATS];
+  uint16_t scratch[JOB_FLOATS];
+  if (m->w->pre_norm) {
     for (int64_t i = 0; i < columns; i++)
-      normalized(f, i * f, x, FP32, NULL, NONE, NULL, NONE, n, FP32, m->w->before, m->w->before_bias, m->eps);
-    x = n;
+      norm_pixel(f, i * f, fp32(x), none, none, fp32(normalized), m->w->pre_norm, m->w->pre_norm_bias, m->eps);
+    x = normalized;
   }
-  map(s->half, x, f, columns, f, m->w->lift, padded(s->channels), m->w->lift_bias, t, to_pixel,
-      apart, scratch);
-  for (int64_t c = 0; c < padded(s->channels) / LANES; c++)
+  map(s->bf16, x, f, columns, f, m->w->fc1, pad_channels(s->hidden), m->w->fc1_bias, t, t_pixel, t_vector, scratch);
+  for (int64_t c = 0; c < pad_channels(s->hidden) / LANES; c++)
     for (int64_t i = 0; i < columns; i++) {
-      float* at = t + c * apart + i * to_pixel;
+      float* at = t + c * t_vector + i * t_pixel;
       store(at, gelu(load(at)));
     }
 }
 
 // x, h -> y
-INLINE void project(const part* m, const float* x, const float* h, int64_t columns, float* out) {
+INLINE void fc2(const state* m, const float* x, const float* h, int64_t columns, float* out) {
   const shape* s = m->s;
-  const int64_t a = padded(s->channels), f = s->features, wide = padded(f);
-  float back[NUMBERS];
-  uint16_t scratch[NUMBERS];
-  map(s->half, h, a, columns, s->channels, m->w->project, wide, m->w->project_bias, back, wide, LANES, scratch);
+  const int64_t f = s->features, outs = pad_channels(f);
+  float projected[JOB_FLOATS];
+  uint16_t scratch[JOB_FLOATS];
+  map(s->bf16, h, pad_channels(s->hidden), columns, s->hidden, m->w->fc2, outs, m->w->fc2_bias, projected, outs, LANES,
+      scratch);
   for (int64_t i = 0; i < columns; i++) {
-    const float *branch = back + i * wide, *shortcut = x + i * f;
+    const float *branch = projected + i * outs, *shortcut = x + i * f;
     float* y = out + i * f;
-    if (m->w->after)
-      normalized(f, 0, branch, FP32, NULL, NONE, shortcut, FP32, y, FP32, m->w->after, m->w->after_bias, m->eps);
+    if (m->w->post_norm)
+      norm_pixel(f, 0, fp32(branch), none, fp32(shortcut), fp32(y), m->w->post_norm, m->w->post_norm_bias, m->eps);
     else
       for (int64_t c = 0; c < f; c += LANES)
         store_up_to(y + c, f - c, load_up_to(branch + c, f - c) + load_up_to(shortcut + c, f - c));
   }
 }
 
-// All of it, where no pixel looks at another.
-static void pixelwise(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
+// x -> y without a dwconv, where no pixel depends on another
+static void whole_mlp(const state* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
-  const int64_t a = padded(s->channels);
-  float h[NUMBERS];
-  fetch_below(s, &m->from, y, left, right);
-  const float* x = x_row(s, &m->from, y) + left * s->features;
-  lift(m, x, right - left, h, a, LANES);
-  project(m, x, h, right - left, out + left * s->features);
+  float h[JOB_FLOATS];
+  prefetch_next_row(s, &m->x, y, left, right);
+  const float* x = input_row(s, &m->x, y) + left * s->features;
+  fc1(m, x, right - left, h, pad_channels(s->hidden), LANES);
+  fc2(m, x, h, right - left, out + left * s->features);
 }
 
-static void lift_row(const part* m, int64_t y, int64_t left, int64_t right) {
+// x -> t
+static void fc1_row(const state* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
-  fetch_below(s, &m->from, y, left, right);
-  lift(m, x_row(s, &m->from, y) + left * s->features, right - left, row_of(m->t, y) + (left + AROUND) * LANES, LANES,
-       (s->width + 2 * AROUND) * LANES);
+  prefetch_next_row(s, &m->x, y, left, right);
+  fc1(m, input_row(s, &m->x, y) + left * s->features, right - left, ring_row(m->t, y) + (left + TAP_RADIUS) * LANES,
+      LANES, (s->width + 2 * TAP_RADIUS) * LANES);
 }
 
 // t, x -> y
-static void look(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
+static void dwconv_fc2(const state* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
-  const int64_t columns = right - left, a = padded(s->channels);
-  float h[NUMBERS], d[COLUMNS * LANES];
-  for (int64_t c = 0; c < a; c += LANES) {
+  const int64_t columns = right - left, hidden = pad_channels(s->hidden);
+  float h[JOB_FLOATS], d[MAX_JOB_COLUMNS * LANES];
+  for (int64_t c = 0; c < hidden; c += LANES) {
     const float* rows[TAPS];
-    rows_around(s, m->t, m->zeros.at, y, 1, left, c / LANES, rows);
-    depthwise_row(1, rows, columns, taps(m->w->look, c), m->w->look_bias + c, NULL, 0, d, LANES);
-    const float* t = rows[AROUND] + AROUND * LANES;
-    for (int64_t i = 0; i < columns; i++) store(h + i * a + c, load(t + i * LANES) + gelu(load(d + i * LANES)));
+    tap_rows(s, m->t, m->zeros.data, y, 1, left, c / LANES, rows);
+    depthwise_row(1, rows, columns, tap_weights(m->w->dwconv, c), m->w->dwconv_bias + c, NULL, 0, d, LANES);
+    const float* t = rows[TAP_RADIUS] + TAP_RADIUS * LANES;
+    for (int64_t i = 0; i < columns; i++) store(h + i * hidden + c, load(t + i * LANES) + gelu(load(d + i * LANES)));
   }
-  project(m, x_row(s, &m->from, y) + left * s->features, h, columns, out + left * s->features);
+  fc2(m, input_row(s, &m->x, y) + left * s->features, h, columns, out + left * s->features);
 }
 
-// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the image's result.
-// Called by all threads of a team.
-static void down(const part* m, panel p, float* out, int64_t out_row) {
+// Take the rows of a strip through a panel whose result is columns `first` to `last` of its rings. out: where column 0
+// of the rings lies in row 0 of the image's result. Called by all threads of a team.
+static void run_panel(const state* m, int64_t first, int64_t last, float* out, int64_t out_row) {
   const shape* s = m->s;
-  const int64_t after = s->before + s->rows, first = p.first - p.left, last = p.last - p.left;
-  if (!s->reach) {
-    EACH(s->before, after, 0, s->width, pixelwise(m, y, left, right, out + y * out_row))
+  const int64_t end = s->rows_before + s->rows;
+  if (!s->halo) {
+    FOR_EACH_JOB(s->rows_before, end, 0, s->width, whole_mlp(m, y, left, right, out + y * out_row))
     return;
   }
-  for (int64_t start = s->before; start < after; start += s->band) {
-    const int64_t stop = least(start + s->band, after);
-    EACH(start, stop, 0, s->width, lift_row(m, y, left, right))
-    EACH(ready(s, start, s->reach), ready(s, stop, s->reach), first, last, look(m, y, left, right, out + y * out_row))
+  for (int64_t start = s->rows_before; start < end; start += s->band_rows) {
+    const int64_t stop = min_i64(start + s->band_rows, end);
+    FOR_EACH_JOB(start, stop, 0, s->width, fc1_row(m, y, left, right))
+    FOR_EACH_JOB(rows_ready(s, start, s->halo), rows_ready(s, stop, s->halo), first, last,
+                 dwconv_fc2(m, y, left, right, out + y * out_row))
   }
-  keep(s, &m->from);
+  keep_halo(s, &m->x);
 }
 
 #include "panels.h"
-
-int64_t mlp_memory(const shape* s) { return all_memory(s); }
-int64_t mlp_channels(void) { return MOST; }
-int64_t mlp_half(void) { return maps_in_half(); }
-
-void mlp(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
-  all_panels(s, x, w, eps, memory, out);
-}

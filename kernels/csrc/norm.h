@@ -1,8 +1,8 @@
-// Layer normalization over the channels of a pixel, with the sums that networks have before or after it:
+// Layer normalization over the channels of a pixel, with a summand before and one after it:
 //
-//   y = norm(x + before) weight + bias + after
+//   y = norm(x + add_before) weight + bias + add_after
 //
-// Arithmetic is in fp32; any of x, before, after and y may be bf16.
+// Sums are in fp32. Each of x, add_before, add_after and y is fp32 or bf16.
 
 #pragma once
 
@@ -12,54 +12,61 @@
 
 enum { NONE, FP32, BF16 };
 
-INLINE lanes read_numbers(const void* x, int64_t at, int64_t count, int64_t type) {
-  if (type == BF16) return widened(load_halves((const uint16_t*)x + at, count));
-  return load_up_to((const float*)x + at, count);
+typedef struct {
+  void* data;
+  int64_t type;  // NONE: there is no such summand
+} numbers;
+
+static const numbers none = {NULL, NONE};
+INLINE numbers fp32(const float* x) { return (numbers){(void*)x, FP32}; }
+
+INLINE lanes read_numbers(numbers x, int64_t at, int64_t count) {
+  if (x.type == BF16) return from_bf16(load_bf16((const uint16_t*)x.data + at, count));
+  return load_up_to((const float*)x.data + at, count);
 }
 
-INLINE void write_numbers(void* x, int64_t at, int64_t count, int64_t type, lanes y) {
-  if (type == BF16)
-    store_halves((uint16_t*)x + at, count, narrowed(y));
+INLINE void write_numbers(numbers x, int64_t at, int64_t count, lanes y) {
+  if (x.type == BF16)
+    store_bf16((uint16_t*)x.data + at, count, to_bf16(y));
   else
-    store_up_to((float*)x + at, count, y);
+    store_up_to((float*)x.data + at, count, y);
 }
 
-#define LARGEST 64  // vectors that a pixel may have
+#define MAX_NORM_VECTORS 64  // of a pixel
 
-INLINE void norm_of(int64_t channels, int64_t at, const void* x, int64_t x_type, const void* before, int64_t before_type,
-                    const void* after, int64_t after_type, void* y, int64_t y_type, const float* weight,
-                    const float* bias, float eps) {
-  lanes v[LARGEST], sum = {}, squares = {};
+INLINE void norm_channels(int64_t channels, int64_t at, numbers x, numbers add_before, numbers add_after, numbers y,
+                          const float* weight, const float* bias, float eps) {
+  lanes v[MAX_NORM_VECTORS], sum = {}, squares = {};
   const int64_t vectors = (channels + LANES - 1) / LANES;
   for (int64_t i = 0; i < vectors; i++) {
     const int64_t c = i * LANES;
-    v[i] = read_numbers(x, at + c, channels - c, x_type);
-    if (before_type != NONE) v[i] += read_numbers(before, at + c, channels - c, before_type);
+    v[i] = read_numbers(x, at + c, channels - c);
+    if (add_before.type != NONE) v[i] += read_numbers(add_before, at + c, channels - c);
     sum += v[i];
   }
-  const float mean = sum_of(sum) / channels;
+  const float mean = reduce_add(sum) / channels;
   for (int64_t i = 0; i < vectors; i++) {
     v[i] -= mean;
     const int64_t left = channels - i * LANES;
-    const lanes inside = left >= LANES ? v[i] : only_first(v[i], left);
+    const lanes inside = left >= LANES ? v[i] : zero_after(v[i], left);
     squares += inside * inside;
   }
-  const float factor = 1.0f / sqrtf(sum_of(squares) / channels + eps);
+  const float factor = 1.0f / sqrtf(reduce_add(squares) / channels + eps);
   for (int64_t i = 0; i < vectors; i++) {
     const int64_t c = i * LANES;
-    lanes z = v[i] * factor * read_numbers(weight, c, channels - c, FP32) + read_numbers(bias, c, channels - c, FP32);
-    if (after_type != NONE) z += read_numbers(after, at + c, channels - c, after_type);
-    write_numbers(y, at + c, channels - c, y_type, z);
+    lanes z = v[i] * factor * load_up_to(weight + c, channels - c) + load_up_to(bias + c, channels - c);
+    if (add_after.type != NONE) z += read_numbers(add_after, at + c, channels - c);
+    write_numbers(y, at + c, channels - c, z);
   }
 }
 
-// The same, the published widths by name: there the compiler knows where a pixel ends.
-INLINE void normalized(int64_t channels, int64_t at, const void* x, int64_t x_type, const void* before,
-                       int64_t before_type, const void* after, int64_t after_type, void* y, int64_t y_type,
+// Normalize the pixel whose first channel is number `at` of each map. The published widths are constants, so that the
+// compiler knows which vectors of a pixel are whole.
+INLINE void norm_pixel(int64_t channels, int64_t at, numbers x, numbers add_before, numbers add_after, numbers y,
                        const float* weight, const float* bias, float eps) {
-#define CASE(N)                                                                                                       \
-  case N:                                                                                                             \
-    norm_of(N, at, x, x_type, before, before_type, after, after_type, y, y_type, weight, bias, eps);                  \
+#define CASE(N)                                                           \
+  case N:                                                                 \
+    norm_channels(N, at, x, add_before, add_after, y, weight, bias, eps); \
     break;
   switch (channels) {
     CASE(32)
@@ -68,7 +75,7 @@ INLINE void normalized(int64_t channels, int64_t at, const void* x, int64_t x_ty
     CASE(144)
     CASE(180)
     default:
-      norm_of(channels, at, x, x_type, before, before_type, after, after_type, y, y_type, weight, bias, eps);
+      norm_channels(channels, at, x, add_before, add_after, y, weight, bias, eps);
   }
 #undef CASE
 }

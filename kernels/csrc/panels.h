@@ -1,34 +1,55 @@
-// All panels of a strip through a kernel, by its `part` and `weights`, `lay_out_part`, `clear` and `down`: to be included
-// behind them.
+// Run a kernel over all panels of a strip, and the functions that such a kernel exports.
+//
+// To be included at the end of a kernel that defines `state`, `weights`, `lay_out_state`, `clear` and `run_panel`.
 
 #pragma once
 
 #include "bands.h"
 
-static int64_t panel_memory(const shape* s) {
-  const shape narrow = widest_panel(s);
-  part m;
-  return lay_out_part(&narrow, NULL, &m);
+typedef struct {
+  int64_t first, last;  // columns of the result
+  int64_t left, right;  // columns of the rings: with the halo
+} panel;
+
+static panel panel_of(const shape* s, int64_t i) {
+  const int64_t first = s->width * i / s->panels, last = s->width * (i + 1) / s->panels;
+  return (panel){first, last, max_i64(first - s->halo, 0), min_i64(last + s->halo, s->width)};
 }
 
-static int64_t all_memory(const shape* s) { return s->batches * s->panels * panel_memory(s); }
+static shape with_width(const shape* s, int64_t width) {
+  shape narrow = *s;
+  narrow.width = narrow.x_width = width;
+  return narrow;
+}
 
-// x: rows of every image; memory: `all_memory` numbers, the same for all strips; out: contiguous, (batches, out_rows,
-// width, features), as many rows as the strip makes ready.
-static void all_panels(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
-  const int64_t apart = panel_memory(s), out_row = s->width * s->features;
+static int64_t panel_floats(const shape* s) {
+  const shape widest = with_width(s, min_i64((s->width + s->panels - 1) / s->panels + 2 * s->halo, s->width));
+  state m;
+  return lay_out_state(&widest, NULL, &m);
+}
+
+// --- exported; kernels/cpu/bands.py loads these ---
+
+int64_t max_channels(void) { return MAX_CHANNELS; }
+int64_t multiplies_bf16(void) { return maps_multiply_bf16(); }
+int64_t memory_floats(const shape* s) { return s->batches * s->panels * panel_floats(s); }
+
+// x: a strip of every image. memory: `memory_floats` floats, the same for all strips of an image. out: contiguous,
+// (batches, out_rows, width, features); the rows that this strip makes ready are written from its start on.
+void run(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
+  const int64_t size = panel_floats(s), out_row = s->width * s->features;
 #pragma omp parallel num_threads(s->threads)
   for (int64_t i = 0; i < s->batches * s->panels; i++) {
     const int64_t batch = i / s->panels;
     const panel p = panel_of(s, i % s->panels);
-    const shape narrow = narrowed_to(s, p.right - p.left);
-    part m = {.s = &narrow, .w = w, .eps = eps, .from.x = x + batch * s->x_batch + p.left * s->features};
-    lay_out_part(&narrow, memory + i * apart, &m);
-    if (s->before == 0) {
+    const shape narrow = with_width(s, p.right - p.left);
+    state m = {.s = &narrow, .w = w, .eps = eps, .x.strip = x + batch * s->x_batch_stride + p.left * s->features};
+    lay_out_state(&narrow, memory + i * size, &m);
+    if (s->rows_before == 0) {
 #pragma omp single
       clear(&m);
     }
-    const int64_t first_row = batch * s->out_rows - ready(s, s->before, s->reach);
-    down(&m, p, out + first_row * out_row + p.left * s->features, out_row);
+    const int64_t first_row = batch * s->out_rows - rows_ready(s, s->rows_before, s->halo);
+    run_panel(&m, p.first - p.left, p.last - p.left, out + first_row * out_row + p.left * s->features, out_row);
   }
 }

@@ -1,121 +1,120 @@
 // VapSR's block for CPUs, in one pass over the image:
 //
-//   t = GELU(W1 x),  p = W t,  d = D5(p),  g = D5,3(d),  y = norm(W2 (t g) + x)
+//   t = GELU(proj_1 x),  p = pointwise t,  d = depthwise p,  g = depthwise_dilated d,
+//   y = norm(proj_2 (t g) + x)
 //
-// with W pointwise and D depthwise 5x5, the second one dilated by 3. Step by step, maps of 64 channels pass through
-// memory eight times, which costs more than the arithmetic. Here a band of a few rows goes through all of it: p, d, t
-// and x are kept in rings of the rows that are still needed, which lie in cache. Of panels of 512 columns, 2 % are
-// computed twice.
+// with depthwise convolutions of 5x5, the second dilated by 3, and all else pointwise. Step by step, maps of 64
+// channels pass through memory eight times, which costs more than the arithmetic. Here a band of a few rows goes
+// through all steps: p, d, t and x are kept in rings of the rows that are still needed, which stay in cache. With
+// panels of 512 columns, 2 % is computed twice.
 //
-// Features are fp32 with channels last, their channels multiples of 16. The three maps multiply in fp32 or bf16; all
-// else is fp32.
+// Features are fp32 with channels last, their channels multiples of 16. The three pointwise maps multiply in fp32 or
+// bf16; all else is fp32.
 
 #include "bands.h"
 #include "norm.h"
 
-#define NEAR 2          // how far the depthwise convolution looks
-#define FAR 6           // and the dilated one
+#define DILATION 3
+#define NEAR_HALO TAP_RADIUS              // of the depthwise convolution
+#define FAR_HALO (TAP_RADIUS * DILATION)  // of the dilated one
 
+// kernels/cpu/vab.py has the same fields.
 typedef struct {
-  const void *lift, *point, *project;
-  const float *lift_bias, *point_bias, *project_bias;
-  const float *near, *near_bias, *far, *far_bias;
-  const float *norm, *norm_bias;
+  const void *proj_1, *pointwise, *proj_2;
+  const float *proj_1_bias, *pointwise_bias, *proj_2_bias;
+  const float *depthwise, *depthwise_bias, *depthwise_dilated, *depthwise_dilated_bias;
+  const float *pixel_norm, *pixel_norm_bias;
 } weights;
 
-// Of a panel.
+// A panel between two strips.
 typedef struct {
-  const shape* s;  // as wide as its rings
+  const shape* s;  // its width is that of the rings
   const weights* w;
   float eps;
-  source from;
+  input x;
   ring t, p, d;
   ring zeros;  // one row
-} part;
+} state;
 
-// How the memory of one panel is laid out; returns the numbers that it takes.
-static int64_t lay_out_part(const shape* s, float* memory, part* m) {
+// Lay out the rings of one panel in `memory`; returns the floats they take.
+static int64_t lay_out_state(const shape* s, float* memory, state* m) {
   const int64_t sizes[5][2] = {
-      {s->reach, s->width * s->features},  // only of strips that are done
-      {s->band + s->reach, s->width * s->channels},
-      {s->band + 2 * NEAR, blocked(s, NEAR)},
-      {s->band + 2 * FAR + NEAR, blocked(s, FAR)},  // the last band leaves NEAR rows more than the others
-      {1, blocked(s, FAR)},
+      {s->halo, s->width * s->features},
+      {s->band_rows + s->halo, s->width * s->hidden},
+      {s->band_rows + 2 * NEAR_HALO, blocked_row_size(s, NEAR_HALO)},
+      {s->band_rows + 2 * FAR_HALO + NEAR_HALO, blocked_row_size(s, FAR_HALO)},  // the last band adds NEAR_HALO rows
+      {1, blocked_row_size(s, FAR_HALO)},
   };
-  ring* const rings[5] = {&m->from.kept, &m->t, &m->p, &m->d, &m->zeros};
-  return lay_out(memory, 5, sizes, rings);
+  ring* const rings[5] = {&m->x.above, &m->t, &m->p, &m->d, &m->zeros};
+  return lay_out_rings(memory, 5, sizes, rings);
 }
 
-// The zeros around rows, and above and below the image: written once.
-static void clear(const part* m) {
-  clear_rims(m->s, m->p, NEAR);
-  clear_rims(m->s, m->d, FAR);
-  memset(m->zeros.at, 0, m->zeros.row * sizeof(float));
+// Write the zeros beside, above and below the image, once for an image.
+static void clear(const state* m) {
+  clear_padding(m->s, m->p, NEAR_HALO);
+  clear_padding(m->s, m->d, FAR_HALO);
+  memset(m->zeros.data, 0, m->zeros.row_size * sizeof(float));
 }
 
 // x -> t, p
-static void lift(const part* m, int64_t y, int64_t left, int64_t right) {
+static void lift(const state* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
-  const int64_t columns = right - left, a = s->channels, f = s->features;
-  uint16_t scratch[NUMBERS];
-  fetch_below(s, &m->from, y, left, right);
-  float *t = row_of(m->t, y) + left * a, *p = row_of(m->p, y) + (left + NEAR) * LANES;
-  map(s->half, x_row(s, &m->from, y) + left * f, f, columns, f, m->w->lift, a, m->w->lift_bias, t, a, LANES, scratch);
-  for (int64_t i = 0; i < columns * a; i += LANES) store(t + i, gelu(load(t + i)));
-  map(s->half, t, a, columns, a, m->w->point, a, m->w->point_bias, p, LANES, (s->width + 2 * NEAR) * LANES, scratch);
+  const int64_t columns = right - left, h = s->hidden, f = s->features;
+  uint16_t scratch[JOB_FLOATS];
+  prefetch_next_row(s, &m->x, y, left, right);
+  const float* x = input_row(s, &m->x, y) + left * f;
+  float *t = ring_row(m->t, y) + left * h, *p = ring_row(m->p, y) + (left + NEAR_HALO) * LANES;
+  const int64_t p_block = (s->width + 2 * NEAR_HALO) * LANES;
+  map(s->bf16, x, f, columns, f, m->w->proj_1, h, m->w->proj_1_bias, t, h, LANES, scratch);
+  for (int64_t i = 0; i < columns * h; i += LANES) store(t + i, gelu(load(t + i)));
+  map(s->bf16, t, h, columns, h, m->w->pointwise, h, m->w->pointwise_bias, p, LANES, p_block, scratch);
 }
 
 // p -> d
-static void look_near(const part* m, int64_t y, int64_t left, int64_t right) {
+static void convolve(const state* m, int64_t y, int64_t left, int64_t right) {
   const shape* s = m->s;
-  for (int64_t c = 0; c < s->channels; c += LANES) {
+  for (int64_t c = 0; c < s->hidden; c += LANES) {
     const float* rows[TAPS];
-    rows_around(s, m->p, m->zeros.at, y, 1, left, c / LANES, rows);
-    float* d = row_of(m->d, y) + (c / LANES * (s->width + 2 * FAR) + left + FAR) * LANES;
-    depthwise_row(1, rows, right - left, taps(m->w->near, c), m->w->near_bias + c, NULL, 0, d, LANES);
+    tap_rows(s, m->p, m->zeros.data, y, 1, left, c / LANES, rows);
+    float* d = ring_row(m->d, y) + (c / LANES * (s->width + 2 * FAR_HALO) + left + FAR_HALO) * LANES;
+    depthwise_row(1, rows, right - left, tap_weights(m->w->depthwise, c), m->w->depthwise_bias + c, NULL, 0, d, LANES);
   }
 }
 
 // d, t, x -> y
-static void look_far(const part* m, int64_t y, int64_t left, int64_t right, float* out) {
+static void gate(const state* m, int64_t y, int64_t left, int64_t right, float* out) {
   const shape* s = m->s;
-  const int64_t columns = right - left, a = s->channels, f = s->features;
-  float gated[NUMBERS], back[NUMBERS];
-  uint16_t scratch[NUMBERS];
-  const float *t = row_of(m->t, y) + left * a, *x = x_row(s, &m->from, y) + left * f;
-  fetch_below(s, &m->from, y, left, right);
-  for (int64_t c = 0; c < a; c += LANES) {
+  const int64_t columns = right - left, h = s->hidden, f = s->features;
+  float gated[JOB_FLOATS], projected[JOB_FLOATS];
+  uint16_t scratch[JOB_FLOATS];
+  const float *t = ring_row(m->t, y) + left * h, *x = input_row(s, &m->x, y) + left * f;
+  prefetch_next_row(s, &m->x, y, left, right);
+  for (int64_t c = 0; c < h; c += LANES) {
     const float* rows[TAPS];
-    rows_around(s, m->d, m->zeros.at, y, FAR / NEAR, left, c / LANES, rows);
-    depthwise_row(FAR / NEAR, rows, columns, taps(m->w->far, c), m->w->far_bias + c, t + c, a, gated + c, a);
+    tap_rows(s, m->d, m->zeros.data, y, DILATION, left, c / LANES, rows);
+    depthwise_row(DILATION, rows, columns, tap_weights(m->w->depthwise_dilated, c), m->w->depthwise_dilated_bias + c,
+                  t + c, h, gated + c, h);
   }
-  map(s->half, gated, a, columns, a, m->w->project, f, m->w->project_bias, back, f, LANES, scratch);
+  map(s->bf16, gated, h, columns, h, m->w->proj_2, f, m->w->proj_2_bias, projected, f, LANES, scratch);
   for (int64_t i = 0; i < columns; i++)
-    normalized(f, i * f, back, FP32, x, FP32, NULL, NONE, out + left * f, FP32, m->w->norm, m->w->norm_bias, m->eps);
+    norm_pixel(f, i * f, fp32(projected), fp32(x), none, fp32(out + left * f), m->w->pixel_norm, m->w->pixel_norm_bias,
+               m->eps);
 }
 
-// Rows before to before + rows of a panel; out: where column 0 of its rings lies in row 0 of the image's result.
-// Called by all threads of a team.
-static void down(const part* m, panel p, float* out, int64_t out_row) {
+// Take the rows of a strip through a panel whose result is columns `first` to `last` of its rings. out: where column 0
+// of the rings lies in row 0 of the image's result. Called by all threads of a team.
+static void run_panel(const state* m, int64_t first, int64_t last, float* out, int64_t out_row) {
   const shape* s = m->s;
-  const int64_t after = s->before + s->rows, first = p.first - p.left, last = p.last - p.left;
-  for (int64_t start = s->before; start < after; start += s->band) {
-    const int64_t stop = least(start + s->band, after);
-    EACH(start, stop, 0, s->width, lift(m, y, left, right))
-    EACH(ready(s, start, NEAR), ready(s, stop, NEAR), most(first - FAR, 0), least(last + FAR, s->width),
-         look_near(m, y, left, right))
-    EACH(ready(s, start, s->reach), ready(s, stop, s->reach), first, last,
-         look_far(m, y, left, right, out + y * out_row))
+  const int64_t end = s->rows_before + s->rows;
+  for (int64_t start = s->rows_before; start < end; start += s->band_rows) {
+    const int64_t stop = min_i64(start + s->band_rows, end);
+    FOR_EACH_JOB(start, stop, 0, s->width, lift(m, y, left, right))
+    FOR_EACH_JOB(rows_ready(s, start, NEAR_HALO), rows_ready(s, stop, NEAR_HALO), max_i64(first - FAR_HALO, 0),
+                 min_i64(last + FAR_HALO, s->width), convolve(m, y, left, right))
+    FOR_EACH_JOB(rows_ready(s, start, s->halo), rows_ready(s, stop, s->halo), first, last,
+                 gate(m, y, left, right, out + y * out_row))
   }
-  keep(s, &m->from);
+  keep_halo(s, &m->x);
 }
 
 #include "panels.h"
-
-int64_t vab_memory(const shape* s) { return all_memory(s); }
-int64_t vab_channels(void) { return MOST; }
-int64_t vab_half(void) { return maps_in_half(); }
-
-void vab(const shape* s, const float* x, const weights* w, float eps, float* memory, float* out) {
-  all_panels(s, x, w, eps, memory, out);
-}

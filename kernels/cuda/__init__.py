@@ -1,1 +1,1 @@
-"""What networks compute on CUDA in Triton where PyTorch has no fused kernel; imported when a tensor there asks."""
+"""Kernels for CUDA in Triton, imported only when a tensor on CUDA needs them."""

@@ -13,21 +13,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-COLUMNS = 8  # of a tile, by up to 64 channels: 4 channels a thread, whose 100 weights stay in registers
+from ..tensors import dense_rows
+
+COLUMNS = 8
+"""Pixels of a program in each of its four rows."""
 CHANNELS = 64
+"""Of a program, at most: 4 a thread, whose 100 weights stay in registers."""
 WARPS = 4
 
 
 @triton.jit
 def _tap(total, x, weights, y: tl.constexpr, column: tl.constexpr, stride, here):
-    """One row's share of a result `y` rows below the uppermost that it reads."""
+    """Add the product with one tap, in row `y` of the kernel; rows outside of it add nothing."""
     if y >= 0 and y < 5:
         total += x * tl.load(weights + (y * 5 + column) * stride, mask=here, other=0.0).to(tl.float32)[None, :]
     return total
 
 
 @triton.jit
-def _kept(out, total, factor, y, height, at, mask, factor_at, FACTOR: tl.constexpr):
+def _store(out, total, factor, y, height, at, mask, factor_at, FACTOR: tl.constexpr):
     mask = mask & (y < height)
     if FACTOR:
         total *= tl.load(factor + factor_at, mask=mask, other=0.0).to(tl.float32)
@@ -38,11 +42,16 @@ def _kept(out, total, factor, y, height, at, mask, factor_at, FACTOR: tl.constex
 def convolve(
     x, weight, bias, factor, out, rows, first, height, width, groups,
     x_batch, x_row, factor_batch, factor_row, out_batch, out_row,
-    OF_PIXEL: tl.constexpr, DILATION: tl.constexpr, FACTOR: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
+    PIXEL: tl.constexpr, DILATION: tl.constexpr, FACTOR: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Four rows by COLUMNS by CHANNELS; see `depthwise`. rows, height: of x and of out; groups: of four rows.
+    """Convolve four rows by COLUMNS by CHANNELS; see `depthwise`.
 
-    OF_PIXEL: its channels, a constant so that the compiler sees which reads are aligned.
+    Args:
+        rows: Of x.
+        first: The row of x on which row 0 of the result is centered.
+        height: Rows of the result.
+        groups: Of four rows of the result.
+        PIXEL: Channels of a pixel, a constant so that the compiler sees which reads are aligned.
     """
     across = (width + COLUMNS - 1) // COLUMNS
     left = tl.program_id(0) % across * COLUMNS
@@ -51,7 +60,7 @@ def convolve(
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     top = group // DILATION * (4 * DILATION) + group % DILATION
     column = left + tl.arange(0, COLUMNS)
-    here = channel < OF_PIXEL
+    here = channel < PIXEL
     weights = weight + channel
     x += batch * x_batch
     start = tl.load(bias + channel, mask=here, other=0.0).to(tl.float32)
@@ -63,48 +72,52 @@ def convolve(
         for tap in tl.static_range(5):
             from_column = column + (tap - 2) * DILATION
             inside = (row >= 0) & (row < rows) & (from_column >= 0) & (from_column < width)
-            at = (from_column * OF_PIXEL)[:, None] + channel[None, :]
+            at = (from_column * PIXEL)[:, None] + channel[None, :]
             read = tl.load(x_of_row + at, mask=inside[:, None] & here[None, :], other=0.0).to(tl.float32)
-            total0 = _tap(total0, read, weights, y, tap, OF_PIXEL, here)
-            total1 = _tap(total1, read, weights, y - 1, tap, OF_PIXEL, here)
-            total2 = _tap(total2, read, weights, y - 2, tap, OF_PIXEL, here)
-            total3 = _tap(total3, read, weights, y - 3, tap, OF_PIXEL, here)
+            total0 = _tap(total0, read, weights, y, tap, PIXEL, here)
+            total1 = _tap(total1, read, weights, y - 1, tap, PIXEL, here)
+            total2 = _tap(total2, read, weights, y - 2, tap, PIXEL, here)
+            total3 = _tap(total3, read, weights, y - 3, tap, PIXEL, here)
 
     mask = (column < width)[:, None] & here[None, :]
-    pixels = (column * OF_PIXEL)[:, None] + channel[None, :]
-    at, of_factor = pixels + batch * out_batch, pixels + batch * factor_batch
+    pixels = (column * PIXEL)[:, None] + channel[None, :]
+    at, factor_offset = pixels + batch * out_batch, pixels + batch * factor_batch
     for i in tl.static_range(4):
         y = (top + i * DILATION).to(tl.int64)
         total = total0 if i == 0 else (total1 if i == 1 else (total2 if i == 2 else total3))
-        _kept(out, total, factor, y, height, at + y * out_row, mask, of_factor + y * factor_row, FACTOR)
+        _store(out, total, factor, y, height, at + y * out_row, mask, factor_offset + y * factor_row, FACTOR)
 
 
 def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor, dilation: int, factor: Tensor | None = None, *, rows_padded: bool = True
 ) -> Tensor:
-    """A 5x5 convolution of each channel of (B, H, W, C), its borders padded with zeros, times `factor`.
+    """Return a 5x5 convolution of each channel, times `factor`; borders are padded with zeros, sums are in fp32.
 
-    weight (C, 1, 5, 5) and bias (C) are of any dtype; the result has that of `x`, sums are in fp32. rows_padded: False
-    where `x` brings 2 `dilation` rows above and below that the padding stands for.
+    Args:
+        x: (B, H, W, C).
+        weight: (C, 1, 5, 5), of any dtype.
+        bias: (C), of any dtype.
+        dilation: Of the convolution.
+        factor: Of the shape of the result.
+        rows_padded: False if `x` includes the 2 `dilation` rows above and below that padding would add.
+
+    Returns:
+        (B, H, W, C), or with `rows_padded=False` (B, H - 4 dilation, W, C); of the dtype of `x`.
     """
     batch, rows, width, channels = x.shape
     first = 0 if rows_padded else 2 * dilation
     height = rows - 2 * first
     assert bias.shape == (channels,)
     out = torch.empty(batch, height, width, channels, dtype=x.dtype, device=x.device)
-    times = out if factor is None else _rows_whole(factor)
+    times = out if factor is None else dense_rows(factor)
     assert times.shape == out.shape
-    x, weight = _rows_whole(x), weight.reshape(channels, 25).t().contiguous()
+    x, weight = dense_rows(x), weight.reshape(channels, 25).t().contiguous()
     groups = triton.cdiv(height, 4 * dilation) * dilation
     block = min(triton.next_power_of_2(channels), CHANNELS)
     convolve[(triton.cdiv(width, COLUMNS) * groups * batch, triton.cdiv(channels, block))](
         x, weight, bias, times, out, rows, first, height, width, groups,
         *x.stride()[:2], *times.stride()[:2], *out.stride()[:2],
-        OF_PIXEL=channels, DILATION=dilation, FACTOR=factor is not None, COLUMNS=COLUMNS, CHANNELS=block,
+        PIXEL=channels, DILATION=dilation, FACTOR=factor is not None, COLUMNS=COLUMNS, CHANNELS=block,
         num_warps=WARPS,
     )  # fmt: skip
     return out
-
-
-def _rows_whole(piece: Tensor) -> Tensor:
-    return piece if piece.stride()[2:] == (piece.shape[3], 1) else piece.contiguous()

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from supertile.arch import hat
 from supertile.arch.hat import OCAB, HATConfig, WindowAttention
-from supertile.arch.strips import Job, bounds_of
+from supertile.arch.strips import StripPlan, strip_bounds
+from supertile.kernels.ops import attention
 from torch import Tensor
 
 
@@ -88,14 +89,14 @@ def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
     return y + F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
 
 
-def attend(attn: WindowAttention, residual: Tensor, n: Tensor, shift: int, rows: int | None = None) -> Tensor:
-    """`add_to` on the whole image, or on strips of it."""
-    bounds = bounds_of(n.shape[1], rows, shift, attn.window_size)
-    return torch.cat([attn.add_to(residual[:, a:b], n[:, a:b], shift, a, n.shape[1]) for a, b in pairwise(bounds)], 1)
+def attend(attn: WindowAttention, n: Tensor, rows: int | None = None) -> Tensor:
+    """The attention of the whole image, or of strips of it."""
+    bounds = strip_bounds(n.shape[1], rows, attn.shift, attn.window_size)
+    return torch.cat([attn(n[:, a:b], a, n.shape[1]) for a, b in pairwise(bounds)], 1)
 
 
 def whole(block: OCAB, x: Tensor, rows: int | None = None) -> Tensor:
-    return torch.cat(list(block(x, Job(rows))), 1)
+    return torch.cat(list(block(x, StripPlan(rows))), 1)
 
 
 @pytest.mark.parametrize("rows", [None, 1, 8])
@@ -105,21 +106,20 @@ def whole(block: OCAB, x: Tensor, rows: int | None = None) -> Tensor:
     [(4, (12, 8)), (4, (4, 12)), (4, (4, 4)), (7, (14, 21)), (5, (5, 15)), (1, (3, 2)), (2, (6, 4))],
 )
 def test_window_attention_is_the_authors(randomized, window, sides, shifted, rows):
-    attn = randomized(WindowAttention(config(window, window + 2), 2))
-    n = torch.randn(2, *sides, 12)
     shift = window // 2 if shifted else 0
-    residual = torch.randn_like(n)
-    expected = residual + reference_window_attention(attn, n, shift)
-    torch.testing.assert_close(attend(attn, residual.clone(), n, shift, rows), expected, atol=1e-5, rtol=1e-5)
+    attn = randomized(WindowAttention(config(window, window + 2), 2, shift))
+    n = torch.randn(2, *sides, 12)
+    expected = reference_window_attention(attn, n, shift)
+    torch.testing.assert_close(attend(attn, n, rows), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_qk_scale_and_absent_qkv_bias_are_respected(randomized):
-    attn = randomized(WindowAttention(config(4, 6, qkv_bias=False, qk_scale=0.9), 2))
+    attn = randomized(WindowAttention(config(4, 6, qkv_bias=False, qk_scale=0.9), 2, 2))
     assert attn.scale == 0.9
     assert "qkv.bias" not in attn.state_dict()
     n = torch.randn(1, 8, 8, 12)
     expected = reference_window_attention(attn, n, 2)
-    torch.testing.assert_close(attend(attn, torch.zeros_like(n), n, 2), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attend(attn, n), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [None, 1, 8])
@@ -153,12 +153,13 @@ def test_the_mean_of_a_convolution_needs_no_convolution(sides):
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_padded_heads_change_nothing(randomized, monkeypatch, bias):
-    attn, block = (randomized(kind(config(4, 6, qkv_bias=bias), 2)) for kind in (WindowAttention, OCAB))
+    c = config(4, 6, qkv_bias=bias)
+    attn, block = randomized(WindowAttention(c, 2, 2)), randomized(OCAB(c, 2))
     n = torch.randn(1, 8, 12, 12)
-    plain = attend(attn, torch.zeros_like(n), n, 2), whole(block, n)
-    monkeypatch.setattr(hat, "kernel_head_dim", lambda head_dim, device: 8)
-    assert attn.projections()[0].shape == (3 * 2 * 8, 12), "heads of 6 channels are padded to 8"
-    torch.testing.assert_close(attend(attn, torch.zeros_like(n), n, 2), plain[0], atol=2e-6, rtol=1e-5)
+    plain = attend(attn, n), whole(block, n)
+    monkeypatch.setattr(attention, "kernel_head_dim", lambda head_dim, device: 8)
+    assert attention.projections(attn)[0].shape == (3 * 2 * 8, 12), "heads of 6 channels are padded to 8"
+    torch.testing.assert_close(attend(attn, n), plain[0], atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(whole(block, n), plain[1], atol=2e-6, rtol=1e-5)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from supertile.arch import hitsr
 from supertile.arch.hitsr import Correlation, HiTSRConfig
 from supertile.arch.layers import reflected_index
-from supertile.arch.strips import cut
+from supertile.arch.strips import split_rows
 from torch import Tensor, nn
 
 
@@ -21,24 +21,24 @@ def correlation(randomized, base: tuple[int, int], ratio: float, heads: int = 2)
 
 def reference_bias(c: Correlation) -> Tensor:
     """(heads, L, L'): the position MLP at every pair of pixels, then the mean over the pixels of each patch."""
-    (h, w), (rh, rw) = c.window, c.patch
+    (h, w), (rh, rw) = c.windows.size, c.windows.patch
     at = torch.cartesian_prod(torch.arange(h), torch.arange(w))
     relative = (at[:, None] - at[None, :]).float()  # (L, L, 2), query - key
     x = c.pos.pos_proj(relative)
     for layers in (c.pos.pos1, c.pos.pos2, c.pos.pos3):
         x = layers(x)
-    bias = x.permute(2, 0, 1).reshape(c.num_heads, h * w, h // rh, rh, w // rw, rw)
+    bias = x.permute(2, 0, 1).reshape(c.windows.heads, h * w, h // rh, rh, w // rw, rw)
     return bias.mean((3, 5)).flatten(2)
 
 
 def reference(c: Correlation, x: Tensor) -> Tensor:
-    (h, w), (rh, rw) = c.window, c.patch
+    (h, w), (rh, rw) = c.windows.size, c.windows.patch
     b, height, width, dim = x.shape
     rows, columns = -(-height // h) * h, -(-width // w) * w
     padded = x[:, reflected_index(height, rows)][:, :, reflected_index(width, columns)].permute(0, 3, 1, 2)
     qv = (c.qv.conv(padded) * c.qv.linear(padded)).permute(0, 2, 3, 1)
     bias, out = reference_bias(c), torch.zeros(b, rows, columns, dim)
-    d, length = dim // 2 // c.num_heads, h * w
+    d, length = dim // 2 // c.windows.heads, h * w
     for item in range(b):
         for top in range(0, rows, h):
             for left in range(0, columns, w):
@@ -46,7 +46,7 @@ def reference(c: Correlation, x: Tensor) -> Tensor:
                 patches = v.reshape(h // rh, rh, w // rw, rw, -1).permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)
                 pooled = torch.einsum("jkc,k->jc", patches, c.spatial_linear.weight[0]) + c.spatial_linear.bias
                 spatial = []
-                for head in range(c.num_heads):
+                for head in range(c.windows.heads):
                     mine = slice(head * d, (head + 1) * d)
                     spatial.append((q[:, mine] @ pooled[:, mine].T / d + bias[head]) @ pooled[:, mine])
                 channel = ((q.T @ v / length) @ v.T).T
@@ -61,7 +61,7 @@ NORM = nn.LayerNorm(20)
 def whole(c: Correlation, x: Tensor) -> Tensor:
     """x + NORM(correlation), by kernels where there are any for this window."""
     with torch.no_grad():
-        (y,) = c(cut(x, [0, x.shape[1]]), x.shape[2], NORM)
+        (y,) = c(split_rows(x, [0, x.shape[1]]), x.shape[2], NORM)
     return y
 
 
@@ -82,7 +82,7 @@ def test_correlation_is_what_the_equations_say(randomized, monkeypatch, base, ra
     c = correlation(randomized, base, ratio)
     if not kernels:
         for name in ("correlation", "dual_features"):
-            monkeypatch.setattr(f"supertile.kernels.cpu.{name}.available", lambda *given: False)
+            monkeypatch.setattr(f"supertile.kernels.cpu.{name}.can_run", lambda *given: False)
     x = torch.randn(2, *sides, 20)
     torch.testing.assert_close(whole(c, x), reference(c, x), atol=2e-5, rtol=1e-4)
 
@@ -116,7 +116,7 @@ def test_nearest_head_enlarges_as_interpolate_does(randomized):
     for conv in (net.conv_up1, net.conv_up2):
         y = F.leaky_relu(conv(F.interpolate(y, scale_factor=2, mode="nearest")), 0.2)
     y = net.conv_last(F.leaky_relu(net.conv_hr(y), 0.2))
-    (ours,) = net.reconstruct(cut(x.permute(0, 2, 3, 1), [0, 5]))
+    (ours,) = net.reconstruct(split_rows(x.permute(0, 2, 3, 1), [0, 5]))
     torch.testing.assert_close(ours.permute(0, 3, 1, 2), y, atol=1e-5, rtol=1e-5)
 
 

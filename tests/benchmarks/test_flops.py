@@ -8,8 +8,9 @@ from spandrel import ModelLoader
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hat import overlap_bias_index, window_bias_index
 from supertile.arch.hitsr import Correlation
-from supertile.arch.layers import grid_from_windows, grid_of_windows, windows_of
 from supertile.benchmarks.flops import flops
+from supertile.kernels.ops.correlation import sum_patches
+from supertile.kernels.windows import grid_from_windows, grid_of_windows, windows_of
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -69,18 +70,18 @@ def test_vapsr_is_what_ours_computes(config):
 
 def as_defined(self: Correlation, qv: Tensor, context: Tensor | None) -> Tensor:
     """Both correlations as the paper writes them, each product for itself."""
-    windows = windows_of(qv, self.window)
+    windows = windows_of(qv, self.windows.size)
     if context is not None:
         windows = windows + context[:, None]
     length, dim = windows.shape[1:]
     q, v = windows.split(dim // 2, dim=-1)
-    patches = self.sum_patches(windows)
-    by_head, keys = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, patches))
+    patches = sum_patches(windows, self.windows, self.spatial_linear)
+    by_head, keys = (x.unflatten(-1, (self.windows.heads, -1)).transpose(1, 2) for x in (q, patches))
     spatial = (by_head @ keys.transpose(2, 3) / keys.shape[-1] + self.position_bias().transpose(1, 2)) @ keys
     channel = v @ (q.transpose(1, 2) @ v / length).transpose(1, 2)
     both = torch.cat([spatial.transpose(1, 2).flatten(2), channel], -1)
     y = torch.nn.functional.linear(both, self.proj.weight)
-    grid = grid_of_windows(qv, self.window)
+    grid = grid_of_windows(qv, self.windows.size)
     return grid_from_windows(y, grid).reshape(qv.shape)
 
 
@@ -95,7 +96,7 @@ def test_hitsr_is_what_its_definition_computes(variant, options, monkeypatch):
     with torch.no_grad():
         ours = network(image)
         fewer = counted(network, 32, 64)  # and the position biases are kept from now on
-        monkeypatch.setattr(Correlation, "correlated", as_defined)
+        monkeypatch.setattr(Correlation, "correlate", as_defined)
         torch.testing.assert_close(network(image), ours, atol=1e-5, rtol=1e-5)
     # What the counter sees elsewhere than the definition has it: a patch of one pixel is multiplied, not summed up; the
     # mean over the four windows of a bigram is taken before the projection; both rows of the unigrams' kernel meet all

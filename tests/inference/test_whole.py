@@ -9,9 +9,9 @@ import pytest
 import torch
 from supertile import Cancelled, Upscaler
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
-from supertile.arch.strips import Job
+from supertile.arch.strips import StripPlan
 from supertile.inference import allocator, memory, planner
-from supertile.kernels.cpu import attention, bands, correlation, mlp, ngrams
+from supertile.kernels.cpu import build, mlp
 from supertile.tests.inference.live_bytes import LiveBytes
 from supertile.weights.loader import load_model
 from torch import Tensor
@@ -95,7 +95,7 @@ def test_auto_takes_whole_images_where_their_memory_is_there(model, monkeypatch,
     assert len(upscaler.plan(150, 120)) == 1
 
 
-@pytest.mark.skipif(not mlp.exists(120, 60, torch.float32), reason="without kernels strips take less memory")
+@pytest.mark.skipif(not mlp.supports(120, 60, torch.float32), reason="without kernels strips take less memory")
 @pytest.mark.parametrize("name", ["SRF", "SIR", "SNG"])
 def test_an_image_of_few_strips_is_computed_at_once_where_they_would_wait_for_each_other(monkeypatch, name):
     network, where = BUILD[name](), (torch.device("cpu"), torch.float32)
@@ -166,7 +166,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
     network = type(upscaler._engine._network.model)
     whole, heights = network.strips, []
 
-    def strips(self, image: Tensor, job: Job):
+    def strips(self, image: Tensor, job: StripPlan):
         if image.shape[2] == 200:
             heights.append(job.rows)
             raise torch.OutOfMemoryError("no")
@@ -186,7 +186,7 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
     exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(pixels(40, 24))
     half, whole = upscaler._engine._network.model, type(upscaler._engine._network.model).strips
 
-    def strips(self, image: Tensor, job: Job):
+    def strips(self, image: Tensor, job: StripPlan):
         found = whole(self, image, job)
         return found.map(lambda part: part * float("nan")) if self is half else found
 
@@ -205,15 +205,13 @@ def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypat
 @pytest.mark.parametrize("kernels", [True, False])
 def test_the_plan_is_honest(randomized, monkeypatch, name, height, width, rows, kernels):
     if not kernels:
-        monkeypatch.setattr(bands, "functions", lambda name: None)
-        for module in (attention, correlation, ngrams):
-            monkeypatch.setattr(module, "_functions", lambda: None)
+        monkeypatch.setattr(build, "load", lambda name, signatures: None)
     network = randomized(BUILD[name]())
     image = pixels(height, width)
     with torch.no_grad():
         network(image[:, :, :32, :32])  # constants are part of the model
         with LiveBytes() as live:
-            for part in network.strips(image, Job(rows)):
+            for part in network.strips(image, StripPlan(rows)):
                 del part
     planned = memory.whole_bytes(network, height, width, torch.device("cpu"), torch.float32, rows)
     assert planned == pytest.approx(live.peak, rel=0.15)
@@ -228,7 +226,7 @@ def test_memory_is_flat_in_the_number_of_blocks(randomized):
         image = pixels(256, 32)
         network(image[:, :, :32, :32])
         with LiveBytes() as live:
-            for part in network.strips(image, Job(16)):
+            for part in network.strips(image, StripPlan(16)):
                 del part
         peaks.append(live.peak)
     assert peaks[1] <= 1.01 * peaks[0]

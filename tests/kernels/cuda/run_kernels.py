@@ -1,4 +1,4 @@
-"""The kernels for CUDA against PyTorch. `test_cuda.py` starts this in a process of its own.
+"""The kernels for CUDA against PyTorch. `test_kernels.py` starts this in a process of its own.
 
 With TRITON_INTERPRET=1 Triton's interpreter runs them on a CPU, without it a GPU does.
 """
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 import triton.language as tl
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hitsr import Correlation
-from supertile.arch.strips import Job, joined
+from supertile.arch.strips import StripPlan, gather
 from supertile.kernels import autotune
 from supertile.kernels.cuda import attention, correlation, depthwise, layer_norm
+from supertile.kernels.ops.correlation import by_matrices
 from torch import Tensor, nn
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -71,24 +72,24 @@ def off(found: Tensor, expected: Tensor) -> float:
 
 
 def by_the_formula(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, window: Any, around: Any, bias: Tensor, scale: float,
-    first: Any = (0, 0), first_around: Any = (0, 0), zeros_beyond: bool = False,
+    q: Tensor, k: Tensor, v: Tensor, heads: int, window: Any, key_window: Any, bias: Tensor, scale: float,
+    origin: Any = (0, 0), key_origin: Any = (0, 0), zero_padding: bool = False,
 ) -> Tensor:  # fmt: skip
     """One window after the other, one pixel at a time, in double precision."""
     out = torch.full(q.shape, torch.nan, dtype=torch.float64)
-    steps = [range(-(-(size - at) // w)) for size, at, w in zip(q.shape[1:3], first, window, strict=True)]
+    steps = [range(-(-(size - at) // w)) for size, at, w in zip(q.shape[1:3], origin, window, strict=True)]
     for row, column in itertools.product(*steps):
-        corner = first[0] + row * window[0], first[1] + column * window[1]
-        far = first_around[0] + row * window[0], first_around[1] + column * window[1]
+        corner = origin[0] + row * window[0], origin[1] + column * window[1]
+        far = key_origin[0] + row * window[0], key_origin[1] + column * window[1]
         asks = [
             (i, corner[0] + y, corner[1] + x)
             for i, (y, x) in enumerate(itertools.product(range(window[0]), range(window[1])))
             if 0 <= corner[0] + y < q.shape[1] and 0 <= corner[1] + x < q.shape[2]
         ]
         answers = []
-        for i, (y, x) in enumerate(itertools.product(range(around[0]), range(around[1]))):
+        for i, (y, x) in enumerate(itertools.product(range(key_window[0]), range(key_window[1]))):
             inside = 0 <= far[0] + y < k.shape[1] and 0 <= far[1] + x < k.shape[2]
-            if inside or zeros_beyond:
+            if inside or zero_padding:
                 answers.append((i, far[0] + y, far[1] + x, inside))
         of_queries, ys, xs = map(list, zip(*asks, strict=True))
         of_keys, down, across, there = map(list, zip(*answers, strict=True))
@@ -108,7 +109,7 @@ def features(batch: int, height: int, width: int, channels: int, dtype: torch.dt
 
 
 @pytest.mark.parametrize(
-    ("heads", "dim", "window", "around", "windows", "dtype"),
+    ("heads", "dim", "window", "key_window", "windows", "dtype"),
     [
         (1, 30, (16, 16), (16, 16), (1, 1), torch.float32),  # HAT
         (1, 24, (16, 16), (24, 24), (1, 1), torch.float16),  # HAT-S, overlapping
@@ -120,21 +121,21 @@ def features(batch: int, height: int, width: int, channels: int, dtype: torch.dt
         (2, 33, (4, 4), (6, 6), (1, 2), torch.float16),
     ],
 )
-def test_attention(heads: int, dim: int, window: Any, around: Any, windows: Any, dtype: torch.dtype) -> None:
+def test_attention(heads: int, dim: int, window: Any, key_window: Any, windows: Any, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     sides = windows[0] * window[0], windows[1] * window[1]
-    beyond = around[0] - window[0], around[1] - window[1]
+    beyond = key_window[0] - window[0], key_window[1] - window[1]
     q = features(2, *sides, heads * dim, dtype)
     k, v = features(2, sides[0] + beyond[0], sides[1] + beyond[1], 2 * heads * dim, dtype).chunk(2, -1)
-    bias = 3 * torch.randn(1, heads, window[0] * window[1], around[0] * around[1]).to(dtype)
-    given: dict[str, Any] = {"heads": heads, "window": window, "around": around, "bias": bias, "scale": 0.3}
+    bias = 3 * torch.randn(1, heads, window[0] * window[1], key_window[0] * key_window[1]).to(dtype)
+    given: dict[str, Any] = {"heads": heads, "window": window, "key_window": key_window, "bias": bias, "scale": 0.3}
     out = attention.window_attention(q, k, v, precision="tf32x3", **given)
     assert out.dtype == dtype
     assert off(out, by_the_formula(q, k, v, **given)) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize(
-    ("sides", "first", "first_around", "around", "zeros"),
+    ("sides", "origin", "key_origin", "key_window", "zeros"),
     [
         ((12, 8), (-2, -2), (-2, -2), (4, 4), False),  # shifted by half: windows at all four borders are cut
         ((10, 8), (0, -2), (0, -2), (4, 4), False),  # the lower strip of such an image
@@ -145,15 +146,15 @@ def test_attention(heads: int, dim: int, window: Any, around: Any, windows: Any,
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_attention_of_windows_that_lie_partly_beyond(
-    sides: Any, first: Any, first_around: Any, around: Any, zeros: bool, dtype: torch.dtype
+    sides: Any, origin: Any, key_origin: Any, key_window: Any, zeros: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
     q = features(2, *sides, 2 * 12, dtype)
-    k, v = features(2, sides[0] + (4 if first_around[0] > 0 else 0), sides[1], 4 * 12, dtype).chunk(2, -1)
-    bias = torch.randn(1, 2, 16, around[0] * around[1]).to(dtype)
+    k, v = features(2, sides[0] + (4 if key_origin[0] > 0 else 0), sides[1], 4 * 12, dtype).chunk(2, -1)
+    bias = torch.randn(1, 2, 16, key_window[0] * key_window[1]).to(dtype)
     given: dict[str, Any] = {
-        "heads": 2, "window": (4, 4), "around": around, "bias": bias, "scale": 1.0, "first": first,
-        "first_around": first_around, "zeros_beyond": zeros,
+        "heads": 2, "window": (4, 4), "key_window": key_window, "bias": bias, "scale": 1.0, "origin": origin,
+        "key_origin": key_origin, "zero_padding": zeros,
     }  # fmt: skip
     out = attention.window_attention(q, k, v, precision="tf32x3", **given)
     assert off(out, by_the_formula(q, k, v, **given)) < TOLERANCE[dtype]
@@ -164,7 +165,7 @@ def test_softmax_is_exact_for_small_and_for_huge_scores(spread: float) -> None:
     torch.manual_seed(0)
     q, k, v = torch.zeros(1, 9, 9, 8), torch.randn(1, 9, 9, 8), torch.randn(1, 9, 9, 8)
     bias = spread * torch.randn(1, 1, 81, 81)
-    given: dict[str, Any] = {"heads": 1, "window": (9, 9), "around": (9, 9), "bias": bias, "scale": 1.0}
+    given: dict[str, Any] = {"heads": 1, "window": (9, 9), "key_window": (9, 9), "bias": bias, "scale": 1.0}
     out = attention.window_attention(q, k, v, precision="tf32x3", **given)
     assert off(out, by_the_formula(q, k, v, **given)) < 2e-6 * max(spread, 1)
 
@@ -173,7 +174,15 @@ def test_heads_that_are_too_large_are_refused() -> None:
     q = torch.zeros(1, 4, 4, 65)
     with pytest.raises(ValueError, match="65 channels"):
         attention.window_attention(
-            q, q, q, heads=1, window=(4, 4), around=(4, 4), bias=torch.zeros(1, 1, 16, 16), scale=1.0, precision="tf32"
+            q,
+            q,
+            q,
+            heads=1,
+            window=(4, 4),
+            key_window=(4, 4),
+            bias=torch.zeros(1, 1, 16, 16),
+            scale=1.0,
+            precision="tf32",
         )
 
 
@@ -216,7 +225,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
     x, before = x.to(dtypes[0]), before if sums in ("before", "both") else None
     after = after.to(dtypes[0]) if sums in ("after", "both") else None
     weight, bias = torch.randn(2, channels)
-    y = layer_norm.normalize(x, weight, bias, 1e-5, before=before, after=after, dtype=dtypes[1])
+    y = layer_norm.layer_norm(x, weight, bias, 1e-5, add_before=before, add_after=after, dtype=dtypes[1])
     z = x.double() if before is None else x.double() + before
     expected = F.layer_norm(z, (channels,), weight.double(), bias.double(), 1e-5)
     expected = expected if after is None else expected + after
@@ -227,7 +236,7 @@ def test_norm(channels: int, dtypes: Any, sums: str) -> None:
 def test_large_means_cost_no_digits() -> None:
     torch.manual_seed(0)
     x = 1e4 + torch.randn(3, 5, 60)
-    y = layer_norm.normalize(x, torch.ones(60), torch.zeros(60), 1e-5)
+    y = layer_norm.layer_norm(x, torch.ones(60), torch.zeros(60), 1e-5)
     assert (y - F.layer_norm(x.double(), (60,), eps=1e-5)).abs().max() < 5e-3  # x itself is known to 1e-3
 
 
@@ -249,15 +258,16 @@ def test_correlation_of_odd_shapes(context: bool, randomized: Callable) -> None:
 
 
 def check_correlation(step: Correlation, channels: int, context: bool) -> None:
-    height, width = step.window
+    windows, layers = step.windows, (step.spatial_linear, step.proj)
+    height, width = windows.size
     qv = torch.randn(2, 2 * height + 3, width, channels)[:, 1 : 1 + 2 * height]
-    heard = torch.randn(4, channels) if context else None
-    y = correlation.correlated(
-        qv, heard, window=step.window, patch=step.patch, heads=step.num_heads, patch_weight=step.spatial_linear.weight,
-        patch_bias=step.spatial_linear.bias, position_bias=step.position_bias(), proj=step.proj.weight,
-        precision="tf32x3",
+    added = torch.randn(4, channels) if context else None
+    y = correlation.window_correlation(
+        qv, added, window=windows.size, patch=windows.patch, heads=windows.heads, proj=step.proj.weight,
+        patch_weight=step.spatial_linear.weight, patch_bias=step.spatial_linear.bias,
+        position_bias=step.position_bias(), precision="tf32x3",
     )  # fmt: skip
-    assert off(y, step._by_matrices(qv, heard)) < TOLERANCE[torch.float32]
+    assert off(y, by_matrices(qv, added, windows, *layers, step.position_bias())) < TOLERANCE[torch.float32]
 
 
 # --- networks ----------------------------------------------------------------------------------------------------
@@ -274,7 +284,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(autotune, "best", best)
     for in_c in ("attention", "layer_norm", "vab", "mlp", "dual_features", "correlation", "ngrams"):
-        monkeypatch.setattr(f"supertile.kernels.cpu.{in_c}.available", lambda *given, **options: False)
+        monkeypatch.setattr(f"supertile.kernels.cpu.{in_c}.can_run", lambda *given, **options: False)
     return names
 
 
@@ -308,7 +318,7 @@ def test_a_network_computes_the_same(name: str, rows: int | None, randomized: Ca
     with torch.no_grad():
         expected = network(image)
         used = request.getfixturevalue("used")
-        job = Job(rows)
-        y = joined(network.strips(image, job), job).permute(0, 3, 1, 2)
+        job = StripPlan(rows)
+        y = gather(network.strips(image, job), job).permute(0, 3, 1, 2)
     assert used == steps
     assert off(y, expected) < TOLERANCE[torch.float32]

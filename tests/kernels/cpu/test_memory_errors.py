@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from supertile.kernels.cpu import build
+from supertile.kernels.cpu import bands, build
 
 HERE = Path(__file__).parent
 SCRIPT = """
 import sys
 import pytest
 from supertile.kernels.cpu import build
-build._FLAGS += ["-fsanitize=address", "-O1", "-g"]
+build.FLAGS += ["-fsanitize=address", "-O1", "-g"]
 sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
@@ -39,18 +39,18 @@ def under_the_sanitizer(tmp_path: Path, *arguments: str) -> subprocess.Completed
         "XDG_CACHE_HOME": str(tmp_path),
     }
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=HERE.parents[1], capture_output=True, text=True
+        [sys.executable, *arguments], env=environment, cwd=HERE.parents[2], capture_output=True, text=True
     )
 
 
 needs_sanitizer = pytest.mark.skipif(
-    build.library("vab") is None or not library("libasan.so") or not library("libstdc++.so.6"),
+    build.load("vab", bands.SIGNATURES) is None or not library("libasan.so") or not library("libstdc++.so.6"),
     reason="no kernel can be compiled here, or none with an address sanitizer",
 )
 
 
 @needs_sanitizer
-@pytest.mark.parametrize("name", ["attention", "hitsr", "normalize", "vab"])
+@pytest.mark.parametrize("name", ["attention", "hitsr", "layer_norm", "vab"])
 def test_kernels_stay_inside_of_what_they_are_given(tmp_path: Path, name: str) -> None:
     ran = under_the_sanitizer(tmp_path, "-c", SCRIPT, str(HERE / f"test_{name}.py"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -64,11 +64,11 @@ def test_the_sanitizer_sees_what_it_should(tmp_path: Path, channels: int) -> Non
     script = f"""
 import torch
 from supertile.kernels.cpu import build
-build._FLAGS += ["-fsanitize=address", "-O1", "-g"]
-from supertile.kernels.normalize import normalize
+build.FLAGS += ["-fsanitize=address", "-O1", "-g"]
+from supertile.kernels.cpu.layer_norm import layer_norm
 x, ones = torch.randn(2, {channels}), torch.ones({channels})
-print(normalize(x, ones, ones, 1e-5).shape, flush=True)
-normalize(x, torch.ones({channels - 1}), ones, 1e-5)
+print(layer_norm(x, ones, ones, 1e-5).shape, flush=True)
+layer_norm(x, torch.ones({channels - 1}), ones, 1e-5)
 """
     ran = under_the_sanitizer(tmp_path, "-c", script)
     assert ran.stdout == f"torch.Size([2, {channels}])\n"

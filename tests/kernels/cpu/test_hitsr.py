@@ -8,20 +8,21 @@ from collections.abc import Callable
 import pytest
 import torch
 from supertile.arch.hat import Mlp as HATMlp
-from supertile.arch.hitsr import Correlation, DualFeatureExtraction, HiTSR, HiTSRConfig, Mlp, NGramContext
-from supertile.arch.strips import Job, Strips, cut, joined
+from supertile.arch.hitsr import Correlation, DualFeatureExtraction, HiTSR, HiTSRConfig, Mlp
+from supertile.arch.hitsr_ngrams import NGramContext
+from supertile.arch.strips import StripPlan, Strips, gather, split_rows
 from supertile.kernels.cpu import bands, correlation, dual_features, mlp, ngrams
 from torch import Tensor, nn
 
 FP32, BF16 = torch.float32, torch.bfloat16
-needs_kernels = pytest.mark.skipif(not mlp.exists(120, 60, FP32), reason="no kernel can be compiled here")
-needs_half = pytest.mark.skipif(not mlp.exists(120, 60, BF16), reason="this processor does not multiply bf16")
+needs_kernels = pytest.mark.skipif(not mlp.supports(120, 60, FP32), reason="no kernel can be compiled here")
+needs_half = pytest.mark.skipif(not mlp.supports(120, 60, BF16), reason="this processor does not multiply bf16")
 CLOSE = 2e-5
 
 
 def in_strips(x: Tensor, ends: tuple[int, ...]) -> Strips:
     """The strips of x that end there, and at its end."""
-    return cut(x, [0, *(end for end in ends if end < x.shape[1]), x.shape[1]])
+    return split_rows(x, [0, *(end for end in ends if end < x.shape[1]), x.shape[1]])
 
 
 def all_of(strips: Strips) -> Tensor:
@@ -38,7 +39,7 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def switch() -> None:
         for module in (mlp, dual_features, correlation, ngrams):
-            monkeypatch.setattr(module, "available", lambda *given: False)
+            monkeypatch.setattr(module, "can_run", lambda *given: False)
 
     return switch
 
@@ -61,7 +62,7 @@ def set_threads() -> Callable[[int], None]:
 
 def mlp_layers(made: Mlp, norm: nn.LayerNorm) -> mlp.Layers:
     look = None if made.dwconv is None else made.dwconv.depthwise_conv[0]
-    return mlp.Layers(made.fc1, made.fc2, depthwise=look, after=norm)
+    return mlp.Layers(made.fc1, made.fc2, dwconv=look, post_norm=norm)
 
 
 def random_mlp(randomized: Callable, features: int, hidden: int, depthwise: bool) -> tuple[Mlp, nn.LayerNorm]:
@@ -79,8 +80,8 @@ def mlp_by_layers(made: Mlp, norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mlp_by_kernel(made: Mlp, norm: nn.LayerNorm, x: Tensor, *ends: int) -> Tensor:
-    rows = bands.Rows(mlp.packed(mlp_layers(made, norm)), x.shape[1])
-    return all_of(in_strips(x, ends).through(rows))
+    rows = bands.BandKernel(mlp.pack_weights(mlp_layers(made, norm)), x.shape[1])
+    return all_of(in_strips(x, ends).filter_map(rows))
 
 
 @needs_kernels
@@ -115,7 +116,7 @@ def test_mlp_gives_the_same_bits_whatever_the_parts(
     made, norm = random_mlp(randomized, 60, 120, depthwise=True)
     x = torch.randn(1, 30, 200, 60)
     expected = mlp_by_kernel(made, norm, x)
-    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "band_layout", lambda width, threads: parts)
     set_threads(threads)
     assert torch.equal(mlp_by_kernel(made, norm, x, 13), expected)
 
@@ -144,8 +145,8 @@ def test_mlp_behind_its_norm_is_what_the_layers_compute(
     expected = x + double.fc2(nn.functional.gelu(double.fc1(n)))
     made.to(dtype)
     with torch.no_grad():
-        assert mlp.available(mlp.Layers(made.fc1, made.fc2, before=norm))
-        y = made.add_to(x, norm)
+        assert mlp.can_run(mlp.Layers(made.fc1, made.fc2, pre_norm=norm))
+        y = made(x, norm)
     if dtype == FP32:
         assert (y - expected).abs().max() < CLOSE
     else:
@@ -170,8 +171,8 @@ def dual_by_layers(made: DualFeatureExtraction, x: Tensor, width: int) -> Tensor
 
 @torch.no_grad()
 def dual_by_kernel(made: DualFeatureExtraction, x: Tensor, width: int, *ends: int) -> Tensor:
-    rows = bands.Rows(dual_features.packed(dual_layers(made)), x.shape[1], width)
-    return all_of(in_strips(x, ends).through(rows))
+    rows = bands.BandKernel(dual_features.pack_weights(dual_layers(made)), x.shape[1], width)
+    return all_of(in_strips(x, ends).filter_map(rows))
 
 
 @needs_kernels
@@ -204,7 +205,7 @@ def test_queries_and_values_are_the_same_bits_whatever_the_parts(
 ) -> None:
     made, x = randomized(DualFeatureExtraction(60)), torch.randn(2, 30, 190, 60)
     expected = dual_by_kernel(made, x, 192)
-    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "band_layout", lambda width, threads: parts)
     set_threads(threads)
     assert torch.equal(dual_by_kernel(made, x, 192, 13), expected)
 
@@ -248,10 +249,10 @@ def test_correlation_is_what_pytorch_computes(
     randomized: Callable, no_kernels: Callable, base: tuple[int, int], ratio: float, features: int, heads: int
 ) -> None:
     c, norm = correlation_of(randomized, base, ratio, features, heads)
-    windows = correlation.Windows(c.window, c.patch, features, heads)
-    assert correlation.exists(windows)
-    x = torch.randn(2, c.window[0] + 3, 2 * c.window[1] + 5, 2 * features)[..., features:]
-    by_kernel, in_two = correlated(c, norm, x), correlated(c, norm, x, c.window[0] + 1)
+    windows = c.windows
+    assert correlation.supports(windows)
+    x = torch.randn(2, c.windows.size[0] + 3, 2 * c.windows.size[1] + 5, 2 * features)[..., features:]
+    by_kernel, in_two = correlated(c, norm, x), correlated(c, norm, x, c.windows.size[0] + 1)
     no_kernels()
     expected = correlated(copy.deepcopy(c), norm, x)
     assert not torch.equal(by_kernel, expected)
@@ -276,7 +277,7 @@ def test_correlation_is_the_same_in_few_threads_and_many(
 
 @needs_kernels
 def test_windows_that_there_is_no_kernel_for() -> None:
-    exists, windows = correlation.exists, correlation.Windows
+    exists, windows = correlation.supports, correlation.Windows
     assert exists(windows((8, 8), (1, 1), 60, 6))
     assert not exists(windows((3, 3), (1, 1), 60, 6))  # 9 pixels are no vectors
     assert not exists(windows((8, 8), (1, 1), 180, 6))
@@ -290,7 +291,7 @@ def test_windows_that_there_is_no_kernel_for() -> None:
 @pytest.mark.parametrize("window", [(4, 4), (8, 8), (2, 16), (64, 64), (3, 5)])
 @pytest.mark.parametrize(("features", "heads"), [(60, 6), (20, 2), (128, 8), (12, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_what_windows_hear_is_what_pytorch_computes(
+def test_context_of_windows_is_what_pytorch_computes(
     randomized: Callable, no_kernels: Callable, window: tuple[int, int], features: int, heads: int, rows: int
 ) -> None:
     context = randomized(NGramContext(features, heads, window))
@@ -299,8 +300,8 @@ def test_what_windows_hear_is_what_pytorch_computes(
 
     def result() -> Tensor:
         with torch.no_grad():
-            parts = context(cut(x, [*range(0, x.shape[1], rows * window[0]), x.shape[1]]))
-            return torch.cat([heard.view(2, -1, columns, features) for _, heard in parts], 1)
+            strips = split_rows(x, [*range(0, x.shape[1], rows * window[0]), x.shape[1]])
+            return all_of(context(strips, lambda _, of_windows: of_windows.view(2, -1, columns, features)))
 
     by_kernel = result()
     no_kernels()
@@ -313,9 +314,9 @@ def test_bigrams_of_large_numbers_stay_finite(randomized: Callable, no_kernels: 
     attention = randomized(NGramContext(20, 2, (4, 4))).ngram_attn
     x = 300 * torch.randn(1, 6, 6, 10)
     with torch.no_grad():
-        by_kernel = attention.of_grid(x)
+        by_kernel = attention(x)
         no_kernels()
-        expected = attention.of_grid(x)
+        expected = attention(x)
     assert ((by_kernel - expected).abs() / expected.abs().max()).max() < 1e-4
 
 
@@ -329,7 +330,7 @@ def test_bigrams_of_large_numbers_stay_finite(randomized: Callable, no_kernels: 
 def test_network_is_the_same_with_and_without_the_kernels(
     variant: str, rows: int | None, dtype: torch.dtype, no_kernels: Callable, randomized: Callable
 ) -> None:
-    if not mlp.exists(120, 60, dtype):
+    if not mlp.supports(120, 60, dtype):
         pytest.skip("this processor does not multiply bf16")
     config = HiTSRConfig(variant=variant, depths=(3, 2), num_heads=(6, 6), window_ratios=(0.5, 1, 2), scale=2)
     network = randomized(HiTSR(config))
@@ -339,8 +340,8 @@ def test_network_is_the_same_with_and_without_the_kernels(
     image = torch.rand(2, 3, 37, 29)
 
     def result() -> Tensor:
-        job = Job(rows)
-        return joined(network.strips(image, job), job)
+        job = StripPlan(rows)
+        return gather(network.strips(image, job), job)
 
     with torch.no_grad():
         with_kernels = result()
@@ -382,15 +383,15 @@ def test_kernels_leave_to_pytorch_what_they_cannot_take(randomized: Callable) ->
     made, norm = random_mlp(randomized, 60, 120, depthwise=True)
     dual = randomized(DualFeatureExtraction(60))
     with torch.no_grad():
-        assert mlp.available(mlp_layers(made, norm))
-        assert dual_features.available(dual_layers(dual))
-        assert not mlp.available(mlp_layers(copy.deepcopy(made).half(), norm))
-        assert not mlp.available(mlp_layers(*random_mlp(randomized, 60, 1000, depthwise=True)))
-        assert not dual_features.available(dual_layers(copy.deepcopy(dual).double()))
+        assert mlp.can_run(mlp_layers(made, norm))
+        assert dual_features.can_run(dual_layers(dual))
+        assert not mlp.can_run(mlp_layers(copy.deepcopy(made).half(), norm))
+        assert not mlp.can_run(mlp_layers(*random_mlp(randomized, 60, 1000, depthwise=True)))
+        assert not dual_features.can_run(dual_layers(copy.deepcopy(dual).double()))
         mixed = copy.deepcopy(made)
         mixed.fc2.bfloat16()
-        assert not mlp.available(mlp_layers(mixed, norm))
-    assert not mlp.exists(120, 60, torch.float16)
-    assert not dual_features.exists(12, 60, torch.float16)
-    assert not mlp.available(mlp_layers(made, norm))  # gradients of the features may be wanted
-    assert not dual_features.available(dual_layers(dual))
+        assert not mlp.can_run(mlp_layers(mixed, norm))
+    assert not mlp.supports(120, 60, torch.float16)
+    assert not dual_features.supports(12, 60, torch.float16)
+    assert not mlp.can_run(mlp_layers(made, norm))  # gradients of the features may be wanted
+    assert not dual_features.can_run(dual_layers(dual))

@@ -8,19 +8,19 @@ from collections.abc import Callable
 import pytest
 import torch
 from supertile.arch import VapSR, VapSRConfig
-from supertile.arch.strips import Job, Strips, joined
+from supertile.arch.strips import StripPlan, Strips, gather
 from supertile.arch.vapsr import VAB
 from supertile.kernels.cpu import bands
 from supertile.kernels.cpu import vab as kernel
 from torch import Tensor, nn
 
-needs_kernel = pytest.mark.skipif(not kernel.exists(64, 48, torch.float32), reason="no kernel can be compiled here")
+needs_kernel = pytest.mark.skipif(not kernel.supports(64, 48, torch.float32), reason="no kernel can be compiled here")
 
 
 def layers(block: VAB) -> kernel.Layers:
     look = block.atten_branch
     return kernel.Layers(
-        (block.proj_1, look.pointwise, block.proj_2), (look.depthwise, look.depthwise_dilated), block.pixel_norm
+        block.proj_1, look.pointwise, look.depthwise, look.depthwise_dilated, block.proj_2, block.pixel_norm
     )
 
 
@@ -39,7 +39,7 @@ def block(features: int, channels: int) -> VAB:
 
 def by_kernel(made: VAB, x: Tensor, *bounds: int) -> Tensor:
     """The strips of x that end at `bounds`, and at its end."""
-    rows = bands.Rows(kernel.packed(layers(made)), x.shape[1])
+    rows = bands.BandKernel(kernel.pack_weights(layers(made)), x.shape[1])
     ends = [*bounds, x.shape[1]]
     parts = [rows(x[:, start:end]) for start, end in zip([0, *ends], ends, strict=False)]
     return torch.cat([part for part in parts if part is not None], 1)
@@ -50,10 +50,10 @@ def by_layers(made: VAB, x: Tensor) -> Tensor:
     """In double precision, where there is no kernel."""
     double = copy.deepcopy(made).double()
     look = layers(double)
-    lifted = nn.functional.gelu(look.maps[0](x.double().permute(0, 3, 1, 2)))
-    gate = look.depthwise[1](look.depthwise[0](look.maps[1](lifted)))
-    y = look.maps[2](lifted * gate).permute(0, 2, 3, 1) + x.double()
-    return look.norm(y)
+    lifted = nn.functional.gelu(look.proj_1(x.double().permute(0, 3, 1, 2)))
+    gate = look.depthwise_dilated(look.depthwise(look.pointwise(lifted)))
+    y = look.proj_2(lifted * gate).permute(0, 2, 3, 1) + x.double()
+    return look.pixel_norm(y)
 
 
 @needs_kernel
@@ -84,7 +84,7 @@ def test_any_threads_bands_and_panels_give_the_same_bits(
 ) -> None:
     made, x = block(48, 64), torch.randn(1, 30, 200, 48)
     expected, before = by_kernel(made, x), torch.get_num_threads()
-    monkeypatch.setattr(bands, "parts_of", lambda width, threads: parts)
+    monkeypatch.setattr(bands, "band_layout", lambda width, threads: parts)
     try:
         torch.set_num_threads(threads)
         assert torch.equal(by_kernel(made, x, 13), expected)
@@ -93,7 +93,7 @@ def test_any_threads_bands_and_panels_give_the_same_bits(
 
 
 @needs_kernel
-@pytest.mark.skipif(not kernel.exists(64, 48, torch.bfloat16), reason="this processor does not multiply bf16")
+@pytest.mark.skipif(not kernel.supports(64, 48, torch.bfloat16), reason="this processor does not multiply bf16")
 def test_maps_in_bf16_are_as_exact_as_their_numbers() -> None:
     made, x = block(48, 64), torch.randn(2, 20, 50, 48)
     expected = by_layers(made, x)
@@ -119,15 +119,15 @@ def test_what_is_no_number_or_huge_shows() -> None:
 def test_kernel_leaves_to_pytorch_what_it_cannot_take() -> None:
     made = block(48, 64)
     with torch.no_grad():
-        assert kernel.available(layers(made))
-        assert not kernel.available(layers(copy.deepcopy(made).half()))
-        assert not kernel.available(layers(copy.deepcopy(made).double()))
-        assert not kernel.available(layers(block(40, 64)))
-        assert not kernel.available(layers(block(48, 256)))
+        assert kernel.can_run(layers(made))
+        assert not kernel.can_run(layers(copy.deepcopy(made).half()))
+        assert not kernel.can_run(layers(copy.deepcopy(made).double()))
+        assert not kernel.can_run(layers(block(40, 64)))
+        assert not kernel.can_run(layers(block(48, 256)))
         mixed = copy.deepcopy(made)
         mixed.proj_2.bfloat16()
-        assert not kernel.available(layers(mixed))
-    assert not kernel.available(layers(made))  # gradients of the features may be wanted
+        assert not kernel.can_run(layers(mixed))
+    assert not kernel.can_run(layers(made))  # gradients of the features may be wanted
 
 
 @needs_kernel
@@ -136,18 +136,18 @@ def test_kernel_leaves_to_pytorch_what_it_cannot_take() -> None:
 def test_network_is_the_same_with_and_without_the_kernel(
     rows: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, randomized: Callable
 ) -> None:
-    if not kernel.exists(64, 48, dtype):
+    if not kernel.supports(64, 48, dtype):
         pytest.skip("this processor does not multiply bf16")
     network = randomized(VapSR(VapSRConfig(scale=2, num_blocks=3))).to(dtype)
     image = torch.rand(2, 3, 37, 29)
 
     def result() -> Tensor:
-        job = Job(rows)
-        return joined(network.strips(image, job), job)
+        job = StripPlan(rows)
+        return gather(network.strips(image, job), job)
 
     with torch.no_grad():
         with_kernel = result()
-        monkeypatch.setattr(kernel, "available", lambda given: False)
+        monkeypatch.setattr(kernel, "can_run", lambda given: False)
         without = result()
     assert not torch.equal(with_kernel, without)  # or the kernel was not used
     assert (with_kernel - without).abs().max() < (1e-5 if dtype == torch.float32 else 0.02)
@@ -155,5 +155,5 @@ def test_network_is_the_same_with_and_without_the_kernel(
 
 def test_strips_that_make_nothing_ready_are_passed_over() -> None:
     parts = iter(torch.full((1, 1, 1, 1), float(i)) for i in range(4))
-    only_odd = Strips(4, parts).through(lambda part: part if part.item() % 2 else None)
+    only_odd = Strips(4, parts).filter_map(lambda part: part if part.item() % 2 else None)
     assert [part.item() for part in only_odd] == [1, 3]

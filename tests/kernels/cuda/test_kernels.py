@@ -24,10 +24,10 @@ SPILLED = 64  # bytes a thread
 
 
 def run_kernels(**environment: str) -> None:
-    file = Path(__file__).with_name("cuda_kernels.py")
+    file = Path(__file__).with_name("run_kernels.py")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", str(file), "-p", "no:cacheprovider"],
-        env={**os.environ, **environment}, cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        env={**os.environ, **environment}, cwd=Path(__file__).parents[3], capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"\b\d+ passed", ran.stdout)
@@ -159,9 +159,9 @@ def test_window_attention_fits_a_gpu(
 
     q, k, v = meta(1, 64, 64, 3 * 6 * dim, dtype=dtype).chunk(3, -1)
     attention.window_attention(
-        q, k, v, heads=6, window=(16, 16), around=(around, around), scale=0.2, precision=precision,
-        bias=meta(1, 6, 256, around**2, dtype=dtype), first=(-8, -8) if around == 16 else (0, 0),
-        first_around=(-8, -8) if around == 16 else (-4, -4), zeros_beyond=around > 16,
+        q, k, v, heads=6, window=(16, 16), key_window=(around, around), scale=0.2, precision=precision,
+        bias=meta(1, 6, 256, around**2, dtype=dtype), origin=(-8, -8) if around == 16 else (0, 0),
+        key_origin=(-8, -8) if around == 16 else (-4, -4), zero_padding=around > 16,
     )  # fmt: skip
     (attend,) = compiled
     products = "wgmma.mma_async" if ".target sm_90" in attend.ptx else "mma.sync"
@@ -188,9 +188,9 @@ def test_layer_norms_fit_a_gpu(compiled: list[Compiled], dtype: torch.dtype, cha
     from supertile.kernels.cuda import layer_norm
 
     x, parameter = meta(1, 64, 64, channels, dtype=dtype), meta(channels)
-    layer_norm.normalize(x, parameter, parameter, 1e-5, before=meta(*x.shape))
-    layer_norm.normalize(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
-    layer_norm.normalize(x, parameter, parameter, 1e-5, after=meta(*x.shape))
+    layer_norm.layer_norm(x, parameter, parameter, 1e-5, add_before=meta(*x.shape))
+    layer_norm.layer_norm(meta(*x.shape), parameter, parameter, 1e-5, dtype=dtype)
+    layer_norm.layer_norm(x, parameter, parameter, 1e-5, add_after=meta(*x.shape))
 
 
 @pytest.mark.parametrize(("window", "precision"), [(4, "tf32x3"), (8, "tf32x3"), (64, "tf32x3"), (64, "tf32")])
@@ -199,7 +199,7 @@ def test_correlations_fit_a_gpu(compiled: list[Compiled], window: int, precision
 
     patch = max(window // 8, 1)
     patches = (window // patch) ** 2
-    correlation.correlated(
+    correlation.window_correlation(
         meta(1, 192, 192, 60), None, window=(window, window), patch=(patch, patch), heads=6, precision=precision,
         patch_weight=meta(1, patch**2), patch_bias=meta(1), proj=meta(60, 60),
         position_bias=meta(6, patches, window**2),

@@ -10,7 +10,7 @@ from supertile.arch import HAT, HATConfig
 from supertile.kernels.cpu import attention as kernel
 from torch import Tensor
 
-needs_kernel = pytest.mark.skipif(not kernel.available(torch.zeros(1)), reason="no kernel can be compiled here")
+needs_kernel = pytest.mark.skipif(not kernel.can_run(torch.zeros(1)), reason="no kernel can be compiled here")
 
 
 def windows(x: Tensor, step: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -55,7 +55,7 @@ def test_kernel_computes_the_formula(heads: int, dim: int, window: Any, around: 
     bias = 3 * torch.randn(1, heads, window[0] * window[1], around[0] * around[1])
     out = torch.full((batch, *size, heads * dim), torch.nan, dtype=dtype)
     kernel.window_attention(
-        q, k, v, heads=heads, window=window, around=around, bias=kernel.prepared_bias(bias), scale=0.7, out=out
+        q, k, v, heads=heads, window=window, key_window=around, bias=kernel.pack_bias(bias), scale=0.7, out=out
     )
     expected = by_the_formula(q, k, v, heads, window, around, bias, 0.7)
     assert (out - expected).abs().max() < (2e-5 if dtype == torch.float32 else 0.02)
@@ -69,8 +69,10 @@ def test_softmax_is_exact_for_small_and_for_huge_scores(spread: float) -> None:
     v = torch.randn(1, 4, 4, 8)
     bias = spread * torch.randn(1, 1, 16, 16)
     out = torch.empty_like(v)
-    prepared = kernel.prepared_bias(bias)
-    kernel.window_attention(q, q.clone(), v, heads=1, window=(4, 4), around=(4, 4), bias=prepared, scale=1.0, out=out)
+    prepared = kernel.pack_bias(bias)
+    kernel.window_attention(
+        q, q.clone(), v, heads=1, window=(4, 4), key_window=(4, 4), bias=prepared, scale=1.0, out=out
+    )
     expected = (torch.softmax(bias[0, 0].double(), -1) @ v.double().reshape(16, 8)).reshape(1, 4, 4, 8)
     assert (out - expected).abs().max() < 2e-6 * max(spread, 1)
 
@@ -80,14 +82,14 @@ def test_softmax_is_exact_for_small_and_for_huge_scores(spread: float) -> None:
 def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 1, 16, 24, 32)
-    bias = kernel.prepared_bias(torch.randn(1, 2, 64, 64))
+    bias = kernel.pack_bias(torch.randn(1, 2, 64, 64))
     before, results = torch.get_num_threads(), []
     try:
         for count in (1, threads):
             torch.set_num_threads(count)
             results.append(torch.empty_like(q))
             kernel.window_attention(
-                q, k, v, heads=2, window=(8, 8), around=(8, 8), bias=bias, scale=1.0, out=results[-1]
+                q, k, v, heads=2, window=(8, 8), key_window=(8, 8), bias=bias, scale=1.0, out=results[-1]
             )
     finally:
         torch.set_num_threads(before)
@@ -98,12 +100,12 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
 def test_kernel_leaves_gradients_and_counted_work_to_pytorch() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    assert not kernel.available(torch.zeros(1, requires_grad=True))
-    assert not kernel.available(torch.zeros(1, dtype=torch.float16))
+    assert not kernel.can_run(torch.zeros(1, requires_grad=True))
+    assert not kernel.can_run(torch.zeros(1, dtype=torch.float16))
     with torch.no_grad():
-        assert kernel.available(torch.zeros(1, requires_grad=True))
+        assert kernel.can_run(torch.zeros(1, requires_grad=True))
     with FlopCounterMode(display=False):
-        assert not kernel.available(torch.zeros(1))
+        assert not kernel.can_run(torch.zeros(1))
 
 
 @needs_kernel
@@ -117,7 +119,7 @@ def test_network_is_the_same_with_and_without_the_kernel(
     image = torch.rand(2, 3, height, width)
     with torch.no_grad():
         with_kernel = network(image)
-        monkeypatch.setattr(kernel, "available", lambda *tensors: False)
+        monkeypatch.setattr(kernel, "can_run", lambda *tensors: False)
         without = network(image)
     assert not torch.equal(with_kernel, without)  # or the kernel was not used
     assert (with_kernel - without).abs().max() < 1e-5

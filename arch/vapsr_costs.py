@@ -1,0 +1,61 @@
+"""VapSR's memory and operations, counted from its hyper-parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from .costs import conv_flops
+
+if TYPE_CHECKING:
+    from .vapsr import VapSRConfig
+
+HALO = 2 + 3 * 2
+"""Rows and columns on each side of a pixel that a block's result for it depends on: two 5x5, one dilated by 3."""
+
+ATTENTION_ROWS, FEATURE_ROWS = 35, 15
+"""Rows of attention maps and of features that a block's layers hold between strips, with those that wait for them.
+All constants here are fitted to bytes alive, as `tests/inference/test_whole.py` counts them and holds them to 15 %."""
+
+AT_ONCE_BYTES = 23
+"""Bytes for each channel of the attention and each pixel of an image that is computed at once, layer by layer."""
+
+
+def bytes_per_pixel(c: VapSRConfig, dtype: torch.dtype) -> int:
+    half = 1 if dtype == torch.float32 else 2
+    return 4 * max(c.num_feat * 4 + c.attention_dim * 4 // half, 8 * 3 * c.scale**2)
+
+
+def strip_bytes(c: VapSRConfig, height: int, width: int, rows: int, size: int, kept: int | None) -> int:
+    """Return the bytes alive at once in strips of `rows` rows.
+
+    Args:
+        c: Hyper-parameters.
+        height: Height of the image.
+        width: Width of the image.
+        rows: Rows of a strip.
+        size: Bytes of a number in the network's precision.
+        kept: Bytes that a block's kernel keeps from strip to strip; None without a kernel.
+    """
+    if kept is None:
+        blocks = c.num_blocks * (ATTENTION_ROWS * c.attention_dim * size + FEATURE_ROWS * c.num_feat * 4)
+        strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192
+        return width * min(blocks + strip, height * AT_ONCE_BYTES * c.attention_dim)
+    delay = HALO * c.num_blocks  # rows that the last block is behind the first
+    under_way = min(c.num_blocks, (height - rows) // HALO + 1)
+    body = under_way * kept + width * 4 * c.num_feat * (min(delay + rows, height) + 2 * rows)
+    head = width * min(delay + rows, height) * 4 * (c.num_feat + 2 * 64 if c.scale == 4 else 2 * 56)
+    return max(body, head)
+
+
+def flops(c: VapSRConfig, height: int, width: int) -> int:
+    dim, attended = c.num_feat, c.attention_dim
+    block = 2 * conv_flops(dim, attended, 1) + conv_flops(attended, attended, 1)
+    block += 2 * conv_flops(attended, attended, 5, groups=attended)
+    if c.scale == 4:
+        head = conv_flops(dim, 64) + 4 * conv_flops(16, 4 * c.out_channels)
+    else:
+        head = conv_flops(dim, 56) + conv_flops(56, c.out_channels * c.scale**2)
+    pixel = conv_flops(c.in_channels, dim) + c.num_blocks * block + conv_flops(dim, dim, groups=c.conv_groups) + head
+    return height * width * pixel
