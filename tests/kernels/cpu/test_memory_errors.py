@@ -17,6 +17,7 @@ import sys
 import pytest
 from supertile.kernels.cpu import build
 build.FLAGS += ["-fsanitize=address", "-O1", "-g"]
+build.COMPILE_TIMEOUT_S = 600  # checked code takes longer to compile
 sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
