@@ -9,9 +9,8 @@ import sys
 
 import pytest
 from supertile.tests.video.media import decoded, frames, info, rich_file
-from supertile.video.errors import VideoError
+from supertile.video.errors import VideoError, reason
 from supertile.video.write.encoder_options import EncoderOptions
-from supertile.video.write.file import _reason
 from supertile.video.write.open import open_target
 
 SUFFIXES = [".mp4", ".mkv", ".mov", ".webm"]
@@ -201,4 +200,4 @@ def test_being_killed_leaves_nothing_under_the_name(tmp_path, suffix):
 def test_the_words_for_a_full_disk():
     with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as file:
         file.write(b"x")
-    assert _reason(caught.value) == "the disk is full"
+    assert reason(caught.value) == "the disk is full"
