@@ -45,10 +45,9 @@ class Deinterlacer:
         )
         only = "interlaced" if self._mode == "auto" else "all"
         bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={only}")
-        same = graph.add(
-            "format", f"pix_fmts={frame.format.name}"
-        )  # bwdif works on planar formats: NV12 is converted and back
-        graph.link_nodes(source, bwdif, same, graph.add("buffersink")).configure()
+        # bwdif takes planar formats only: NV12 and others are converted, and back.
+        same_format = graph.add("format", f"pix_fmts={frame.format.name}")
+        graph.link_nodes(source, bwdif, same_format, graph.add("buffersink")).configure()
         return graph
 
 

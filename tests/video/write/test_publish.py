@@ -54,7 +54,7 @@ def test_discarding_leaves_nothing(tmp_path, suffix):
 
 def test_no_frame_no_file(tmp_path):
     sink = sink_for(tmp_path / "out.mp4")
-    with pytest.raises(VideoError, match="no frame came"):
+    with pytest.raises(VideoError, match="source had no frames"):
         sink.finish()
     assert list(tmp_path.iterdir()) == []
 
