@@ -26,7 +26,7 @@ from .timestamps import Timed, Timeline
 DEINTERLACE = ("auto", "yes", "no")
 
 
-def say_as_warning(text: str) -> None:
+def python_warning(text: str) -> None:
     """Issue a Python warning: the default `warn` of readers."""
     warnings.warn(text, stacklevel=3)
 
@@ -62,7 +62,7 @@ class VideoReader:
         span: Span = Span(),
         deinterlace: str = "auto",
         stream: int | None = None,
-        warn: Callable[[str], None] = say_as_warning,
+        warn: Callable[[str], None] = python_warning,
     ) -> None:
         if deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, not {deinterlace!r}.")

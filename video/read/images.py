@@ -25,7 +25,7 @@ from ..container import check_dimensions
 from ..errors import VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from ..kinds import NUMBER
-from .file import say_as_warning
+from .file import python_warning
 
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -104,7 +104,7 @@ class ImageSequenceReader(ImageSource):
         frame_rate: Fraction | float | str,
         *,
         span: Span = Span(),
-        warn: Callable[[str], None] = say_as_warning,
+        warn: Callable[[str], None] = python_warning,
     ) -> None:
         super().__init__()
         rate = exact_rate(frame_rate)

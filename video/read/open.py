@@ -13,7 +13,7 @@ from ..errors import VideoError
 from ..frames import FrameSource, Span
 from ..kinds import is_pattern
 from .arrays import ArrayReader
-from .file import VideoReader, say_as_warning
+from .file import VideoReader, python_warning
 from .images import AnimatedWebpReader, ImageSequenceReader, webp_delays
 
 
@@ -39,7 +39,7 @@ def open_source(
     options: SourceOptions = SourceOptions(),
     *,
     span: Span = Span(),
-    warn: Callable[[str], None] = say_as_warning,
+    warn: Callable[[str], None] = python_warning,
 ) -> FrameSource:
     """Open a source of frames; the caller closes it.
 

@@ -21,7 +21,7 @@ from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
-from .packets import CopiedStream, Timed
+from .packets import CopiedStream, TimedPacket
 from .rules import StreamAction, choose_action, codec_name, described
 from .subtitles import SubtitleConverter
 from .tags import custom_tags, global_tags, stream_tags
@@ -75,8 +75,8 @@ class StreamCopier:
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
         self._look_ahead()
-        self._packets: Iterator[Timed] | None = None
-        self._pending: Timed | None = None
+        self._packets: Iterator[TimedPacket] | None = None
+        self._pending: TimedPacket | None = None
         self._ended = False
 
     @property
@@ -216,7 +216,7 @@ class StreamCopier:
             if packet is None or packet.size:  # empty packets at the end flush decoders
                 return packet
 
-    def _read(self) -> Iterator[Timed]:
+    def _read(self) -> Iterator[TimedPacket]:
         """Yield packets of the output's streams, in the order of the source."""
         while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
             if (copied := self._copied.get(packet.stream_index)) is not None:

@@ -14,7 +14,7 @@ from .audio import AudioConverter
 from .rules import codec_name, described
 from .subtitles import SubtitleConverter
 
-Timed = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
+TimedPacket = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
 
 
 class CopiedStream:
@@ -46,7 +46,7 @@ class CopiedStream:
         self._samples = _samples_of(source) if convert is None else 0
         self._clock: int | None = None  # dts of the next packet, in samples
 
-    def take(self, packet: av.Packet) -> Iterator[Timed]:
+    def take(self, packet: av.Packet) -> Iterator[TimedPacket]:
         """Yield the packets that one packet of the source becomes."""
         if self._is_cover:
             packet.pts = packet.dts = 0
@@ -60,7 +60,7 @@ class CopiedStream:
         else:
             yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
 
-    def flush(self) -> Iterator[Timed]:
+    def flush(self) -> Iterator[TimedPacket]:
         """Yield the packets that are left after the last one of the source."""
         if isinstance(self._convert, AudioConverter):
             yield from self._timed(self._convert.packets(None))
@@ -72,7 +72,7 @@ class CopiedStream:
             packet.dts = packet.pts if self._last_dts is None else self._last_dts + 1
         yield from self._timed(waiting)
 
-    def _timed(self, packets: list[av.Packet]) -> Iterator[Timed]:
+    def _timed(self, packets: list[av.Packet]) -> Iterator[TimedPacket]:
         for packet in packets:
             packet.stream = self._target
             assert packet.dts is not None

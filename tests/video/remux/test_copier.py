@@ -240,7 +240,7 @@ def test_another_stream_can_be_the_one_that_is_upscaled(tmp_path):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(("audio", "video"), [(0.1, 0), (0.0, 5), (0.5, 2)])
-def test_offsets_between_image_and_sound_are_kept(tmp_path, container, audio, video):
+def test_offsets_between_video_and_audio_are_kept(tmp_path, container, audio, video):
     for source in (".mkv", ".mp4"):
         original, result = tmp_path / f"in{source}", tmp_path / f"out{container}"
         rich_file(original, audio=("aac",), audio_offset=audio, video_offset=video, subtitle=None)
@@ -406,7 +406,7 @@ def test_a_file_object_is_read_by_two_at_once(tmp_path):
     assert payloads(result, "audio") == payloads(original, "audio")
 
 
-def test_packets_are_read_only_as_far_as_the_image_is(tmp_path):
+def test_packets_are_read_only_as_far_as_the_video_is(tmp_path):
     original = tmp_path / "in.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=100)
     copier = StreamCopier(original, 0, "matroska")
@@ -461,7 +461,7 @@ def test_a_stream_nobody_knows_is_dropped_by_name(tmp_path):
         assert [s.type for s in file.streams] == ["video"]
 
 
-def test_sound_that_lasts_longer_than_the_image_is_kept(tmp_path):
+def test_audio_that_lasts_longer_than_the_video_is_kept(tmp_path):
     original, result = tmp_path / "in.mkv", tmp_path / "out.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=50)
     upscaled(original, result, count=10)

@@ -177,7 +177,7 @@ def test_rgb_in_h264_is_written_when_asked_for(tmp_path):
 
 @pytest.mark.parametrize("size", [(65, 49), (64, 49), (65, 48), (1, 1), (3, 2), (2, 2), (16, 16)])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "prores", "ffv1"])
-def test_a_image_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
+def test_a_frame_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
     path = tmp_path / "out.mkv"
     smallest = {"hevc": 16, "av1": 4}.get(codec, 1)
     if min(size) < smallest:

@@ -179,7 +179,7 @@ def test_shape_and_turn_are_kept(tmp_path, suffix, codec):
     ("size", "ratio"),
     [((1440, 1152), "64/45"), ((1440, 1151), "64/45"), ((1920, 1080), "1"), ((2160, 1728), "64/45")],
 )
-def test_another_shape_of_the_samples_keeps_that_of_the_image(size, ratio):
+def test_another_size_keeps_the_display_aspect_ratio(size, ratio):
     source = info(720, 576, sample_aspect_ratio=Fraction(64, 45))
     assert scaled_aspect_ratio(source, *size) == Fraction(ratio)
 
@@ -205,7 +205,7 @@ def test_a_frame_that_is_none_of_this_video_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_source_images_do_not_decide_where_key_frames_are(tmp_path):
+def test_source_frames_do_not_decide_where_key_frames_are(tmp_path):
     path = tmp_path / "out.mp4"
     write_all(sink_for(path, info(), codec="h264"), list(range(0, 2000, 40)), 2000)
     with av.open(str(path)) as container:
