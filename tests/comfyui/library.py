@@ -5,7 +5,7 @@ import sys
 
 import torch
 from supertile import EncoderOptions, Upscaler, load_model, upscale_image, upscale_video
-from supertile.images.io.pixels import Picture
+from supertile.images.io.picture import Picture
 
 model, source, target, size, options = sys.argv[1:]
 if not source.endswith(".pt"):

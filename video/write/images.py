@@ -155,8 +155,10 @@ class ImageSequenceWriter:
             raise
         self.discard()  # the empty folder
         if older := sorted(set(existing_of(self.target)) - set(names)):
-            count = f"{len(older)} older image{'s' if len(older) > 1 else ''}"
-            self._warn(f"{self.target}: {count} of this pattern left in the folder, from {older[0].name} on.")
+            self._warn(
+                f"{self.target}: older images of this pattern remain in the folder ({len(older)}), "
+                f"from {older[0].name} on."
+            )
 
     def discard(self) -> None:
         """Delete what was written. After `finish` the images stay. Never raises."""

@@ -98,7 +98,7 @@ def test_images_that_are_there_are_replaced_only_when_asked(tmp_path):
     sink.finish()
     assert there.read_bytes() == before
     assert len(warnings) == 1
-    assert "1 older image of this pattern left in the folder, from a0007.png on" in warnings[0]
+    assert "older images of this pattern remain in the folder (1), from a0007.png on" in warnings[0]
 
 
 def test_source_images_are_never_written_over(tmp_path):
