@@ -1,1 +1,1 @@
-"""A video file -> a larger video file, in constant memory: PyAV in, PyAV out, color conversion ours, on the device."""
+"""Upscale video files in constant memory: PyAV decodes and encodes, colors are converted on the device."""

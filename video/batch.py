@@ -1,4 +1,4 @@
-"""Many videos, one after the other: one that fails does not stop the others."""
+"""Upscale many videos one after another; a failure does not stop the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VideoOutcome:
-    """What became of a job: a report, or the error it failed with."""
+    """Result of a job: a report, or the error it failed with."""
 
     job: FileJob
     report: VideoReport | None = None
@@ -28,10 +28,16 @@ class VideoOutcome:
 
 
 def upscale_video_files(jobs: Iterable[FileJob], upscaler: Upscaler, **options: Any) -> Iterator[VideoOutcome]:
-    """Do the jobs, yielding an outcome for each in their order. `options` are those of `upscale_video`.
+    """Upscale videos in order and yield the outcome of each.
 
-    VideoError, ImageFileError, SizeError and UpscaleError become outcomes; anything else (Cancelled, wrong arguments)
-    is raised.
+    Args:
+        jobs: sources and targets.
+        upscaler: used for all of them.
+        **options: as `upscale_video` takes them.
+
+    Yields:
+        An outcome per job. VideoError, ImageFileError, SizeError and UpscaleError become outcomes; other exceptions,
+        such as Cancelled, are raised.
     """
     for job in jobs:
         try:

@@ -1,7 +1,7 @@
-"""Opening a video file, and only that file: what is not one is refused in words, and nothing else is ever opened.
+"""Open a local video file and nothing else, and know what each container holds.
 
-FFmpeg opens URLs, pipes and files that name other files (playlists, concat scripts) as readily as videos. Here a path
-is always a local regular file, and demuxers that open other files are not offered.
+FFmpeg also opens URLs, pipes, and files that name other files (playlists, concat scripts). Here a path is always a
+local regular file, and demuxers that open other files are disabled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Disposition
 
-from .errors import VideoError
+from .errors import VideoError, reason
 
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
@@ -28,7 +28,7 @@ CONTAINERS = {
 }
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm"}
 
-# Demuxers that open what a file names, that need no video in it (text as a terminal's image), or that run scripts.
+# Demuxers that open files named in the input, that take any data as video (text as a terminal screen), or run scripts.
 _REFUSED_FORMATS = frozenset({
     "hls", "concat", "concatf", "sdp", "rtsp", "rtp", "sap", "dash", "imf", "webm_dash_manifest", "hds", "ffmetadata",
     "image2", "lavfi", "avisynth", "vapoursynth", "tty", "ansi", "data", "svg_pipe", "mpegtsraw", "rawvideo",
@@ -37,7 +37,7 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0\n", b"v=0\r", b"<MPD", b"<?xml", b"
 
 
 def name_of(source: str | Path | BinaryIO) -> str:
-    """What a message calls a source."""
+    """Return the name of a source for messages."""
     if isinstance(source, (str, os.PathLike)):
         return str(source)
     name = getattr(source, "name", None)
@@ -47,8 +47,11 @@ def name_of(source: str | Path | BinaryIO) -> str:
 def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer:
     """Open a local video file, or a seekable binary file object, for reading.
 
-    Raises VideoError, one sentence with the name, for what is missing, no regular file, not allowed, empty, damaged at
-    its head, a playlist, or no format that FFmpeg knows. Of a file object the position is brought to the start.
+    A file object is read from its start, whatever its position.
+
+    Raises:
+        VideoError: the file is missing, not a regular file, unreadable, empty, damaged at its head, a playlist, or of
+            a format that FFmpeg does not know. The message is one sentence with the name.
     """
     name = name_of(source)
     file: Any
@@ -62,7 +65,7 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
     if not head:
         raise VideoError(f"{name} is empty.")
     if head.lstrip().startswith(_PLAYLISTS):
-        raise VideoError(f"{name} is a playlist or a list of other files, not a video; give the video file itself.")
+        raise VideoError(f"{name} is a playlist or a list of files, not a video. Pass the video file itself.")
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _formats(),
@@ -74,19 +77,13 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
         if b"\0" not in head and head.isascii():
             raise VideoError(f"{name} is a text file, not a video.") from None
         raise VideoError(
-            f"{name} cannot be opened as a video: it is damaged, incomplete or of no known format ({reason(error)})."
+            f"{name} cannot be opened as a video. It is damaged, incomplete or in an unknown format ({reason(error)})."
         ) from error
 
 
 def metadata_errors(handler: str) -> dict[str, Any]:
-    """What `av.open` is told about tags that are no UTF-8; from PyAV 19 on there is nothing to tell."""
+    """Return the arguments of `av.open` for tags that are not UTF-8; PyAV 19 has none."""
     return {"metadata_errors": handler} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-def reason(error: BaseException) -> str:
-    """What an FFmpeg error says, without the number and the file's name."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).split(": '")[0].rstrip(".").lower()
 
 
 @cache
@@ -100,18 +97,18 @@ def _head_of_regular_file(path: Path, name: str) -> bytes:
         if stat.S_ISDIR(mode):
             raise VideoError(f"{name} is a folder, not a video file.")
         if stat.S_ISFIFO(mode):
-            raise VideoError(f"{name} is a pipe; only files that can be read again from the start are taken.")
+            raise VideoError(f"{name} is a pipe. Pass a regular file, which can be read from its start again.")
         if not stat.S_ISREG(mode):
-            raise VideoError(f"{name} is no regular file.")
+            raise VideoError(f"{name} is not a regular file.")
         with open(path, "rb") as file:
             return file.read(256)
     except FileNotFoundError:
         raise VideoError(f"{name} does not exist.") from None
     except NotADirectoryError:
-        raise VideoError(f"{name} does not exist: a part of its path is no folder.") from None
+        raise VideoError(f"{name} does not exist: its path goes through a file that is not a folder.") from None
     except PermissionError:
-        raise VideoError(f"{name} may not be read: permission denied.") from None
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it, a disk that fails
+        raise VideoError(f"{name} cannot be read: permission denied.") from None
+    except (OSError, ValueError) as error:  # the name is too long or contains NUL, or the disk fails
         raise VideoError(f"{name} cannot be read: {reason(error)}.") from error
 
 
@@ -121,31 +118,36 @@ def _head_of_file_object(source: BinaryIO, name: str) -> bytes:
         head = source.read(256)
         source.seek(0)
     except (AttributeError, OSError, ValueError) as error:
-        raise VideoError(f"{name} is no seekable binary file, open for reading: {error}.") from error
+        raise VideoError(f"{name} is not a seekable binary file that is open for reading: {error}.") from error
     if not isinstance(head, bytes):
-        raise VideoError(f"{name} is open as text; a video must be opened in binary mode.")
+        raise VideoError(f"{name} is open in text mode. Open it in binary mode: open(path, 'rb').")
     return head
 
 
 def video_stream_of(container: av.container.InputContainer, name: str, number: int | None = None) -> Any:
-    """The stream to upscale: no cover art; of the others the one of that number, from 0, or the best.
+    """Return the video stream to upscale, ignoring cover images.
 
-    The best is the default one before others, then the largest, then the first. Raises VideoError when there is none,
-    it cannot be decoded, or it declares absurd dimensions.
+    Args:
+        container: an open file.
+        name: of the file, for messages.
+        number: which video stream, from 0. None: the default stream, else the largest, else the first.
+
+    Raises:
+        VideoError: there is no such stream, it cannot be decoded, or its frames are too large.
     """
     streams = [s for s in container.streams.video if not _is_still(s)]
     if not streams:
-        held = "only a cover image" if container.streams.video else "no video"
-        held += " and sound" if container.streams.audio and container.streams.video else ""
-        held += ", only sound" if container.streams.audio and not container.streams.video else ""
-        raise VideoError(f"{name} holds {held}.")
+        content = "only a cover image" if container.streams.video else "no video"
+        if container.streams.audio:
+            content += " and audio" if container.streams.video else ", only audio"
+        raise VideoError(f"{name} contains {content}.")
     if number is not None and number >= len(streams):
-        raise VideoError(f"{name} has no video stream {number}; the last is {len(streams) - 1}.")
+        raise VideoError(f"{name} has no video stream {number}. Streams are numbered from 0 to {len(streams) - 1}.")
     if number is not None:
         streams = [streams[number]]
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
-        raise VideoError(f"{name} holds video of a codec that this build of FFmpeg cannot decode.")
+        raise VideoError(f"{name} contains video in a codec that this build of FFmpeg cannot decode.")
 
     def rank(stream: Any) -> tuple[bool, int, int]:
         context = stream.codec_context
@@ -161,8 +163,8 @@ def _is_still(stream: Any) -> bool:
 
 
 def check_dimensions(width: int, height: int, name: str) -> None:
-    """Raise VideoError for frames larger than any memory is meant for."""
+    """Raise VideoError for frames with a side of more than MAX_FRAME_SIDE pixels."""
     if max(width, height) > MAX_FRAME_SIDE:
         raise VideoError(
-            f"{name} declares frames of {width}x{height}; more than {MAX_FRAME_SIDE} pixels a side is not taken."
+            f"{name} declares frames of {width}x{height} pixels. The limit is {MAX_FRAME_SIDE} pixels per side."
         )

@@ -1,7 +1,6 @@
-"""Frames as planes -> larger frames as planes, through an Upscaler: conversion both ways and all between on its device.
+"""Upscale frames of planes: planes to RGB, through an Upscaler, and back to planes, all on its device.
 
-Color, and transparency where a frame has any, are streams of images of their own, so that a tile that stays the
-same from frame to frame is found in each of them.
+Color, and alpha where a frame has it, are separate streams of images, so that static tiles are found in each of them.
 """
 
 from __future__ import annotations
@@ -28,21 +27,28 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class _Opened:
-    """What goes around the model while a frame's images go through it."""
+    """The properties of a frame that bypass the model."""
 
     pts: int
     duration: int
-    rgb_images: int  # how many, of the first slots
-    overshoot: Tensor | None  # (1 or 3, H, W): what lies outside [0, 1]
+    image_count: int  # in the first slots
+    overshoot: Tensor | None  # (1 or 3, H, W): values minus their clamp to [0, 1]
     alpha: Tensor | None  # (1, H, W), of the source
-    varies: bool  # alpha does
+    alpha_varies: bool
 
 
 class FrameUpscaler:
-    """Turns frames of `info` into frames of width x height in `layout` and `color`.
+    """Turns frames of `info` into frames of the `target` format.
 
-    reuse_static: a tile that equals the same tile of the frame before is not computed again.
-    cancelled: called before every batch of tiles, as the upscaler takes it.
+    Args:
+        upscaler: the model with its device and precision.
+        info: the source.
+        target: size, layout and color of the results. Other sizes than the model's are reached by resampling.
+        reuse_static: skip tiles that equal the same tile of the previous frame.
+        cancelled: called before every batch of tiles, as the upscaler takes it.
+
+    Raises:
+        UpscaleError: the model takes another number of channels.
     """
 
     def __init__(
@@ -58,51 +64,51 @@ class FrameUpscaler:
         self._target, self._size = target, (target.width, target.height)
         self._runs = len(list(runs_of_the_model(info.width, info.height, self._size, upscaler.scale)))
         channels = upscaler.input_channels
-        to_batch(torch.zeros(3, 1, 1), None, channels)  # raises for a model of other channels, before any work
+        to_batch(torch.zeros(3, 1, 1), None, channels)  # raises before any work if the model takes other channels
         gray = info.layout.model == "gray"
         colors = 3 if channels == 1 and not gray else 1
         self._slots = colors + (info.layout.alpha and channels != 4)
         self._channels = 1 if gray else 3  # of color
 
     def run(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """As many frames, in order, with the pts and durations of the source; planes are on the CPU.
+        """Yield as many frames, in order, with the pts and durations of the source and planes on the CPU.
 
-        Planes of results on CUDA are still on their way there: `wait_for` before reading them.
+        Copies from CUDA may still be in flight: call `wait_for` before reading the planes.
         """
         source = iter(frames)
-        opened: deque[_Opened] = deque()  # in order, until their results are there
+        opened: deque[_Opened] = deque()  # in order, waiting for their results
         waiting: list[deque[Tensor]] = [deque() for _ in range(self._slots)]
 
         def open_next() -> bool:
             if (frame := next(source, None)) is None:
                 return False
-            rgb_images, around = self._open(frame)
-            for slot, image in zip(waiting, rgb_images, strict=False):
+            images, state = self._open(frame)
+            for slot, image in zip(waiting, images, strict=False):
                 slot.append(image)
-            opened.append(around)
+            opened.append(state)
             return True
 
-        def taken(slot: deque[Tensor]) -> Iterator[Tensor]:
+        def images_of(slot: deque[Tensor]) -> Iterator[Tensor]:
             while slot or open_next():
                 if slot:
                     yield slot.popleft()
 
-        results = [self._stream(taken(slot)) for slot in waiting]
+        results = [self._stream(images_of(slot)) for slot in waiting]
         while opened or open_next():
-            larger = [next(result) for result in results[: opened[0].rgb_images]]
+            larger = [next(result) for result in results[: opened[0].image_count]]
             yield self._close(opened.popleft(), larger)
-            del larger  # or its memory would wait with whoever takes the frame
+            del larger  # the consumer of the frame must not keep its memory alive
 
-    def _stream(self, rgb_images: Iterator[Tensor]) -> Iterator[Tensor]:
+    def _stream(self, images: Iterator[Tensor]) -> Iterator[Tensor]:
         for _ in range(self._runs):
-            rgb_images = self._upscaler.stream(
-                rgb_images, keep_on_device=True, reuse_static=self._reuse_static, cancelled=self._cancelled
+            images = self._upscaler.stream(
+                images, keep_on_device=True, reuse_static=self._reuse_static, cancelled=self._cancelled
             )
-        return rgb_images
+        return images
 
     @torch.inference_mode()
     def _open(self, frame: Frame) -> tuple[Tensor, _Opened]:
-        """Images (N, channels, H, W) for the first N slots: color first, transparency last if it varies."""
+        """Return images (N, channels, H, W) for the first N slots: color first, alpha last if it varies."""
         info = self._info
         color, alpha = to_rgb(
             frame.planes, info.layout, info.color, self._upscaler.device, width=info.width, height=info.height
@@ -117,11 +123,11 @@ class FrameUpscaler:
     @torch.inference_mode()
     def _close(self, frame: _Opened, larger: list[Tensor]) -> Frame:
         batch = larger[0][None] if len(larger) == 1 else torch.stack(larger)
-        color, alpha = from_batch(batch, self._channels, frame.varies)
+        color, alpha = from_batch(batch, self._channels, frame.alpha_varies)
         if alpha is not None and frame.alpha is not None:
             alpha = keep_in_local_range(alpha, frame.alpha, seamless=self._upscaler.seamless)
         color, alpha = self._resized(color, alpha)
-        if frame.overshoot is not None:  # superwhite and what lies outside of RGB's cube: enlarged without the model
+        if frame.overshoot is not None:  # superwhite and out-of-gamut values are enlarged without the model
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
             alpha = frame.alpha.flatten()[0].expand(1, self._target.height, self._target.width)
@@ -133,7 +139,7 @@ class FrameUpscaler:
         if color.shape[-2:] == (self._target.height, self._target.width):
             return color, alpha
         seamless = self._upscaler.seamless
-        if self._info.color.hdr:  # PQ and HLG: sRGB's idea of light would be wrong for them
+        if self._info.color.hdr:  # `resize` works in the linear light of sRGB, which is wrong for PQ and HLG
             both = color if alpha is None else torch.cat([color, alpha])
             both = resample(both, size, seamless=seamless)
             return both[: color.shape[0]], None if alpha is None else both[color.shape[0] :].clamp_(0, 1)
@@ -147,14 +153,14 @@ class FrameUpscaler:
 
 
 def pinned(device: torch.device) -> Callable[[Frame], Frame]:
-    """What the decode stage does to a frame so that its copy to the device runs beside everything else."""
+    """Return the function that pins the planes of a frame in memory, for an asynchronous copy to a CUDA device."""
     if device.type != "cuda":
         return lambda frame: frame
     return lambda frame: Frame(tuple(plane.pin_memory() for plane in frame.planes), frame.pts, frame.duration)
 
 
 class _InFlight(tuple[Tensor, ...]):
-    """Planes whose copy from the device may not have arrived yet."""
+    """Planes whose copy from the device may still be in flight."""
 
     arrived: torch.cuda.Event
 
@@ -171,6 +177,6 @@ def _to_host(planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def wait_for(frame: Frame) -> None:
-    """Return when the planes of a result have arrived on the CPU."""
+    """Wait until the planes of a result have arrived on the CPU."""
     if isinstance(frame.planes, _InFlight):
         frame.planes.arrived.synchronize()

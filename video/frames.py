@@ -1,4 +1,4 @@
-"""What travels between reading, upscaling and writing: a frame as raw planes, and what its samples mean."""
+"""Frames as raw planes, with their format, and the interfaces of sources and sinks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from torch import Tensor
 
 from .errors import VideoError
 
-# AVCOL_* values (libavutil/pixfmt.h) of what is not said.
-UNSPECIFIED = 2
+UNSPECIFIED = 2  # the "unspecified" code of AVCOL_* (libavutil/pixfmt.h)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the samples of a frame lie in its planes.
+    """The arrangement of samples in the planes of a frame.
 
     Planes are (h, w) tensors, uint8 up to 8 bits and uint16 (codes not shifted) above, in the order
-    Y [Cb Cr] [A] for "yuv", R G B [A] for "rgb", Y [A] for "gray". Chroma planes of an odd image are rounded up.
+    Y [Cb Cr] [A] for "yuv", R G B [A] for "rgb", Y [A] for "gray". Chroma planes of odd frames are rounded up.
     """
 
     model: str  # "yuv", "rgb" or "gray"
@@ -34,7 +33,7 @@ class Layout:
         return (1 if self.model == "gray" else 3) + self.alpha
 
     def size_of(self, plane: int, width: int, height: int) -> tuple[int, int]:
-        """(height, width) of a plane of a frame of width x height."""
+        """Return (height, width) of a plane of a frame of width x height."""
         if self.model == "yuv" and plane in (1, 2):
             x, y = self.subsampling
             return -(-height >> y), -(-width >> x)
@@ -43,10 +42,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Color:
-    """What the samples mean. Numbers are the AVCOL_* codes of ITU-T H.273 as FFmpeg writes them, kept as they came.
+    """The meaning of samples. Numbers are the AVCOL_* codes of ITU-T H.273, as in the source.
 
-    `matrix`, `full_range` and `siting` are what conversion uses, so they are never unspecified: the reader decides
-    them where the file is silent (`tagged` tells). For "rgb" and "gray" layouts the matrix counts for nothing.
+    Conversion uses `matrix`, `full_range` and `siting`, so they are never unspecified: the reader chooses them if the
+    file has no tags (`tagged` is False then). The matrix is ignored for "rgb" and "gray" layouts.
     """
 
     matrix: int = 1  # AVCOL_SPC_*: 1 BT.709, 5/6 BT.601, 9 BT.2020 (non-constant luminance), 0 RGB, 4 FCC, 7 SMPTE 240M
@@ -54,7 +53,7 @@ class Color:
     siting: str = "left"  # of 4:2:0 and 4:2:2 chroma: "left", "center" or "topleft"
     primaries: int = UNSPECIFIED  # AVCOL_PRI_*
     transfer: int = UNSPECIFIED  # AVCOL_TRC_*: 16 PQ, 18 HLG
-    tagged: bool = True  # False: the matrix is the reader's guess from the size of the image
+    tagged: bool = True  # False: the matrix was chosen by the frame size
 
     @property
     def hdr(self) -> bool:
@@ -125,20 +124,20 @@ class StaticHdr:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A source of frames, before the first is decoded. Times are in `time_base` units unless said otherwise."""
+    """Properties of a source of frames. Times are in `time_base` units unless stated otherwise."""
 
-    name: str  # for messages
-    width: int  # of the frames as they are stored: not turned, pixels not made square
+    name: str  # of the source, for messages
+    width: int  # as stored: before rotation and sample aspect ratio
     height: int
     layout: Layout
     color: Color
     time_base: Fraction
-    frame_rate: Fraction  # nominal, for encoders that want one; time is always pts
+    frame_rate: Fraction  # nominal, for encoders that need one; frames have pts
     codec: str = ""  # FFmpeg's name of the source's codec
     start_pts: int = 0
-    origin: Fraction = Fraction(0)  # seconds: when the stream's own first image is shown, before any trimming
+    origin: Fraction = Fraction(0)  # pts in seconds of the first frame of the stream, before trimming
     duration: int | None = None  # declared
-    frames: int | None = None  # declared, or counted in advance where that is cheap
+    frames: int | None = None  # declared, or counted in advance
     sample_aspect_ratio: Fraction = Fraction(1)
     display_matrix: tuple[int, ...] | None = None  # 9 int32 as FFmpeg's DISPLAYMATRIX; None for the identity
     hdr: StaticHdr = field(default_factory=StaticHdr)
@@ -151,13 +150,13 @@ class VideoInfo:
 
 
 def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
-    """Whether a display matrix shows what is stored as width as height: a turn by 90 or 270 degrees."""
+    """Return True if a display matrix swaps width and height: a rotation by 90 or 270 degrees."""
     return display_matrix is not None and abs(display_matrix[1]) > abs(display_matrix[0])
 
 
 @dataclass
 class Frame:
-    """One image: planes as `Layout` says, on any device. `pts` and `duration` in the time base of its VideoInfo."""
+    """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo."""
 
     planes: tuple[Tensor, ...]
     pts: int
@@ -166,20 +165,20 @@ class Frame:
 
 @dataclass
 class ReadReport:
-    """What was found on the way through a source: counters end up in the user's report, warnings were said already."""
+    """Counters of what a reader repaired or could not read, for the user's report."""
 
-    frames: int = 0  # given out
-    corrupt_frames: int = 0  # given out although the decoder marked them damaged
+    frames: int = 0  # returned
+    corrupt_frames: int = 0  # returned although the decoder marked them as damaged
     undecodable_packets: int = 0
-    repaired_pts: int = 0  # missing, doubled or backward
-    resized_frames: int = 0  # of another size than the first, brought back to it
+    repaired_pts: int = 0  # missing, repeated or decreasing
+    resized_frames: int = 0  # in another size than the first frame, rescaled to it
     missing_frames: int = 0  # fewer than declared
     missing_at_end: Fraction | None = None  # seconds between the end of the last frame and the declared end
     dropped_metadata: set[str] = field(default_factory=set)  # e.g. "Dolby Vision", "HDR10+"
 
 
 class FrameSource(Protocol):
-    """Anything frames come from. Used by one thread; closed by whoever opened it."""
+    """A source of frames. Used by one thread; closed by the caller that opened it."""
 
     info: VideoInfo
     report: ReadReport
@@ -190,7 +189,7 @@ class FrameSource(Protocol):
 
 
 class FrameSink(Protocol):
-    """Anything frames go to. Used by one thread. Nothing is seen under the target's name until `finish`."""
+    """A destination of frames. Used by one thread. The target appears under its name in `finish`."""
 
     format: FrameFormat  # of the frames it takes
     encoder: str  # FFmpeg's names, for the report
@@ -202,7 +201,7 @@ class FrameSink(Protocol):
     def write(self, frame: Frame) -> None: ...
 
     def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Flush, complete the file and publish it under its name.
+        """Flush, complete the file and move it to its name.
 
         cancelled: called for each packet that the encoder still holds, which can be minutes of work. When it returns
             True, nothing is published and everything is discarded.
@@ -210,5 +209,5 @@ class FrameSink(Protocol):
         ...
 
     def discard(self) -> None:
-        """Throw away what was written. May follow `write` or `finish`; never raises."""
+        """Delete what was written. May follow `write` or `finish`; never raises."""
         ...

@@ -1,4 +1,4 @@
-"""Which files are videos or numbered images, by their names."""
+"""Recognize videos and numbered images by their file names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _OTHERS = (
     ".h265", ".265", ".hevc", ".ivf", ".obu",
 )  # fmt: skip
 
-# Suffix of a source -> suffix of its result where no name is given: Matroska holds whatever was in the others.
+# Suffix of a source -> suffix of its result if no target name is given. Matroska holds the streams of all others.
 VIDEO_SUFFIXES = MappingProxyType(
     {suffix: suffix for suffix in _WRITTEN_AS_THEY_ARE} | {".m4v": ".mp4"} | dict.fromkeys(_OTHERS, ".mkv")
 )
 
 
-# The number in a name that stands for numbered files: %d, or %06d.
+# The placeholder of a number in a file name: %d, or %06d.
 NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Whether a name stands for numbered files, as frames/%06d.png does; a file of just that name goes first."""
+    """Return True for a pattern of numbered files such as frames/%06d.png, unless a file has that very name."""
     return len(NUMBER.findall(Path(path).name)) == 1 and not Path(path).exists()
 
 
 def is_video_job(source: Path, target: Path) -> bool:
-    """Whether making `target` from `source` is work for `upscale_video` rather than for one image."""
+    """Return True if `upscale_video` makes `target` from `source`, False if it is a single image."""
     suffixes = (source.suffix.lower(), target.suffix.lower())
     return any(suffix in VIDEO_SUFFIXES for suffix in suffixes) or is_pattern(source) or is_pattern(target)

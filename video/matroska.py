@@ -1,4 +1,6 @@
-"""What PyAV has no setter or getter for, reached through small Matroska headers. To go when PyAV has them.
+"""Access stream properties that PyAV has no attribute for, through small Matroska headers.
+
+To be removed once PyAV has them.
 
 - Audio delay and static HDR metadata: `delayed_audio` and `hdr_video` build the header of a Matroska file in memory.
   FFmpeg opens it and copies the properties, with the stream as a template, into other containers.

@@ -1,8 +1,8 @@
 """Decode, upscale and encode at the same time: three stages joined by short queues, in order, first error wins.
 
-The middle stage runs in the caller's thread, because that is where the core computes, where Ctrl-C arrives and where
-its progress is wanted; the other two have a thread each. Whatever ends the job ends all three: a stage that waits at
-a queue is woken at once, and one that works finishes the frame it is at.
+The upscale stage runs in the caller's thread, where Ctrl-C arrives and progress is reported; the other two have a
+thread each. When one stage fails or the job is cancelled, all three end: a stage that waits at a queue is woken at
+once, a busy one finishes its frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAGES = ("decode", "upscale", "encode")
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds each stage worked (waiting at a queue not counted), and the seconds of the whole."""
+    """Seconds that each stage was busy, without waiting at queues, and seconds of the whole run."""
 
     total: float
     busy: dict[str, float]
@@ -36,12 +36,12 @@ class StageTimes:
 
     @property
     def bound_by(self) -> str:
-        """The stage that worked longest: the one that would have to be faster."""
+        """The busiest stage, which limits the frame rate."""
         return max(self.busy, key=lambda stage: self.busy[stage])
 
 
 class Stopped(Exception):
-    """Raised in a stage at a queue when another stage has failed. Never reaches the caller."""
+    """Raised at a queue when another stage has failed. Never reaches the caller."""
 
 
 def run(
@@ -53,17 +53,21 @@ def run(
     depth: int = 3,
     cancelled: Callable[[], None] | None = None,
 ) -> StageTimes:
-    """Pull `frames` in one thread, push them through `upscale` in this one, `write` the results in a third.
+    """Pull `frames` in one thread, `upscale` them in the caller's thread, and `write` the results in a third.
 
     Args:
         frames: iterated in the decode thread.
-        upscale: a generator function from frames to as many frames, in the caller's thread.
+        upscale: a generator function from frames to as many frames.
         write: called in the encode thread, in order.
-        finish: called there after the last frame, with a callable that tells whether to give up.
-        depth: frames that wait between two stages, at most.
-        cancelled: called a few times a second, also while waiting; may raise.
+        finish: called in the encode thread after the last frame, with a function that returns True once the run stops.
+        depth: maximum number of frames that wait between two stages.
+        cancelled: called a few times a second, also while waiting. Raises to cancel the run.
 
-    Returns when `finish` has. Raises what the first stage to fail raised; all threads have then ended.
+    Returns:
+        The time that each stage was busy, after `finish` has returned.
+
+    Raises:
+        Exception: that of the first stage that failed, after all threads have ended.
     """
     shared = _Run(cancelled)
     decoded: _Queue[T] = _Queue(shared, depth)
@@ -83,7 +87,7 @@ def run(
             if frame is None:
                 break
             write(frame)
-            del frame  # or one frame more would be held while waiting
+            del frame  # free it before waiting for the next
         finish(lambda: shared.stopped)
 
     def waiting_frames() -> Iterator[T]:
@@ -117,7 +121,7 @@ def run(
 
 
 class _Run:
-    """What the stages share: the first error, the lock under which queues move, and who was busy how long."""
+    """State shared by the stages of one run: the lock of the queues, the first error, and the busy times."""
 
     def __init__(self, cancelled: Callable[[], None] | None) -> None:
         self.condition = threading.Condition()
@@ -132,7 +136,7 @@ class _Run:
         def guarded() -> None:
             try:
                 self.begin(stage)
-                with torch.inference_mode():  # the mode belongs to a thread, not to the program
+                with torch.inference_mode():  # inference mode is per thread
                     work()
             except BaseException as error:
                 self.fail(error)
@@ -165,7 +169,7 @@ class _Run:
             self.condition.notify_all()
 
     def check(self) -> None:
-        """In the caller's thread: let the host cancel."""
+        """Call `cancelled` if this is the caller's thread."""
         if self._cancelled is not None and threading.get_ident() == self._caller:
             self._cancelled()
 
@@ -174,11 +178,11 @@ class _Run:
             try:
                 raise self._error
             finally:
-                self._error = None  # the traceback holds frames of images
+                self._error = None  # its traceback keeps frames alive
 
 
 class _Queue(Generic[T]):
-    """A bounded queue whose waits end at once when the job stops. None says that nothing more will come."""
+    """A bounded queue whose waits end at once when the run stops. `get` returns None after `close`."""
 
     def __init__(self, run: _Run, depth: int) -> None:
         self._run, self._depth = run, depth
@@ -204,7 +208,7 @@ class _Queue(Generic[T]):
             self._run.condition.notify_all()
 
     def _wait_until(self, ready: Callable[[], Any]) -> None:
-        # Each queue has one thread that puts and one that gets, so what is ready stays ready.
+        # Each queue has one producer and one consumer, so what is ready stays ready.
         while True:
             with self._run.condition:
                 if self._run.stopped:

@@ -1,9 +1,8 @@
-"""Encoders in the background of the network: on a machine without a GPU both want every core.
+"""Run encoders at a lower priority than the network, for machines without a GPU.
 
-A network on the CPU is hundreds of short parallel steps, each of which ends when its last thread does. Where an
-encoder's threads hold a core meanwhile, all others wait for the one thread that was put off, at every step: 320x180
-doubled on two loaded cores took up to three times as long. At a lower priority the encoder uses what is left, and
-gets all it needs as soon as frames wait for it.
+A network on the CPU is hundreds of short parallel steps, and each ends with its last thread. If an encoder's thread
+occupies a core, all other threads wait for the delayed one, at every step: 2x of 320x180 on two loaded cores took up to
+three times as long. At a lower priority the encoder uses idle time, and catches up as soon as the network waits for it.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _NICE = 10
 
 
 def lower_priority() -> None:
-    """Of the calling thread and those it starts from now on. On Linux only: elsewhere the process as a whole has it."""
+    """Lower the priority of the calling thread and of its future threads. Linux only; elsewhere it is per process."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def in_background(make: Callable[[], T], undo: Callable[[T], None]) -> T:
-    """`make()`, in a thread of low priority, so that the threads it starts have it too.
+    """Return `make()`, run in a thread of low priority, so that the threads it starts inherit it.
 
-    Raises what `make` raises. When the wait is interrupted, `undo` gets what was made.
+    Exceptions of `make` are raised here. If the wait is interrupted, `undo` is called with the result.
     """
     made: list[T] = []
     failed: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What became of a video job, for people and for scripts."""
+"""Progress and final report of a video job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .pipeline import STAGES, StageTimes
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a job is."""
+    """Progress of a job."""
 
     frames: int  # upscaled
-    expected: int | None  # as the source declares; None where it does not say
-    seconds: float  # since the first frame was asked for
+    expected: int | None  # declared by the source; None if it declares nothing
+    seconds: float  # since the job started
     bytes_written: int  # of the file so far
 
     @property
@@ -25,10 +25,12 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class VideoReport:
-    """A finished job. Sizes are (width, height); durations in seconds.
+    """Report of a finished job. Sizes are (width, height); durations are in seconds.
 
-    warnings: what was converted, dropped, repaired or found damaged, a sentence each, in the order it was found.
-    tiles_reused: of the tiles, those that did not change from one frame to the next and were not computed again.
+    Attributes:
+        read: what the reader repaired or could not read.
+        tiles_computed, tiles_reused: tiles that went through the model, and static tiles that were reused.
+        warnings: one sentence for each stream or property that was converted, dropped, repaired or damaged, in order.
     """
 
     source: str
@@ -47,23 +49,23 @@ class VideoReport:
 
     @property
     def fps(self) -> float:
-        """Frames finished per second of the whole job."""
+        """Frames per second over the whole job."""
         return self.frames / self.times.total if self.times.total else 0.0
 
     @property
     def complete(self) -> bool:
-        """Whether every frame that the source declares was there, undamaged."""
+        """True if every frame that the source declares was decoded without damage."""
         read = self.read
         damage = (read.missing_at_end, read.missing_frames, read.corrupt_frames, read.undecodable_packets)
         return not any(damage)
 
     def stage_table(self) -> str:
-        """One line: the busy share of each stage and which of them bounds the job."""
+        """Return one line with the busy share of each stage and the stage that limits the job."""
         shares = ", ".join(f"{stage} {self.times.share(stage):.0%}" for stage in STAGES)
         return f"busy: {shares}; bound by {self.times.bound_by}"
 
     def summary(self) -> str:
-        """The job in one line."""
+        """Return one line about the job."""
         before, after = ("x".join(map(str, size)) for size in (self.source_size, self.target_size))
         line = (
             f"{self.source} {before} -> {self.target} {after}: {self.frames} frames in {self.times.total:.1f} s, "

@@ -1,4 +1,4 @@
-"""`upscale_video`: one video file, or frames from elsewhere, to a larger video file."""
+"""`upscale_video`: upscale a video file, or frames from another source, into a video file."""
 
 from __future__ import annotations
 
@@ -178,14 +178,14 @@ def _run(
 
 
 def target_size(size: Size, info: VideoInfo, scale: int) -> tuple[int, int]:
-    """Return width and height of the frames to be written, as they are stored. Raises SizeError."""
+    """Return (width, height) of the frames to be written, as stored, for a display size. Raises SizeError."""
     turned = is_turned(info.display_matrix)
     shown = size.of(*((info.height, info.width) if turned else (info.width, info.height)), scale)
     return (shown[1], shown[0]) if turned else shown
 
 
 def expected_frames(info: VideoInfo) -> int | None:
-    """How many frames will come: declared, else by duration and nominal rate, else unknown."""
+    """Return the number of frames: declared, else from duration and nominal frame rate, else None."""
     if info.frames is not None:
         return info.frames
     if info.duration is None or not info.frame_rate:

@@ -96,8 +96,8 @@ def test_numbered_images_want_a_frame_rate(folder, model):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["in/film.avi", "out.xyz"], "out.xyz has the suffix '.xyz', which names no container"),
-        (["in/film.avi", "out.webm", "--codec", "h264"], ".webm files hold no h264"),
+        (["in/film.avi", "out.xyz"], "out.xyz has the unknown suffix '.xyz'. Choose .mp4"),
+        (["in/film.avi", "out.webm", "--codec", "h264"], ".webm files cannot hold h264"),
         (["in/film.avi", "in/film.avi", "--overwrite"], "source"),
         (["in/film.avi", "out.mp4", "--codec", "mpeg7"], "mpeg7"),
         (["in/film.avi", "out.mp4", "--preset", "warp"], "warp"),

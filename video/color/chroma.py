@@ -1,15 +1,15 @@
-"""Chroma planes to the size of luma and back, so that there and back changes no sample.
+"""Resample chroma planes to the size of luma and back, so that a round trip changes no sample.
 
-Along each axis a pair of short filters with down(up(c)) = c, up to rounding of float32, borders and odd sizes included:
+Along each axis a pair of short filters satisfies down(up(c)) = c up to float32 rounding, also at borders and odd sizes:
 
-- Chroma on luma (MPEG-2 and later, horizontally): up is linear interpolation, down its dual of the LeGall 5/3 wavelet,
-  (-1, 2, 6, 2, -1) / 8 (Le Gall & Tabatabai, ICASSP 1988), which lets nothing through at luma's highest frequency.
-- Chroma half way (vertically, and MPEG-1 and JPEG): down is the mean of the two luma samples, as encoders take it; up
-  puts them on the line through the neighbors, c -+ (next - previous) / 8, the dual of that mean (Cohen, Daubechies &
-  Feauveau 1992, the 1.3 pair). Interpolating (1, 3) / 4 instead would need (-1, 3, 3, -1) / 4 to come back, and its
-  halos would be in the result.
+- Cosited chroma (MPEG-2 and later, horizontally): up is linear interpolation, down its dual of the LeGall 5/3 wavelet,
+  (-1, 2, 6, 2, -1) / 8 (Le Gall & Tabatabai, ICASSP 1988), which blocks luma's highest frequency.
+- Chroma at the midpoint (vertically, and MPEG-1 and JPEG): down is the mean of two samples, as in encoders; up puts
+  them on the line through the neighbors, c -+ (next - previous) / 8, the dual of that mean (Cohen, Daubechies &
+  Feauveau 1992, the 1.3 pair). Linear interpolation, (1, 3) / 4, would need (-1, 3, 3, -1) / 4 as its inverse, which
+  would add ringing to the result.
 
-A factor of 4 is twice a factor of 2. Tensors are (..., H, W), float32; beyond the border samples repeat.
+A factor of 4 is applied as two factors of 2. Tensors are (..., H, W), float32; border samples are repeated.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch import Tensor
 
 
 def up_rows(c: Tensor, height: int, cosited: bool) -> Tensor:
-    """(..., ceil(height / 2), W) -> (..., height, W)."""
+    """Upsample (..., ceil(height / 2), W) to (..., height, W)."""
     rows = c.shape[-2]
     out = c.new_empty((*c.shape[:-2], height, c.shape[-1]))
     even, odd = out[..., 0::2, :], out[..., 1::2, :]
     if cosited:
         even.copy_(c)
         torch.add(c[..., : rows - 1, :], c[..., 1:, :], out=odd[..., : rows - 1, :]).mul_(0.5)
-        odd[..., rows - 1 :, :] = c[..., rows - 1 :, :]  # nothing, if the height is odd
+        odd[..., rows - 1 :, :] = c[..., rows - 1 :, :]  # empty if the height is odd
         return out
     slope = torch.empty_like(c)
     torch.sub(c[..., 2:, :], c[..., :-2, :], out=slope[..., 1:-1, :]) if rows > 2 else None
@@ -42,45 +42,45 @@ def up_rows(c: Tensor, height: int, cosited: bool) -> Tensor:
 
 
 def down_rows(x: Tensor, cosited: bool) -> Tensor:
-    """(..., H, W) -> (..., ceil(H / 2), W)."""
+    """Downsample (..., H, W) to (..., ceil(H / 2), W)."""
     return _down(x[..., 0::2, :], x[..., 1::2, :], cosited, -2)
 
 
 def down_columns(x: Tensor, cosited: bool) -> Tensor:
-    """(..., H, W) -> (..., H, ceil(W / 2))."""
+    """Downsample (..., H, W) to (..., H, ceil(W / 2))."""
     return _down(x[..., 0::2], x[..., 1::2], cosited, -1)
 
 
 def _down(even: Tensor, odd: Tensor, cosited: bool, axis: int) -> Tensor:
-    pairs, wanted = odd.shape[axis], even.shape[axis]
+    pairs, size = odd.shape[axis], even.shape[axis]
     if not cosited:
         out = even.clone(memory_format=torch.contiguous_format)
         out.narrow(axis, 0, pairs).add_(odd).mul_(0.5)
         return out
-    # By lifting (Sweldens 1996): what linear interpolation gets wrong goes back into its neighbors.
+    # By lifting (Sweldens 1996): the error of linear interpolation is added to its neighbors.
     out = even.clone(memory_format=torch.contiguous_format)
-    wrong = odd.clone(memory_format=torch.contiguous_format)
-    wrong.sub_(out.narrow(axis, 0, pairs), alpha=0.5)
-    inner = wanted - 1  # pairs that have a chroma sample on both sides
-    wrong.narrow(axis, 0, inner).sub_(out.narrow(axis, 1, inner), alpha=0.5)
+    error = odd.clone(memory_format=torch.contiguous_format)
+    error.sub_(out.narrow(axis, 0, pairs), alpha=0.5)
+    inner = size - 1  # pairs that have a chroma sample on both sides
+    error.narrow(axis, 0, inner).sub_(out.narrow(axis, 1, inner), alpha=0.5)
     if pairs > inner:
-        wrong.narrow(axis, inner, 1).sub_(out.narrow(axis, inner, 1), alpha=0.5)
-    out.narrow(axis, 0, pairs).add_(wrong, alpha=0.25)
-    out.narrow(axis, 1, inner).add_(wrong.narrow(axis, 0, inner), alpha=0.25)
+        error.narrow(axis, inner, 1).sub_(out.narrow(axis, inner, 1), alpha=0.5)
+    out.narrow(axis, 0, pairs).add_(error, alpha=0.25)
+    out.narrow(axis, 1, inner).add_(error.narrow(axis, 0, inner), alpha=0.25)
     return out
 
 
 def up_columns(c: Tensor, width: int, cosited: bool) -> Tensor:
-    """(..., H, ceil(width / 2)) -> (..., H, width)."""
+    """Upsample (..., H, ceil(width / 2)) to (..., H, width)."""
     out = c.new_empty((*c.shape[:-1], width))
-    odd, even = up_columns_parts(c, width, cosited)
+    odd, even = up_odd_even_columns(c, width, cosited)
     out[..., 0::2] = even
     out[..., 1::2] = odd
     return out
 
 
-def up_columns_parts(c: Tensor, width: int, cosited: bool) -> tuple[Tensor, Tensor]:
-    """The odd and the even columns of `up_columns`, apart: who adds luma to them writes each once."""
+def up_odd_even_columns(c: Tensor, width: int, cosited: bool) -> tuple[Tensor, Tensor]:
+    """Return the odd and the even columns of `up_columns` separately, so that adding luma writes each sample once."""
     columns, pairs = c.shape[-1], width // 2
     if cosited:
         odd = c[..., :pairs].clone(memory_format=torch.contiguous_format)

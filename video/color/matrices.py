@@ -1,7 +1,7 @@
-"""What codes of video samples mean, exactly: matrices, code ranges and where chroma samples lie.
+"""Matrices, code ranges and chroma siting of video samples, exactly as in the standards.
 
 Source: Rec. ITU-T H.273 (2021), section 8.3, which repeats BT.601, BT.709, BT.2020, SMPTE 240M and FCC 47 CFR 73.682.
-Numbers in here are float64; `convert` applies them to tensors.
+Numbers are float64; `yuv.py` applies them to tensors.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _LUMA_WEIGHTS = {
     7: (0.212, 0.087),  # SMPTE 240M
     9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
 }
-# Others are no weighted sum of R'G'B' or need more than the codes. They are taken through the closest of the above,
-# which comes back to the same codes although the network sees odd colors; the reader warns.
+# Other matrices are not a weighted sum of R'G'B'. The closest of the above replaces them in both directions: the codes
+# survive, although the network sees slightly wrong colors. The reader warns.
 _CLOSEST = {10: 9, 11: 9, 13: 9, 14: 9, 15: 9}
 
 
 def luma_weights(matrix: int) -> tuple[float, float]:
-    """(K_R, K_B) of an AVCOL_SPC_* code: shares of R and B in luma; BT.709's for codes without any."""
+    """Return (K_R, K_B), the weights of R and B in luma, of an AVCOL_SPC_* code; BT.709 for unknown codes."""
     return _LUMA_WEIGHTS[_CLOSEST.get(matrix, matrix if matrix in _LUMA_WEIGHTS else 1)]
 
 
 def is_exact(matrix: int) -> bool:
-    """Whether the code is one of the weighted sums that H.273 gives weights for."""
+    """Return True if H.273 defines luma weights for the code."""
     return matrix in _LUMA_WEIGHTS
 
 
 def ycc_from_rgb(matrix: int) -> np.ndarray:
-    """(3, 3): R'G'B' in [0, 1] -> Y' in [0, 1] and Cb, Cr in [-1/2, 1/2]; H.273 equations 38 to 40."""
+    """Return (3, 3): R'G'B' in [0, 1] to Y' in [0, 1] and Cb, Cr in [-1/2, 1/2]; H.273 equations 38 to 40."""
     kr, kb = luma_weights(matrix)
     luma = np.array([kr, 1 - kr - kb, kb])
     return np.stack(
@@ -46,7 +46,7 @@ def ycc_from_rgb(matrix: int) -> np.ndarray:
 
 
 def rgb_from_ycc(matrix: int) -> np.ndarray:
-    """(3, 3): the inverse of `ycc_from_rgb`. Its first column is ones."""
+    """Return the inverse of `ycc_from_rgb`, (3, 3). Its first column is ones."""
     kr, kb = luma_weights(matrix)
     kg = 1 - kr - kb
     return np.array([
@@ -67,7 +67,7 @@ class CodeRange:
 
     @classmethod
     def of(cls, depth: int, full: bool) -> CodeRange:
-        """H.273 equations 29 to 37."""
+        """Return the range of a bit depth; H.273 equations 29 to 37."""
         if full:
             return cls(0, 2**depth - 1, 2 ** (depth - 1), 2**depth - 1)
         step = 2 ** (depth - 8)
@@ -75,7 +75,7 @@ class CodeRange:
 
 
 def is_cosited(color: Color) -> tuple[bool, bool]:
-    """(horizontally, vertically): whether a chroma sample lies on a luma sample, else half way to the next."""
+    """Return (horizontally, vertically): True if chroma lies on a luma sample, False if midway between two."""
     if color.siting not in ("left", "center", "topleft"):
         raise ValueError(f"siting must be left, center or topleft, not {color.siting!r}.")
     return color.siting != "center", color.siting == "topleft"

@@ -1,6 +1,6 @@
-"""Planes of codes -> float RGB -> planes of codes, on any device, without a lost code.
+"""Convert planes of codes to float RGB and back, on any device, without changing a code.
 
-In strips of rows on the CPU, which keeps the work in its caches; whole on a GPU. float32 throughout: exact to a
+On a CPU in bands of rows that stay in its caches, on a GPU the whole frame at once. All in float32: exact to a
 hundredth of a code at 16 bits.
 """
 
@@ -15,7 +15,7 @@ from ..frames import Color, Layout
 from . import chroma
 from .matrices import CodeRange, is_cosited, luma_weights, rgb_from_ycc
 
-_STRIP_SAMPLES = 1 << 19  # of luma: 10 MB of float32 work, and few enough steps that starting them costs nothing
+_BAND_SAMPLES = 1 << 19  # of luma: 10 MB of float32 work, large enough that launching kernels costs little
 
 
 def to_rgb(
@@ -28,14 +28,24 @@ def to_rgb(
     height: int,
     out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """A frame's planes, as `Layout` has them -> (rgb, alpha) on `device` (None: where the planes are).
+    """Convert a frame's planes to RGB and alpha.
 
-    rgb: (3, H, W) float32, or (1, H, W) for gray; 0 is black and 1 is white, no transfer function is applied. It is
-    NOT clamped: codes above white, and triples of luma and chroma that no color has, which real video is full of at
-    edges, lie outside [0, 1]; see `split_gamut`. alpha: (1, H, W) float32 in [0, 1], straight, or None.
-    out: memory for rgb, of that shape, type and device; new where None. Fresh memory of a 4K frame takes a CPU longer
-    to get than the conversion.
-    Raises ValueError for planes that do not fit the layout.
+    Args:
+        planes: as in `layout`, integers.
+        layout, color: of the planes.
+        device: of the results. None: that of the planes.
+        width, height: of the frame.
+        out: memory for rgb, of its shape, dtype and device. None allocates, which takes a CPU longer than the
+            conversion of a 4K frame.
+
+    Returns:
+        rgb: (3, H, W) float32, or (1, H, W) for gray. 0 is black and 1 is white; no transfer function is applied. It is
+            NOT clamped: codes above white, and out-of-gamut combinations of luma and chroma, which are common at edges
+            in real video, are outside [0, 1]; see `split_gamut`.
+        alpha: (1, H, W) float32 in [0, 1], straight, or None.
+
+    Raises:
+        ValueError: the planes do not fit the layout.
     """
     _check_planes(planes, layout, width, height)
     device = planes[0].device if device is None else torch.device(device)
@@ -54,31 +64,34 @@ def to_rgb(
         out[0] = _scaled(planes[0], gain, bias, layout.depth)
         return out, alpha
 
-    shares = _chroma_shares(planes[1], planes[2], codes, color, layout.depth)
+    differences = _chroma_differences(planes[1], planes[2], codes, color, layout.depth)
     cosited_x, cosited_y = is_cosited(color)
     x, y = layout.subsampling
     for level in reversed(range(y)):
-        shares = chroma.up_rows(shares, -(-height >> level), cosited_y)
+        differences = chroma.up_rows(differences, -(-height >> level), cosited_y)
     for level in reversed(range(1, x)):
-        shares = chroma.up_columns(shares, -(-width >> level), cosited_x)
-    for rows in _strips(height, width, device):
+        differences = chroma.up_columns(differences, -(-width >> level), cosited_x)
+    for rows in _bands(height, width, device):
         luma = planes[0][rows]
         if x == 0:
-            torch.add(shares[:, rows], _scaled(luma, gain, bias, layout.depth), out=out[:, rows])
+            torch.add(differences[:, rows], _scaled(luma, gain, bias, layout.depth), out=out[:, rows])
             continue
-        odd, even = chroma.up_columns_parts(shares[:, rows], width, cosited_x)
+        odd, even = chroma.up_odd_even_columns(differences[:, rows], width, cosited_x)
         torch.add(even, _scaled(luma[:, 0::2], gain, bias, layout.depth), out=out[:, rows, 0::2])
         torch.add(odd, _scaled(luma[:, 1::2], gain, bias, layout.depth), out=out[:, rows, 1::2])
     return out, alpha
 
 
 def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, color: Color) -> tuple[Tensor, ...]:
-    """(rgb, alpha) -> planes of codes on the same device, rounded to nearest, as `Layout` has them.
+    """Convert RGB and alpha to planes of codes on the same device, rounded to nearest.
 
-    rgb: (3, H, W), or (1, H, W) for gray, any float type; it may lie outside [0, 1], and codes beyond black and white
-    are used then. alpha: (1, H, W) or None, which is opaque where the layout has alpha; ignored where it has none.
-    Gray becomes neutral color, color becomes gray by `color.matrix`'s luma. Layout and color need not be those
-    that `to_rgb` was given.
+    Gray becomes neutral color; color becomes gray by the luma of `color.matrix`.
+
+    Args:
+        rgb: (3, H, W), or (1, H, W) for gray, of any float type. Values outside [0, 1] become codes beyond black and
+            white.
+        alpha: (1, H, W). None is opaque if the layout has alpha. Ignored if it has none.
+        layout, color: of the result, which may differ from those of the source.
     """
     height, width = rgb.shape[-2:]
     top = 2**layout.depth - 1
@@ -95,10 +108,10 @@ def from_rgb(rgb: Tensor, alpha: Tensor | None, layout: Layout, color: Color) ->
 
 
 def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(inside, overshoot): rgb clamped to [0, 1], and what that takes away; None when it takes nothing away.
+    """Return (rgb clamped to [0, 1], overshoot): their sum is rgb, bit for bit. Overshoot is None if it is all zero.
 
-    inside + overshoot is rgb, to the bit. A network is given the inside; overshoot, enlarged, is added to its result,
-    and the codes of blacker than black, whiter than white and of impossible colors survive. Waits for the device.
+    The network upscales the clamped image, and the enlarged overshoot is added to its result. So codes below black,
+    above white and out of gamut survive. Synchronizes with the device.
     """
     low, high = torch.aminmax(rgb)
     if bool((low >= 0) & (high <= 1)):
@@ -107,15 +120,15 @@ def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor | None]:
     return inside, torch.sub(rgb, inside)
 
 
-def _chroma_shares(cb: Tensor, cr: Tensor, codes: CodeRange, color: Color, depth: int) -> Tensor:
-    """(3, h, w): what chroma adds to luma to make R, G and B, at the size of the chroma planes."""
+def _chroma_differences(cb: Tensor, cr: Tensor, codes: CodeRange, color: Color, depth: int) -> Tensor:
+    """Return (3, h, w): the differences of R, G and B from luma, at the size of the chroma planes."""
     matrix = rgb_from_ycc(color.matrix) / codes.chroma_scale
-    shares = torch.empty((3, *cb.shape), dtype=torch.float32, device=cb.device)
+    differences = torch.empty((3, *cb.shape), dtype=torch.float32, device=cb.device)
     cb, cr = (_scaled(plane, 1, -codes.chroma_offset, depth) for plane in (cb, cr))
-    torch.mul(cr, float(matrix[0, 2]), out=shares[0])
-    torch.mul(cb, float(matrix[1, 1]), out=shares[1]).add_(cr, alpha=float(matrix[1, 2]))
-    torch.mul(cb, float(matrix[2, 1]), out=shares[2])
-    return shares
+    torch.mul(cr, float(matrix[0, 2]), out=differences[0])
+    torch.mul(cb, float(matrix[1, 1]), out=differences[1]).add_(cr, alpha=float(matrix[1, 2]))
+    torch.mul(cb, float(matrix[2, 1]), out=differences[2])
+    return differences
 
 
 def _luma_and_chroma(rgb: Tensor, layout: Layout, color: Color) -> list[Tensor]:
@@ -135,8 +148,8 @@ def _luma_and_chroma(rgb: Tensor, layout: Layout, color: Color) -> list[Tensor]:
     luma_codes = torch.empty((height, width), dtype=_dtype(layout.depth), device=device)
     scales = (codes.chroma_scale / (2 * (1 - kb)), codes.chroma_scale / (2 * (1 - kr)))
     narrow = torch.empty((2, height if cosited_y else -(-height // 2) if y else height, -(-width >> x)), device=device)
-    half_rows = bool(y) and not cosited_y  # these can be brought down strip by strip
-    for rows in _strips(height, width, device):
+    half_rows = bool(y) and not cosited_y  # can be downsampled band by band
+    for rows in _bands(height, width, device):
         red, green, blue = rgb[:, rows].to(torch.float32)
         luma = torch.mul(red, kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
         luma_codes[rows] = _codes(luma, codes.luma_scale, codes.luma_offset, layout.depth)
@@ -160,15 +173,15 @@ def _luma_and_chroma(rgb: Tensor, layout: Layout, color: Color) -> list[Tensor]:
     return planes
 
 
-def _strips(height: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Slices of an even number of rows that cover the height."""
-    rows = height if device.type != "cpu" else max(2, _STRIP_SAMPLES // width // 2 * 2)
+def _bands(height: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices of an even number of rows that cover the height."""
+    rows = height if device.type != "cpu" else max(2, _BAND_SAMPLES // width // 2 * 2)
     for start in range(0, height, rows):
         yield slice(start, min(start + rows, height))
 
 
 def _scaled(plane: Tensor, gain: float, bias: float, depth: int) -> Tensor:
-    """Codes -> float32, code * gain + bias."""
+    """Return code * gain + bias as float32."""
     if 8 < depth < 16:  # torch converts int16 several times faster than uint16, and these codes fit it
         values = plane.view(torch.int16).to(torch.float32)
     else:
@@ -179,7 +192,7 @@ def _scaled(plane: Tensor, gain: float, bias: float, depth: int) -> Tensor:
 
 
 def _codes(values: Tensor, gain: float, bias: float, depth: int) -> Tensor:
-    """value * gain + bias, rounded to the nearest code there is."""
+    """Return value * gain + bias, rounded to the nearest valid code."""
     scaled = torch.mul(values.to(torch.float32), gain).add_(bias + 0.5).clamp_(0, 2**depth - 0.5)
     if depth == 8:
         return scaled.to(torch.uint8)

@@ -1,1 +1,1 @@
-"""Read frames: files through PyAV, numbered images, arrays in memory."""
+"""Read frames from video files, numbered images and arrays in memory."""

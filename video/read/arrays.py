@@ -1,4 +1,4 @@
-"""Images in memory as a source of frames."""
+"""Read frames from arrays or tensors in memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from .images import ImageSource, exact_rate
 
 
 class ArrayReader(ImageSource):
-    """Images from memory, one at a time from any iterable, as a video of RGB frames.
+    """RGB frames from any iterable of arrays or tensors, taken one at a time.
 
-    frames: numpy arrays (H, W, 3 or 4), uint8 or uint16; or tensors (3 or 4, H, W), of floats in [0, 1] (outside is
-    cut off) or uint8; all alike. The fourth channel is straight alpha. frame_rate: see `exact_rate`. start, end:
-    seconds. float_depth: bits that floats are rounded to, 8 or 16.
+    Args:
+        frames: numpy arrays (H, W, 3 or 4) of uint8 or uint16, or tensors (3 or 4, H, W) of floats in [0, 1]
+            (clamped) or uint8, all of one shape and dtype. The fourth channel is straight alpha. The first frame is
+            taken on opening.
+        frame_rate: frames per second, as `exact_rate` takes it.
+        span: seconds; frames with start <= time < end are returned.
+        float_depth: bits that floats are rounded to, 8 or 16.
+        name: for messages.
 
-    The first is taken on opening. Raises VideoError for no frames at all and for one that is unlike the first, with
-    its number; TypeError for what is no such array.
+    Raises:
+        VideoError: there is no frame in the span, or a frame differs from the first in size or type.
+        TypeError: a frame is not such an array or tensor.
     """
 
     def __init__(
@@ -52,7 +58,9 @@ class ArrayReader(ImageSource):
         for index in range(first + 1):
             given = next(self._given, None)
             if given is None:
-                raise VideoError(f"{name}: there are only {index}." if index else f"{name}: there is not one.")
+                raise VideoError(
+                    f"{name}: there are only {index} frames." if index else f"{name}: there are no frames."
+                )
             if index == first:
                 opening = self._planes(given)
         assert opening is not None
@@ -81,7 +89,7 @@ class ArrayReader(ImageSource):
             planes = self._planes(given)
             if [(plane.shape, plane.dtype) for plane in planes] != wanted:
                 kind = f"{planes[0].shape[1]}x{planes[0].shape[0]}, {len(planes)} channels of {planes[0].dtype}"
-                raise VideoError(f"{self.info.name}: number {pts + 1} is unlike those before it ({kind}).")
+                raise VideoError(f"{self.info.name}: frame {pts + 1} differs from the first frame ({kind}).")
             yield Frame(planes, pts, 1)
 
     def _planes(self, given: Any) -> tuple[Tensor, ...]:

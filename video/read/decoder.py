@@ -1,6 +1,6 @@
-"""Decoded images of one video stream, from a place in it to its end, going on after damage.
+"""Decode the frames of one video stream, from a seek position to its end.
 
-What FFmpeg cannot decode is counted, not fatal. Knows nothing of tensors, color or durations.
+Packets that FFmpeg cannot decode are counted and skipped. Timestamps, color and planes are left to other modules.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from typing import Any, BinaryIO
 
 import av
 
-from ..container import name_of, open_container, reason, video_stream_of
-from ..errors import VideoError
+from ..container import name_of, open_container, video_stream_of
+from ..errors import VideoError, reason
 from ..frames import ReadReport
 
-# The native VP8 and VP9 decoders leave alpha out.
+# The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
-# A demuxer that fails so often in a row will not get on.
-_READ_ERRORS = 20
+_MAX_CONSECUTIVE_READ_ERRORS = 20
 
-# Seconds before the wanted time to look for a key frame at, one after the other; then the start of the file.
-_LOOK_BACK = (Fraction(0), Fraction(2), Fraction(15))
+# Seeks that are tried in this order to find a key frame before a time; then decoding starts at the file's start.
+_SECONDS_BEFORE = (Fraction(0), Fraction(2), Fraction(15))
 
 
 class Decoder:
-    """A video stream of a file. `stream` and `container` are PyAV's, for whoever describes them.
+    """Decoder of one video stream of a file.
 
-    Raises VideoError as `open_container` and `video_stream_of` do.
+    `stream` and `container` are PyAV's objects. They change when the decoder has to reopen the file.
+
+    Raises:
+        VideoError: as `open_container` and `video_stream_of` do.
     """
 
     container: Any
@@ -56,7 +58,7 @@ class Decoder:
             context = self.stream.codec_context
             alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"
             if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):
-                with contextlib.suppress(ValueError, av.FFmpegError):  # a build without libvpx: opaque, as players show
+                with contextlib.suppress(ValueError, av.FFmpegError):  # a build without libvpx decodes without alpha
                     context = av.CodecContext.create(decoder, "r")
             context.thread_type = "AUTO" if frame_threads else "NONE"
             if not frame_threads:
@@ -67,13 +69,13 @@ class Decoder:
             raise
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """All images from here on, in the order they are shown. One iterator for each place: see `seek`."""
+        """Iterate over all frames from the current position, in presentation order. `seek` starts a new iterator."""
         if self._frames is None:
             self._frames = self._decode(first_after=None, count=True)
         return self._frames
 
     def _decode(self, first_after: int | None, count: bool) -> Iterator[av.VideoFrame]:
-        """`first_after`: images up to this pts are left out, and what fails before it is not counted again."""
+        """Decode all packets. Drop frames with pts <= `first_after`, and do not count errors before it again."""
         last: int | None = first_after
         for packet in self._packets():
             try:
@@ -96,7 +98,7 @@ class Decoder:
         except MemoryError:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            # With frame threads, one damaged packet among the last takes all images still in work with it.
+            # With frame threads, one damaged packet among the last makes FFmpeg drop all frames in flight.
             if not count or last is None:
                 self._undecodable(error)
                 return
@@ -106,7 +108,7 @@ class Decoder:
         yield from (f for f in rest if first_after is None or f.pts is None or f.pts > first_after)
 
     def _packets(self) -> Iterator[Any]:
-        """Packets with something in them. The empty one in mid-stream means "as before"; it must not flush."""
+        """Yield packets with data. An empty packet in mid-stream repeats a frame; decoding it would flush."""
         failed = 0
         while True:
             try:
@@ -115,26 +117,28 @@ class Decoder:
                     if packet.size:
                         yield packet
                 return
-            except IndexError:  # PyAV at the end of a damaged MPEG-TS in which streams appeared on the way
+            except IndexError:  # PyAV at the end of a damaged MPEG-TS whose streams appeared late
                 return
             except (av.FFmpegError, OSError) as error:
                 failed += 1
                 self._undecodable(error)
-                if failed >= _READ_ERRORS:
+                if failed >= _MAX_CONSECUTIVE_READ_ERRORS:
                     return
 
     def _undecodable(self, error: BaseException) -> None:
         self._report.undecodable_packets += 1
         if self._report.undecodable_packets == 1:
-            self._warn(f"{self.name} is damaged: {reason(error)}. What can be decoded is used, at its own time.")
+            self._warn(
+                f"{self.name} is damaged: {reason(error)}. Frames that can be decoded are kept at their own times."
+            )
 
     def seek(self, pts: int) -> None:
-        """Go on from the last key frame at or before `pts`: the next of `frames` is that key frame.
+        """Continue at the last key frame at or before `pts`: `frames` returns that key frame next.
 
-        Images before it, which refer to what was not read, are left out.
+        Frames that precede it and refer to packets that were not read are dropped.
         """
         second = 1 / Fraction(self.stream.time_base)
-        for back in _LOOK_BACK:
+        for back in _SECONDS_BEFORE:
             try:
                 self.container.seek(int(pts - back * second), stream=self.stream)
             except (av.FFmpegError, OSError, ValueError):
@@ -143,7 +147,7 @@ class Decoder:
             frames = self._decode(first_after=None, count=True)
             for frame in frames:
                 if frame.pts is None or frame.pts > pts:
-                    break  # the index was wrong, or images are shown in another order than it says
+                    break  # the index is wrong, or frames are reordered
                 if frame.key_frame:
                     self._frames = _chain(frame, frames)
                     return
@@ -161,7 +165,7 @@ class Decoder:
 
     def close(self) -> None:
         if self._frames is not None:
-            with contextlib.suppress(ValueError):  # it runs: `_reopen_at` inside it
+            with contextlib.suppress(ValueError):  # `_reopen_at` is called from inside it
                 self._frames.close()  # type: ignore[attr-defined]
         self.container.close()
 
@@ -172,7 +176,7 @@ def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.V
 
 
 class _Unclosed:
-    """What PyAV may see of a file object that is not ours to close."""
+    """A view of a file object without `close`, so that PyAV leaves it open."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -180,8 +184,8 @@ class _Unclosed:
 
 
 def first_frame(decoder: Decoder) -> av.VideoFrame:
-    """The first image. Raises VideoError when not one can be decoded."""
+    """Return the first frame. Raises VideoError if none can be decoded."""
     frame = next(decoder.frames(), None)
     if frame is None:
-        raise VideoError(f"{decoder.name} holds a video stream, but not one frame of it can be decoded.")
+        raise VideoError(f"{decoder.name} contains a video stream, but none of its frames can be decoded.")
     return frame

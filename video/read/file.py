@@ -1,4 +1,4 @@
-"""A video file as a stream of frames of raw planes, each with an exact time."""
+"""Read a video file as frames of raw planes with exact times."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ from ..frames import Frame, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
 from .planes import planes_of
-from .probe import declared_end, describe, side_data
+from .probe import declared_end, probe, side_data
 from .timestamps import Timed, Timeline
 
 DEINTERLACE = ("auto", "yes", "no")
 
 
-def say_as_warning(text: str) -> None:
-    """The usual `warn`: Python's own warnings."""
+def python_warning(text: str) -> None:
+    """Issue a Python warning: the default `warn` of readers."""
     warnings.warn(text, stacklevel=3)
 
 
 class VideoReader:
-    """Frames of a video stream of a local file, one by one, in the order and at the times they are shown.
+    """Frames of a video stream of a local file, in presentation order.
 
-    source: a path, or a seekable binary file object, which is read from its start and left open.
-    start, end: seconds from the stream's own first image; frames with start <= time < end are given. None: all.
-    deinterlace: "auto" (frames that are flagged interlaced), "yes" (all) or "no"; one frame for each frame.
-    stream: which of its video streams, from 0, covers not counted; None: see `video_stream_of`.
-    warn: called with a sentence for what was found on the way, each kind once; default Python's warnings.
+    `info` is complete after opening, which decodes the first frame; its `start_pts`, `duration` and `frames` are those
+    of the span. `report` is filled while frames are read. One frame is held back to compute its duration, and one more
+    while deinterlacing. A second iteration continues where the first stopped. Use as a context manager or call `close`.
 
-    `info` is known from the start (the first frame is decoded on opening), with `start_pts`, `duration` and `frames` of
-    the part that is given. `report` fills while frames are read. One frame is held back, to know
-    how long it lasts (and one more while deinterlacing). Can be iterated once;
-    a second iteration goes on where the first stopped. Use as a context manager, or call `close`.
+    Args:
+        source: a path, or a seekable binary file object, which is read from its start and left open.
+        span: seconds from the first frame of the stream; frames with start <= time < end are returned.
+        deinterlace: "auto" (frames flagged as interlaced), "yes" (all) or "no".
+        stream: which video stream, from 0, without cover images. None: see `video_stream_of`.
+        warn: called with one sentence for each kind of problem. Default: Python's warnings.
 
-    Raises VideoError, one sentence naming the file, when nothing can be read (missing, no video, not one frame that
-    decodes, frames larger than 16384 a side, nothing between start and end); ValueError for arguments out of range.
-    Damage in the middle is no error: see `report`.
+    Raises:
+        VideoError: no frame can be read: the file is missing or has no video, no frame of it can be decoded, frames
+            are larger than 16384 pixels per side, or the span is empty. Damage in the middle is counted in `report`
+            instead.
+        ValueError: an argument is out of range.
     """
 
     info: VideoInfo
@@ -60,7 +62,7 @@ class VideoReader:
         span: Span = Span(),
         deinterlace: str = "auto",
         stream: int | None = None,
-        warn: Callable[[str], None] = say_as_warning,
+        warn: Callable[[str], None] = python_warning,
     ) -> None:
         if deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, not {deinterlace!r}.")
@@ -72,29 +74,29 @@ class VideoReader:
         self._reformatter = VideoReformatter()
         self._decoder = Decoder(source, self.report, warn, stream)
         try:
-            self._describe_and_seek(span.start or Fraction(0), span.end, deinterlace)
+            self._probe_and_seek(span.start or Fraction(0), span.end, deinterlace)
         except BaseException:
             self._decoder.close()
             raise
 
-    def _describe_and_seek(self, start: Fraction, end: Fraction | None, deinterlace: str) -> None:
+    def _probe_and_seek(self, start: Fraction, end: Fraction | None, deinterlace: str) -> None:
         decoder = self._decoder
-        image = first_frame(decoder)
-        check_dimensions(image.width, image.height, self.name)
-        info, dynamic = describe(self.name, decoder.container, decoder.stream, image, self._warn)
+        frame = first_frame(decoder)
+        check_dimensions(frame.width, frame.height, self.name)
+        info, dynamic = probe(self.name, decoder.container, decoder.stream, frame, self._warn)
         self._note_dropped(dynamic)
-        self._format = image.format.name
-        self._size = (image.width, image.height)
+        self._format = frame.format.name
+        self._size = (frame.width, frame.height)
 
         origin = info.start_pts
         stream_end = declared_end(decoder.container, decoder.stream)
         first = origin + math.ceil(start / info.time_base)
         self._end = origin + math.ceil(end / info.time_base) if end is not None else None
-        images = decoder.frames()
-        opening: av.VideoFrame | None = image
-        if first > origin and image.pts is not None:
+        frames = decoder.frames()
+        opening: av.VideoFrame | None = frame
+        if first > origin and frame.pts is not None:
             decoder.seek(first)
-            images, opening = decoder.frames(), None
+            frames, opening = decoder.frames(), None
         self._timeline = Timeline(
             info.time_base,
             max(1, round(1 / (info.frame_rate * info.time_base))),
@@ -102,13 +104,13 @@ class VideoReader:
             stream_end,
         )
         self._deinterlacer = Deinterlacer(deinterlace)
-        # Other containers count empty packets, which repeat a frame, or do not count at all.
+        # Other containers count empty packets, which repeat a frame, or declare no count.
         counts = not start and end is None and decoder.container.format.name.startswith("mov")
         self._declared_frames = info.frames if counts else None
-        self._frames = self._read(opening, images, first if start else None)
+        self._frames = self._read(opening, frames, first if start else None)
         self._held = next(self._frames, None)
         if self._held is None:
-            raise VideoError(f"{self.name} has no frame between {float(start):g} s and {_words(end)}.")
+            raise VideoError(f"{self.name} has no frame between {float(start):g} s and {_end_text(end)}.")
 
         start_pts = self._held.pts
         ends = [e for e in (stream_end, self._end) if e is not None and e > start_pts]
@@ -129,9 +131,9 @@ class VideoReader:
             yield frame
 
     def _read(
-        self, opening: av.VideoFrame | None, images: Iterator[av.VideoFrame], first: int | None
+        self, opening: av.VideoFrame | None, frames: Iterator[av.VideoFrame], first: int | None
     ) -> Iterator[Frame]:
-        timed = self._timed(opening, images, first)
+        timed = self._timed(opening, frames, first)
         for entry in self._timeline.durations(self._deinterlacer(timed)):
             assert entry.pts is not None
             assert entry.duration is not None
@@ -148,52 +150,54 @@ class VideoReader:
         self._look_at_end()
 
     def _timed(
-        self, opening: av.VideoFrame | None, images: Iterator[av.VideoFrame], first: int | None
+        self, opening: av.VideoFrame | None, frames: Iterator[av.VideoFrame], first: int | None
     ) -> Iterator[Timed[av.VideoFrame]]:
-        """Images of the wanted span, alike in size and format, with repaired times."""
+        """Yield the frames of the span, in one size and format, with repaired times."""
         if opening is not None:
             yield from self._in_span(opening, first)
-        for image in images:
-            for entry in self._in_span(image, first):
+        for frame in frames:
+            for entry in self._in_span(frame, first):
                 if self._end is not None and entry.pts is not None and entry.pts >= self._end:
                     return
                 yield entry
 
-    def _in_span(self, image: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
-        own = image.pts if image.pts is not None else image.dts
+    def _in_span(self, frame: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
+        own = frame.pts if frame.pts is not None else frame.dts
         if first is not None and own is not None and own < first and self._timeline.is_untouched:
             return
         pts = self._timeline.repaired(own)
         if self._end is not None and pts >= self._end:
-            yield Timed(image, pts)  # tells `_timed` to stop
+            yield Timed(frame, pts)  # ends `_timed`
             return
-        if image.is_corrupt:
+        if frame.is_corrupt:
             self.report.corrupt_frames += 1
-            self._warn_once("corrupt", "has damaged frames; they are kept as the decoder patched them.")
-        self._note_dropped(side_data(image)[2])
-        yield Timed(self._alike(image), pts, image.duration or None)
+            self._warn_once("corrupt", "has damaged frames. They are kept as the decoder repaired them.")
+        self._note_dropped(side_data(frame)[2])
+        yield Timed(self._in_first_format(frame), pts, frame.duration or None)
 
-    def _alike(self, image: av.VideoFrame) -> av.VideoFrame:
-        """The image, in the size and format of the first."""
-        if (image.width, image.height) == self._size and image.format.name == self._format:
-            return image
-        check_dimensions(image.width, image.height, self.name)
+    def _in_first_format(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return the frame in the size and pixel format of the first."""
+        if (frame.width, frame.height) == self._size and frame.format.name == self._format:
+            return frame
+        check_dimensions(frame.width, frame.height, self.name)
         self.report.resized_frames += 1
-        was = f"{image.width}x{image.height} {image.format.name}"
+        changed = f"{frame.width}x{frame.height} {frame.format.name}"
         width, height = self._size
-        self._warn_once("size", f"changes to {was} on the way; it is brought back to {width}x{height} {self._format}.")
+        self._warn_once(
+            "size", f"changes to {changed} in mid-stream. Those frames are rescaled to {width}x{height} {self._format}."
+        )
         return self._reformatter.reformat(
-            image, width, height, self._format, interpolation=Interpolation.BICUBIC
+            frame, width, height, self._format, interpolation=Interpolation.BICUBIC
         )  # fmt: skip
 
     def _look_at_end(self) -> None:
-        """Compare where the last frame ended, and how many there were, with what the stream said."""
+        """Compare the number of frames and the end of the last one with what the stream declares."""
         timeline = self._timeline
         if self._declared_frames and self._timeline.count < self._declared_frames:
             self.report.missing_frames = self._declared_frames - self._timeline.count
             self._warn(
-                f"{self.name} declares {self._declared_frames} frames, {self._timeline.count} could be decoded; those "
-                "before a gap are shown longer."
+                f"{self.name} declares {self._declared_frames} frames, but only {self._timeline.count} could be "
+                "decoded. Frames before a gap are shown longer."
             )
         declared, end = timeline.declared_end, timeline.end
         if declared is None or end is None:
@@ -204,14 +208,13 @@ class VideoReader:
         if 2 * missing > 3 * timeline.nominal:
             self.report.missing_at_end = missing * timeline.time_base
             self._warn(
-                f"{self.name} ends early: {float(self.report.missing_at_end):.2f} s before its declared end no more "
-                "frames could be decoded."
+                f"{self.name} ends early: its last {float(self.report.missing_at_end):.2f} s could not be decoded."
             )
 
     def _note_dropped(self, dynamic: set[str]) -> None:
         for kind in sorted(dynamic - self.report.dropped_metadata):
             self.report.dropped_metadata.add(kind)
-            self._warn(f"{self.name} carries {kind} metadata, which changes from frame to frame and is left out.")
+            self._warn(f"{self.name} contains {kind} metadata, which changes from frame to frame. It is dropped.")
 
     def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
@@ -219,7 +222,7 @@ class VideoReader:
             self._warn(f"{self.name} {text}")
 
     def close(self) -> None:
-        """Free the decoder and the file. Frames given out stay valid."""
+        """Close the decoder and the file. Frames that were returned stay valid."""
         self._held, self._frames = None, iter(())
         self._decoder.close()
 
@@ -232,5 +235,5 @@ class VideoReader:
         self.close()
 
 
-def _words(end: Fraction | None) -> str:
+def _end_text(end: Fraction | None) -> str:
     return f"{float(end):g} s" if end is not None else "its end"

@@ -1,4 +1,4 @@
-"""Frames from image files: numbered images, an animated WebP."""
+"""Read frames from numbered images and animated WebP files."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ from ..container import check_dimensions
 from ..errors import VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from ..kinds import NUMBER
-from .file import say_as_warning
+from .file import python_warning
 
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def exact_rate(rate: Fraction | float | str) -> Fraction:
-    """Frames per second as a fraction: 23.976, 29.97, 59.94 and the like mean 24000/1001, 30000/1001, 60000/1001.
+    """Return frames per second as a fraction. NTSC rates such as 23.976 and 29.97 become 24000/1001 and 30000/1001.
 
-    A string may be "25", "23.976" or "24000/1001". Raises ValueError for what is no positive number.
+    A string may be "25", "23.976" or "24000/1001".
+
+    Raises:
+        ValueError: the rate is not a number above 0 and up to 100,000.
     """
     try:
         exact = Fraction(rate)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         exact = Fraction(0)
     if not 0 < exact <= 100_000:
-        raise ValueError(f"frame_rate must be a positive number of frames a second, not {rate!r}.")
+        raise ValueError(f"frame_rate must be a positive number of frames per second, not {rate!r}.")
     nearest = round(exact * Fraction(1001, 1000))
     ntsc = Fraction(nearest * 1000, 1001)
     if exact.denominator not in (1, 2) and nearest and abs(exact - ntsc) < exact / 20_000:
@@ -50,7 +53,7 @@ def exact_rate(rate: Fraction | float | str) -> Fraction:
 
 
 class ImageSource:
-    """What sources that are no video file share: `_frames` gives one frame after the other."""
+    """Base of sources without a video file: subclasses set `info` and `_frames`."""
 
     info: VideoInfo
     report: ReadReport
@@ -65,7 +68,7 @@ class ImageSource:
             yield frame
 
     def close(self) -> None:
-        """Give up what is open. Frames given out stay valid."""
+        """Close the source. Frames that were returned stay valid."""
         with suppress(AttributeError, ValueError):
             self._frames.close()  # type: ignore[attr-defined]
         self._frames = iter(())
@@ -80,14 +83,20 @@ class ImageSource:
 
 
 class ImageSequenceReader(ImageSource):
-    """Numbered images as a video of RGB or gray frames at the files' full depth, with their alpha.
+    """RGB or gray frames from image files, at their full depth, with alpha.
 
-    source: a pattern with one %d or %06d in its name ("frames/%06d.png": all numbers there are, rising), or a list of
-    files, in that order. frame_rate: see `exact_rate`. start, end: seconds; images with start <= time < end.
-    The layout holds what any of the images holds: color, alpha, 16 bits. EXIF orientation is applied.
+    The layout has color, alpha or 16 bits if any of the images has. EXIF orientation is applied.
 
-    Raises VideoError naming the file for an image that is missing, damaged or of another size than the first, and
-    for a pattern that matches nothing. Missing numbers are warned of; their time is not left empty.
+    Args:
+        source: a pattern with one %d or %06d in its file name, such as "frames/%06d.png", which stands for all
+            existing numbers in rising order; or a list of files in order.
+        frame_rate: frames per second, as `exact_rate` takes it.
+        span: seconds; images with start <= time < end are returned.
+        warn: called once if numbers are missing. Later images move up.
+
+    Raises:
+        VideoError: the pattern or the span matches no image, or an image is missing, damaged or of another size than
+            the first. The message names the file.
     """
 
     def __init__(
@@ -96,7 +105,7 @@ class ImageSequenceReader(ImageSource):
         frame_rate: Fraction | float | str,
         *,
         span: Span = Span(),
-        warn: Callable[[str], None] = say_as_warning,
+        warn: Callable[[str], None] = python_warning,
     ) -> None:
         super().__init__()
         rate = exact_rate(frame_rate)
@@ -110,7 +119,7 @@ class ImageSequenceReader(ImageSource):
         last = len(files) if span.end is None else min(len(files), math.ceil(span.end * rate))
         files = files[first:last]
         if not files:
-            raise VideoError(f"{name} stands for no image{' in the given time span' if span != Span() else ''}.")
+            raise VideoError(f"{name} matches no image{' in the given time span' if span != Span() else ''}.")
         layout, width, height = _common_layout(files)
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=layout, color=Color(0, True), time_base=1 / rate,
@@ -125,9 +134,9 @@ class ImageSequenceReader(ImageSource):
 
 
 def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
-    """The files a pattern stands for, by number; a gap is warned of, once."""
+    """Return the files of a pattern, by number; warn once about missing numbers."""
     if len(NUMBER.findall(pattern.name)) != 1:
-        raise VideoError(f"{pattern} must hold exactly one number such as %06d in its last part.")
+        raise VideoError(f"{pattern} must contain exactly one number such as %06d, in its file name.")
     before, after = NUMBER.split(pattern.name)[0], NUMBER.split(pattern.name)[2]
     digits = int(NUMBER.findall(pattern.name)[0] or 0)
     regular = re.compile(re.escape(before.replace("%%", "%")) + r"(\d+)" + re.escape(after.replace("%%", "%")))
@@ -144,12 +153,12 @@ def _numbered(pattern: Path, warn: Callable[[str], None]) -> list[Path]:
     missing = [a + 1 for a, b in itertools.pairwise(numbers) if b != a + 1]
     if missing:
         count = numbers[-1] - numbers[0] + 1 - len(numbers)
-        warn(f"{pattern}: {count} of the numbers are missing, the first is {missing[0]}; frames follow without a gap.")
+        warn(f"{pattern}: {count} numbers are missing, first {missing[0]}. Later images move up to close the gap.")
     return [found[number] for number in numbers]
 
 
 def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
-    """(layout that holds all, width, height) from the heads of the files."""
+    """Return (layout that holds all images, width, height), from the headers of the files."""
     first = _picture(files[0])
     width, height = first.width, first.height
     check_dimensions(width, height, str(files[0]))
@@ -163,19 +172,19 @@ def _common_layout(files: Sequence[Path]) -> tuple[Layout, int, int]:
                     color |= image.mode not in _GRAY_MODES
                     alpha |= image.has_transparency_data
                     deep |= is_sixteen_bit_color(image) or image.mode.startswith("I")
-            except Exception:  # whatever is wrong with it, read_image has the words
+            except Exception:  # read_image raises the error with a message
                 picture = _picture(path)
                 own = (picture.width, picture.height)
                 color, alpha = color or not picture.is_gray, alpha or picture.alpha is not None
                 deep |= picture.bit_depth > 8
-        if sorted(own) != sorted((width, height)):  # which way it is turned is known when it is read
+        if sorted(own) != sorted((width, height)):  # rotation is known only after reading
             _check_size(own, (width, height), path)
     return Layout("rgb" if color else "gray", 16 if deep else 8, alpha=alpha), width, height
 
 
 def _check_size(own: tuple[int, int], size: tuple[int, int], path: Path) -> None:
     if own != size:
-        raise VideoError(f"{path} has {own[0]}x{own[1]} pixels, the images before it {size[0]}x{size[1]}.")
+        raise VideoError(f"{path} has {own[0]}x{own[1]} pixels, but the images before it have {size[0]}x{size[1]}.")
 
 
 def _picture(path: Path) -> Picture:
@@ -189,7 +198,7 @@ def _planes_of_image(picture: Picture, info: VideoInfo, path: Path) -> tuple[Ten
     layout = info.layout
     _check_size((picture.width, picture.height), (info.width, info.height), path)
     if (layout.model == "gray" and not picture.is_gray) or (picture.alpha is not None and not layout.alpha):
-        raise VideoError(f"{path} was changed while it was read.")
+        raise VideoError(f"{path} changed while it was read.")
     codes = torch.from_numpy(picture.codes(layout.depth))  # (H, W, channels)
     color = [codes[..., 0]] * 3 if picture.is_gray else [codes[..., i] for i in range(3)]
     planes = color[: 1 if layout.model == "gray" else 3]
@@ -200,11 +209,17 @@ def _planes_of_image(picture: Picture, info: VideoInfo, path: Path) -> tuple[Ten
 
 
 class AnimatedWebpReader(ImageSource):
-    """The frames of an animated WebP, composed, with their true delays: RGB with alpha, 8 bits.
+    """The composed frames of an animated WebP with their delays: RGB with alpha, 8 bits.
 
-    FFmpeg decodes no animation of this format; Pillow does. start, end: seconds. A delay of zero, which players take
-    for what they like, becomes a tenth of a second and is counted in `repaired_pts`.
-    Raises VideoError naming the file when it cannot be read.
+    Read with Pillow, because FFmpeg cannot decode animated WebP. A delay of 0, which players interpret differently,
+    becomes 0.1 s and is counted in `repaired_pts`.
+
+    Args:
+        path: the file.
+        span: seconds; frames with start <= time < end are returned.
+
+    Raises:
+        VideoError: the file cannot be read, or has no frame in the span.
     """
 
     def __init__(self, path: str | Path, *, span: Span = Span()) -> None:
@@ -238,7 +253,7 @@ class AnimatedWebpReader(ImageSource):
                 self._image.seek(index)
                 codes = torch.from_numpy(np.array(self._image.convert("RGBA")))
             except (OSError, ValueError, EOFError, SyntaxError) as error:
-                raise VideoError(f"{self._path} is damaged at its frame {index + 1}: {error}.") from error
+                raise VideoError(f"{self._path} is damaged at frame {index + 1}: {error}.") from error
             yield Frame(tuple(codes[..., channel].contiguous() for channel in range(4)), pts, duration)
 
     def close(self) -> None:
@@ -247,7 +262,7 @@ class AnimatedWebpReader(ImageSource):
 
 
 def webp_delays(path: str | Path) -> list[int]:
-    """Milliseconds of each frame of an animated WebP, from its ANMF chunks; empty for any other file.
+    """Return the milliseconds of each frame of an animated WebP, from its ANMF chunks; [] for any other file.
 
     Format: developers.google.com/speed/webp/docs/riff_container. Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Which kind of source a thing is: a video file, numbered images, an animation, images in memory."""
+"""Open any source of frames: video files, numbered images, animations, frames in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import VideoError
 from ..frames import FrameSource, Span
 from ..kinds import is_pattern
 from .arrays import ArrayReader
-from .file import VideoReader, say_as_warning
+from .file import VideoReader, python_warning
 from .images import AnimatedWebpReader, ImageSequenceReader, webp_delays
 
 
@@ -39,17 +39,21 @@ def open_source(
     options: SourceOptions = SourceOptions(),
     *,
     span: Span = Span(),
-    warn: Callable[[str], None] = say_as_warning,
+    warn: Callable[[str], None] = python_warning,
 ) -> FrameSource:
-    """Open anything frames come from; the caller closes it.
+    """Open a source of frames; the caller closes it.
 
-    source: a video or animation file (GIF, APNG and animated WebP too), a pattern of numbered images
-    ("frames/%06d.png"), a list of image files, a seekable binary file object, or an iterable of RGB frames, as
-    `ArrayReader` takes them.
-    frame_rate: needed for images and frames, which have no times of their own; not allowed for a file that has.
-    start, end: seconds from the first frame, half open. deinterlace, stream: of video files; see `VideoReader`.
+    Args:
+        source: path of a video or animation (GIF, APNG, WebP); a pattern of numbered images ("frames/%06d.png"); a list
+            of image files; a seekable binary file object; or an iterable of RGB frames as `ArrayReader` takes them.
+        options: frame rate (required for images and for frames in memory), deinterlacing, choice of the stream.
+        span: seconds from the first frame; frames with start <= time < end are returned.
+        warn: called with one sentence for each kind of problem. Default: Python's warnings.
 
-    Raises VideoError for what cannot be read and for arguments that do not fit the source.
+    Raises:
+        VideoError: the source cannot be read, or the frame rate is missing or not allowed.
+        TypeError: `source` is none of the above.
+        ValueError: an option is out of range.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -75,15 +79,15 @@ def _is_animated_webp(path: Path) -> bool:
     try:
         return len(webp_delays(path)) > 0
     except OSError:
-        return False  # VideoReader says why
+        return False  # VideoReader raises the error
 
 
-def _needed(frame_rate: Fraction | float | str | None, what: object) -> Fraction | float | str:
+def _needed(frame_rate: Fraction | float | str | None, name: object) -> Fraction | float | str:
     if frame_rate is None:
-        raise VideoError(f"{what}: a frame rate must be given (--frame-rate), because images have none of their own.")
+        raise VideoError(f"{name}: a frame rate must be given (--frame-rate), because images have no times.")
     return frame_rate
 
 
-def _refuse(frame_rate: Fraction | float | str | None, what: object) -> None:
+def _refuse(frame_rate: Fraction | float | str | None, name: object) -> None:
     if frame_rate is not None:
-        raise VideoError(f"{what}: a frame rate cannot be given, because the times of its frames are its own.")
+        raise VideoError(f"{name}: a frame rate cannot be given, because its frames have their own times.")

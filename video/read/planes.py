@@ -1,7 +1,7 @@
-"""FFmpeg's pixel formats as raw planes: which Layout a format has, and its samples copied into torch tensors.
+"""Copy the samples of any FFmpeg pixel format into planes.
 
-Samples are moved, never computed: no swscale for anything but formats whose samples cannot be picked by hand (palettes,
-bits packed across bytes, Bayer patterns); those become the equal or next larger planar format first.
+Samples are copied, not converted. Only palettes, Bayer patterns and formats whose bits cross byte borders go through
+swscale, into the equal or next larger planar format.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SEMIPLANAR = {
     "p410": ("444", "uv", 10), "p412": ("444", "uv", 12), "p416": ("444", "uv", 16),
 }  # fmt: skip
 
-# What swscale brings to planes without loss, and to which.
+# Formats that swscale converts to planar or byte-packed ones without loss.
 _BY_SWSCALE = {
     "pal8": "rgba", "monow": "gray", "monob": "gray", "uyyvyy411": "yuv411p",
     "rgb8": "rgb24", "bgr8": "rgb24", "rgb4": "rgb24", "bgr4": "rgb24", "rgb4_byte": "rgb24", "bgr4_byte": "rgb24",
@@ -55,28 +55,34 @@ _BY_SWSCALE = {
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the planes of a format are found in a decoded frame.
+    """Where the planes of a Layout are in a decoded frame.
 
-    sources: for each plane of the layout, (FFmpeg's plane, first sample, step between samples) in a row.
-    shift: how far codes lie above the lowest bit. byte_order: "<" or ">". first: format to bring the frame to before.
+    Attributes:
+        sources: for each plane of the layout: (FFmpeg's plane, first sample of a row, step between samples).
+        shift: bits by which codes are shifted up.
+        byte_order: "<" or ">".
+        convert_to: pixel format that swscale converts the frame to first.
+        full_range: True if the format's name implies full range (yuvj, RGB).
     """
 
     layout: Layout
     sources: tuple[tuple[int, int, int], ...]
     shift: int = 0
     byte_order: str = "<"
-    first: str | None = None
-    full_range: bool = False  # the name itself says so: yuvj, RGB
+    convert_to: str | None = None
+    full_range: bool = False
 
 
 @cache
 def pixel_format(name: str) -> PixelFormat:
-    """The format of a name such as "yuv420p10le"; raises KeyError for hardware surfaces, floats and 32 bits."""
+    """Return the format of a name such as "yuv420p10le". Raises KeyError for hardware surfaces, floats and 32 bits."""
     if (known := _planar(name) or _packed(name) or _semiplanar(name)) is not None:
         return known
-    first = _BY_SWSCALE.get(name) or _nearest_planar(name)
-    known = pixel_format(first)
-    return PixelFormat(known.layout, known.sources, known.shift, known.byte_order, first, known.layout.model == "rgb")
+    convert_to = _BY_SWSCALE.get(name) or _nearest_planar(name)
+    known = pixel_format(convert_to)
+    return PixelFormat(
+        known.layout, known.sources, known.shift, known.byte_order, convert_to, known.layout.model == "rgb"
+    )
 
 
 def _planar(name: str) -> PixelFormat | None:
@@ -124,7 +130,7 @@ def _packed(name: str) -> PixelFormat | None:
 
 def _semiplanar(name: str) -> PixelFormat | None:
     base, order = _without_order(name)
-    if base == "nv20":  # the one whose codes lie in the low bits
+    if base == "nv20":  # the only one with codes in the low bits
         sampling, letters, depth, shift = "422", "uv", 10, 0
     elif base in _SEMIPLANAR:
         sampling, letters, depth = _SEMIPLANAR[base]
@@ -142,9 +148,9 @@ def _without_order(name: str) -> tuple[str, str]:
 
 
 def _nearest_planar(name: str) -> str:
-    """A format to convert to that holds as many bits and the same components."""
+    """Return a format that holds as many bits and the same components."""
     if re.search(r"f16|f32|32$|96|128", _without_order(name)[0]):
-        raise KeyError(name)  # floats and 32 bits: linear light, scaled in ways that the file does not tell
+        raise KeyError(name)  # floats and 32 bits: linear light in an unknown scale
     try:
         components = av.VideoFormat(name, 16, 16).components
     except ValueError:
@@ -161,13 +167,13 @@ def _nearest_planar(name: str) -> str:
 
 
 def planes_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[Tensor, ...]:
-    """The planes of a decoded frame as its Layout orders them, copied: the frame may be freed.
+    """Return copies of the planes of a decoded frame, in the order of its Layout.
 
-    reformatter: used for the few formats whose samples cannot be picked by hand; one for each thread is enough.
+    reformatter: for the few formats that need swscale. One per thread is enough.
     """
     known = pixel_format(frame.format.name)
-    if known.first is not None:
-        frame = reformatter.reformat(frame, format=known.first)
+    if known.convert_to is not None:
+        frame = reformatter.reformat(frame, format=known.convert_to)
     if any(frame.planes[source[0]].line_size < 0 for source in known.sources):
         frame = _right_way_up(frame)
     layout = known.layout
@@ -189,7 +195,7 @@ def planes_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[Tens
 
 
 def _right_way_up(frame: av.VideoFrame) -> av.VideoFrame:
-    """Raw AVI stores rows from the bottom; PyAV's buffer of such a plane would reach beyond its memory."""
+    """Flip the rows of a frame that is stored bottom-up, as in raw AVI: PyAV's buffer would exceed its memory."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)

@@ -1,4 +1,4 @@
-"""What a video stream says of itself, with everything it leaves unsaid decided: a VideoInfo from its first image."""
+"""Probe a video stream: its VideoInfo from container, codec and first frame, with defaults for missing tags."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 _DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision",
             "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
 
-# Demuxers whose durations are guesses from the bit rate.
+# Demuxers that estimate durations from the bit rate.
 _NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
-# Codecs whose gray images are luma like any other; elsewhere untagged gray is full range.
+# Codecs whose gray frames are limited-range luma; in other codecs untagged gray is full range.
 _MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "prores", "dnxhd"}
 _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
 
 
-def describe(
+def probe(
     name: str, container: Any, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]
 ) -> tuple[VideoInfo, set[str]]:
-    """(what the stream is, names of dynamic metadata seen on the first image)."""
+    """Return (the properties of the stream, names of dynamic metadata in the first frame)."""
     try:
         known = pixel_format(frame.format.name)
     except KeyError:
-        raise VideoError(f"{name} decodes to {frame.format.name}, a pixel format that cannot be read.") from None
+        raise VideoError(f"{name} decodes to the pixel format {frame.format.name}, which is not supported.") from None
     context = stream.codec_context
     hdr, matrix, dynamic = side_data(frame)
     rate = _rate(stream)
@@ -64,7 +64,7 @@ def describe(
 
 
 def _codec_name(context: Any) -> str:
-    """FFmpeg's name of the codec, not of one of its decoders (av1, not libdav1d)."""
+    """Return the name of the codec, not of its decoder (av1, not libdav1d)."""
     return str(getattr(context.codec, "canonical_name", None) or context.name)
 
 
@@ -76,13 +76,13 @@ def _rate(stream: Any) -> Fraction:
 
 
 def declared_end(container: Any, stream: Any) -> int | None:
-    """pts in the stream's time base where it says it ends, or None where that is not said or only guessed."""
+    """Return the pts at which the stream declares to end, or None if it is not declared or only estimated."""
     if _NO_DURATION.match(container.format.name):
         return None
     time_base = Fraction(stream.time_base)
     if stream.duration:
         return (stream.start_time or 0) + stream.duration
-    for key, value in stream.metadata.items():  # Matroska, by FFmpeg and mkvmerge: the stream's end from zero
+    for key, value in stream.metadata.items():  # Matroska by FFmpeg and mkvmerge: the end of the stream, from 0
         if key.upper().split("-")[0] == "DURATION" and (match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", value)):
             hours, minutes, seconds = match.groups()
             return round((int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)) / time_base)
@@ -96,8 +96,8 @@ def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], N
     known = pixel_format(frame.format.name)
     model = known.layout.model
 
-    def tag(of: str) -> int:
-        for value in (getattr(frame, of, None), getattr(context, of, None)):
+    def tag(name: str) -> int:
+        for value in (getattr(frame, name, None), getattr(context, name, None)):
             if value is not None and int(value) not in (UNSPECIFIED, 3):
                 return int(value)
         return UNSPECIFIED
@@ -109,15 +109,15 @@ def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], N
     full = code_range == 2 or known.full_range
     if model == "gray" and code_range == 0:
         full = _codec_name(context) not in _MPEG_LIKE
-    tagged = matrix not in (UNSPECIFIED, 0)  # 0, "these planes are RGB", is untrue of YUV planes
+    tagged = matrix not in (UNSPECIFIED, 0)  # 0 means RGB, which is wrong for YUV planes
     if not tagged:
         matrix = _usual_matrix(frame.width, frame.height, primaries)
     if matrix in _UNUSUAL_MATRICES:
         warn(
-            f"{name} is coded as {_UNUSUAL_MATRICES[matrix]}: the network sees its planes through another matrix, "
-            "so colors may suffer."
+            f"{name} is coded as {_UNUSUAL_MATRICES[matrix]}, which is not supported. Its planes are converted with "
+            "another matrix, so colors may change slightly."
         )
-    # An HDR image is sited as UHD TV is.
+    # HDR video is sited as in UHD TV.
     usual_siting = "topleft" if matrix == 9 and transfer in (16, 18) else "left"
     siting = usual_siting
     if model == "yuv" and known.layout.subsampling != (0, 0):
@@ -126,12 +126,12 @@ def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], N
 
 
 def _usual_matrix(width: int, height: int, primaries: int) -> int:
-    """BT.709 for high definition, BT.601 below, as players take what is not tagged."""
+    """Return the matrix that players assume for untagged video: BT.709 for high definition, BT.601 below."""
     if primaries == 9:
         return 9
     if height >= 720 or width > 1024:
         return 1
-    return 6 if height <= 486 else 5  # equal coefficients: of 525-line and of 625-line television
+    return 6 if height <= 486 else 5  # same coefficients for 525-line and 625-line television
 
 
 def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
@@ -142,18 +142,18 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:
-    """Going through a frame's side data gives its entries, from PyAV 19 on their kinds."""
-    found = cast(Any, frame.side_data)
-    return [each if hasattr(each, "type") else found[each] for each in found]
+    """Return the side data of a frame. Iterating yields entries, in PyAV 19 their types."""
+    side_data = cast(Any, frame.side_data)
+    return [entry if hasattr(entry, "type") else side_data[entry] for entry in side_data]
 
 
 def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:
-    """(static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of an image."""
+    """Return (static HDR metadata, display matrix or None for the identity, names of dynamic metadata) of a frame."""
     mastering = light = matrix = None
     dynamic: set[str] = set()
     try:
         entries = [(data.type.name, bytes(data)) for data in _entries(frame)]
-    except ValueError:  # a kind that this PyAV has no name for
+    except ValueError:  # PyAV does not know the type
         entries = []
     for kind, data in entries:
         if kind in _DYNAMIC:
@@ -170,7 +170,7 @@ def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, 
 
 
 def _mastering(data: bytes) -> tuple[tuple[Fraction, Fraction], ...] | None:
-    """FFmpeg's AVMasteringDisplayMetadata: R, G, B, white as (x, y), min and max luminance, then two flags."""
+    """Parse AVMasteringDisplayMetadata: R, G, B, white as (x, y), min and max luminance, then two flags."""
     numbers = struct.unpack_from("=22i", data)
     *pairs, has_primaries, has_luminance = numbers
     if not (has_primaries and has_luminance) or not all(pairs[1::2]):

@@ -1,4 +1,4 @@
-"""Several readers of one file object: each has its own position, seek and read are one step under a common lock."""
+"""Share one file object between several readers, each with its own position."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class SharedFile(io.RawIOBase):
 
 
 def views(file: BinaryIO, count: int = 2) -> tuple[SharedFile, ...]:
-    """`count` views of `file`, for as many readers, which may be in different threads.
+    """Return `count` views of `file`, for readers in any threads.
 
-    Nobody else may use `file` while they are in use: its own position is anywhere.
+    The views move the position of `file`, so do not use it itself meanwhile.
     """
     lock = threading.Lock()
     return tuple(SharedFile(file, lock) for _ in range(count))

@@ -1,4 +1,4 @@
-"""Presentation times of decoded frames: strictly rising integers, and a duration for every frame."""
+"""Repair presentation times, so that they rise strictly, and compute the duration of every frame."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..frames import ReadReport
 
 T = TypeVar("T")
 
-# A step back of more than this is a clock that was set anew (joined recordings, a 33-bit clock that wrapped): what
-# follows is moved behind what came before. A smaller one is a single wrong time.
-_NEW_CLOCK = Fraction(1)  # second
+# A larger step back is a reset of the clock (joined recordings, a 33-bit clock that wrapped): all later frames are
+# moved after the earlier ones. A smaller step is a single wrong time.
+_CLOCK_RESET_SECONDS = Fraction(1)
 
 
 @dataclass
 class Timed(Generic[T]):
-    """Something shown from `pts` for `duration`, both in time base units; None where the file does not say."""
+    """An item shown at `pts` for `duration`, in time base units; None if unknown."""
 
     item: T
     pts: int | None
@@ -27,27 +27,31 @@ class Timed(Generic[T]):
 
 @dataclass
 class Timeline:
-    """Repairs times and gives durations. One for each pass over a stream.
+    """Repairs times and computes durations, for one pass over a stream.
 
-    nominal: the usual distance between frames, at least 1. declared_end: pts where the stream says it ends.
+    Attributes:
+        nominal: nominal duration of a frame, at least 1.
+        declared_end: pts at which the stream declares to end.
+        end: end of the last frame, after all frames.
+        count: number of frames so far.
     """
 
     time_base: Fraction
     nominal: int
     report: ReadReport
     declared_end: int | None = None
-    end: int | None = None  # of the last frame, once all were given out
-    count: int = 0  # of frames that were given a time
+    end: int | None = None
+    count: int = 0
     _last: int | None = None
     _offset: int = 0
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no frame has been given a time yet."""
+        """True before the first frame."""
         return self._last is None
 
     def repaired(self, pts: int | None) -> int:
-        """The time to use for the next frame's own time: after that of the frame before, else changed and counted."""
+        """Return the time of the next frame, corrected if it is missing or not after that of the previous frame."""
         last = self._last
         self.count += 1
         if pts is not None:
@@ -61,19 +65,19 @@ class Timeline:
             pts = last + self.nominal
         elif pts <= last:
             self.report.repaired_pts += 1
-            if (last - pts) * self.time_base > _NEW_CLOCK:
+            if (last - pts) * self.time_base > _CLOCK_RESET_SECONDS:
                 self._offset += last + self.nominal - pts
                 pts = last + self.nominal
             else:
-                pts = last + 1  # the least change; times after it are left as they are
+                pts = last + 1  # the smallest change; later times stay
         self._last = pts
         return pts
 
     def durations(self, frames: Iterable[Timed[T]]) -> Iterator[Timed[T]]:
-        """Give each frame the time until the next; the last keeps what the file declares. Holds one frame back.
+        """Yield frames with the time until the next as their duration. Holds one frame back.
 
-        `pts` of the frames must be set and rise. A frame's own duration counts only for the last: those of files with
-        B-frames are distances in decoding order.
+        The pts of `frames` must rise. Their own durations are used for the last frame only, because in files with
+        B-frames they are distances in decoding order.
         """
         held: Timed[T] | None = None
         step = self.nominal
@@ -91,7 +95,7 @@ class Timeline:
             yield Timed(held.item, held.pts, duration)
 
     def _last_duration(self, pts: int, own: int | None, step: int) -> int:
-        """The declared end decides if it is near; if it is far away, frames are missing, or its unit is."""
+        """Return the duration up to the declared end if that is plausible, else the frame's own or the nominal one."""
         own = own if own is not None and own > 0 else None
         if self.declared_end is not None:
             until_end = self.declared_end - pts

@@ -1,1 +1,1 @@
-"""Copy, convert or name every stream beside the video: audio, subtitles, data, attachments."""
+"""Remux the streams other than the upscaled video: copy or convert audio, subtitles, attachments and data."""

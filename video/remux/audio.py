@@ -1,4 +1,4 @@
-"""Sound that the target's container cannot hold: decoded and encoded again, with its time kept."""
+"""Re-encode audio that the target's container cannot hold, in sync with the source."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import av
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_NEAREST = _LAYOUTS | {4: "quad"}  # as Opus has them, and AAC too
-_GAP = 0.02  # seconds without sound that are filled with silence; less is what containers round
+_NEAREST = _LAYOUTS | {4: "quad"}  # in Opus and AAC
+_MIN_GAP_SECONDS = 0.02  # shorter gaps are rounding of the container
 
 
 class AudioConverter:
-    """Turns the packets of one audio stream into packets of another codec: "aac", "libopus", "flac" or "alac".
+    """Converts the packets of an audio stream to "aac", "libopus", "flac" or "alac".
 
-    Up to 8 channels are kept, in their layout or the nearest the codec has; the sample rate too, or the next. Gaps
-    become silence, so that sound stays where it was. A packet that cannot be decoded is such a gap.
+    Keeps up to 8 channels, in their layout or the nearest one of the codec, and the sample rate or the next one of the
+    codec. Gaps are filled with silence to keep the audio in sync. A packet that cannot be decoded becomes a gap.
     """
 
     def __init__(self, source: Any, output: av.container.OutputContainer, encoder: str) -> None:
@@ -42,7 +42,7 @@ class AudioConverter:
         self._input: tuple[Any, ...] = ()
 
     def packets(self, packet: av.Packet | None) -> list[av.Packet]:
-        """Packets made from one of the source, times in its own time base; None flushes."""
+        """Convert a packet of the source, with times in the time base of the result; None flushes."""
         packets: list[av.Packet] = []
         try:
             frames = self._source.codec_context.decode(packet)
@@ -76,7 +76,7 @@ class AudioConverter:
             layout=frame.layout.name,
             time_base=frame.time_base,
         )
-        resample = graph.add("aresample", f"{context.sample_rate}:async=1:min_hard_comp={_GAP}")
+        resample = graph.add("aresample", f"{context.sample_rate}:async=1:min_hard_comp={_MIN_GAP_SECONDS}")
         shape = graph.add(
             "aformat",
             f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:channel_layouts={context.layout.name}",
@@ -108,12 +108,12 @@ class AudioConverter:
 
 
 def standard_layout(context: Any) -> str | None:
-    """The usual layout for a number of channels where the file says no more than the number, which MP4 refuses."""
+    """Return the standard layout if the file gives only the number of channels, which MP4 refuses; else None."""
     return _LAYOUTS.get(context.channels) if context.layout.name.endswith("channels") else None
 
 
 def rate_for(encoder: str, rate: int) -> int:
-    """The sample rate to encode at: the source's where the codec has it, else the next it has."""
+    """Return the source's sample rate if the codec has it, else the next higher, else its highest."""
     if encoder == "libopus":
         return 48000
     rates = sorted(av.codec.Codec(encoder, "w").audio_rates or ())
@@ -124,7 +124,7 @@ def rate_for(encoder: str, rate: int) -> int:
 
 @cache
 def accepts(encoder: str, layout: str, rate: int) -> bool:
-    """Whether an encoder can be opened for a channel layout and sample rate."""
+    """Return True if an encoder can be opened for a channel layout and sample rate."""
     context: Any = av.CodecContext.create(encoder, "w")
     try:
         context.layout, context.sample_rate, context.time_base = layout, rate, Fraction(1, rate)

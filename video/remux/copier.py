@@ -1,7 +1,7 @@
-"""Everything beside the image that is upscaled, from the source file into the new one: copied to the bit where the
-container can hold it, converted or dropped where it cannot, with a word about it.
+"""Copy all streams except the upscaled one from the source file into the target.
 
-Other video streams and cover images, all sound, subtitles, attachments, data, chapters, tags, dispositions.
+Audio, subtitles, other video streams, cover images, attachments, data, chapters, tags and dispositions are copied bit
+for bit if the container can hold them. Otherwise they are converted or dropped, with a warning.
 """
 
 from __future__ import annotations
@@ -17,23 +17,35 @@ import av
 from av.stream import Discard, Disposition
 
 from ..container import open_container
+from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
-from .packets import CopiedStream, Timed
+from .packets import CopiedStream, TimedPacket
 from .rules import StreamAction, choose_action, codec_name, described
 from .subtitles import SubtitleConverter
 from .tags import custom_tags, global_tags, stream_tags
 
 _log = logging.getLogger(__name__)
-_MOST_AHEAD = 64 * 2**20  # bytes read in search of each stream's first packet
+_MAX_LOOK_AHEAD = 64 * 2**20  # bytes
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 
 
 class StreamCopier:
-    """Reads a source on a handle of its own, a packet at a time, for the writer to mux beside its frames.
+    """Reads the other streams of a source, packet by packet, for the writer to interleave with its frames.
 
-    Times stay as they are in the source, less `shift`: offsets between streams are kept to the tick of the container.
+    Offsets between streams are kept to the tick of the container.
+
+    Args:
+        source: path, or a file object that nothing else moves (see read/shared_file.py). Opened a second time.
+        skip_stream_index: the stream that is upscaled; its tags and disposition are copied.
+        container: FFmpeg's name of the target's muxer.
+        span: seconds on the source's clock; packets that start outside are dropped.
+        shift: seconds subtracted from every time.
+        warn: called with one sentence for each stream that is converted or dropped.
+
+    Raises:
+        VideoError: the source cannot be opened.
     """
 
     def __init__(
@@ -46,15 +58,6 @@ class StreamCopier:
         shift: Fraction = Fraction(0),
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """
-        source: path, or a file object nobody else moves (see shared_file.py).
-        skip_stream_index: the stream that is upscaled; its tags and disposition are taken over.
-        container: FFmpeg's name of the target's muxer.
-        start, end: seconds on the source's clock; packets that begin outside are left out.
-        shift: seconds taken off every time.
-        warn: called with one sentence for each stream that is converted or dropped.
-        Raises VideoError when the source cannot be opened.
-        """
         self._container, self._span, self._shift = container, span, shift
         self._warn = warn
         self._input = open_container(source)
@@ -72,13 +75,13 @@ class StreamCopier:
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
         self._look_ahead()
-        self._packets: Iterator[Timed] | None = None
-        self._pending: Timed | None = None
+        self._packets: Iterator[TimedPacket] | None = None
+        self._pending: TimedPacket | None = None
         self._ended = False
 
     @property
     def clock_rates(self) -> list[int]:
-        """Ticks per second of the sound that is taken along, for the unit of MP4's edit lists."""
+        """Sample rates of the audio streams that are kept, for the time unit of MP4's edit lists."""
         return [
             stream.codec_context.sample_rate
             for stream in self._input.streams.audio
@@ -86,27 +89,27 @@ class StreamCopier:
         ]
 
     def tags_with(self, more: Mapping[str, str]) -> dict[str, str]:
-        """The global tags of the new file: those of the source, and `more` over them."""
+        """Return the global tags of the target: those of the source, overridden by `more`."""
         tags = {**self._tags, **more}
         has_cover = any(
             action.kind == "copy" and self._input.streams[index].disposition & Disposition.attached_pic
             for index, action in self._actions.items()
         )
         if has_cover and (custom := custom_tags(tags, self._container)):
-            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 holds either a cover image or tags of any name.")
+            self._warn(f"Tags {', '.join(custom)} dropped: .mp4 cannot hold custom tags together with a cover image.")
             return {key: value for key, value in tags.items() if key not in custom}
         return tags
 
     def add_streams(
         self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
     ) -> av.VideoStream:
-        """Add all streams to the output in the order of the source, the upscaled one by calling `add_video`."""
+        """Add all streams to the output in the order of the source; `add_video` adds the upscaled one."""
         video = None
         for stream in self._input.streams:
             if stream.index == self._skip:
                 video = add_video()
                 tags = stream_tags(stream.metadata, self._container)
-                title = tags.pop("title", "") + video.metadata.get("title", "")  # there may be more to it than a name
+                title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
                 video.metadata.update(tags | ({"title": title} if title else {}))
                 video.disposition = stream.disposition
             else:
@@ -117,7 +120,7 @@ class StreamCopier:
         return video
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
-        """The packets, ready to be muxed, that are to be decoded up to `time` seconds (of the new file); None: all."""
+        """Yield packets, ready to be muxed, with dts up to `time` in seconds of the target; None: all."""
         if self._packets is None:
             self._packets = self._read()
         while not self._ended:
@@ -139,7 +142,7 @@ class StreamCopier:
             container.close()
 
     def _add(self, stream: Any, action: StreamAction, output: av.container.OutputContainer) -> None:
-        """Add one stream as planned; what becomes of its packets is in `copied_stream.py`."""
+        """Add one stream to the output; `packets.py` does the rest."""
         if action.kind == "drop":
             return
         if action.kind == "cover":
@@ -161,20 +164,20 @@ class StreamCopier:
         self._copied[stream.index] = CopiedStream(stream, copy, convert, self._span, self._shift, self._warn)
 
     def _attach_cover(self, stream: Any, output: av.container.OutputContainer) -> None:
-        """Matroska's covers are attachments, written with the header."""
+        """Attach a cover image: in Matroska covers are attachments, written with the header."""
         name, mimetype = _COVERS.get(codec_name(stream), ("cover", "application/octet-stream"))
         tags = stream.metadata
         if (packet := self._first.get(stream.index)) is not None:
             output.add_attachment(tags.get("filename", name), tags.get("mimetype", mimetype), bytes(packet))
         else:
-            self._warn(f"{described(stream)} dropped: it holds no image.")
+            self._warn(f"{described(stream)} dropped: it contains no image.")
 
     def _copy_of(self, stream: Any, output: av.container.OutputContainer) -> Any:
-        """A stream of the output for the packets of `stream` as they are."""
+        """Add a stream to the output that takes the packets of `stream` unchanged."""
         first = self._first.get(stream.index)
         if stream.type == "audio" and first is not None and self._container in ("matroska", "webm"):
-            # MP4 tells by an edit list that the first samples are not to be heard, Matroska by a delay of the codec.
-            # Without that, all streams of the file would be moved until no time is negative.
+            # MP4 skips the encoder's priming samples with an edit list, Matroska with a codec delay. Without it, the
+            # muxer would move all streams until no time is negative.
             delay = float(self._shift - (first.pts or 0) * Fraction(first.time_base))
             if delay > 0 and (made := delayed_audio(codec_name(stream), stream.codec_context, delay)) is not None:
                 self._templates.append(made[0])
@@ -185,7 +188,7 @@ class StreamCopier:
         return copy
 
     def _look_ahead(self) -> None:
-        """Read until the first packet of each sound and cover is known; what is read waits for its turn."""
+        """Buffer packets until the first one of each audio stream and cover image is known."""
         wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
         for stream in self._input.streams:
@@ -194,25 +197,27 @@ class StreamCopier:
         self._demuxed = self._input.demux(wanted) if wanted else iter(())
         missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
         size = 0
-        while missing and size < _MOST_AHEAD and (packet := self._next_packet()) is not None:
+        while missing and size < _MAX_LOOK_AHEAD and (packet := self._next_packet()) is not None:
             self._first.setdefault(packet.stream_index, packet)
             missing.discard(packet.stream_index)
             self._ahead.append(packet)
             size += packet.size
 
     def _next_packet(self) -> av.Packet | None:
-        """The next packet of the file that holds something; None at its end, also where it is damaged."""
+        """Return the next packet with data; None at the end of the file or at damage."""
         while True:
             try:
                 packet = next(self._demuxed, None)
             except (av.error.FFmpegError, OSError) as error:
-                self._warn(f"What is beside the image ends early: reading it failed ({error}).")
+                self._warn(
+                    f"Audio, subtitles and other streams end early: reading the source failed ({reason(error)})."
+                )
                 return None
-            if packet is None or packet.size:  # at the end come empty ones, which flush decoders
+            if packet is None or packet.size:  # empty packets at the end flush decoders
                 return packet
 
-    def _read(self) -> Iterator[Timed]:
-        """Packets in the output's streams, in the order of the source."""
+    def _read(self) -> Iterator[TimedPacket]:
+        """Yield packets of the output's streams, in the order of the source."""
         while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
             if (copied := self._copied.get(packet.stream_index)) is not None:
                 yield from copied.take(packet)
@@ -220,7 +225,7 @@ class StreamCopier:
             yield from copied.flush()
 
     def _moved_chapters(self) -> list[Any]:
-        """The chapters of the interval, cut to it and moved with everything else."""
+        """Return the chapters of the span, trimmed and shifted."""
         chapters: list[Any] = []
         for chapter in self._input.chapters():
             base = Fraction(chapter["time_base"] or 1)

@@ -1,4 +1,4 @@
-"""The packets of one stream on their way into another file: cut to an interval, moved in time, made fit to be muxed."""
+"""Prepare the packets of one stream for another file: trim, shift, and repair times."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .audio import AudioConverter
 from .rules import codec_name, described
 from .subtitles import SubtitleConverter
 
-Timed = tuple[Fraction, av.Packet]  # seconds at which it is decoded, and the packet, of a stream of the output
+TimedPacket = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
 
 
 class CopiedStream:
-    """Takes the packets of `source`, gives those of `target`: the same ones, or what `convert` makes of them."""
+    """Turns packets of `source` into packets of `target`: unchanged, or converted by `convert`."""
 
     def __init__(
         self,
@@ -34,20 +34,20 @@ class CopiedStream:
         self._target, self._convert, self._warn = target, convert, warn
         base = self._base = Fraction(source.time_base)
         self._shift = round(shift / base)
-        self._start = None if span.start is None else -(-span.start // base)  # the first tick not before
+        self._start = None if span.start is None else -(-span.start // base)  # the first tick in the span
         self._end = None if span.end is None else -(-span.end // base)
         self._fills_gaps = codec_name(source) == "mov_text"
         self._is_cover = bool(source.disposition & Disposition.attached_pic)
-        self._waiting: list[av.Packet] = []  # for the first time of decoding that is known
-        self._brief: av.Packet | None = None  # sound of no known duration, until what follows tells
+        self._waiting: list[av.Packet] = []  # without dts, until one is known
+        self._brief: av.Packet | None = None  # audio without duration, until the next packet
         self._last_gap = 0
         self._last_dts: int | None = None
         self._begun = span.start is None or source.type != "video"
         self._samples = _samples_of(source) if convert is None else 0
-        self._clock: int | None = None  # of the next packet, in samples
+        self._clock: int | None = None  # dts of the next packet, in samples
 
-    def take(self, packet: av.Packet) -> Iterator[Timed]:
-        """What one packet of the source becomes."""
+    def take(self, packet: av.Packet) -> Iterator[TimedPacket]:
+        """Yield the packets that one packet of the source becomes."""
         if self._is_cover:
             packet.pts = packet.dts = 0
         elif not self._inside(packet) or self._is_gap(packet):
@@ -60,23 +60,23 @@ class CopiedStream:
         else:
             yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
 
-    def flush(self) -> Iterator[Timed]:
-        """What is left after the last packet of the source."""
+    def flush(self) -> Iterator[TimedPacket]:
+        """Yield the packets that are left after the last one of the source."""
         if isinstance(self._convert, AudioConverter):
             yield from self._timed(self._convert.packets(None))
         if self._brief is not None:
             self._brief.duration = self._samples or self._last_gap
             yield from self._timed([self._in_samples(self._brief)])
         waiting, self._waiting = self._waiting, []
-        for packet in waiting:  # no time of decoding was ever known: it is a short stream
+        for packet in waiting:  # a short stream without any dts
             packet.dts = packet.pts if self._last_dts is None else self._last_dts + 1
         yield from self._timed(waiting)
 
-    def _timed(self, packets: list[av.Packet]) -> Iterator[Timed]:
+    def _timed(self, packets: list[av.Packet]) -> Iterator[TimedPacket]:
         for packet in packets:
             packet.stream = self._target
             assert packet.dts is not None
-            # Muxers refuse time that stands still or goes back, as it does in damaged files.
+            # Muxers refuse a dts that does not rise, as in damaged files.
             if self._last_dts is not None and packet.dts <= self._last_dts and self._target.type != "subtitle":
                 packet.dts = self._last_dts + 1
                 packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
@@ -84,7 +84,7 @@ class CopiedStream:
             yield packet.dts * Fraction(packet.time_base), packet
 
     def _in_decoding_time(self, packet: av.Packet) -> list[av.Packet]:
-        """Give packets a dts that lack it: Matroska's first ones, of streams with reordered images, always do."""
+        """Add missing dts: the first packets of streams with B-frames have none in Matroska."""
         if packet.dts is None:
             if self.source.type == "video":
                 self._waiting.append(packet)
@@ -98,7 +98,7 @@ class CopiedStream:
         return [*waiting, packet]
 
     def _lasting(self, packets: list[av.Packet]) -> list[av.Packet]:
-        """Give sound a duration that has none: MP4 cuts off a last packet that does not last."""
+        """Add missing durations of audio packets: MP4 drops a last packet without one."""
         if self.source.type != "audio":
             return packets
         ready = []
@@ -116,20 +116,20 @@ class CopiedStream:
         return ready
 
     def _is_gap(self, packet: av.Packet) -> bool:
-        """Whether it is one of the empty texts that fill the gaps of MP4; its muxer makes those itself."""
+        """Return True for an empty text that fills a gap in MP4; the muxer makes those itself."""
         return self._fills_gaps and packet.size == 2 and bytes(packet) == b"\0\0"
 
     def _in_samples(self, packet: av.Packet) -> av.Packet:
-        """Time in samples for sound that came in milliseconds, as in Matroska.
+        """Convert the times of audio from milliseconds, as in Matroska, to samples.
 
-        Packets hold a known number of samples, so each begins where the one before ends. Where the file says otherwise
-        by more than its own rounding, the file is right.
+        Packets have a known number of samples, so each starts where the previous one ends, unless the file's time
+        differs by more than its rounding.
         """
         if self._samples:
             assert packet.dts is not None
             rate = self.source.codec_context.sample_rate
             tick, time = self._base * rate, packet.dts * self._base * rate  # in samples
-            # Time below 0 at the start is an encoder's delay, of a packet mostly.
+            # A negative time at the start is the encoder's delay, mostly one packet.
             expected = self._clock if self._clock is not None else -self._samples if time < 0 else round(time)
             clock = expected if abs(time - expected) <= tick else round(time)
             packet.time_base = Fraction(1, rate)
@@ -139,7 +139,7 @@ class CopiedStream:
         return packet
 
     def _inside(self, packet: av.Packet) -> bool:
-        """Whether the packet belongs to the interval. A subtitle that reaches into it is cut to it."""
+        """Return True if the packet belongs to the span. A subtitle that overlaps it is trimmed to it."""
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None or (self._start is None and self._end is None):
             return True
@@ -147,7 +147,7 @@ class CopiedStream:
             if not self._begun and packet.is_keyframe and time >= (self._start or 0):
                 self._begun = True
                 if (late := (time - (self._start or 0)) * self._base) > Fraction(1, 10):
-                    self._warn(f"{described(self.source)} begins {float(late):.2f} s late, at its first key frame.")
+                    self._warn(f"{described(self.source)} starts {float(late):.2f} s late, at its first key frame.")
             decoded = packet.dts if packet.dts is not None else time
             return self._begun and (self._end is None or decoded < self._end)
         if self._end is not None and time >= self._end:
@@ -167,7 +167,7 @@ class CopiedStream:
 
 
 def _samples_of(stream: Any) -> int:
-    """Samples in each packet of sound whose times are coarser than that; 0 where there is nothing to refine."""
+    """Return the samples per packet of audio whose times are coarser than samples; 0 if there is nothing to refine."""
     if stream.type != "audio" or stream.codec_context is None or not stream.codec_context.sample_rate:
         return 0
     if Fraction(stream.time_base) <= Fraction(1, stream.codec_context.sample_rate):

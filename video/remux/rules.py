@@ -1,4 +1,4 @@
-"""What becomes of a stream that is not upscaled: copied, converted, attached or dropped, and why."""
+"""Decide whether a stream is copied, converted, attached or dropped."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from av.stream import Disposition
 from ..container import SUFFIXES
 from .audio import accepts, standard_layout
 
-# Text that FFmpeg decodes to ASS events, from which it writes any other.
+# Subtitle codecs that FFmpeg decodes to ASS events, which it can encode to any other.
 _TEXT = frozenset({
     "subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "subviewer1", "stl", "sami",
     "realtext", "jacosub", "mpl2", "pjs", "vplayer", "ttml",
 })  # fmt: skip
 _TEXT_TARGET = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}
 _TEXT_NAMES = {"mov_text": "timed text (mov_text)", "webvtt": "WebVTT", "subrip": "SubRip"}
-_STYLED = frozenset({"ass", "ssa", "ttml"})  # more than bold and italic
+_STYLED = frozenset({"ass", "ssa", "ttml"})  # with more styles than bold and italic
 
-# Sound without loss, in samples that FLAC and ALAC hold: integers of up to 24 bits.
+# Lossless audio codecs with samples that FLAC and ALAC hold: integers of up to 24 bits.
 _LOSSLESS = frozenset({
     "flac", "alac", "wavpack", "tta", "mlp", "truehd", "ape", "tak", "shorten", "als", "wmalossless", "pcm_u8",
     "pcm_s8", "pcm_s8_planar", "pcm_alaw", "pcm_mulaw", "pcm_s16le", "pcm_s16be", "pcm_s16le_planar", "pcm_u16le",
@@ -35,10 +35,12 @@ _LOSSY_TARGET = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "lib
 
 @dataclass(frozen=True)
 class StreamAction:
-    """What is done with a stream.
+    """What to do with a stream.
 
-    kind: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
-    warning: a sentence for what is lost; None when nothing is.
+    Attributes:
+        kind: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
+        encoder: FFmpeg's name.
+        warning: one sentence about the change; None if nothing is lost.
     """
 
     kind: str
@@ -47,20 +49,20 @@ class StreamAction:
 
 
 def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
-    """What becomes of `stream`, of an open input with or without chapters, in a container (FFmpeg's muxer name)."""
+    """Choose what to do with `stream` in a container (FFmpeg's muxer name). `chapters`: the source has some."""
     kind, codec = stream.type, codec_name(stream)
     name, suffix = described(stream), SUFFIXES[container]
     if kind == "data":
         from_chapters = chapters and codec == "bin_data" and "SubtitleHandler" in stream.metadata.values()
         if from_chapters or "timecode" in stream.metadata:
-            return StreamAction("drop")  # MP4's own way of writing chapters, and of a tag that is kept
+            return StreamAction("drop")  # MP4 stores chapters and timecode tags as streams; both are copied as such
     if stream.disposition & Disposition.attached_pic:
         if container == "matroska":
             return StreamAction("cover")
-        if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer takes it, and writes nothing
-            return StreamAction("drop", warning=f"{name} dropped: {suffix} holds no such cover image.")
-    if kind == "attachment" and container != "matroska":  # WebM's muxer takes it, and writes nothing
-        return StreamAction("drop", warning=f"{name} dropped: {suffix} holds no attachments.")
+        if container != "mp4" or codec not in ("png", "mjpeg", "bmp"):  # MOV's muxer accepts it but writes nothing
+            return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold such a cover image.")
+    if kind == "attachment" and container != "matroska":  # WebM's muxer accepts it but writes nothing
+        return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold attachments.")
     if can_copy(container, stream):
         return StreamAction("copy")
     context = stream.codec_context
@@ -69,22 +71,25 @@ def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
         layout = standard_layout(context) or context.layout.name
         if encoder is not None and accepts(encoder, layout, context.sample_rate):
             return StreamAction(
-                "audio", encoder, f"{name} becomes {encoder.upper()}, without loss: {suffix} holds no {codec}."
+                "audio",
+                encoder,
+                f"{name} is converted to {encoder.upper()} without loss, because {suffix} cannot hold {codec}.",
             )
         encoder = _LOSSY_TARGET[container]
         becomes = {"aac": "AAC", "libopus": "Opus"}[encoder]
         return StreamAction(
-            "audio", encoder, f"{name} is encoded to {becomes}, with a little loss: {suffix} holds no {codec}."
+            "audio", encoder, f"{name} is encoded to {becomes} with a small loss, because {suffix} cannot hold {codec}."
         )
     if kind == "subtitle" and context is not None and codec in _TEXT:
         encoder = _TEXT_TARGET[container]
-        loss = f"{name} becomes {_TEXT_NAMES[encoder]} and loses its styling: {suffix} holds no {codec}."
+        target = _TEXT_NAMES[encoder]
+        loss = f"{name} is converted to {target} and loses its styling, because {suffix} cannot hold {codec}."
         return StreamAction("subtitle", encoder, loss if codec in _STYLED else None)
     return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
 
 
 def codec_name(stream: Any) -> str:
-    """FFmpeg's name of the codec itself, whichever decoder was found for it; "unknown" where there is none."""
+    """Return FFmpeg's name of the codec, not of its decoder; "unknown" if there is none."""
     if stream.codec_context is not None:
         return str(stream.codec_context.codec.canonical_name)
     if stream.type == "attachment":
@@ -93,17 +98,17 @@ def codec_name(stream: Any) -> str:
 
 
 def described(stream: Any) -> str:
-    """A stream in words: "Subtitle stream 3 (ass, eng, 'Signs')"."""
+    """Return a description of a stream: "Subtitle stream 3 (ass, eng, 'Signs')"."""
     tags = stream.metadata
     title = tags.get("title") or tags.get("name") or tags.get("filename")
     language = tags.get("language")
     details = [codec_name(stream), language if language != "und" else None, repr(title) if title else None]
-    what = "Cover image" if stream.disposition & Disposition.attached_pic else f"{stream.type.capitalize()} stream"
-    return f"{what} {stream.index} ({', '.join(filter(None, details))})"
+    kind = "Cover image" if stream.disposition & Disposition.attached_pic else f"{stream.type.capitalize()} stream"
+    return f"{kind} {stream.index} ({', '.join(filter(None, details))})"
 
 
 def can_copy(container: str, stream: Any) -> bool:
-    """Whether the muxer takes a copy of the stream: found by writing the header of a file in memory."""
+    """Return True if the muxer accepts a copy of the stream, by writing a file header in memory."""
     output = av.open(io.BytesIO(), "w", format=container, container_options={"strict": "experimental"})
     try:
         copy = output.add_stream_from_template(stream, opaque=True)

@@ -1,4 +1,4 @@
-"""Text subtitles from one codec to another, through the ASS events that FFmpeg decodes all of them to."""
+"""Convert text subtitles to another codec, through the ASS events that FFmpeg decodes them to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import av
 
 
 class SubtitleConverter:
-    """Turns the packets of one subtitle stream into packets of another, of the same times."""
+    """Converts the packets of a subtitle stream to another codec and keeps their times."""
 
     def __init__(self, source: Any, output: av.container.OutputContainer, encoder: str) -> None:
         decoder = source.codec_context
@@ -16,12 +16,12 @@ class SubtitleConverter:
         self._decoder: Any = decoder
         self.stream: Any = output.add_stream(encoder)
         context: Any = self.stream.codec_context
-        context.subtitle_header = decoder.subtitle_header  # encoders refuse to open without
+        context.subtitle_header = decoder.subtitle_header  # encoders require it
         context.time_base = source.time_base
         self._encoder = context
 
     def packets(self, packet: av.Packet) -> list[av.Packet]:
-        """The packets for one of the source; none for an event without text, or one that cannot be decoded."""
+        """Convert a packet of the source; [] for an event without text or one that cannot be decoded."""
         try:
             events = self._decoder.decode2(packet)
             if events is None or not any(getattr(event, "ass", b"") for event in events):

@@ -1,16 +1,16 @@
-"""Metadata on its way from one container to another: what is dropped, renamed, and what MP4 has no field for."""
+"""Translate tags from one container to another: drop, rename, and find those that MP4 has no field for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# What muxers write about the file itself, true of the old file only.
-_OF_THE_FILE = {
+# Tags that muxers write about the file itself, which are wrong in another file.
+_ABOUT_THE_FILE = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id", "handler_name",
     "bps", "number_of_frames", "number_of_bytes", "_statistics_writing_app", "_statistics_writing_date_utc",
     "_statistics_tags", "source_id", "variant_bitrate", "alpha_mode", "rotate",
 }  # fmt: skip
-# The tags that MP4 and MOV hold as such; with any other, all are written as "mdta" keys, which fewer programs show.
+# Tags that MP4 and MOV have fields for. One other tag, and all are written as "mdta" keys, which fewer programs show.
 _MOV_TAGS = frozenset({
     "title", "artist", "album", "date", "comment", "genre", "copyright", "location", "creation_time", "timecode",
 })  # fmt: skip
@@ -28,7 +28,7 @@ _MOV_LANGUAGES = {
 
 
 def custom_tags(metadata: Mapping[str, str], container: str) -> list[str]:
-    """The keys of global tags that MP4 or MOV (FFmpeg's muxer name) holds only among keys of its own."""
+    """Return the keys of global tags that MP4 or MOV (FFmpeg's muxer name) has no field for."""
     if container not in ("mp4", "mov"):
         return []
     plain = _MP4_TAGS if container == "mp4" else _MOV_TAGS
@@ -36,21 +36,21 @@ def custom_tags(metadata: Mapping[str, str], container: str) -> list[str]:
 
 
 def global_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a file that are true of its upscaled version too."""
+    """Return the tags of a file that are valid for its upscaled version."""
     return {
         key: value
         for key, value in metadata.items()
-        # MP4 gives a tag twice, with and without its language: "location-eng".
-        if not _is_of_the_file(key) and not (key[-4:-3] == "-" and metadata.get(key[:-4]) == value)
+        # MP4 reports a tag twice, with and without its language: "location-eng".
+        if not _is_about_the_file(key) and not (key[-4:-3] == "-" and metadata.get(key[:-4]) == value)
     }
 
 
 def stream_tags(metadata: Mapping[str, str], container: str = "") -> dict[str, str]:
-    """The tags of a stream; MP4 calls a title "name" when it is read, and wants "title" when it is written.
+    """Return the tags of a stream for a container (FFmpeg's muxer name).
 
-    container: FFmpeg's name of the muxer they are for. MOV knows one of the two codes that some languages have.
+    A title is read from MP4 as "name" and written as "title". For languages with two codes, MOV knows only one.
     """
-    tags = {key: value for key, value in metadata.items() if not _is_of_the_file(key)}
+    tags = {key: value for key, value in metadata.items() if not _is_about_the_file(key)}
     name = tags.pop("name", None)
     handler = metadata.get("handler_name", "")
     if "title" not in tags:
@@ -63,7 +63,7 @@ def stream_tags(metadata: Mapping[str, str], container: str = "") -> dict[str, s
     return tags
 
 
-def _is_of_the_file(key: str) -> bool:
+def _is_about_the_file(key: str) -> bool:
     key = key.lower()
-    # Matroska's statistics carry a language: "BPS-eng".
-    return key in _OF_THE_FILE or (key[-4:-3] == "-" and key[:-4] in _OF_THE_FILE)
+    # Matroska adds a language to its statistics: "BPS-eng".
+    return key in _ABOUT_THE_FILE or (key[-4:-3] == "-" and key[:-4] in _ABOUT_THE_FILE)

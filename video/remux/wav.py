@@ -1,4 +1,4 @@
-"""Sound from memory as a file, for the streams beside an image."""
+"""Make audio files in memory from a waveform, for `streams_from` of `upscale_video`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from torch import Tensor
 from .audio import AudioConverter
 
 _IEEE_FLOAT = 3
-_UNKNOWN = 2**32 - 1  # a size that a 32-bit field cannot tell: readers go on to the end of the file
+_UNKNOWN = 2**32 - 1  # for sizes beyond 32 bits: readers continue to the end of the file
 
 
 def wav_file(waveform: Tensor, sample_rate: int) -> io.BytesIO:
-    """A WAV file of 32-bit floats. waveform: (channels, samples) in [-1, 1]. Raises ValueError for what is none."""
+    """Return a WAV file of 32-bit floats.
+
+    Args:
+        waveform: (1 to 8 channels, samples) in [-1, 1].
+        sample_rate: in Hz.
+
+    Raises:
+        ValueError: the waveform has another shape, or the rate is below 1 Hz.
+    """
     if waveform.dim() != 2 or not waveform.numel() or waveform.shape[0] > 8 or sample_rate < 1:
-        raise ValueError(f"sound must be 1 to 8 channels of samples, not {tuple(waveform.shape)} at {sample_rate} Hz.")
+        raise ValueError(
+            f"audio must have 1 to 8 channels of samples, not {tuple(waveform.shape)} at {sample_rate} Hz."
+        )
     samples = waveform.detach().to("cpu").float().t().contiguous().numpy().astype("<f4", copy=False)
     channels, size = waveform.shape[0], samples.nbytes
     data = min(size, _UNKNOWN)
@@ -34,7 +44,7 @@ def wav_file(waveform: Tensor, sample_rate: int) -> io.BytesIO:
 
 
 def aac_file(waveform: Tensor, sample_rate: int) -> io.BytesIO:
-    """The same in AAC, which every player has: MP4 holds floats too, but next to nothing plays them there."""
+    """Return an AAC file in MP4 of such a waveform. MP4 can hold floats too, but hardly any player supports them."""
     file = io.BytesIO()
     with av.open(wav_file(waveform, sample_rate)) as source, av.open(file, "w", format="mp4") as output:
         converter = AudioConverter(source.streams.audio[0], output, "aac")

@@ -1,1 +1,1 @@
-"""Write frames: files through PyAV, numbered images."""
+"""Write frames to video files and numbered images."""

@@ -1,6 +1,6 @@
-"""How encoders are told what is wanted: one scale of quality, one scale of presets, look-ahead by size, HDR metadata.
+"""Encoder options: one scale of quality and presets for all codecs, translated to the options of each encoder.
 
-Quality is 1 to 100 for every codec, 90 by default, which a viewer does not tell from the source:
+Quality is 1 to 100 for every codec. 90, the default, is visually indistinguishable from the source:
 
     quality     100   90   75   50   25    1
     h264 crf      4   17   23   30   38   51    libx264, 10 bits too
@@ -9,7 +9,7 @@ Quality is 1 to 100 for every codec, 90 by default, which a viewer does not tell
     vp9 crf       4   18   29   41   52   63    libvpx-vp9, constant quality
     nvenc cq      5   19   25   32   40   51    variable bit rate under constant quality
     prores       4:2:2: from 80 HQ, from 60 standard, from 30 LT, below it proxy; 4:4:4: from 95 XQ
-    ffv1         lossless whatever is asked
+    ffv1         always lossless
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _CRF = {
     "nvenc": (51, 40, 32, 25, 19, 5),
 }
 
-# From fastest to smallest file; the names are x264's, which most people know.
+# From the fastest to the one with the smallest files, with x264's names.
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _SVT_PRESET = (12, 11, 10, 9, 9, 8, 6, 4, 2)
 _VP9_CPU_USED = (5, 5, 5, 4, 3, 2, 1, 1, 0)
 _NVENC_PRESET = (1, 1, 2, 3, 4, 5, 6, 7, 7)
 
-# Pixels of a frame. Above the first, look-ahead is shortened, above the second once more, so that x264's "medium" takes
-# 0.8 GB at 3840x2160 and 2.3 GB at 7680x4320; with its usual 40 frames it takes 1.3 and 5.
+# Look-ahead is shortened for frames of more pixels than these. So x264's "medium" needs 0.8 GB at 3840x2160 and 2.3 GB
+# at 7680x4320, instead of 1.3 and 5 GB with its usual 40 frames.
 _LARGE = 2560 * 1440
 _HUGE = 4096 * 2304
-_MOST_THREADS = 16  # frame threads hold frames as well
+_MAX_THREADS = 16  # each frame thread keeps frames in memory
 
 
 @dataclass(frozen=True)
@@ -88,17 +88,17 @@ def ffmpeg_options(encoder: str, frames: FrameFormat, hdr: StaticHdr, options: E
 
 
 def thread_count() -> int:
-    """Threads for an encoder: all processors, but no more than keep memory bounded on large machines."""
-    return max(1, min(os.cpu_count() or 1, _MOST_THREADS))
+    """Return the number of encoder threads: one per processor, limited to bound memory on large machines."""
+    return max(1, min(os.cpu_count() or 1, _MAX_THREADS))
 
 
 def holds_static_hdr(encoder: str) -> bool:
-    """Whether the encoder writes static HDR metadata into its stream; for the others the container holds it."""
+    """Return True if the encoder writes static HDR metadata into its stream, False if the container must."""
     return encoder in ("libx264", "libx265", "libsvtav1")
 
 
 def crf(encoder: str, quality: float) -> float:
-    """The encoder's own number for a quality, linear between the columns of the table above."""
+    """Return the encoder's own number for a quality, interpolated linearly between the columns of the table above."""
     values = _CRF["nvenc" if encoder.endswith("_nvenc") else encoder]
     right = max(1, bisect_left(_QUALITIES, quality))
     low, high = _QUALITIES[right - 1], _QUALITIES[right]
@@ -128,7 +128,7 @@ def _x264(encoder: str, frames: FrameFormat, hdr: StaticHdr, options: EncoderOpt
 
 def _x265(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
     pixels = frames.width * frames.height
-    extra = {"log-level": "none"}  # it writes to stderr by itself
+    extra = {"log-level": "none"}  # otherwise it writes to stderr
     if pixels > _LARGE:
         normal = {"ultrafast": 5, "superfast": 10}.get(options.preset, 15)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
@@ -146,11 +146,11 @@ def _x265(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[
 
 def _svt(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:
     pixels = frames.width * frames.height
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr
     extra: dict[str, str] = {}
     if pixels > _LARGE:
         extra["lookahead"] = "16" if pixels <= _HUGE else "8"
-        extra["lp"] = "2"  # of 6 levels of parallelism, each of which holds more frames
+        extra["lp"] = "2"  # of 6 levels of parallelism; higher ones keep more frames
     if frames.layout.subsampling == (1, 1):
         extra["chroma-sample-position"] = "topleft" if frames.color.siting == "topleft" else "left"
     if hdr.mastering:
@@ -200,7 +200,7 @@ def _prores_profile(layout: Layout, quality: float) -> str:
 
 
 def _chroma_location(frames: FrameFormat) -> int | None:
-    """chroma_sample_loc_type of H.264 and H.265 (annex E); None for the usual place, or where there is no question."""
+    """Return chroma_sample_loc_type of H.264 and H.265 (annex E); None for its default, or other than 4:2:0."""
     if frames.layout.model != "yuv" or frames.layout.subsampling != (1, 1):
         return None
     return {"center": 1, "topleft": 2}.get(frames.color.siting)
@@ -214,7 +214,7 @@ _Mastering = tuple[tuple[Fraction, Fraction], ...]
 
 
 def _mastering_integers(mastering: _Mastering) -> str:
-    """As the SEI message counts (H.265 D.3.28): chromaticity in 0.00002, luminance in 0.0001 cd/m2."""
+    """Format in units of the SEI message (H.265 D.3.28): chromaticity 0.00002, luminance 0.0001 cd/m2."""
     *points, light = mastering
     pairs = [tuple(round(v * 50000) for v in point) for point in points] + [tuple(round(v * 10000) for v in light)]
     return "".join(

@@ -1,11 +1,11 @@
-"""Which encoder writes a video, in which pixel format, with which options.
+"""Choose the encoder of a video, its pixel format and its options.
 
-What a frame holds is kept where the codec can hold it: depth, subsampling, gray, RGB, alpha. Where it cannot, the
-nearest that can is taken, and a warning names what is lost.
+Depth, chroma subsampling, gray, RGB and alpha are kept if the codec can hold them. Otherwise the nearest pixel format
+is chosen, and a warning names the loss.
 
-Images of odd size: 4:2:0 of H.264 and H.265 cannot have them, not even by cropping, which their bitstreams count in
-whole chroma samples; and cropping by the container is ignored by most players. Trimming is not done either. They are
-written as 4:2:2 or 4:4:4, whichever of them holds the size. AV1, VP9, ProRes and FFV1 take odd sizes as they are.
+Odd sizes: H.264 and H.265 cannot hold them in 4:2:0, not even by cropping, which their bitstreams count in whole chroma
+samples, and most players ignore cropping by the container. Frames are never trimmed, so they are written in 4:2:2 or
+4:4:4, whichever fits the size. AV1, VP9, ProRes and FFV1 hold odd sizes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ SOFTWARE = {
 HARDWARE = {"h264_nvenc": "h264", "hevc_nvenc": "hevc", "av1_nvenc": "av1"}
 CODECS = ("auto", *SOFTWARE, *HARDWARE)
 
-_SMALLEST = {"libx265": 16, "libsvtav1": 4}  # pixels a side, below which opening the encoder fails
+_MIN_SIDE = {"libx265": 16, "libsvtav1": 4}  # pixels
 _EVEN_420 = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
-# Pixel formats chosen from by themselves ("auto"). Others that an encoder takes can be asked for by name.
+# Pixel formats that "auto" chooses from.
 _YUV = tuple(f"yuv{chroma}p{bits}" for chroma in ("420", "422", "444") for bits in ("", "10le", "12le"))
 _AUTO = {
     "libx264": (*_YUV, "gray", "gray10le"),
@@ -53,21 +53,22 @@ _AUTO = {
 _SITINGS = {
     "libx264": ("left", "center", "topleft"), "libx265": ("left", "center", "topleft"), "libsvtav1": ("left", "topleft")
 }  # fmt: skip
-_ASKED = {"libx264": ("rgb24",), "libx265": ("gbrp", "gbrp10le", "gbrp12le"), "libvpx-vp9": ("gbrp",)}
+# Further pixel formats that can be chosen by name.
+_BY_NAME = {"libx264": ("rgb24",), "libx265": ("gbrp", "gbrp10le", "gbrp12le"), "libvpx-vp9": ("gbrp",)}
 
 
 @dataclass(frozen=True)
 class Encoding:
     """An encoder with its options, and the format in which it takes frames."""
 
-    codec: str  # "h264", "hevc", "av1", "vp9", "prores" or "ffv1"
+    codec: str  # one of SOFTWARE
     encoder: str  # FFmpeg's name
     container: str  # FFmpeg's name of the muxer
     pixel_format: WrittenFormat
     frames: FrameFormat
     options: dict[str, str] = field(default_factory=dict)
     threads: int = 1
-    container_hdr: StaticHdr | None = None  # for the muxer to write, where the encoder does not
+    container_hdr: StaticHdr | None = None  # written by the muxer, if the encoder does not
     codec_tag: str | None = None
 
 
@@ -103,7 +104,7 @@ def choose_encoder(
         holds = ", ".join(CONTAINERS[container])
         elsewhere = ", ".join(SUFFIXES[name] for name, codecs in CONTAINERS.items() if base in codecs)
         raise VideoError(
-            f"{SUFFIXES[container]} files hold no {base} here: take one of {holds}, or write {elsewhere} instead."
+            f"{SUFFIXES[container]} files cannot hold {base}. Choose one of {holds}, or write to {elsewhere}."
         )
 
     encoder = SOFTWARE[base]
@@ -111,13 +112,13 @@ def choose_encoder(
         if (reason := why_not_available(codec)) is None:
             encoder = codec
         else:
-            warn(f"{codec} cannot be used here ({reason}): {SOFTWARE[base]} encodes instead.")
-    smallest = _SMALLEST.get(encoder, 160 if encoder in HARDWARE else 1)
+            warn(f"{codec} cannot be opened ({reason}). {SOFTWARE[base]} is used instead.")
+    smallest = _MIN_SIDE.get(encoder, 160 if encoder in HARDWARE else 1)
     if min(width, height) < smallest:
-        others = ", ".join(c for c in CONTAINERS[container] if _SMALLEST.get(SOFTWARE[c], 1) <= min(width, height))
+        others = ", ".join(c for c in CONTAINERS[container] if _MIN_SIDE.get(SOFTWARE[c], 1) <= min(width, height))
         raise VideoError(
-            f"{encoder} takes images from {smallest}x{smallest} pixels, not {width}x{height}"
-            + (f"; in {SUFFIXES[container]} these do: {others}." if others else ".")
+            f"{encoder} needs frames of at least {smallest}x{smallest} pixels, not {width}x{height}."
+            + (f" Codecs for smaller frames in {SUFFIXES[container]}: {others}." if others else "")
         )
 
     format = _choose_format(encoder, container, frames, options.pixel_format, warn)
@@ -136,13 +137,13 @@ def choose_encoder(
         options=ffmpeg_options(encoder, FrameFormat(width, height, format.layout, color), hdr, options),
         threads=thread_count(),
         container_hdr=None if holds_static_hdr(encoder) or hdr == StaticHdr() else hdr,
-        codec_tag="hvc1" if base == "hevc" and container in ("mp4", "mov") else None,  # Apple plays no hev1
+        codec_tag="hvc1" if base == "hevc" and container in ("mp4", "mov") else None,  # Apple does not play hev1
     )
 
 
 @cache
 def why_not_available(encoder: str) -> str | None:
-    """Why an encoder cannot be used on this machine, found by opening it at 256x256; None when it can."""
+    """Return why an encoder cannot be opened at 256x256 on this machine; None if it can."""
     try:
         context = cast("av.VideoCodecContext", av.CodecContext.create(encoder, "w"))
         context.width = context.height = 256
@@ -156,13 +157,13 @@ def why_not_available(encoder: str) -> str | None:
 
 def _check_arguments(options: EncoderOptions, container: str) -> None:
     if options.codec not in CODECS:
-        raise VideoError(f"Codec {options.codec!r} is not known; these are: {', '.join(CODECS)}.")
+        raise VideoError(f"Unknown codec {options.codec!r}. Choose one of {', '.join(CODECS)}.")
     if container not in CONTAINERS:
-        raise VideoError(f"Container {container!r} is not known; these are: {', '.join(CONTAINERS)}.")
+        raise VideoError(f"Unknown container {container!r}. Choose one of {', '.join(CONTAINERS)}.")
     if not 1 <= options.quality <= 100:
         raise VideoError(f"Quality must be from 1 to 100, not {options.quality}.")
     if options.preset not in PRESETS:
-        raise VideoError(f"Preset {options.preset!r} is not known; these are: {', '.join(PRESETS)}.")
+        raise VideoError(f"Unknown preset {options.preset!r}. Choose one of {', '.join(PRESETS)}.")
 
 
 def _auto_codec(container: str, wanted: Layout) -> str:
@@ -173,9 +174,9 @@ def _auto_codec(container: str, wanted: Layout) -> str:
 
 @cache
 def formats_of(encoder: str) -> dict[str, WrittenFormat]:
-    """The pixel formats that this build of the encoder takes and we can fill, by name."""
+    """Return the pixel formats that this build of the encoder takes and `fill_frame` can fill, by name."""
     names = {format.name for format in av.codec.Codec(encoder, "w").video_formats or ()}
-    known = {name: FORMATS[name] for name in (*_AUTO[encoder], *_ASKED.get(encoder, ())) if name in names}
+    known = {name: FORMATS[name] for name in (*_AUTO[encoder], *_BY_NAME.get(encoder, ())) if name in names}
     if "yuv444p16le" in known and encoder.endswith("_nvenc"):
         known["yuv444p16le"] = NVENC_444_10
     if encoder == "libx264" and "rgb24" in {f.name for f in av.codec.Codec("libx264rgb", "w").video_formats or ()}:
@@ -192,31 +193,31 @@ def _choose_format(encoder: str, container: str, frames: FrameFormat, name: str,
         x, y = format.layout.subsampling
         if encoder in _EVEN_420 and (width % (1 << x) or height % (1 << y)):
             return False
-        # Alpha of VP9 travels beside the image, in blocks only Matroska has.
+        # Alpha of VP9 is stored in side blocks that only Matroska has.
         return not (encoder == "libvpx-vp9" and format.layout.alpha and container == "mp4")
 
     if name != "auto":
         if name not in known:
-            raise VideoError(f"{encoder} takes no pixel format {name!r}; it takes: auto, {', '.join(known)}.")
+            raise VideoError(f"{encoder} does not support the pixel format {name!r}. Choose auto, {', '.join(known)}.")
         if not fits(known[name]):
-            why = "which holds no alpha" if known[name].layout.alpha else f"not at the odd size {width}x{height}"
-            raise VideoError(f"{encoder} cannot write {name} into {SUFFIXES[container]} here, {why}.")
+            why = "with alpha" if known[name].layout.alpha else f"at the odd size {width}x{height}"
+            raise VideoError(f"{encoder} cannot write {name} to {SUFFIXES[container]} {why}. Choose auto.")
         return known[name]
 
     auto = [known[name] for name in _AUTO[encoder] if name in known]
     if encoder != "ffv1" and wanted.model == "gray" and width % 2 == height % 2 == 0:
-        # 4:0:0 is played by few decoders: gray goes into 4:2:0, with the chroma of gray.
+        # Few decoders play 4:0:0, so gray is written as 4:2:0 with neutral chroma.
         auto = [format for format in auto if format.layout.model != "gray"]
     best = min((f for f in auto if fits(f)), key=lambda format: _distance(wanted, format.layout))
     if not fits(ideal := min(auto, key=lambda f: _distance(replace(wanted, alpha=False), f.layout))):
         chroma = "4:2:2" if best.layout.subsampling == (1, 0) else "4:4:4"
         if best.layout.model == "yuv":
             warn(
-                f"{encoder} writes {width}x{height} in {chroma}: {ideal.name} needs even sizes, and nothing is cut "
-                "off. Some players show 4:2:0 only."
+                f"{encoder} writes {width}x{height} in {chroma}, because {ideal.name} needs even sizes. Some players "
+                "support 4:2:0 only."
             )
     for loss in _losses(wanted, best.layout):
-        warn(f"{loss}: {encoder} in {SUFFIXES[container]} holds no better than {best.name}.")
+        warn(f"{loss}: {best.name} is the closest pixel format of {encoder} in {SUFFIXES[container]}.")
     return best
 
 
@@ -225,7 +226,7 @@ def _chroma(layout: Layout) -> tuple[int, int]:
 
 
 def _distance(wanted: Layout, offered: Layout) -> tuple[int, ...]:
-    """Sorts formats: what is lost first, then what is written beyond need. Gray in a "yuv" format loses nothing."""
+    """Return a sort key: losses first, then unneeded data. Gray in a "yuv" format loses nothing."""
     model_lost = (wanted.model, offered.model) in (("yuv", "gray"), ("rgb", "gray"), ("yuv", "rgb"))
     lost_chroma = [max(0, o - w) for o, w in zip(_chroma(offered), _chroma(wanted), strict=True)]
     if wanted.model == "gray":
@@ -250,7 +251,7 @@ def _losses(wanted: Layout, offered: Layout) -> list[str]:
     if offered.depth < wanted.depth:
         losses.append(f"{wanted.depth} bits become {offered.depth}")
     if wanted.model != "gray" and any(o > w for o, w in zip(_chroma(offered), _chroma(wanted), strict=True)):
-        losses.append("Color loses resolution")
+        losses.append("Chroma loses resolution")
     return losses
 
 
@@ -260,7 +261,7 @@ def _color_in(format: Layout, layout: Layout, frames: FrameFormat, encoder: str,
     if layout.model == "rgb":
         return replace(color, matrix=0, full_range=True)
     if wanted.model == "rgb" or color.matrix == 0:
-        # RGB images are sRGB where nothing else is said (IEC 61966-2-1), and BT.709 has its primaries.
+        # Untagged RGB is sRGB (IEC 61966-2-1), whose primaries are those of BT.709.
         hdr = color.primaries == 9
         color = replace(
             color,
@@ -275,10 +276,10 @@ def _color_in(format: Layout, layout: Layout, frames: FrameFormat, encoder: str,
     elif format.subsampling == (1, 0):
         color = replace(color, siting="left")
     if codec == "ffv1" and container == "mp4" and color.primaries == 2:
-        # Its stream has no tags, and MP4's atom for color is written whole or not at all.
+        # Its stream has no tags, and MP4's color atom is written complete or not at all.
         primaries, transfer = {5: (5, 6), 6: (6, 6), 9: (9, 14), 7: (7, 7)}.get(color.matrix, (1, 1))
         known = color.transfer if color.transfer != 2 else transfer
         color = replace(color, primaries=primaries, transfer=known)
     if codec == "prores" and color.full_range:
-        color = replace(color, full_range=False)  # its decoders know limited range only
+        color = replace(color, full_range=False)  # its decoders assume limited range
     return color

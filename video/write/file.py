@@ -1,8 +1,7 @@
-"""Writing frames to a video file: encoder, muxer, exact time, and a file that appears only when it is whole."""
+"""Write frames to a video file with exact times; the file appears when it is complete."""
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from av.bitstream import BitStreamFilterContext
 
 from ...images.io.atomic import check_target, part_of, publish
 from ..container import metadata_errors
-from ..errors import VideoError
+from ..errors import VideoError, reason
 from ..frames import Color, Frame, StaticHdr, VideoInfo
 from ..matroska import TITLE_PADDING, hdr_video, set_display_size
 from ..remux.tags import custom_tags
@@ -26,16 +25,27 @@ from .planes import fill_frame
 if TYPE_CHECKING:
     from ..remux.copier import StreamCopier
 
-_FASTEST = {"libsvtav1": 240}  # frames a second; its rate control takes no more. Time itself is always pts.
-_LARGEST_TIMESCALE = 2**31 - 1
+_MAX_FRAME_RATE = {"libsvtav1": 240}  # for rate control only: times are always pts
+_MAX_TIMESCALE = 2**31 - 1
 
 
 class VideoWriter:
-    """A FrameSink that encodes into a container, with what `copied` brings from the source beside the image.
+    """A FrameSink that encodes into a container and interleaves the streams of a StreamCopier.
 
-    Times are those of the frames, exact to the container's tick: 1 ms in Matroska and WebM, the source's time base in
-    MP4 and MOV. Raises VideoError for a target that cannot be written and for what the encoder or muxer refuses; all
-    of that which does not depend on the frames is refused by the constructor.
+    Times are exact to the container's tick: 1 ms in Matroska and WebM, the source's time base in MP4 and MOV.
+
+    Args:
+        target: path of the file.
+        info: of the source: its time base, frame rate and display matrix are kept.
+        encoding: encoder and options, and the format of the frames to come.
+        sample_aspect_ratio: of the target.
+        overwrite: replace an existing file.
+        copied: the other streams, chapters and tags; closed by this writer. None: nothing is copied.
+        metadata: global tags, which override those of the source.
+        shift: subtracted from the pts of every frame, in the source's time base: the start of a trimmed video.
+
+    Raises:
+        VideoError: the target cannot be written, or the encoder or muxer refuses the options.
     """
 
     def __init__(
@@ -50,20 +60,14 @@ class VideoWriter:
         metadata: Mapping[str, str] | None = None,
         shift: int = 0,
     ) -> None:
-        """
-        width, height: of the frames that will come.
-        copied: brings the other streams, chapters and metadata; closed by this writer. None: nothing is copied.
-        metadata: global tags, over those of the source.
-        shift: taken off the pts of every frame, in the source's time base: where a trimmed video starts.
-        """
         self.format = encoding.frames
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
         self._time_base = Fraction(info.time_base)
-        # Other containers take it from the encoder.
+        # For `set_display_size`; other containers take it from the encoder.
         self._ratio = Fraction(sample_aspect_ratio) if encoding.container in ("matroska", "webm") else Fraction(1)
-        self._durations: dict[int, int] = {}  # of frames inside the encoder, by pts
+        self._durations: dict[int, int] = {}  # by pts, of frames inside the encoder
         self._first_dts: int | None = None
         self._start = self._end = 0  # pts, over all frames
         self._last_pts: int | None = None
@@ -84,7 +88,7 @@ class VideoWriter:
         encoding, copied = self._encoding, self._copied
         if copied is not None:
             metadata = copied.tags_with(metadata)
-        # An absolute path is never taken for a protocol.
+        # FFmpeg never mistakes an absolute path for a protocol.
         output = self._output = av.open(
             os.path.abspath(self._part),
             "w",
@@ -104,12 +108,12 @@ class VideoWriter:
             size = f"{self.format.width}x{self.format.height}"
             raise VideoError(
                 f"{self.target} cannot be written: {encoding.encoder} refuses {size} in {encoding.pixel_format.name} "
-                f"({_reason(error)})."
+                f"({reason(error)})."
             ) from error
-        output.start_encoding()  # the header: what the muxer refuses, it refuses now
+        output.start_encoding()  # writes the header, so the muxer refuses bad options here
 
     def _container_options(self, metadata: Mapping[str, str]) -> dict[str, str]:
-        # Our packets come in order of time, those of copied streams included: no need to hold much until all have one.
+        # Packets come in order of time, those of copied streams included, so the muxer need not buffer many.
         options = {"max_interleave_delta": "1000000"}
         if self._encoding.container not in ("mp4", "mov"):
             return options
@@ -118,23 +122,25 @@ class VideoWriter:
             flags += "+use_metadata_tags"
         options |= {"movflags": flags, "strict": "experimental"}
         timescale = self._time_base.denominator
-        if timescale <= _LARGEST_TIMESCALE:
+        if timescale <= _MAX_TIMESCALE:
             options["video_track_timescale"] = str(timescale)
-            # Edit lists, which hold the offsets of tracks, count in this unit; it is 1 ms if nothing is said.
+            # The unit of edit lists, which hold the offsets of tracks; 1 ms by default.
             common = math.lcm(timescale, 1000, *(self._copied.clock_rates if self._copied else ()))
-            options["movie_timescale"] = str(common if common <= _LARGEST_TIMESCALE else timescale)
+            options["movie_timescale"] = str(common if common <= _MAX_TIMESCALE else timescale)
         return options
 
     def _add_video(self, info: VideoInfo, sample_aspect_ratio: Fraction) -> av.VideoStream:
         encoding = self._encoding
         assert self._output is not None
         rate = Fraction(info.frame_rate or 25).limit_denominator(100_000)
-        rate = min(max(rate, Fraction(1, 1000)), Fraction(_FASTEST.get(encoding.encoder, 100_000)), 1 / self._time_base)
+        rate = min(
+            max(rate, Fraction(1, 1000)), Fraction(_MAX_FRAME_RATE.get(encoding.encoder, 100_000)), 1 / self._time_base
+        )
         options = dict(encoding.options)
         stream = cast("av.VideoStream", self._output.add_stream(encoding.encoder, rate=rate, options=options))
         context = stream.codec_context
         if encoding.container_hdr is not None:
-            self._give_hdr(stream, encoding.container_hdr)
+            self._set_hdr(stream, encoding.container_hdr)
             context.framerate = rate
         context.width, context.height = self.format.width, self.format.height
         context.pix_fmt = encoding.pixel_format.name
@@ -152,8 +158,8 @@ class VideoWriter:
             stream.metadata["alpha_mode"] = "1"
         return stream
 
-    def _give_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
-        """Let the muxer write HDR metadata. A filter that does nothing copies it from a stream that has it."""
+    def _set_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
+        """Let the muxer write HDR metadata: a null bitstream filter copies it from a template stream."""
         template, with_hdr = hdr_video(self._encoding.codec, self.format.width, self.format.height, hdr)
         BitStreamFilterContext("null", in_stream=with_hdr, out_stream=stream)
         template.close()
@@ -163,35 +169,41 @@ class VideoWriter:
         """Size of the file so far."""
         try:
             return self._part.stat().st_size
-        except OSError:  # not there any more: published, or discarded
+        except OSError:  # published or discarded
             return 0
 
     def write(self, frame: Frame) -> None:
-        """Encode a frame; planes as `layout` says, pts above that of the frame before. Raises VideoError."""
+        """Encode a frame in `format`, with a pts above that of the previous frame. Raises VideoError."""
         assert self._output is not None, "written to after finish or discard"
         pts = frame.pts - self._shift
         if self._last_pts is not None and pts <= self._last_pts:
-            raise VideoError(f"{self.target}: a frame at {pts} follows one at {self._last_pts}; time must go forward.")
+            raise VideoError(
+                f"{self.target}: a frame at {pts} follows one at {self._last_pts}. Timestamps must increase."
+            )
         try:
-            image = fill_frame(self._encoding.pixel_format, self.format, frame.planes)
+            video_frame = fill_frame(self._encoding.pixel_format, self.format, frame.planes)
         except ValueError as error:
             raise VideoError(f"{self.target}: {error}.") from error
-        image.pts, image.time_base, image.duration = pts, self._time_base, frame.duration
-        image.pict_type = 0  # the encoder chooses
-        _tag(image, self.format.color)  # ProRes looks here only
+        video_frame.pts, video_frame.time_base, video_frame.duration = pts, self._time_base, frame.duration
+        video_frame.pict_type = 0  # the encoder chooses
+        _tag(video_frame, self.format.color)  # ProRes ignores the context
 
         if self._last_pts is None:
             self._start = pts
         self._last_pts, self._end = pts, max(self._end, pts + frame.duration)
         self._durations[pts] = frame.duration
         with self._named_errors():
-            self._take(self._stream.encode(image))
+            self._take(self._stream.encode(video_frame))
         self.frames += 1
 
     def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Flush, complete the file and give it its name. Raises VideoError; then nothing is under that name.
+        """Flush, complete the file and move it to its name.
 
-        cancelled: asked for each packet that the encoder still holds; when it returns True, all is thrown away.
+        Args:
+            cancelled: called for each packet that the encoder still holds; when it returns True, all is discarded.
+
+        Raises:
+            VideoError: the file cannot be written. Nothing appears under its name.
         """
         if self._finished:
             return
@@ -199,12 +211,12 @@ class VideoWriter:
         assert output is not None, "finished after discard"
         try:
             if not self.frames:
-                raise VideoError(f"{self.target} is not written: no frame came.")
+                raise VideoError(f"{self.target} was not written, because the source had no frames.")
             with self._named_errors():
                 for packet in self._stream.encode_lazy(None):
                     if self.frames <= 2 and packet.pts is not None:
-                        packet.dts = packet.pts  # x265 makes them up for videos this short; there is no reordering
-                    packet.stream = self._stream  # `encode` does this, `encode_lazy` does not
+                        packet.dts = packet.pts  # x265 invents dts for videos this short; there is no reordering
+                    packet.stream = self._stream  # unlike `encode`, `encode_lazy` does not set it
                     self._take([packet])
                     if cancelled():
                         self.discard()
@@ -222,10 +234,10 @@ class VideoWriter:
         self._close_copied()
 
     def discard(self) -> None:
-        """Throw away what was written. After `finish` the published file stays. Never raises."""
+        """Delete what was written. After `finish` the published file stays. Never raises."""
         output, self._output = self._output, None
         with suppress(OSError):
-            self._part.unlink()  # first: or MP4 would copy the whole file once more to close it
+            self._part.unlink()  # before closing, or MP4 would rewrite the whole file
         if output is not None:
             with suppress(Exception):
                 output.close()
@@ -234,7 +246,7 @@ class VideoWriter:
         self._close_copied()
 
     def _take(self, packets: Iterable[av.Packet]) -> None:
-        """Mux encoded packets, all but the last: what comes after it decides how long it is."""
+        """Mux encoded packets, but hold back the last: its duration depends on the next."""
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
@@ -245,13 +257,13 @@ class VideoWriter:
             self._held = packet
 
     def _release(self) -> None:
-        """Mux the last packet, and what is left of the copied streams."""
+        """Mux the last packet and the rest of the copied streams."""
         last = self._held
         assert last is not None
         assert last.dts is not None
         assert self._first_dts is not None
         if self._encoding.container in ("mp4", "mov"):
-            # These count durations in decoding order: the sum of all must be the time from first to last image.
+            # They count durations in decoding order, whose sum must be the duration of the video.
             last.duration = self._end - self._start - (last.dts - self._first_dts)
         self._mux(last)
         self._held = None
@@ -276,28 +288,18 @@ class VideoWriter:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """FFmpeg's and the system's errors as one sentence that names the file."""
+        """Turn errors of FFmpeg and the system into a VideoError that names the file."""
         try:
             yield
         except VideoError:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{self.target} cannot be written: {_reason(error)}.") from error
+            raise VideoError(f"{self.target} cannot be written: {reason(error)}.") from error
 
 
-def _tag(thing: av.VideoFrame | av.VideoCodecContext, color: Color) -> None:
-    thing.color_primaries, thing.color_trc, thing.colorspace = color.primaries, color.transfer, color.matrix
-    thing.color_range = 2 if color.full_range else 1
-
-
-def _reason(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    if number == errno.ENOSPC:
-        return "the disk is full"
-    if number == errno.EFBIG:
-        return "the file would be larger than the system allows"
-    text = str(getattr(error, "strerror", None) or error)
-    return text[:1].lower() + text[1:].rstrip(".")
+def _tag(tagged: av.VideoFrame | av.VideoCodecContext, color: Color) -> None:
+    tagged.color_primaries, tagged.color_trc, tagged.colorspace = color.primaries, color.transfer, color.matrix
+    tagged.color_range = 2 if color.full_range else 1
 
 
 def _sync(path: Path) -> None:

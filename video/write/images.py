@@ -1,12 +1,11 @@
-"""Frames as numbered images, `frames/%06d.png`: one PNG each, 8 or 16 bits, gray or RGB, with or without alpha.
+"""Write frames as numbered PNG images, `frames/%06d.png`: 8 or 16 bits, gray or RGB, with or without alpha.
 
-Images have no time. Where the frames are not equally long, `timecodes.txt` beside them says when each is shown, in
-the "timestamp format v2" that mkvmerge and x264 read.
+Images have no times. If the frame rate is variable, `timecodes.txt` in the same folder has the time of each frame, in
+"timestamp format v2", which mkvmerge and x264 read.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from ...images.io.atomic import same_file
 from ...images.io.errors import ImageFileError
 from ...images.io.files import write_image
 from ...images.io.picture import Picture
-from ..errors import VideoError
+from ..errors import VideoError, reason
 from ..frames import UNSPECIFIED, Frame, FrameFormat, Layout, VideoInfo
 from ..kinds import NUMBER, is_pattern
 
@@ -32,7 +31,7 @@ _TIMECODES = "timecodes.txt"
 
 
 def existing_of(pattern: Path) -> list[Path]:
-    """The images of a pattern in its folder, whatever their number, in the order of their names."""
+    """Return the existing images of a pattern, with any number, in the order of their names."""
     match = NUMBER.search(pattern.name)
     assert match is not None
     before, after = pattern.name[: match.start()], pattern.name[match.end() :]
@@ -44,7 +43,21 @@ def existing_of(pattern: Path) -> list[Path]:
 
 
 class ImageSequenceWriter:
-    """A FrameSink that writes images into a hidden folder, and moves them to their names when all are there."""
+    """A FrameSink that writes images into a hidden folder and moves them to their names when all are complete.
+
+    Args:
+        target: a path whose file name contains %d or %06d and ends in .png.
+        info: of the source.
+        frames: the frames of the job. `format` is RGB or gray with 8 bits for up to 8 bits, else with 16.
+        overwrite: replace existing images.
+        first: number of the first image.
+        sources: images that are read, and are never overwritten.
+        warn: called with one sentence for each property that cannot be kept.
+
+    Raises:
+        VideoError: the target is not such a pattern, images of the pattern exist and `overwrite` is False, or the
+            folder cannot be created or written.
+    """
 
     def __init__(
         self,
@@ -57,16 +70,10 @@ class ImageSequenceWriter:
         sources: Sequence[Path] = (),
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """
-        target: a path whose name holds %d or %06d and ends in .png.
-        layout, color: of the frames there are. The sink wants RGB or gray, of 8 bits for up to 8, else of 16.
-        first: the number of the first image.
-        sources: images that are read; they are never written over.
-        Raises VideoError: a name that is no pattern, images of the pattern that are there already, without
-        `overwrite`, and a folder that cannot be made or written into.
-        """
         if not is_pattern(target) or target.suffix.lower() != ".png":
-            raise VideoError(f"{target} names no sequence of PNG images: like frames/%06d.png, with one number.")
+            raise VideoError(
+                f"{target} is not a pattern of PNG images. Use a name with one number, such as frames/%06d.png."
+            )
         self.target, self.frames = target, 0
         model = "gray" if frames.layout.model == "gray" else "rgb"
         layout = Layout(model, 8 if frames.layout.depth <= 8 else 16, alpha=frames.layout.alpha)
@@ -77,7 +84,7 @@ class ImageSequenceWriter:
         if layout.depth == 16:
             self.pixel_format = {"gray": "gray16be", "ya": "ya16be", "rgb": "rgb48be", "rgba": "rgba64be"}[name]
         if frames.color.hdr or frames.color.primaries not in (UNSPECIFIED, 1):
-            warn(f"{target}: images carry no color tags; their samples are those of the video, untagged.")
+            warn(f"{target}: PNG images have no color tags. The samples of the video are written without them.")
 
         self._overwrite, self._next, self._warn = overwrite, first, warn
         self.bytes_written = 0
@@ -88,19 +95,21 @@ class ImageSequenceWriter:
             raise VideoError(f"{target} cannot be written: {target.parent} is not a folder.")
         for existing in existing_of(self.target):
             if not overwrite:
-                raise VideoError(f"{existing} exists already; pass --overwrite (overwrite=True) to replace images.")
+                raise VideoError(f"{existing} exists already. Pass --overwrite (overwrite=True) to replace images.")
             if any(same_file(existing, source) for source in sources):
-                raise VideoError(f"{existing} is one of the sources, which are never overwritten; give another target.")
+                raise VideoError(
+                    f"{existing} is one of the sources, which are never overwritten. Choose another target."
+                )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             folder = target.parent / f".{secrets.token_hex(4)}.part"
             folder.mkdir()
         except OSError as error:
-            raise VideoError(f"{target} cannot be written: {_reason(error)}.") from error
+            raise VideoError(f"{target} cannot be written: {reason(error)}.") from error
         self._folder = folder
 
     def write(self, frame: Frame) -> None:
-        """Write a frame's image, planes as `layout` says. Raises VideoError."""
+        """Write a frame in `format` as an image. Raises VideoError."""
         assert self._folder is not None, "written to after finish or discard"
         shapes = [tuple(plane.shape) for plane in frame.planes]
         width, height, layout = self.format.width, self.format.height, self.format.layout
@@ -114,21 +123,21 @@ class ImageSequenceWriter:
             write_image(self._folder / self._name(self._next), image)
         except ImageFileError as error:
             cause = error.__cause__
-            reason = _reason(cause) if isinstance(cause, OSError) else str(error)
+            why = reason(cause) if isinstance(cause, OSError) else str(error)
             name = self.target.with_name(self._name(self._next))
-            raise VideoError(f"{name} cannot be written: {reason}.") from error
+            raise VideoError(f"{name} cannot be written: {why}.") from error
         self.bytes_written += (self._folder / self._name(self._next)).stat().st_size
         self._times.append((frame.pts, frame.duration))
         self._next += 1
         self.frames += 1
 
     def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Move the images to their names. Raises VideoError when there are none, or one cannot be moved."""
+        """Move the images to their names. Raises VideoError if there are none or one cannot be moved."""
         if self._folder is None:
             return
         try:
             if not self.frames:
-                raise VideoError(f"{self.target} is not written: no frame came.")
+                raise VideoError(f"{self.target} was not written, because the source had no frames.")
             if cancelled():
                 self.discard()
                 return
@@ -136,21 +145,24 @@ class ImageSequenceWriter:
             written = sorted(self._folder.iterdir())
             names = [self.target.with_name(file.name) for file in written]
             if not self._overwrite and (there := [name for name in names if os.path.lexists(name)]):
-                raise VideoError(f"{there[0]} exists already and is not replaced.")
+                raise VideoError(f"{there[0]} exists already and was not replaced.")
             for file, name in zip(written, names, strict=True):
                 os.replace(file, name)
         except OSError as error:
             self.discard()
-            raise VideoError(f"{self.target} cannot be written: {_reason(error)}.") from error
+            raise VideoError(f"{self.target} cannot be written: {reason(error)}.") from error
         except BaseException:
             self.discard()
             raise
         self.discard()  # the empty folder
         if older := sorted(set(existing_of(self.target)) - set(names)):
-            self._warn(f"{self.target}: {len(older)} images of this pattern are of before, from {older[0].name} on.")
+            self._warn(
+                f"{self.target}: older images of this pattern remain in the folder ({len(older)}), "
+                f"from {older[0].name} on."
+            )
 
     def discard(self) -> None:
-        """Throw away what was written. After `finish` the images stay. Never raises."""
+        """Delete what was written. After `finish` the images stay. Never raises."""
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -166,9 +178,3 @@ class ImageSequenceWriter:
         lines = [f"{float((pts - start) * self._time_base * 1000):.6f}" for pts, _ in self._times]
         text = "# timestamp format v2\n" + "\n".join(lines) + "\n"
         (self._folder / _TIMECODES).write_text(text, encoding="ascii")
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full"
-    return (error.strerror or str(error)).lower()

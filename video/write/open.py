@@ -1,4 +1,4 @@
-"""Where a video goes: a file, its container told by the suffix, or a folder of numbered images."""
+"""Open the target of a job: a video file, with its container by suffix, or numbered images."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ _CONTAINERS = {suffix: container for container, suffix in SUFFIXES.items()} | {"
 
 
 def container_of(target: Path) -> str:
-    """FFmpeg's muxer for a file name. Raises VideoError for a suffix that names none of ours."""
+    """Return FFmpeg's muxer for a file name. Raises VideoError for an unknown suffix."""
     if (container := _CONTAINERS.get(target.suffix.lower())) is None:
-        what = f"the suffix {target.suffix!r}" if target.suffix else "no suffix"
+        suffix = f"the unknown suffix {target.suffix!r}" if target.suffix else "no suffix"
         raise VideoError(
-            f"{target} has {what}, which names no container that can be written: .mp4, .mkv, .mov or .webm, or a "
-            "sequence of images like frames/%06d.png."
+            f"{target} has {suffix}. Choose .mp4, .mkv, .mov or .webm, or numbered images such as frames/%06d.png."
         )
     return container
 
@@ -98,17 +97,17 @@ def open_target(
 
 
 def _images_among(sources: list[Path]) -> list[Path]:
-    """Sources as files: a pattern stands for all that it names."""
+    """Return the sources as files: for a pattern, all files that it matches."""
     return [file for source in sources for file in (existing_of(source) if is_pattern(source) else [source])]
 
 
 def scaled_aspect_ratio(info: VideoInfo, width: int, height: int) -> Fraction:
-    """The sample aspect ratio that keeps the image's shape at another size.
+    """Return the sample aspect ratio that keeps the display aspect ratio at another size.
 
-    That of the source where both sides grow alike, up to the rounding of a pixel.
+    It is that of the source if both sides grow by the same factor, up to the rounding of a pixel.
     """
     ratio = Fraction(info.sample_aspect_ratio or 1)
-    off = abs(width * info.height - height * info.width)  # 0 where the shape is the same
-    if off <= max(info.width, info.height):  # a pixel more or less in width or height
+    difference = abs(width * info.height - height * info.width)  # 0 for the same shape
+    if difference <= max(info.width, info.height):  # within a pixel in width or height
         return ratio
     return (ratio * info.width * height / (info.height * width)).limit_denominator(1000)

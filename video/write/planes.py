@@ -1,7 +1,7 @@
-"""FFmpeg's pixel formats that are written: what `Layout` each takes, and how planes are laid into a frame of it.
+"""Copy planes into frames of the pixel formats that encoders take.
 
-No value is converted here. Samples are placed: planes in the order of the format, interleaved where it wants that,
-shifted into the high bits where it wants that, and gray images get the chroma of gray.
+Samples are not converted: planes are put in the order of the format, interleaved or shifted into the high bits if it
+requires that, and gray frames get neutral chroma.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411
 class WrittenFormat:
     """A pixel format and the layout it takes.
 
-    order: for each component of a pixel of the format, which plane of `layout` it is; None for one without meaning.
-    packing: "planar"; "semi" for luma and one plane of Cb Cr pairs; "packed" for one plane of whole pixels.
-    shift: bits by which codes are moved up, in formats that keep 10 bits in the high bits of 16.
+    Attributes:
+        order: for each component of a pixel: its plane in `layout`, or None for padding.
+        packing: "planar"; "semi" for luma and one plane of Cb Cr pairs; "packed" for one plane of whole pixels.
+        shift: bits by which codes are shifted up, in formats that store 10 bits in the high bits of 16.
     """
 
     name: str
@@ -60,7 +61,7 @@ def _formats() -> dict[str, WrittenFormat]:
 
 
 FORMATS = _formats()
-# What NVENC calls 4:4:4 of 16 bits is 10 bits, in the high ones.
+# NVENC takes 10 bits of 4:4:4 in the high bits of 16.
 NVENC_444_10 = WrittenFormat("yuv444p16le", Layout("yuv", 10), (0, 1, 2), shift=6)
 
 
@@ -81,7 +82,7 @@ def fill_frame(pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequenc
     frame = av.VideoFrame(width, height, pixel_format.name)
     samples: list[np.ndarray | int] = [plane.cpu().numpy() for plane in planes]
     if layout.model == "gray" and pixel_format.layout.model == "yuv":
-        samples[1:1] = [1 << (layout.depth - 1)] * 2  # no color
+        samples[1:1] = [1 << (layout.depth - 1)] * 2  # neutral chroma
 
     dtype = np.dtype(np.uint8 if pixel_format.layout.depth + pixel_format.shift <= 8 else "<u2")
     targets = [
@@ -93,8 +94,8 @@ def fill_frame(pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequenc
     if pixel_format.packing == "packed":
         components = len(pixel_format.order)
         for position, index in enumerate(pixel_format.order):
-            samples_of_it = targets[0][:height, position : width * components : components]
-            samples_of_it[...] = 0 if index is None else samples[index]
+            target = targets[0][:height, position : width * components : components]
+            target[...] = 0 if index is None else samples[index]
         return frame
 
     for position, index in enumerate(pixel_format.order):

@@ -111,7 +111,7 @@ def test_five_generations_do_not_drift() -> None:
     assert farthest(planes, first) == 0
 
 
-def test_strips_of_a_large_image_meet_without_a_seam() -> None:
+def test_bands_of_a_large_frame_meet_without_a_seam() -> None:
     width, height = 1920, 700  # several strips, the last of them of another height
     for siting in SITINGS:
         layout, rgb_color = Layout("yuv", 8, (1, 1)), Color(siting=siting)

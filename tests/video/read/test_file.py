@@ -156,7 +156,7 @@ def test_damage_costs_the_frame_it_hits_and_no_other(
     if bad != 29:  # FFmpeg keeps an error of the very last packet to itself
         assert reader.report.corrupt_frames + reader.report.undecodable_packets == 1
         assert sum("is damaged" in sentence for sentence in said) == 1
-    assert any("declares 30 frames, 29" in sentence for sentence in said)
+    assert any("declares 30 frames, but only 29" in sentence for sentence in said)
     assert all(str(broken) in sentence for sentence in said)
 
 

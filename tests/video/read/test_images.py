@@ -91,9 +91,9 @@ def test_gaps_are_told_and_other_sizes_refused(tmp_path: Path) -> None:
     with ImageSequenceReader(tmp_path / "%03d.png", 25, warn=said.append) as reader:
         assert [frame.pts for frame in reader] == [0, 1, 2]
     assert len(said) == 1
-    assert "2 of the numbers are missing, the first is 3" in said[0]
+    assert "2 numbers are missing, first 3" in said[0]
     Image.fromarray(rgba(6, 9, 9)).save(tmp_path / "006.png")
-    with pytest.raises(VideoError, match=r"006\.png has 9x9 pixels, the images before it 12x8"):
+    with pytest.raises(VideoError, match=r"006\.png has 9x9 pixels, but the images before it have 12x8"):
         ImageSequenceReader(tmp_path / "%03d.png", 25, warn=said.append)
 
 

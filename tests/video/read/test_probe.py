@@ -182,7 +182,7 @@ def cover_only(path: Path) -> Path:
 
 
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"song\.mp4 holds only a cover image and sound\."):
+    with pytest.raises(VideoError, match=r"song\.mp4 contains only a cover image and audio\."):
         VideoReader(cover_only(tmp_path / "song.mp4"))
 
 
@@ -190,5 +190,5 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     head = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
     path.write_bytes(b"RIFF\x44\x03\0\0WAVEfmt " + head + b"data\x20\x03\0\0" + bytes(800))
-    with pytest.raises(VideoError, match="no video, only sound"):
+    with pytest.raises(VideoError, match="no video, only audio"):
         VideoReader(path)

@@ -179,8 +179,9 @@ def test_styling_and_fonts_that_are_lost_are_named(tmp_path, container):
     rich_file(original, subtitle="ass", font=True, audio=("libopus",) if container == ".webm" else ("aac",))
     kind = "WebVTT" if container == ".webm" else "timed text (mov_text)"
     assert upscaled(original, result) == [
-        f"Subtitle stream 2 (ass, deu, 'Signs') becomes {kind} and loses its styling: {container} holds no ass.",
-        f"Attachment stream 3 (application/x-truetype-font, 'font.ttf') dropped: {container} holds no attachments.",
+        f"Subtitle stream 2 (ass, deu, 'Signs') is converted to {kind} and loses its styling, because {container} "
+        "cannot hold ass.",
+        f"Attachment stream 3 (application/x-truetype-font, 'font.ttf') dropped: {container} cannot hold attachments.",
     ]
     assert [text for _, _, text in spoken(result)] == ["Hello", "<i>World</i>"] or [
         text for _, _, text in spoken(result)
@@ -199,7 +200,7 @@ def test_a_cover_stays_a_cover(tmp_path, source, container):
             assert not covers
             assert len(warnings) == 1
             assert warnings[0].startswith("Cover image ")
-            assert warnings[0].endswith(f"dropped: {container} holds no such cover image.")
+            assert warnings[0].endswith(f"dropped: {container} cannot hold such a cover image.")
             return
         images = [frame.to_ndarray(format="rgb24") for frame in file.decode(covers[0])]
     assert len(images) == 1
@@ -239,7 +240,7 @@ def test_another_stream_can_be_the_one_that_is_upscaled(tmp_path):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(("audio", "video"), [(0.1, 0), (0.0, 5), (0.5, 2)])
-def test_offsets_between_image_and_sound_are_kept(tmp_path, container, audio, video):
+def test_offsets_between_video_and_audio_are_kept(tmp_path, container, audio, video):
     for source in (".mkv", ".mp4"):
         original, result = tmp_path / f"in{source}", tmp_path / f"out{container}"
         rich_file(original, audio=("aac",), audio_offset=audio, video_offset=video, subtitle=None)
@@ -284,7 +285,8 @@ def test_sound_that_webm_cannot_hold_becomes_opus_in_place(tmp_path, source, lay
     rich_file(original, audio=(source,), layout=layout, rate=rate, subtitle=None)
     (warning,) = upscaled(original, result)
     assert warning == (
-        f"Audio stream 1 ({source}, eng, 'Main') is encoded to Opus, with a little loss: .webm holds no {source}."
+        f"Audio stream 1 ({source}, eng, 'Main') is encoded to Opus with a small loss, because .webm cannot hold "
+        f"{source}."
     )
     with av.open(str(original)) as a, av.open(str(result)) as b:
         assert len(b.streams.audio[0].layout.channels) == len(a.streams.audio[0].layout.channels)
@@ -307,11 +309,11 @@ def test_channels_without_loss_or_not_at_all(tmp_path):
     original, result = tmp_path / "in.mkv", tmp_path / "out.mov"
     rich_file(original, audio=("flac",), layout="7.1", subtitle=None)
     assert upscaled(original, result) == [
-        "Audio stream 1 (flac, eng, 'Main') is encoded to AAC, with a little loss: .mov holds no flac."
+        "Audio stream 1 (flac, eng, 'Main') is encoded to AAC with a small loss, because .mov cannot hold flac."
     ]
     rich_file(original, audio=("flac",), layout="5.1", subtitle=None)
     (warning,) = upscaled(original, result, overwrite=True)
-    assert "becomes ALAC, without loss" in warning
+    assert "is converted to ALAC without loss" in warning
     assert (_samples(original) == _samples(result)).all()
 
 
@@ -404,7 +406,7 @@ def test_a_file_object_is_read_by_two_at_once(tmp_path):
     assert payloads(result, "audio") == payloads(original, "audio")
 
 
-def test_packets_are_read_only_as_far_as_the_image_is(tmp_path):
+def test_packets_are_read_only_as_far_as_the_video_is(tmp_path):
     original = tmp_path / "in.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=100)
     copier = StreamCopier(original, 0, "matroska")
@@ -459,7 +461,7 @@ def test_a_stream_nobody_knows_is_dropped_by_name(tmp_path):
         assert [s.type for s in file.streams] == ["video"]
 
 
-def test_sound_that_lasts_longer_than_the_image_is_kept(tmp_path):
+def test_audio_that_lasts_longer_than_the_video_is_kept(tmp_path):
     original, result = tmp_path / "in.mkv", tmp_path / "out.mkv"
     rich_file(original, audio=("aac",), subtitle=None, video=50)
     upscaled(original, result, count=10)

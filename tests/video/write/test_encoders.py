@@ -86,10 +86,10 @@ def test_what_a_frame_holds_is_kept_where_the_codec_holds_it(codec, layout, expe
     [
         ("h264", "mp4", Layout("yuv", 12, (1, 1)), "yuv420p10le", "12 bits become 10"),
         ("hevc", "mp4", Layout("yuv", 16, (1, 0)), "yuv422p12le", "16 bits become 12"),
-        ("av1", "mp4", YUV444, "yuv420p", "Color loses resolution"),
+        ("av1", "mp4", YUV444, "yuv420p", "Chroma loses resolution"),
         ("h264", "mp4", Layout("yuv", 8, (1, 1), alpha=True), "yuv420p", "Alpha dropped"),
         ("vp9", "mp4", Layout("yuv", 8, (1, 1), alpha=True), "yuv420p", "Alpha dropped"),
-        ("vp9", "webm", Layout("yuv", 8, (0, 0), alpha=True), "yuva420p", "Color loses resolution"),
+        ("vp9", "webm", Layout("yuv", 8, (0, 0), alpha=True), "yuva420p", "Chroma loses resolution"),
     ],
 )
 def test_what_is_lost_is_said(codec, container, layout, expected, loss):
@@ -177,11 +177,11 @@ def test_rgb_in_h264_is_written_when_asked_for(tmp_path):
 
 @pytest.mark.parametrize("size", [(65, 49), (64, 49), (65, 48), (1, 1), (3, 2), (2, 2), (16, 16)])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "prores", "ffv1"])
-def test_a_image_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
+def test_a_frame_of_any_size_has_that_size_when_it_is_decoded(tmp_path, codec, size):
     path = tmp_path / "out.mkv"
     smallest = {"hevc": 16, "av1": 4}.get(codec, 1)
     if min(size) < smallest:
-        with pytest.raises(VideoError, match=f"from {smallest}x{smallest} pixels, not {size[0]}x{size[1]}"):
+        with pytest.raises(VideoError, match=f"at least {smallest}x{smallest} pixels, not {size[0]}x{size[1]}"):
             write(path, YUV420, *size, codec=codec)
         assert list(tmp_path.iterdir()) == []
         return
@@ -206,12 +206,12 @@ def test_gray_of_odd_size_needs_no_chroma(tmp_path):
     ("arguments", "message"),
     [
         ({"codec": "h265"}, "h264, hevc, av1"),
-        ({"codec": "prores"}, "hold no prores"),
+        ({"codec": "prores"}, "cannot hold prores"),
         ({"quality": 0}, "1 to 100"),
         ({"quality": 101}, "1 to 100"),
         ({"preset": "placebo"}, "ultrafast"),
         ({"pixel_format": "yuv420p12le"}, "yuv420p10le"),
-        ({"pixel_format": "rgb565"}, "takes: auto, yuv420p"),
+        ({"pixel_format": "rgb565"}, "Choose auto, yuv420p"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_what_does(tmp_path, arguments, message):
@@ -221,7 +221,7 @@ def test_what_does_not_go_together_is_refused_with_what_does(tmp_path, arguments
 
 
 def test_webm_takes_no_h264_and_says_what_it_takes(tmp_path):
-    with pytest.raises(VideoError, match=r"\.webm files hold no h264 here: take one of vp9, av1, or write \.mp4"):
+    with pytest.raises(VideoError, match=r"\.webm files cannot hold h264\. Choose one of vp9, av1, or write to \.mp4"):
         write(tmp_path / "out.webm", YUV420, 64, 48, codec="h264")
 
 
@@ -256,7 +256,7 @@ def test_a_hardware_encoder_that_cannot_be_opened_falls_back(monkeypatch, codec)
     monkeypatch.setattr(encoders, "why_not_available", lambda encoder: "no such device")
     chosen, warnings = choose(codec, "mp4", YUV420)
     assert chosen.encoder == {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}[codec]
-    assert warnings == [f"{codec} cannot be used here (no such device): {chosen.encoder} encodes instead."]
+    assert warnings == [f"{codec} cannot be opened (no such device). {chosen.encoder} is used instead."]
 
 
 def options_known_to(encoder):

@@ -80,7 +80,7 @@ def test_discarding_and_giving_up_leave_nothing(tmp_path):
     write(sink)
     sink.finish(cancelled=lambda: True)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(VideoError, match="no frame came"):
+    with pytest.raises(VideoError, match="source had no frames"):
         sink_for(tmp_path / "%06d.png").finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +98,7 @@ def test_images_that_are_there_are_replaced_only_when_asked(tmp_path):
     sink.finish()
     assert there.read_bytes() == before
     assert len(warnings) == 1
-    assert "1 images of this pattern are of before, from a0007.png on" in warnings[0]
+    assert "older images of this pattern remain in the folder (1), from a0007.png on" in warnings[0]
 
 
 def test_source_images_are_never_written_over(tmp_path):
@@ -133,7 +133,7 @@ def test_names():
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [
-        ("%04d.jpg", {}, "no sequence of PNG"),
+        ("%04d.jpg", {}, "not a pattern of PNG"),
         ("%04d.png", {"codec": "h264"}, "are for video files only"),
         ("%04d.png", {"pixel_format": "rgb24"}, "are for video files only"),
     ],

@@ -9,9 +9,8 @@ import sys
 
 import pytest
 from supertile.tests.video.media import decoded, frames, info, rich_file
-from supertile.video.errors import VideoError
+from supertile.video.errors import VideoError, reason
 from supertile.video.write.encoder_options import EncoderOptions
-from supertile.video.write.file import _reason
 from supertile.video.write.open import open_target
 
 SUFFIXES = [".mp4", ".mkv", ".mov", ".webm"]
@@ -55,7 +54,7 @@ def test_discarding_leaves_nothing(tmp_path, suffix):
 
 def test_no_frame_no_file(tmp_path):
     sink = sink_for(tmp_path / "out.mp4")
-    with pytest.raises(VideoError, match="no frame came"):
+    with pytest.raises(VideoError, match="source had no frames"):
         sink.finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -201,4 +200,4 @@ def test_being_killed_leaves_nothing_under_the_name(tmp_path, suffix):
 def test_the_words_for_a_full_disk():
     with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as file:
         file.write(b"x")
-    assert _reason(caught.value) == "the disk is full"
+    assert reason(caught.value) == "the disk is full"
