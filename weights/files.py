@@ -16,10 +16,11 @@ import torch
 
 from .errors import CheckpointError, NotAModelError, UnreadableCheckpointError
 from .file_kinds import FileKind, file_kind
-from .safetensors_header import SafetensorsHeader, read_safetensors_header, read_safetensors_tensors
+from .pickles import StoredTensor
+from .safetensors_files import SafetensorsHeader, read_safetensors_header, read_safetensors_tensors
 from .state_dicts import clean_names, drop_strays, select_state
 from .tensor_info import USABLE_DTYPES, TensorInfo, human_size
-from .torch_files import describe_legacy, describe_zip, load_pickled
+from .torch_files import TorchFile, describe_legacy, describe_zip, read_tensors
 
 __all__ = [
     "CheckpointHeader",
@@ -68,8 +69,7 @@ class _Description:
 
     header: CheckpointHeader
     stored_names: dict[str, str]  # clean name -> name in the file
-    safetensors: SafetensorsHeader | None
-    mappable: bool  # whether torch can map the file instead of reading all of it
+    source: SafetensorsHeader | TorchFile
 
 
 def read_header(path: str | Path) -> CheckpointHeader:
@@ -95,24 +95,13 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointHeader, dict[str, torch
     Raises: as `read_header`.
     """
     described = _describe(Path(path))
-    header, names = described.header, described.stored_names
-    if described.safetensors is not None:
-        stored = read_safetensors_tensors(header.path, described.safetensors, names.values())
-        return header, {name: stored[stored_name] for name, stored_name in names.items()}
-
-    loaded = load_pickled(header.path, described.mappable)
-    _, state = select_state(loaded)
-    del loaded
-    tensors: dict[str, torch.Tensor] = {}
-    copies: dict[int, torch.Tensor] = {}  # tied tensors share their TensorInfo
-    for name, info in header.tensors.items():
-        source = state.pop(names[name], None)
-        if source is None or tuple(source.shape) != info.shape or source.dtype != info.dtype:
-            raise UnreadableCheckpointError(header.path, "the file changed while it was read; try again")
-        if id(info) not in copies:
-            copies[id(info)] = source.detach().clone(memory_format=torch.contiguous_format)
-        tensors[name] = copies[id(info)]
-    return header, tensors
+    header, names, source = described.header, described.stored_names, described.source
+    if isinstance(source, SafetensorsHeader):
+        by_name = read_safetensors_tensors(header.path, source, names.values())
+        return header, {name: by_name[stored_name] for name, stored_name in names.items()}
+    stored = {name: info for name, info in header.tensors.items() if isinstance(info, StoredTensor)}
+    by_view = read_tensors(source, stored.values())
+    return header, {name: by_view[tensor] for name, tensor in stored.items()}
 
 
 def _describe(path: Path) -> _Description:
@@ -126,25 +115,24 @@ def _describe(path: Path) -> _Description:
 
 
 def _describe_kind(path: Path, kind: FileKind) -> _Description:
-    safetensors, mappable, container, metadata = None, False, str(kind), {}
+    source: SafetensorsHeader | TorchFile
+    container = str(kind)
     if kind == "safetensors":
-        safetensors = read_safetensors_header(path)
-        state, metadata = safetensors.tensors, _metadata(safetensors.metadata)
+        source = read_safetensors_header(path)
+        state: Mapping[str, TensorInfo] = source.tensors
+        metadata = _metadata(source.metadata)
     else:
-        if kind == "PyTorch zip":
-            saved, mappable = describe_zip(path)
-        else:
-            saved = describe_legacy(path)
-        where, state = select_state(saved)
+        source = describe_zip(path) if kind == "PyTorch zip" else describe_legacy(path)
+        where, state = select_state(source.saved)
         container = f"{kind}, {where}" if where else container
-        metadata = _pickled_metadata(saved)
+        metadata = _pickled_metadata(source.saved)
 
     stored_names = clean_names({name: name for name in state})
     tensors = {name: state[stored] for name, stored in stored_names.items()}
     header = CheckpointHeader(
         path, container, tensors, metadata, config=_hub_config(path), dtype=_check_network(path, tensors)
     )
-    return _Description(header, stored_names, safetensors, mappable)
+    return _Description(header, stored_names, source)
 
 
 def _check_network(path: Path, tensors: dict[str, TensorInfo]) -> torch.dtype:
