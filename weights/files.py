@@ -18,7 +18,7 @@ from .errors import CheckpointError, NotAModelError, UnreadableCheckpointError
 from .file_kinds import FileKind, file_kind
 from .pickles import StoredTensor
 from .safetensors_files import SafetensorsHeader, read_safetensors_header, read_safetensors_tensors
-from .state_dicts import clean_names, drop_strays, select_state
+from .state_dicts import clean_names, drop_training_buffers, select_state
 from .tensor_info import USABLE_DTYPES, TensorInfo, human_size
 from .torch_files import TorchFile, describe_legacy, describe_zip, read_tensors
 
@@ -26,7 +26,7 @@ __all__ = [
     "CheckpointHeader",
     "TensorInfo",
     "clean_names",
-    "drop_strays",
+    "drop_training_buffers",
     "read_checkpoint",
     "read_header",
     "select_state",

@@ -18,7 +18,7 @@ from .errors import UnreadableCheckpointError, UnsafeCheckpointError
 from .tensor_info import TensorInfo, human_size, shape_problem
 from .unpickler import MALFORMED, Global, Limits, StandIn, TooLargeError, Unpickler, check_keys, set_items
 
-_NEWEST_PROTOCOL = 2  # of torch.save by default
+_NEWEST_PROTOCOL = 3  # torch.save writes 2; nothing changes in 3 but bytes
 
 _STORAGE_DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
@@ -135,7 +135,7 @@ class PickleReader:
             self._refuse(f"its pickle is truncated or damaged ({reason}); download it again", error)
         if unpickler.proto > _NEWEST_PROTOCOL:
             self._refuse(
-                f"it is a pickle of protocol {unpickler.proto}, which PyTorch's safe loader does not read; "
+                f"it is a pickle of protocol {unpickler.proto}, which PyTorch's safe loader does not read either; "
                 "get it as .safetensors, or save it again with torch.save's default protocol"
             )
         return described

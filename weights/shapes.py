@@ -13,7 +13,7 @@ ShapeMap = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Hints:
+class KnownArguments:
     """What is known of a network beyond its weights.
 
     `arguments` are constructor arguments that came with the file (traiNNer-redux's header, a Hugging Face config.json,
@@ -25,13 +25,13 @@ class Hints:
     base_window: tuple[int, int] | None = None
 
     @classmethod
-    def of(
+    def gather(
         cls,
         metadata: Mapping[str, object],
         config: Mapping[str, object],
         mean: tuple[float, ...] | None = None,
         base_window: int | tuple[int, int] | None = None,
-    ) -> Hints:
+    ) -> KnownArguments:
         """Merge the sources; the header of the file itself counts more than a file beside it."""
         arguments: dict[str, object] = dict(config)
         for key in ("metadata", OWN_METADATA_KEY):

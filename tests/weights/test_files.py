@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from supertile.weights.errors import CheckpointError, NotAModelError, WrongTensorsError
-from supertile.weights.files import clean_names, drop_strays, read_checkpoint, read_header, select_state
+from supertile.weights.files import clean_names, drop_training_buffers, read_checkpoint, read_header, select_state
 
 SHARED = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).parents[2].parent / "shared")
 
@@ -212,7 +212,7 @@ def test_strays_are_dropped_and_nothing_else():
         "norm.num_batches_tracked",
     ]  # fmt: skip
     weights = ["layers.0.attn.relative_position_bias_table", "body.mean", "step.weight", "norm.weight", "conv.bias"]
-    assert list(drop_strays(dict.fromkeys(strays + weights))) == weights
+    assert list(drop_training_buffers(dict.fromkeys(strays + weights))) == weights
 
 
 def test_lightning_checkpoint_from_a_file(tmp_path: Path):
