@@ -31,11 +31,12 @@ def family_of(shapes: ShapeMap) -> Family | None:
 
 def nearest_family(shapes: ShapeMap) -> str | None:
     """Return the name of the family whose signature fits best, for an error message; None if hardly any of it fits."""
-    scores = {
-        f.NAME: sum(any(part in name for name in shapes) for part in f.SIGNATURE) / len(f.SIGNATURE) for f in FAMILIES
-    }
-    best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] >= 0.25 else None
+
+    def score(family: Family) -> float:
+        return sum(any(part in name for name in shapes) for part in family.SIGNATURE) / len(family.SIGNATURE)
+
+    best = max(FAMILIES, key=score)
+    return best.NAME if score(best) >= 0.25 else None
 
 
 class SupertileArchitecture(Architecture[nn.Module]):
@@ -68,7 +69,8 @@ def build_descriptor(
 ) -> ImageModelDescriptor[nn.Module]:
     """Build a network of the family with the given weights: fp32, eval mode, on the CPU, without gradients.
 
-    `state` has clean names; buffers of training programs are dropped here. Raises CheckpointError before anything is half loaded.
+    `state` has clean names; buffers of training programs are dropped here. Raises CheckpointError
+    before anything is half loaded.
     """
     state = drop_training_buffers(state)
     config = family.read_config(shapes_of(state), known)

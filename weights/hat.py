@@ -24,7 +24,12 @@ def detect(shapes: ShapeMap) -> bool:
 
 
 def read_config(shapes: ShapeMap, known: KnownArguments) -> HATConfig:
-    """Return the hyper-parameters. Raises WrongTensorsError (incomplete or inconsistent) or UnknownArchitectureError (a relative of HAT)."""
+    """Return the hyper-parameters.
+
+    Raises:
+        WrongTensorsError: the file is incomplete or inconsistent.
+        UnknownArchitectureError: a relative of HAT that computes something else.
+    """
     if "absolute_pos_embed" in shapes:
         raise UnknownArchitectureError(
             None, "it is a HAT with an absolute position embedding, which works for one size of image only"

@@ -26,7 +26,11 @@ def detect(shapes: ShapeMap) -> bool:
 
 
 def read_config(shapes: ShapeMap, known: KnownArguments) -> HiTSRConfig:
-    """Return the hyper-parameters. Raises WrongTensorsError (incomplete, inconsistent, or a base window that does not fit)."""
+    """Return the hyper-parameters.
+
+    Raises:
+        WrongTensorsError: the file is incomplete or inconsistent, or the base window does not fit it.
+    """
     embed_dim, in_channels, _, _ = shape(shapes, "conv_first.weight", 4)
     layers = [f"layers.{i}.residual_group.blocks" for i in range(length(shapes, "layers"))]
     depths = tuple(length(shapes, layer) for layer in layers)
@@ -75,7 +79,7 @@ def _head(shapes: ShapeMap, embed_dim: int, in_channels: int) -> tuple[str, int,
 
 
 def _usual_base(embed_dim: int, upsampler: str, layers: int) -> int:
-    """Return the base window of most such networks: neosr's medium and large ones have larger windows than published."""
+    """Return the base window that is usual: larger than the published one in neosr's medium and large networks."""
     if embed_dim == 180 and upsampler == "pixelshuffle":
         return 24 if layers >= 12 else 16
     return 8

@@ -157,8 +157,15 @@ def convert_checkpoint(
 ) -> CheckpointInfo:
     """Write a checkpoint as safetensors in the official key layout, with what shapes cannot tell in its header.
 
-    Only the network is kept (`params_ema` where there are two), without buffers of training programs. `dtype` is "keep", "fp32", "fp16" or
-    "bf16". The target appears only when it is complete.
+    Only the network is kept (`params_ema` where there are two), without buffers of training programs. The target
+    appears only when it is complete.
+
+    Args:
+        source: a checkpoint or the name of a bundled network, as for `load_model`.
+        target: a .safetensors file.
+        dtype: "keep", or "fp32", "fp16", "bf16" for the floating-point weights.
+        mean, base_window: as for `load_model`; they are written into the header.
+        overwrite: replace a target that exists.
 
     Raises:
         CheckpointError: as `load_model`; also for a target that exists (unless `overwrite`) or cannot be written.
@@ -182,18 +189,15 @@ def convert_checkpoint(
         state = {n: t.to(PRECISIONS[dtype]) if t.is_floating_point() else t for n, t in state.items()}
         _check_range(header.path, state, dtype)
     # A default written down would look like knowledge to the next reader, so only known values are.
-    known: dict[str, object] = {}
+    own: dict[str, object] = {"family": info.family, "scale": info.scale}
     if family is not None:
-        config = family.read_config(
-            shapes_of(state), KnownArguments.gather(header.metadata, header.config, mean, base_window)
-        )
-        known = {
-            name: value for name, value in family.header_metadata(config).items() if name not in info.not_inferable
-        }
+        known = KnownArguments.gather(header.metadata, header.config, mean, base_window)
+        arguments = family.header_metadata(family.read_config(shapes_of(state), known))
+        own |= {name: value for name, value in arguments.items() if name not in info.not_inferable}
     metadata = {k: v for k, v in header.metadata.items() if isinstance(v, str)}
     if isinstance(header.metadata.get("metadata"), Mapping):
         metadata["metadata"] = json.dumps(header.metadata["metadata"])
-    metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps({"family": info.family, "scale": info.scale, **known})}
+    metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps(own)}
     write_safetensors(target, state, metadata)
     return inspect_checkpoint(target)
 

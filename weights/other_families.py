@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .architectures import FAMILIES, nearest_family, shapes_of
 from .errors import CheckpointError, UnknownArchitectureError, WrongTensorsError
-from .state_dicts import without_shared_prefixes
+from .state_dicts import generators, without_shared_prefixes
 
 
 def load_with_spandrel(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
@@ -49,12 +49,12 @@ def load_with_spandrel(path: Path, state: Mapping[str, Tensor]) -> ImageModelDes
 
 
 def _load(state: Mapping[str, Tensor]) -> ModelDescriptor[nn.Module]:
-    """Try the names as they are, then without each prefix that all of them share.
+    """Try the names as they are, without each prefix that all of them share, and the generator of a mixture.
 
     Which prefixes are a trainer's and which the architecture's own (`model.` in old ESRGAN) only spandrel can tell.
     """
     unsupported: UnsupportedModelError | None = None
-    for names in ({name: name for name in state}, *without_shared_prefixes(state)):
+    for names in ({name: name for name in state}, *without_shared_prefixes(state), *generators(state)):
         try:
             return ModelLoader().load_from_state_dict({name: state[stored] for name, stored in names.items()})
         except UnsupportedModelError as error:
@@ -77,5 +77,5 @@ def check_finite(path: Path, model: nn.Module) -> None:
         if weight.is_floating_point() and weight.numel() and not all(map(torch.isfinite, weight.aminmax())):
             raise WrongTensorsError(
                 path,
-                f"the tensor {name} holds NaN or infinite values, so the network computes nothing; get another copy",
+                f"the tensor {name} holds NaN or infinite values, so every output would be NaN; get another copy",
             )

@@ -38,6 +38,8 @@ _WRAPPED_ANCHOR = re.compile(
     r"((?:module\.|_orig_mod\.|netG\.|net_g\.|generator\.|model\.|net_g_ema\.|ema_model\.|online_model\.)+)"
     + re.escape(_ANCHOR)
 )
+# The generator in a mixture of networks of other families.
+_GENERATOR = re.compile(r"(net_?g_ema|generator_ema|model_ema|ema_model|ema|net_?g|generator)\.", re.IGNORECASE)
 # Counters that averaging wrappers (AveragedModel, ema-pytorch) hold beside the network, outside its prefix.
 _COUNTERS = frozenset({"n_averaged", "initted", "step"})
 
@@ -139,6 +141,15 @@ def without_shared_prefixes(tensors: Iterable[str]) -> list[dict[str, str]]:
         names = {name[len(prefix) :]: stored for name, stored in names.items()}
         results.append(names)
     return results
+
+
+def generators(tensors: Iterable[str]) -> list[dict[str, str]]:
+    """Take the generators out of a mixture of networks, averaged ones first; returns new name -> name for each."""
+    found: dict[str, dict[str, str]] = {}
+    for stored in tensors:
+        if match := _GENERATOR.match(stored):
+            found.setdefault(match[0], {})[stored[match.end() :]] = stored
+    return [found[prefix] for prefix in sorted(found, key=lambda prefix: "ema" not in prefix.lower())]
 
 
 def _all_longer(names: Iterable[str], prefix: str) -> bool:

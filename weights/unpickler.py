@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, ClassVar
 
-_MAX_READS = 5_000_000  # a checkpoint of 100,000 tensors takes about 4 million; bounds memory and time
+_MAX_OBJECTS = 5_000_000  # a checkpoint of 100,000 tensors takes about 3 million opcodes; bounds memory and time
 _MAX_BYTES = 2**26
 _MAX_NAME_BYTES = 1000
 
@@ -33,14 +33,14 @@ class Limits:
     """What the pickles of one file may still hold."""
 
     def __init__(self) -> None:
-        self._reads = _MAX_READS
+        self._objects = _MAX_OBJECTS
         self._bytes = _MAX_BYTES
 
-    def take(self, reads: int, nbytes: int = 0) -> None:
+    def take(self, objects: int, nbytes: int = 0) -> None:
         """Raise TooLargeError when nothing is left."""
-        self._reads -= reads
+        self._objects -= objects
         self._bytes -= nbytes
-        if self._reads < 0 or self._bytes < 0:
+        if self._objects < 0 or self._bytes < 0:
             raise TooLargeError
 
 
@@ -70,13 +70,25 @@ class _LimitedStream:
     def read(self, size: int) -> bytes:
         if size > _MAX_BYTES:
             raise EOFError(f"a string of {size} bytes")
-        self._limits.take(1, size)
+        self._limits.take(0, size)
         return self._stream.read(size)
 
     def readline(self) -> bytes:
         line = self._stream.readline(_MAX_NAME_BYTES)
-        self._limits.take(1, len(line))
+        self._limits.take(0, len(line))
         return line
+
+
+class _CountedOpcodes(dict[int, Any]):
+    """The functions for the opcodes; each time that one is looked up counts."""
+
+    def __init__(self, opcodes: dict[int, Any], limits: Limits) -> None:
+        super().__init__(opcodes)
+        self._limits = limits
+
+    def __getitem__(self, code: int) -> Any:
+        self._limits.take(1)
+        return super().__getitem__(code)
 
 
 # What torch.save writes, and what else comes before the name of a function in a hostile pickle of a newer protocol.
@@ -110,6 +122,7 @@ class Unpickler(pickle._Unpickler):
         self, stream: IO[bytes], limits: Limits, find: Callable[[str], Global], storage: Callable[[Any], object]
     ) -> None:
         super().__init__(_LimitedStream(stream, limits), encoding="latin1")
+        self.dispatch = _CountedOpcodes(type(self).dispatch, limits)  # type: ignore[misc]
         self._find = find
         self._storage = storage
 
