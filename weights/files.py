@@ -1,7 +1,7 @@
-"""Read any checkpoint from the web: a file -> one network's tensors under their own names, or a sentence why not.
+"""Read a checkpoint of any container: one network's tensors under their own names, or a sentence why not.
 
-This is the door: it recognizes the container, checks everything a file declares before memory is taken, runs no code,
-and picks the network out of what was saved with it. Which architecture it is, is the loader's question.
+Recognizes the container, checks everything that a file declares before it takes memory, runs no code, and picks the
+network out of what was saved with it. `loader.py` finds out which architecture it is.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _HUB_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})
 _MAX_CONFIG = 1_000_000  # bytes
 _MAX_COPIES = 4  # tensors may be views of one another, but not so that copies of them take many times the file
 
-_LORA_MARKS = ("lora_up.", "lora_down.", ".lora_A.", ".lora_B.", "lora_unet_", "lora_te_", "hada_w", "lokr_w")
+_LORA_NAMES = ("lora_up.", "lora_down.", ".lora_A.", ".lora_B.", "lora_unet_", "lora_te_", "hada_w", "lokr_w")
 _OPTIMIZER_LEAVES = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"})
 
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """What a checkpoint says about its network without its weights.
+    """A checkpoint without its weights.
 
     Attributes:
         path: the file.
@@ -65,7 +65,7 @@ class CheckpointHeader:
 
 @dataclass(frozen=True)
 class _Description:
-    """A file before and after the choice of tensors: what `read_checkpoint` needs beyond the header."""
+    """A header, and where its tensors lie in the file."""
 
     header: CheckpointHeader
     stored_names: dict[str, str]  # clean name -> name in the file
@@ -75,7 +75,7 @@ class _Description:
 def read_header(path: str | Path) -> CheckpointHeader:
     """Describe a checkpoint without reading its weights; milliseconds for any safetensors file.
 
-    The container is told from the content, never from the extension. Nothing in a file is ever executed.
+    The container is recognized by the content, never by the extension. Nothing in a file is ever executed.
 
     Raises:
         UnreadableCheckpointError: missing, empty, truncated, damaged, no checkpoint, or declaring absurd sizes.
@@ -136,10 +136,10 @@ def _describe_kind(path: Path, kind: FileKind) -> _Description:
 
 
 def _check_network(path: Path, tensors: dict[str, TensorInfo]) -> torch.dtype:
-    """Refuse what cannot be a network; returns the dtype of most of its floating-point elements."""
+    """Refuse files without a network; return the dtype of most floating-point elements."""
     if not tensors:
         raise NotAModelError(path, "there are no tensors in it; choose another file")
-    if sum(any(mark in name for mark in _LORA_MARKS) for name in tensors) * 2 > len(tensors):
+    if sum(any(part in name for part in _LORA_NAMES) for name in tensors) * 2 > len(tensors):
         raise NotAModelError(path, "it is a LoRA, an addition to a diffusion model; choose an upscaling network")
     if sum(name.rpartition(".")[2] in _OPTIMIZER_LEAVES for name in tensors) * 2 >= len(tensors):
         raise NotAModelError(path, "it holds an optimizer's state, not a network; choose the network's file beside it")
@@ -179,7 +179,7 @@ def _metadata(raw: Mapping[str, object]) -> dict[str, object]:
 
 
 def _pickled_metadata(saved: object) -> dict[str, object]:
-    """The same from `{"metadata": {...}, "params": {...}}`: the arguments themselves, or strings as in safetensors."""
+    """Return the metadata of `{"metadata": {...}, "params": {...}}`: the arguments themselves, or JSON."""
     raw = saved.get("metadata") if isinstance(saved, Mapping) else None
     if not isinstance(raw, Mapping):
         return {}
@@ -193,10 +193,10 @@ def _is_plain(value: object) -> bool:
 
 
 def _hub_config(path: Path) -> dict[str, object]:
-    """The `config.json` beside a file, if it is that file's.
+    """Return the `config.json` beside a file if it belongs to that file, else an empty dict.
 
-    It is where the file has the name it has on the Hugging Face Hub, or is the only checkpoint in the folder; in a
-    folder of many models it could be any other's. Whether its keys mean anything is for the family's reader to say.
+    It does if the file has the name it has on the Hugging Face Hub, or is the only checkpoint in the folder; in a
+    folder of many models it could belong to any of them.
     """
     config = path.parent / "config.json"
     try:

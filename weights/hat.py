@@ -7,7 +7,7 @@ from .errors import UnknownArchitectureError, WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HAT"
-SIGNATURE = (
+SIGNATURE: tuple[str, ...] = (
     ".overlap_attn.",
     ".conv_block.cab.",
     ".attn.relative_position_bias_table",

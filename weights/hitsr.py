@@ -13,7 +13,12 @@ from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HiT-SR"
-SIGNATURE = (".correlation.qv.", ".correlation.spatial_linear.", ".correlation.pos.", ".correlation.proj.")
+SIGNATURE: tuple[str, ...] = (
+    ".correlation.qv.",
+    ".correlation.spatial_linear.",
+    ".correlation.pos.",
+    ".correlation.proj.",
+)
 OPTIONS: frozenset[str] = frozenset({"mean", "base_window"})
 IN_SPANDREL = False
 SUPPORTS_HALF = False

@@ -155,7 +155,7 @@ def read_tensors(file: TorchFile, tensors: Iterable[StoredTensor]) -> dict[Store
     with _reading(file.path), _storage_reader(file) as read_into:
         for storage, views in by_storage.items():
             data = _empty(file.path, storage.nbytes)
-            if not read_into(storage, memoryview(data.numpy())):
+            if not read_into(storage, data.numpy().data):
                 _refuse(file.path, "the file changed while it was read; try again")
             if file.swapped:
                 data.untyped_storage().byteswap(storage.dtype)

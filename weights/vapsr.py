@@ -7,7 +7,7 @@ from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, length, shape
 
 NAME = "VapSR"
-SIGNATURE = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
+SIGNATURE: tuple[str, ...] = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
 OPTIONS: frozenset[str] = frozenset()
 IN_SPANDREL = False
 SUPPORTS_HALF = True

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import time
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -150,6 +152,41 @@ def test_a_safetensors_header_is_read_without_the_tensors(tmp_path: Path):
     start = time.perf_counter()
     assert read_header(path).tensors["conv_first.weight"].nbytes == 4 * 10**9
     assert time.perf_counter() - start < 0.5
+
+
+class AttributeDict(dict[str, object]):
+    """A trainer's own class."""
+
+
+class Callback:
+    def __init__(self) -> None:
+        self.best = 3.5
+
+
+def test_numpy_scalars_and_classes_of_trainers_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "epoch=3.ckpt"
+    torch.save(
+        {
+            "state_dict": AttributeDict(network()),
+            "loss": np.float64(0.5),
+            "history": np.arange(3),
+            "hyper_parameters": AttributeDict(lr=1e-4),
+            "callbacks": {Callback: Callback()},
+            "folder": Path("runs"),
+            "torch": torch.torch_version.TorchVersion("2.5"),
+        },
+        path,
+    )
+    monkeypatch.delattr(sys.modules[__name__], "Callback")  # as on any machine but the trainer's
+    header, tensors = read_checkpoint(path)
+    assert header.container == "PyTorch zip, state_dict"
+    assert_same(tensors, network())
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_pickle_protocols(tmp_path: Path, protocol: int):
+    torch.save(network(), tmp_path / "a.pth", pickle_protocol=protocol)
+    assert_same(read_checkpoint(tmp_path / "a.pth")[1], network())
 
 
 # ---- names

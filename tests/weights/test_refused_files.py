@@ -389,6 +389,14 @@ def test_harmless_functions_cannot_be_made_to_take_memory(tmp_path: Path, functi
         read_header(path)
 
 
+def test_objects_that_take_memory_or_time_are_refused(tmp_path: Path):
+    path = tmp_path / "a.pth"
+    for pickled in (b"r\xff\xff\xff\x7f", b"B\xff\xff\xff\x7f", b"\x96" + b"\xff" * 7 + b"\x7f", b"\x95" + b"\xff" * 8):
+        path.write_bytes(edited(saved(STATE), lambda _, p=pickled: b"\x80\x02}" + p + b"."))
+        with pytest.raises((UnreadableCheckpointError, NotAModelError)):
+            read_header(path)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [(b"}", b"Ns."), (b"}U\x01acbuiltins\nset\n]", b"a\x85Rs."), (b"}U\x01accollections\nCounter\n]", b"a\x85Rs.")],
