@@ -98,7 +98,7 @@ def exact_root(value: int, counted: str) -> int:
 
 
 def pixel_shuffle_scale(shapes: ShapeMap, prefix: str) -> int:
-    """Return the scale of a chain of convolutions and pixel shuffles: the product of sqrt(out / in) over `prefix.N.weight`."""
+    """Return the scale of convolutions and pixel shuffles: the product of sqrt(out / in) over `prefix.N.weight`."""
     scale = 1
     for name, found in shapes.items():
         if name.startswith(prefix + ".") and name.endswith(".weight") and len(found) == 4:
