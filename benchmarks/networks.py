@@ -15,7 +15,7 @@ from ..arch.hat import overlap_bias_index, window_bias_index
 from ..inference.precision import is_ours
 from ..weights.architectures import FAMILIES, build_descriptor
 from ..weights.loader import load_model, network_without_weights
-from ..weights.shapes import Hints
+from ..weights.shapes import KnownArguments
 from . import peers
 from .cases import Network
 from .errors import BenchError
@@ -39,7 +39,7 @@ def ours(network: Network) -> ImageModelDescriptor[nn.Module]:
     if network.family not in CONFIGS:
         return _of_spandrel(network)
     family = next(f for f in FAMILIES if network.family == f.NAME)
-    return build_descriptor(family, family.build(config_of(network)).state_dict(), Hints())
+    return build_descriptor(family, family.build(config_of(network)).state_dict(), KnownArguments())
 
 
 def plain(network: Network) -> nn.Module:

@@ -22,10 +22,9 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch.network import Network
+from ..weights.tensor_info import PRECISIONS as PRECISIONS
 
 log = logging.getLogger(__name__)
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 LEAST_AGREEMENT = 65.0
 """dB between half precision and fp32 on the probe for `auto` to take it. At 60 dB the error would cost 0.007 dB on a

@@ -30,7 +30,8 @@ def export(checkpoint: Path, target: Path, *, facts: dict[str, str], precision: 
     if not all(t.isfinite().all() for t in state.values()):
         raise TrainingError(f"The weights in {checkpoint} are not finite in {precision}; export them in fp32")
     family = next(f for f in FAMILIES if config.family == f.NAME)
-    told = {"family": family.NAME, "scale": config.scale, **family.told(net.config), "hyperparameters": config.network}
-    metadata = {"format": "pt", OWN_METADATA_KEY: json.dumps(told), "trained": f"{step} steps", **facts}
+    arguments = family.header_metadata(net.config)
+    own = {"family": family.NAME, "scale": config.scale, **arguments, "hyperparameters": config.network}
+    metadata = {"format": "pt", OWN_METADATA_KEY: json.dumps(own), "trained": f"{step} steps", **facts}
     write_safetensors(target, state, metadata)
     return inspect_checkpoint(target)

@@ -1,1 +1,1 @@
-"""A file -> a network: reading checkpoints safely, recognizing what they hold, building it."""
+"""Read checkpoints safely, recognize the network in them, and build it."""

@@ -1,12 +1,8 @@
-"""HAT, VapSR and HiT-SR as spandrel architectures, and their place in spandrel's registry.
-
-`build_descriptor` turns a state dict of a recognized family into what every other program expects of a loaded model.
-"""
+"""The list of our families, and building a loaded network of one as spandrel describes networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,60 +11,69 @@ from torch import Tensor, nn
 
 from . import hat, hitsr, vapsr
 from .errors import WrongTensorsError
-from .shapes import Hints, ShapeMap, short
-from .state_dicts import clean_names, drop_strays
+from .family import Family
+from .shapes import KnownArguments, ShapeMap, short
+from .state_dicts import clean_names, drop_training_buffers
 
-FAMILIES: tuple[ModuleType, ...] = (hitsr, hat, vapsr)
-"""One module for each family: NAME, MARKS, detect, read_config, build, variant, not_inferable, told."""
+FAMILIES: tuple[Family, ...] = (hat, vapsr, hitsr)
+"""The families that run through this package's own networks; `family.py` describes how to add one."""
 
 
 def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of whatever has one."""
+    """Return name -> shape of all values that have one."""
     return {name: tuple(t.shape) for name, t in tensors.items() if hasattr(t, "shape")}
 
 
-def family_of(shapes: ShapeMap) -> ModuleType | None:
+def family_of(shapes: ShapeMap) -> Family | None:
+    """Return the family that these tensors belong to, None for another architecture."""
     return next((family for family in FAMILIES if family.detect(shapes)), None)
 
 
 def nearest_family(shapes: ShapeMap) -> str | None:
-    """The family most of whose marks some name bears, for an error message; None where nothing is near."""
-    scores = {f.NAME: sum(any(mark in name for name in shapes) for mark in f.MARKS) / len(f.MARKS) for f in FAMILIES}
-    best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] >= 0.25 else None
+    """Return the name of the family whose signature fits best, for an error message; None if hardly any of it fits."""
+
+    def score(family: Family) -> float:
+        return sum(any(part in name for name in shapes) for part in family.SIGNATURE) / len(family.SIGNATURE)
+
+    best = max(FAMILIES, key=score)
+    return best.NAME if score(best) >= 0.25 else None
 
 
 class SupertileArchitecture(Architecture[nn.Module]):
-    """One family, for spandrel."""
+    """A family of ours as one of spandrel's architectures."""
 
-    def __init__(self, family: ModuleType) -> None:
+    def __init__(self, family: Family) -> None:
         self.family = family
         super().__init__(id=family.NAME, detect=lambda state: family.detect(shapes_of(clean_names(state))))
 
     def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
-        return build_descriptor(self.family, clean_names(state_dict), Hints())
+        return build_descriptor(self.family, clean_names(state_dict), KnownArguments())
 
 
 ARCHITECTURES = {family.NAME: SupertileArchitecture(family) for family in FAMILIES}
 
 
 def register() -> None:
-    """Let spandrel, and so every program that loads models with it, open VapSR and HiT-SR. Idempotent.
+    """Add the families that spandrel does not know (VapSR, HiT-SR) to its registry. Idempotent.
 
-    HAT stays spandrel's there: other programs expect its class. Our loader gives our own.
+    Every program that loads models with spandrel then opens them. HAT stays spandrel's own class there, because other
+    programs expect it; `load_model` returns ours.
     """
-    for name in ("VapSR", "HiT-SR"):
-        if name not in MAIN_REGISTRY:
-            MAIN_REGISTRY.add(ArchSupport.from_architecture(ARCHITECTURES[name]), ignore_duplicates=True)
+    for family in FAMILIES:
+        if not family.IN_SPANDREL and family.NAME not in MAIN_REGISTRY:
+            MAIN_REGISTRY.add(ArchSupport.from_architecture(ARCHITECTURES[family.NAME]), ignore_duplicates=True)
 
 
-def build_descriptor(family: ModuleType, state: Mapping[str, Tensor], hints: Hints) -> ImageModelDescriptor[nn.Module]:
-    """A network of the family with the given weights: fp32, eval mode, on the CPU, without gradients.
+def build_descriptor(
+    family: Family, state: Mapping[str, Tensor], known: KnownArguments
+) -> ImageModelDescriptor[nn.Module]:
+    """Build a network of the family with the given weights: fp32, eval mode, on the CPU, without gradients.
 
-    `state` has clean names; strays are dropped here. Raises CheckpointError before anything is half loaded.
+    `state` has clean names; buffers of training programs are dropped here. Raises CheckpointError
+    before anything is half loaded.
     """
-    state = drop_strays(state)
-    config = family.read_config(shapes_of(state), hints)
+    state = drop_training_buffers(state)
+    config = family.read_config(shapes_of(state), known)
     _check_mean(config)
     model = build_skeleton(family, config, shapes_of(state))
     with torch.inference_mode(False):  # parameters made in inference mode could never be used outside of it
@@ -84,7 +89,7 @@ def build_descriptor(family: ModuleType, state: Mapping[str, Tensor], hints: Hin
             architecture=ARCHITECTURES[family.NAME],
             purpose="Restoration" if config.scale == 1 else "SR",
             tags=[family.variant(config)],
-            supports_half=family.NAME == "VapSR",
+            supports_half=family.SUPPORTS_HALF,
             supports_bfloat16=True,
             scale=config.scale,
             input_channels=channels,
@@ -93,8 +98,8 @@ def build_descriptor(family: ModuleType, state: Mapping[str, Tensor], hints: Hin
         )
 
 
-def build_skeleton(family: ModuleType, config: Any, found: ShapeMap) -> nn.Module:
-    """The network without memory for its weights, after a check that the tensors found are its own."""
+def build_skeleton(family: Family, config: Any, found: ShapeMap) -> nn.Module:
+    """Build the network on the device "meta", after a check that the tensors found are its own."""
     try:
         with torch.device("meta"):
             model: nn.Module = family.build(config)

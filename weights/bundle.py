@@ -8,16 +8,16 @@ _FOLDER = Path(__file__).parent / "bundled"
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> file of each bundled network, by name: "supertile-2x", "supertile-4x"."""
+    """Return name -> file of each bundled network, by name: "supertile-2x", "supertile-4x"."""
     return {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
 
 
 def resolve(name: str | Path) -> Path:
-    """The file that is meant: one that exists, else the bundled network of that name, else the path as it is."""
+    """Return a path that exists unchanged, else the file of the bundled network of that name, else the path."""
     path = Path(name)
     return path if path.is_file() else bundled_models().get(str(name), path)
 
 
 def bundled_for(factor: float | None) -> str:
-    """Which bundled network makes images `factor` times as large with the least work; None: as large as it can."""
+    """Return the bundled network that enlarges by `factor` with the least work; for None, the one of largest scale."""
     return "supertile-2x" if factor is not None and factor <= 2 else "supertile-4x"

@@ -1,4 +1,4 @@
-"""What can be wrong with a checkpoint, one class for each thing its user can do about it.
+"""The errors of reading checkpoints, one class for each thing that a user can do about it.
 
 Nothing else leaves `weights`: errors of torch, json, zipfile and the operating system are always the `__cause__` of one
 of these. They know nothing of how a file is read; `files.py` and `loader.py` raise them.

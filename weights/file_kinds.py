@@ -1,7 +1,7 @@
-"""What kind of file lies at a path, told from its content: the name and the extension are never asked.
+"""Recognize the kind of a file from its content, never from its name or extension.
 
-The three kinds that hold networks are named; for everything else that people hand to an upscaler (a web page saved
-instead of a model, a git-LFS pointer, an ONNX model) an error says what it is. Nothing beyond 512 bytes is read.
+Three kinds hold networks. For everything else that people choose by mistake (a web page saved instead of a model, a
+git-LFS pointer, an ONNX model) an error says what it is. Nothing beyond 512 bytes is read.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _what_else(head: bytes, size: int) -> str:
-    """Name a file that is no checkpoint, in the words that complete an error."""
+    """Describe a file that is no checkpoint, in words that complete an error."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"version https://git-lfs"):
         return "it is a git-LFS pointer, not the model itself; run 'git lfs pull' or download the file from the site"

@@ -1,7 +1,7 @@
-"""Read any checkpoint from the web: a file -> one network's tensors under their own names, or a sentence why not.
+"""Read a checkpoint of any container: one network's tensors under their own names, or a sentence why not.
 
-This is the door: it recognizes the container, checks everything a file declares before memory is taken, runs no code,
-and picks the network out of what was saved with it. Which architecture it is, is the loader's question.
+Recognizes the container, checks everything that a file declares before it takes memory, runs no code, and picks the
+network out of what was saved with it. `loader.py` finds out which architecture it is.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import torch
 
 from .errors import CheckpointError, NotAModelError, UnreadableCheckpointError
 from .file_kinds import FileKind, file_kind
-from .safetensors_header import SafetensorsHeader, read_safetensors_header, read_safetensors_tensors
-from .state_dicts import clean_names, drop_strays, select_state
+from .pickles import StoredTensor
+from .safetensors_files import SafetensorsHeader, read_safetensors_header, read_safetensors_tensors
+from .state_dicts import clean_names, drop_training_buffers, select_state
 from .tensor_info import USABLE_DTYPES, TensorInfo, human_size
-from .torch_files import describe_legacy, describe_zip, load_pickled
+from .torch_files import TorchFile, describe_legacy, describe_zip, read_tensors
 
 __all__ = [
     "CheckpointHeader",
     "TensorInfo",
     "clean_names",
-    "drop_strays",
+    "drop_training_buffers",
     "read_checkpoint",
     "read_header",
     "select_state",
@@ -36,13 +37,13 @@ _HUB_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})
 _MAX_CONFIG = 1_000_000  # bytes
 _MAX_COPIES = 4  # tensors may be views of one another, but not so that copies of them take many times the file
 
-_LORA_MARKS = ("lora_up.", "lora_down.", ".lora_A.", ".lora_B.", "lora_unet_", "lora_te_", "hada_w", "lokr_w")
+_LORA_NAMES = ("lora_up.", "lora_down.", ".lora_A.", ".lora_B.", "lora_unet_", "lora_te_", "hada_w", "lokr_w")
 _OPTIMIZER_LEAVES = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"})
 
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """What a checkpoint says about its network without its weights.
+    """A checkpoint without its weights.
 
     Attributes:
         path: the file.
@@ -64,18 +65,17 @@ class CheckpointHeader:
 
 @dataclass(frozen=True)
 class _Description:
-    """A file before and after the choice of tensors: what `read_checkpoint` needs beyond the header."""
+    """A header, and where its tensors lie in the file."""
 
     header: CheckpointHeader
     stored_names: dict[str, str]  # clean name -> name in the file
-    safetensors: SafetensorsHeader | None
-    mappable: bool  # whether torch can map the file instead of reading all of it
+    source: SafetensorsHeader | TorchFile
 
 
 def read_header(path: str | Path) -> CheckpointHeader:
     """Describe a checkpoint without reading its weights; milliseconds for any safetensors file.
 
-    The container is told from the content, never from the extension. Nothing in a file is ever executed.
+    The container is recognized by the content, never by the extension. Nothing in a file is ever executed.
 
     Raises:
         UnreadableCheckpointError: missing, empty, truncated, damaged, no checkpoint, or declaring absurd sizes.
@@ -95,24 +95,13 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointHeader, dict[str, torch
     Raises: as `read_header`.
     """
     described = _describe(Path(path))
-    header, names = described.header, described.stored_names
-    if described.safetensors is not None:
-        stored = read_safetensors_tensors(header.path, described.safetensors, names.values())
-        return header, {name: stored[stored_name] for name, stored_name in names.items()}
-
-    loaded = load_pickled(header.path, described.mappable)
-    _, state = select_state(loaded)
-    del loaded
-    tensors: dict[str, torch.Tensor] = {}
-    copies: dict[int, torch.Tensor] = {}  # tied tensors share their TensorInfo
-    for name, info in header.tensors.items():
-        source = state.pop(names[name], None)
-        if source is None or tuple(source.shape) != info.shape or source.dtype != info.dtype:
-            raise UnreadableCheckpointError(header.path, "the file changed while it was read; try again")
-        if id(info) not in copies:
-            copies[id(info)] = source.detach().clone(memory_format=torch.contiguous_format)
-        tensors[name] = copies[id(info)]
-    return header, tensors
+    header, names, source = described.header, described.stored_names, described.source
+    if isinstance(source, SafetensorsHeader):
+        by_name = read_safetensors_tensors(header.path, source, names.values())
+        return header, {name: by_name[stored_name] for name, stored_name in names.items()}
+    stored = {name: info for name, info in header.tensors.items() if isinstance(info, StoredTensor)}
+    by_view = read_tensors(source, stored.values())
+    return header, {name: by_view[tensor] for name, tensor in stored.items()}
 
 
 def _describe(path: Path) -> _Description:
@@ -126,32 +115,31 @@ def _describe(path: Path) -> _Description:
 
 
 def _describe_kind(path: Path, kind: FileKind) -> _Description:
-    safetensors, mappable, container, metadata = None, False, str(kind), {}
+    source: SafetensorsHeader | TorchFile
+    container = str(kind)
     if kind == "safetensors":
-        safetensors = read_safetensors_header(path)
-        state, metadata = safetensors.tensors, _metadata(safetensors.metadata)
+        source = read_safetensors_header(path)
+        state: Mapping[str, TensorInfo] = source.tensors
+        metadata = _metadata(source.metadata)
     else:
-        if kind == "PyTorch zip":
-            saved, mappable = describe_zip(path)
-        else:
-            saved = describe_legacy(path)
-        where, state = select_state(saved)
+        source = describe_zip(path) if kind == "PyTorch zip" else describe_legacy(path)
+        where, state = select_state(source.saved)
         container = f"{kind}, {where}" if where else container
-        metadata = _pickled_metadata(saved)
+        metadata = _pickled_metadata(source.saved)
 
     stored_names = clean_names({name: name for name in state})
     tensors = {name: state[stored] for name, stored in stored_names.items()}
     header = CheckpointHeader(
         path, container, tensors, metadata, config=_hub_config(path), dtype=_check_network(path, tensors)
     )
-    return _Description(header, stored_names, safetensors, mappable)
+    return _Description(header, stored_names, source)
 
 
 def _check_network(path: Path, tensors: dict[str, TensorInfo]) -> torch.dtype:
-    """Refuse what cannot be a network; returns the dtype of most of its floating-point elements."""
+    """Refuse files without a network; return the dtype of most floating-point elements."""
     if not tensors:
         raise NotAModelError(path, "there are no tensors in it; choose another file")
-    if sum(any(mark in name for mark in _LORA_MARKS) for name in tensors) * 2 > len(tensors):
+    if sum(any(part in name for part in _LORA_NAMES) for name in tensors) * 2 > len(tensors):
         raise NotAModelError(path, "it is a LoRA, an addition to a diffusion model; choose an upscaling network")
     if sum(name.rpartition(".")[2] in _OPTIMIZER_LEAVES for name in tensors) * 2 >= len(tensors):
         raise NotAModelError(path, "it holds an optimizer's state, not a network; choose the network's file beside it")
@@ -191,7 +179,7 @@ def _metadata(raw: Mapping[str, object]) -> dict[str, object]:
 
 
 def _pickled_metadata(saved: object) -> dict[str, object]:
-    """The same from `{"metadata": {...}, "params": {...}}`: the arguments themselves, or strings as in safetensors."""
+    """Return the metadata of `{"metadata": {...}, "params": {...}}`: the arguments themselves, or JSON."""
     raw = saved.get("metadata") if isinstance(saved, Mapping) else None
     if not isinstance(raw, Mapping):
         return {}
@@ -205,10 +193,10 @@ def _is_plain(value: object) -> bool:
 
 
 def _hub_config(path: Path) -> dict[str, object]:
-    """The `config.json` beside a file, if it is that file's.
+    """Return the `config.json` beside a file if it belongs to that file, else an empty dict.
 
-    It is where the file has the name it has on the Hugging Face Hub, or is the only checkpoint in the folder; in a
-    folder of many models it could be any other's. Whether its keys mean anything is for the family's reader to say.
+    It does if the file has the name it has on the Hugging Face Hub, or is the only checkpoint in the folder; in a
+    folder of many models it could belong to any of them.
     """
     config = path.parent / "config.json"
     try:

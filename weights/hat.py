@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from ..arch.hat import HAT, HATConfig
 from .errors import UnknownArchitectureError, WrongTensorsError
-from .shapes import Hints, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
+from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HAT"
 NETWORK = HAT
-MARKS = (".overlap_attn.", ".conv_block.cab.", ".attn.relative_position_bias_table", "conv_before_upsample.0.weight")
+SIGNATURE: tuple[str, ...] = (
+    ".overlap_attn.",
+    ".conv_block.cab.",
+    ".attn.relative_position_bias_table",
+    "conv_before_upsample.0.weight",
+)
+OPTIONS: frozenset[str] = frozenset({"mean"})
+IN_SPANDREL = True
+SUPPORTS_HALF = False
 
 
 def detect(shapes: ShapeMap) -> bool:
@@ -16,13 +24,18 @@ def detect(shapes: ShapeMap) -> bool:
     return any(".overlap_attn." in name for name in shapes) and any(".conv_block.cab." in name for name in shapes)
 
 
-def read_config(shapes: ShapeMap, hints: Hints) -> HATConfig:
-    """Raises WrongTensorsError (incomplete or inconsistent) or UnknownArchitectureError (a relative of HAT)."""
+def read_config(shapes: ShapeMap, known: KnownArguments) -> HATConfig:
+    """Return the hyper-parameters.
+
+    Raises:
+        WrongTensorsError: the file is incomplete or inconsistent.
+        UnknownArchitectureError: a relative of HAT that computes something else.
+    """
     if "absolute_pos_embed" in shapes:
         raise UnknownArchitectureError(
             None, "it is a HAT with an absolute position embedding, which works for one size of image only"
         )
-    arguments = hints.arguments
+    arguments = known.arguments
     if "conv_scale" in arguments and "window_size" in arguments and "img_range" not in arguments:
         # traiNNer-redux's HAT_iLN has exactly HAT's tensors but normalizes over the whole image; among the
         # constructor arguments in its header the range is missing.
@@ -42,7 +55,7 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HATConfig:
     window = (exact_root(rows, "rows in its table of position biases") + 1) // 2
     rows, _ = shape(shapes, f"{groups[0]}.overlap_attn.relative_position_bias_table", 2)
     overlap_window = exact_root(rows, "rows in its table of overlapping position biases") + 1 - window
-    qk_scale = hints.number("qk_scale", 0.0)
+    qk_scale = known.number("qk_scale", 0.0)
     try:
         return HATConfig(
             scale=pixel_shuffle_scale(shapes, "upsample"),
@@ -62,12 +75,12 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HATConfig:
             qkv_bias=f"{block}.attn.qkv.bias" in shapes,
             patch_norm="patch_embed.norm.weight" in shapes,
             resi_connection="1conv" if "conv_after_body.weight" in shapes else "identity",
-            conv_scale=hints.number("conv_scale", 0.01),
+            conv_scale=known.number("conv_scale", 0.01),
             qk_scale=qk_scale or None,
-            img_range=hints.number("img_range", 1.0),
-            mean=hints.mean or hints.numbers("mean"),
+            img_range=known.number("img_range", 1.0),
+            mean=known.mean or known.numbers("mean"),
             # The authors switch the shift off when their training size is not larger than a window.
-            shifted=hints.number("img_size", 64) > window,
+            shifted=known.number("img_size", 64) > window,
         )
     except ValueError as error:
         raise WrongTensorsError(None, f"it is a HAT network, but its parts do not fit each other ({error})") from error
@@ -82,7 +95,7 @@ def build(config: HATConfig) -> HAT:
 
 
 def variant(config: HATConfig) -> str:
-    """The published name of these hyper-parameters, or a description."""
+    """Return the published name of these hyper-parameters, or a description."""
     regular = config.window_size == 16 and set(config.depths) == {6} and config.resi_connection == "1conv"
     names = {(144, 6): "HAT-S", (180, 6): "HAT", (180, 12): "HAT-L"}
     if regular and (name := names.get((config.embed_dim, len(config.depths)))):
@@ -90,8 +103,8 @@ def variant(config: HATConfig) -> str:
     return f"HAT ({config.embed_dim} channels, {sum(config.depths)} blocks, window {config.window_size})"
 
 
-def told(config: HATConfig) -> dict[str, object]:
-    """What has to be written beside the weights, because shapes do not tell it."""
+def header_metadata(config: HATConfig) -> dict[str, object]:
+    """Return what has to be written beside the weights, because shapes do not show it."""
     return {
         "conv_scale": config.conv_scale,
         "qk_scale": config.qk_scale,

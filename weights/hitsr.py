@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from ..arch.hitsr import HiTSR, HiTSRConfig
 from .errors import WrongTensorsError
-from .shapes import Hints, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
+from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HiT-SR"
 NETWORK = HiTSR
-MARKS = (".correlation.qv.", ".correlation.spatial_linear.", ".correlation.pos.", ".correlation.proj.")
+SIGNATURE: tuple[str, ...] = (
+    ".correlation.qv.",
+    ".correlation.spatial_linear.",
+    ".correlation.pos.",
+    ".correlation.proj.",
+)
+OPTIONS: frozenset[str] = frozenset({"mean", "base_window"})
+IN_SPANDREL = False
+SUPPORTS_HALF = False
 
 _NGRAM = "correlation.ngram_window_partition.ngram_context.unigram_embed.weight"
 
@@ -23,8 +31,12 @@ def detect(shapes: ShapeMap) -> bool:
     return any(".correlation.spatial_linear." in name or ".correlation.qv." in name for name in shapes)
 
 
-def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
-    """Raises WrongTensorsError (incomplete, inconsistent, or a base window that does not fit)."""
+def read_config(shapes: ShapeMap, known: KnownArguments) -> HiTSRConfig:
+    """Return the hyper-parameters.
+
+    Raises:
+        WrongTensorsError: the file is incomplete or inconsistent, or the base window does not fit it.
+    """
     embed_dim, in_channels, _, _ = shape(shapes, "conv_first.weight", 4)
     layers = [f"layers.{i}.residual_group.blocks" for i in range(length(shapes, "layers"))]
     depths = tuple(length(shapes, layer) for layer in layers)
@@ -34,7 +46,7 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
     block = f"{layers[0]}.0"
     upsampler, scale, num_feat = _head(shapes, embed_dim, in_channels)
     ngrams = f"{block}.{_NGRAM}" in shapes
-    base, ratios = _windows(shapes, deepest, max(depths), ngrams, hints, _usual_base(embed_dim, upsampler, len(depths)))
+    base, ratios = _windows(shapes, deepest, max(depths), ngrams, known, _usual_base(embed_dim, upsampler, len(depths)))
     try:
         return HiTSRConfig(
             variant="SNG" if ngrams else "SRF" if f"{block}.mlp.dwconv.depthwise_conv.0.weight" in shapes else "SIR",
@@ -50,8 +62,8 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
             patch_norm="patch_embed.norm.weight" in shapes,
             upsampler=upsampler,
             resi_connection="3conv" if "conv_after_body.0.weight" in shapes else "1conv",
-            img_range=hints.number("img_range", 1.0),
-            mean=hints.mean or hints.numbers("mean"),
+            img_range=known.number("img_range", 1.0),
+            mean=known.mean or known.numbers("mean"),
         )
     except ValueError as error:
         raise WrongTensorsError(
@@ -60,7 +72,7 @@ def read_config(shapes: ShapeMap, hints: Hints) -> HiTSRConfig:
 
 
 def _head(shapes: ShapeMap, embed_dim: int, in_channels: int) -> tuple[str, int, int]:
-    """The kind of head, its scale and the width of its features (64 where it has none)."""
+    """Return the kind of head, its scale and the width of its features (64 where it has none)."""
     if "conv_up1.weight" in shapes:
         return "nearest+conv", 4, shape(shapes, "conv_last.weight", 4)[1]
     if "conv_before_upsample.0.weight" in shapes:
@@ -73,16 +85,16 @@ def _head(shapes: ShapeMap, embed_dim: int, in_channels: int) -> tuple[str, int,
 
 
 def _usual_base(embed_dim: int, upsampler: str, layers: int) -> int:
-    """neosr's medium and large networks have larger windows than the published ones."""
+    """Return the base window that is usual: larger than the published one in neosr's medium and large networks."""
     if embed_dim == 180 and upsampler == "pixelshuffle":
         return 24 if layers >= 12 else 16
     return 8
 
 
 def _windows(
-    shapes: ShapeMap, layer: str, depth: int, ngrams: bool, hints: Hints, usual_base: int
+    shapes: ShapeMap, layer: str, depth: int, ngrams: bool, known: KnownArguments, usual_base: int
 ) -> tuple[tuple[int, int], tuple[float, ...]]:
-    """The base window and its ratios, block by block."""
+    """Return the base window and its ratios, block by block."""
     patches = [
         exact_root(shape(shapes, f"{layer}.{j}.correlation.spatial_linear.weight", 2)[1], "weights of a patch")
         for j in range(depth)
@@ -91,17 +103,17 @@ def _windows(
         windows = [shape(shapes, f"{layer}.{j}.{_NGRAM}", 4)[2:] for j in range(depth)]
         large = [(w[0] // r, w[1] // r) for w, r in zip(windows, patches, strict=True) if r > 1]
         base = large[0] if large else (max(w[0] for w in windows), max(w[1] for w in windows))
-        if hints.base_window not in (None, base):
+        if known.base_window not in (None, base):
             raise WrongTensorsError(
                 None, f"its base window is {base[0]}x{base[1]}, as its weights tell; leave the base window out"
             )
         return base, tuple(w[0] / base[0] for w in windows)
 
-    told = hints.numbers("base_win_size") or hints.numbers("base_window")
-    base = hints.base_window or ((int(told[0]), int(told[-1])) if told else (usual_base, usual_base))
+    given = known.numbers("base_win_size") or known.numbers("base_window")
+    base = known.base_window or ((int(given[0]), int(given[-1])) if given else (usual_base, usual_base))
     if min(base) < 1 or max(base) > 256:
         raise WrongTensorsError(None, f"a base window of {base[0]}x{base[1]} is not possible; it is 8 in most networks")
-    ratios = hints.numbers("hier_win_ratios") or hints.numbers("window_ratios")
+    ratios = known.numbers("hier_win_ratios") or known.numbers("window_ratios")
     if ratios is None or [max(int(r), 1) for r in ratios[:depth]] != patches:
         # A patch of one pixel is a window of the base or half of it; every known network begins with half.
         ratios = tuple(0.5 if j == 0 and patches[:2] == [1, 1] else float(r) for j, r in enumerate(patches))
@@ -117,14 +129,14 @@ def build(config: HiTSRConfig) -> HiTSR:
 
 
 def variant(config: HiTSRConfig) -> str:
-    """The published name of these hyper-parameters, or the name with a description."""
+    """Return the published name of these hyper-parameters, or the name with a description."""
     name = f"HiT-{config.variant}"
     published = (config.embed_dim, config.depths, config.base_window) == (60, (6,) * 4, (8, 8))
     return name if published else f"{name} ({config.embed_dim} channels, {sum(config.depths)} blocks)"
 
 
-def told(config: HiTSRConfig) -> dict[str, object]:
-    """What has to be written beside the weights, because shapes do not tell it."""
+def header_metadata(config: HiTSRConfig) -> dict[str, object]:
+    """Return what has to be written beside the weights, because shapes do not show it."""
     return {
         "img_range": config.img_range,
         "mean": config.mean,

@@ -1,43 +1,54 @@
-"""A file -> a network ready to use, what a file holds, and a file in our own form.
+"""Load, describe and convert checkpoints: `load_model`, `inspect_checkpoint`, `convert_checkpoint`.
 
-Three calls: `load_model`, `inspect_checkpoint`, `convert_checkpoint`. Files of other families than ours go to spandrel.
+HAT, VapSR and HiT-SR become this package's own networks; files of other families go to spandrel.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch.common import default_mean
-from .architectures import build_descriptor, build_skeleton, family_of, nearest_family, shapes_of
+from .architectures import build_descriptor, build_skeleton, family_of, shapes_of
 from .bundle import resolve
-from .errors import CheckpointError, UnknownArchitectureError, UnreadableCheckpointError, WrongTensorsError
-from .files import CheckpointHeader, drop_strays, read_checkpoint, read_header
-from .shapes import OWN_METADATA_KEY, Hints
+from .errors import CheckpointError, UnreadableCheckpointError, WrongTensorsError
+from .family import Family
+from .files import CheckpointHeader, drop_training_buffers, read_checkpoint, read_header
+from .other_families import check_finite, load_with_spandrel
+from .shapes import OWN_METADATA_KEY, KnownArguments
+from .tensor_info import PRECISIONS
 from .writing import write_safetensors
 
 BaseWindow = int | tuple[int, int]
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint is.
+    """A description of a checkpoint.
 
-    `family` is "HAT", "VapSR", "HiT-SR" or spandrel's name of another architecture; `variant` the published name of
-    these hyper-parameters ("HAT-L", "VapSR-S", "HiT-SRF") or a description. `parameters` counts numbers, `dtype` names
-    the stored form of most of them. `not_inferable` names the hyper-parameters that weights cannot tell and nothing
-    told, so that the family's defaults stand in `hyperparameters`.
+    Attributes:
+        path: the file.
+        family: "HAT", "VapSR", "HiT-SR" or spandrel's name of another architecture.
+        variant: the published name of these hyper-parameters ("HAT-L", "VapSR-S", "HiT-SRF") or a description.
+        scale: output pixels per input pixel, along each side.
+        input_channels, output_channels: of the images.
+        parameters: how many weights there are.
+        hyperparameters: by name; empty for other architectures.
+        dtype: "fp32", "fp16", "bf16", or torch's name of the type in which most weights are stored.
+        container: "safetensors" or "PyTorch zip, params_ema", for example.
+        file_bytes: size of the file.
+        metadata: what the file says about itself.
+        not_inferable: the hyper-parameters that neither the weights nor the file nor the caller tell, so that
+            `hyperparameters` holds the family's defaults for them.
     """
 
     path: Path
@@ -74,19 +85,22 @@ def load_model(
         CheckpointError: one of its subclasses, as one sentence that names the file and what is wrong with it.
     """
     header, state = read_checkpoint(resolve(path))
-    hints = Hints.of(header.metadata, header.config, mean, base_window)
+    known = KnownArguments.gather(header.metadata, header.config, mean, base_window)
     family = family_of(shapes_of(state))
     with _naming(header.path):
         _check_options(family, mean, base_window)
         if family is None:
-            return _load_with_spandrel(header, state)
-        return build_descriptor(family, state, hints)
+            model = load_with_spandrel(header.path, state)
+        else:
+            model = build_descriptor(family, state, known)
+        check_finite(header.path, model.model)
+        return model
 
 
 def inspect_checkpoint(
     path: str | Path, *, mean: tuple[float, ...] | None = None, base_window: BaseWindow | None = None
 ) -> CheckpointInfo:
-    """Say what a checkpoint is, for our families without reading the weights (a safetensors file in milliseconds).
+    """Describe a checkpoint; for HAT, VapSR and HiT-SR without reading the weights, so in milliseconds.
 
     Raises: as `load_model`, except that damage among the weights themselves is not seen.
     """
@@ -96,10 +110,10 @@ def inspect_checkpoint(
     with _naming(header.path):
         _check_options(family, mean, base_window)
         if family is None:
-            return _inspect_with_spandrel(header)
-        hints = Hints.of(header.metadata, header.config, mean, base_window)
-        shapes = drop_strays(shapes)
-        config = family.read_config(shapes, hints)
+            return _inspect_other(header)
+        known = KnownArguments.gather(header.metadata, header.config, mean, base_window)
+        shapes = drop_training_buffers(shapes)
+        config = family.read_config(shapes, known)
         model = build_skeleton(family, config, shapes)
     return CheckpointInfo(
         path=header.path,
@@ -114,20 +128,22 @@ def inspect_checkpoint(
         container=header.container,
         file_bytes=header.path.stat().st_size,
         metadata=dict(header.metadata),
-        not_inferable=_untold(family, config, hints),
+        not_inferable=_defaulted(family, config, known),
     )
 
 
 def network_without_weights(path: str | Path) -> nn.Module | None:
-    """The network of a checkpoint of one of our families, on no device; None for others. Raises: as `load_model`."""
+    """Return the network of a HAT, VapSR or HiT-SR on the device "meta", None for others. Raises as `load_model`."""
     header = read_header(resolve(path))
     shapes = shapes_of(header.tensors)
     family = family_of(shapes)
     if family is None:
         return None
     with _naming(header.path):
-        shapes = drop_strays(shapes)
-        return build_skeleton(family, family.read_config(shapes, Hints.of(header.metadata, header.config)), shapes)
+        shapes = drop_training_buffers(shapes)
+        return build_skeleton(
+            family, family.read_config(shapes, KnownArguments.gather(header.metadata, header.config)), shapes
+        )
 
 
 def convert_checkpoint(
@@ -141,15 +157,22 @@ def convert_checkpoint(
 ) -> CheckpointInfo:
     """Write a checkpoint as safetensors in the official key layout, with what shapes cannot tell in its header.
 
-    Only the network is kept (`params_ema` where there are two), without strays. `dtype` is "keep", "fp32", "fp16" or
-    "bf16". The target appears only when it is complete.
+    Only the network is kept (`params_ema` where there are two), without buffers of training programs. The target
+    appears only when it is complete.
+
+    Args:
+        source: a checkpoint or the name of a bundled network, as for `load_model`.
+        target: a .safetensors file.
+        dtype: "keep", or "fp32", "fp16", "bf16" for the floating-point weights.
+        mean, base_window: as for `load_model`; they are written into the header.
+        overwrite: replace a target that exists.
 
     Raises:
         CheckpointError: as `load_model`; also for a target that exists (unless `overwrite`) or cannot be written.
     """
     source, target = resolve(source), Path(target)
-    if dtype != "keep" and dtype not in DTYPES:
-        raise ValueError(f"the dtype is keep, {', '.join(DTYPES)}, not {dtype!r}")
+    if dtype != "keep" and dtype not in PRECISIONS:
+        raise ValueError(f"the dtype is keep, {', '.join(PRECISIONS)}, not {dtype!r}")
     info = inspect_checkpoint(source, mean=mean, base_window=base_window)
     if target.suffix.lower() not in (".safetensors", ".sft"):
         raise CheckpointError(target, "the converted file must be called .safetensors")
@@ -157,50 +180,53 @@ def convert_checkpoint(
         if os.path.samefile(source, target):
             raise CheckpointError(target, "it is the source; choose another name for the converted file")
         if not overwrite:
-            raise CheckpointError(target, "it exists already, and overwriting was not asked for")
+            raise CheckpointError(target, "it exists already; choose another name, or allow overwriting")
     header, state = read_checkpoint(source)
     family = family_of(shapes_of(state))
     if family is not None:
-        state = drop_strays(state)
+        state = drop_training_buffers(state)
     if dtype != "keep":
-        state = {n: t.to(DTYPES[dtype]) if t.is_floating_point() else t for n, t in state.items()}
+        state = {n: t.to(PRECISIONS[dtype]) if t.is_floating_point() else t for n, t in state.items()}
         _check_range(header.path, state, dtype)
-    # A guess written down would look like knowledge to the next reader, so only what something told is.
-    told = {}
+    # A default written down would look like knowledge to the next reader, so only known values are.
+    own: dict[str, object] = {"family": info.family, "scale": info.scale}
     if family is not None:
-        config = family.read_config(shapes_of(state), Hints.of(header.metadata, header.config, mean, base_window))
-        told = {name: value for name, value in family.told(config).items() if name not in info.not_inferable}
+        known = KnownArguments.gather(header.metadata, header.config, mean, base_window)
+        arguments = family.header_metadata(family.read_config(shapes_of(state), known))
+        own |= {name: value for name, value in arguments.items() if name not in info.not_inferable}
     metadata = {k: v for k, v in header.metadata.items() if isinstance(v, str)}
     if isinstance(header.metadata.get("metadata"), Mapping):
         metadata["metadata"] = json.dumps(header.metadata["metadata"])
-    metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps({"family": info.family, "scale": info.scale, **told})}
+    metadata |= {"format": "pt", OWN_METADATA_KEY: json.dumps(own)}
     write_safetensors(target, state, metadata)
     return inspect_checkpoint(target)
 
 
 def _hyperparameters(config: Any) -> dict[str, object]:
-    """All of them by name, with the mean that will be used where none was given."""
+    """Return all hyper-parameters by name, with the mean that will be used where none was given."""
     values = asdict(config)
     if "mean" in values:
         values["mean"] = values["mean"] or default_mean(config.in_channels)
     return values
 
 
-def _check_options(family: ModuleType | None, mean: object, base_window: object) -> None:
-    """An option that changes nothing was meant for another model."""
-    name = "this architecture" if family is None else family.NAME
-    if mean is not None and name not in ("HAT", "HiT-SR"):
+def _check_options(family: Family | None, mean: object, base_window: object) -> None:
+    """Refuse options that would change nothing: they were meant for another model."""
+    name, options = ("this architecture", frozenset()) if family is None else (family.NAME, family.OPTIONS)
+    if mean is not None and "mean" not in options:
         raise CheckpointError(None, f"a mean was given, but {name} subtracts none; leave it out")
-    if base_window is not None and name != "HiT-SR":
+    if base_window is not None and "base_window" not in options:
         raise CheckpointError(None, f"a base window was given, but {name} has none; leave it out")
 
 
-def _untold(family: ModuleType, config: object, hints: Hints) -> tuple[str, ...]:
-    """What stands in the hyper-parameters only because it is the family's default."""
-    told = set(hints.arguments)
-    told |= {"mean"} if hints.mean else set()
-    told |= {"base_window"} if hints.base_window or "base_win_size" in told else set()
-    return tuple(name for name in family.not_inferable(config) if name not in told)
+def _defaulted(family: Family, config: object, known: KnownArguments) -> tuple[str, ...]:
+    """Return the names of the hyper-parameters that are the family's defaults, for want of anything better."""
+    names = set(known.arguments)
+    if known.mean:
+        names.add("mean")
+    if known.base_window or "base_win_size" in names:
+        names.add("base_window")
+    return tuple(name for name in family.not_inferable(config) if name not in names)
 
 
 def _check_range(path: Path, state: Mapping[str, Tensor], dtype: str) -> None:
@@ -209,35 +235,9 @@ def _check_range(path: Path, state: Mapping[str, Tensor], dtype: str) -> None:
             raise WrongTensorsError(path, f"the tensor {name} does not fit into {dtype}; convert it to bf16 or fp32")
 
 
-# --- other architectures -----------------------------------------------------------------------------------------
-
-
-def _load_with_spandrel(header: CheckpointHeader, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
-    _install_extra_architectures()
-    try:
-        loaded = ModelLoader().load_from_state_dict(dict(state))
-    except UnsupportedModelError as error:
-        near = nearest_family(shapes_of(state))
-        hint = f"the nearest supported family is {near}" if near else "it does not resemble HAT, VapSR or HiT-SR"
-        raise UnknownArchitectureError(
-            header.path, f"neither Supertile nor spandrel knows its architecture; {hint}"
-        ) from error
-    except CheckpointError:
-        raise
-    except Exception as error:  # spandrel's architectures raise whatever their code meets
-        reason = str(error).strip().partition("\n")[0][:160]
-        raise WrongTensorsError(header.path, f"spandrel recognizes it but cannot build it ({reason})") from error
-    if not isinstance(loaded, ImageModelDescriptor):
-        raise UnknownArchitectureError(
-            header.path, f"it is a {loaded.architecture.name} network, which does not turn one image into another"
-        )
-    loaded.model.eval().requires_grad_(False)
-    return loaded.float().cpu()
-
-
-def _inspect_with_spandrel(header: CheckpointHeader) -> CheckpointInfo:
+def _inspect_other(header: CheckpointHeader) -> CheckpointInfo:
     header, state = read_checkpoint(header.path)
-    model = _load_with_spandrel(header, state)
+    model = load_with_spandrel(header.path, state)
     return CheckpointInfo(
         path=header.path,
         family=model.architecture.name,
@@ -255,29 +255,18 @@ def _inspect_with_spandrel(header: CheckpointHeader) -> CheckpointInfo:
     )
 
 
-def _install_extra_architectures() -> None:
-    try:
-        import spandrel_extra_arches
-    except ImportError:
-        return
-    spandrel_extra_arches.install(ignore_duplicates=True)
-
-
 def _dtype_name(dtype: torch.dtype) -> str:
-    return next((name for name, known in DTYPES.items() if known == dtype), str(dtype).removeprefix("torch."))
+    return next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype).removeprefix("torch."))
 
 
-class _naming:
-    """Errors raised within know their file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CheckpointError) and error.path is None:
-            raise type(error)(self.path, error.problem) from error
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-            raise UnreadableCheckpointError(self.path, "there is not enough memory for its network") from error
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the file to errors that were raised without it."""
+    try:
+        yield
+    except CheckpointError as error:
+        if error.path is None:
+            raise type(error)(path, error.problem) from error
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UnreadableCheckpointError(path, "there is not enough memory for its network") from error

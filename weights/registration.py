@@ -1,7 +1,9 @@
-"""Join spandrel's registry without importing spandrel.
+"""Make VapSR and HiT-SR known to spandrel as soon as a program that imports this package uses spandrel.
 
-spandrel imports torchvision, which takes most of a second. Where nobody has imported it yet, a finder waits for
-somebody to do so, and registers our architectures right after.
+Other programs (ComfyUI's own loader nodes, chaiNNer) load models through spandrel's registry. `import supertile` is
+enough for them to open VapSR and HiT-SR too. But importing spandrel, and torchvision with it, takes most of a second,
+which `supertile --help` and a host that starts with many plugins should not pay. So if spandrel is not imported yet,
+a hook on `sys.meta_path` waits for its import, registers our families right after it, and removes itself.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ def _register() -> None:
 
 
 class _WaitForSpandrel(MetaPathFinder):
+    """Finds nothing itself; extends the loading of spandrel by our registration."""
+
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "spandrel":
             return None

@@ -1,4 +1,4 @@
-"""Hyper-parameters from shapes: the small questions that every family asks of a checkpoint's tensors."""
+"""Helpers to read hyper-parameters off the shapes of a checkpoint's tensors, and arguments known from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ ShapeMap = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Hints:
-    """What is known of a network beyond its weights.
+class KnownArguments:
+    """Arguments of a network that are known from elsewhere than its weights.
 
-    `arguments` are constructor arguments that came with the file (traiNNer-redux's header, a Hugging Face config.json,
-    our own header); `mean` and `base_window` are what the user says, which counts more.
+    Attributes:
+        arguments: constructor arguments that came with the file (a header of traiNNer-redux or Supertile, a Hugging
+            Face config.json).
+        mean, base_window: given by the user; they take precedence.
     """
 
     arguments: Mapping[str, object] = field(default_factory=dict)
@@ -25,36 +27,36 @@ class Hints:
     base_window: tuple[int, int] | None = None
 
     @classmethod
-    def of(
+    def gather(
         cls,
         metadata: Mapping[str, object],
         config: Mapping[str, object],
         mean: tuple[float, ...] | None = None,
         base_window: int | tuple[int, int] | None = None,
-    ) -> Hints:
-        """Merge the sources; the header of the file itself counts more than a file beside it."""
+    ) -> KnownArguments:
+        """Merge all sources; the header of the file itself takes precedence over a config.json beside it."""
         arguments: dict[str, object] = dict(config)
         for key in ("metadata", OWN_METADATA_KEY):
-            found = metadata.get(key)
-            if isinstance(found, str):
+            value = metadata.get(key)
+            if isinstance(value, str):
                 try:
-                    found = json.loads(found)
+                    value = json.loads(value)
                 except ValueError:
                     continue
-            if isinstance(found, Mapping):
-                arguments |= found
+            if isinstance(value, Mapping):
+                arguments |= value
         if isinstance(base_window, int):
             base_window = (base_window, base_window)
         return cls(arguments, mean, base_window)
 
     def number(self, name: str, default: float) -> float:
-        """A finite number among the arguments, else the default."""
+        """Return a finite number among the arguments, else the default."""
         value = self.arguments.get(name)
         usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         return float(value) if usable else default  # type: ignore[arg-type]
 
     def numbers(self, name: str) -> tuple[float, ...] | None:
-        """A list of finite numbers among the arguments, else None."""
+        """Return a list of finite numbers among the arguments, else None."""
         value = self.arguments.get(name)
         if not isinstance(value, (list, tuple)) or not value or len(value) > 64:
             return None
@@ -68,7 +70,7 @@ OWN_METADATA_KEY = "supertile"
 
 
 def shape(shapes: ShapeMap, name: str, dims: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there, of so many dimensions, none empty. Raises WrongTensorsError."""
+    """Return the shape of a tensor. Raises WrongTensorsError if it is missing, empty or of other dimensions."""
     found = shapes.get(name)
     if found is None:
         raise WrongTensorsError(None, f"the tensor {name} is missing, so the file is incomplete; download it again")
@@ -78,7 +80,7 @@ def shape(shapes: ShapeMap, name: str, dims: int) -> tuple[int, ...]:
 
 
 def length(shapes: ShapeMap, prefix: str) -> int:
-    """How many of `prefix.0`, `prefix.1`, ... there are without a gap."""
+    """Count `prefix.0`, `prefix.1`, ... up to the first gap."""
     start = len(prefix) + 1
     indices = {name[start:].partition(".")[0] for name in shapes if name.startswith(prefix + ".")}
     count = 0
@@ -87,16 +89,16 @@ def length(shapes: ShapeMap, prefix: str) -> int:
     return count
 
 
-def exact_root(value: int, what: str) -> int:
-    """The integer square root of a number that must be a square. Raises WrongTensorsError, saying what it counts."""
+def exact_root(value: int, counted: str) -> int:
+    """Return the root of a number that must be a square. Raises WrongTensorsError, which names what it counts."""
     root = math.isqrt(value)
     if root * root != value:
-        raise WrongTensorsError(None, f"it has {value} {what}, which should be a square number")
+        raise WrongTensorsError(None, f"it has {value} {counted}, which should be a square number")
     return root
 
 
 def pixel_shuffle_scale(shapes: ShapeMap, prefix: str) -> int:
-    """The scale of a chain of convolutions and pixel shuffles: the product of sqrt(out / in) over `prefix.N.weight`."""
+    """Return the scale of convolutions and pixel shuffles: the product of sqrt(out / in) over `prefix.N.weight`."""
     scale = 1
     for name, found in shapes.items():
         if name.startswith(prefix + ".") and name.endswith(".weight") and len(found) == 4:
@@ -105,5 +107,5 @@ def pixel_shuffle_scale(shapes: ShapeMap, prefix: str) -> int:
 
 
 def short(names: list[str]) -> str:
-    """A few of many names."""
+    """Return a few of many names, for an error."""
     return ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

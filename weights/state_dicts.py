@@ -38,11 +38,13 @@ _WRAPPED_ANCHOR = re.compile(
     r"((?:module\.|_orig_mod\.|netG\.|net_g\.|generator\.|model\.|net_g_ema\.|ema_model\.|online_model\.)+)"
     + re.escape(_ANCHOR)
 )
+# The generator in a mixture of networks of other families.
+_GENERATOR = re.compile(r"(net_?g_ema|generator_ema|model_ema|ema_model|ema|net_?g|generator)\.", re.IGNORECASE)
 # Counters that averaging wrappers (AveragedModel, ema-pytorch) hold beside the network, outside its prefix.
 _COUNTERS = frozenset({"n_averaged", "initted", "step"})
 
-_STRAY_NAMES = _COUNTERS | {"std_ema", "mean"}
-_STRAY_BUFFERS = ("attn_mask", "num_batches_tracked")
+_TRAINING_BUFFER_NAMES = _COUNTERS | {"std_ema", "mean"}
+_TRAINING_BUFFER_LEAVES = ("attn_mask", "num_batches_tracked")
 _INDEX_BUFFER = "relative_position_index"  # also with the suffixes _SA and _OCA
 
 
@@ -104,7 +106,10 @@ def clean_names(tensors: Mapping[str, T]) -> dict[str, T]:
 
     if _ANCHOR not in names:
         stacks = [match[1] for name in names if (match := _WRAPPED_ANCHOR.fullmatch(name))]
-        if stacks:
+        shared = next((names for names in without_shared_prefixes(names) if _ANCHOR in names), None)
+        if shared:  # by whatever name
+            names = {name: names[stored] for name, stored in shared.items()}
+        elif stacks:
             prefix = max(stacks, key=lambda stack: ("ema" in stack, -len(stack)))
             names = {name[len(prefix) :]: original for name, original in names.items() if name.startswith(prefix)}
         else:
@@ -122,20 +127,45 @@ def _strip_shared(names: dict[str, str]) -> dict[str, str]:
         names = {name[len(prefix) :]: names[name] for name in inner}
 
 
+def without_shared_prefixes(tensors: Iterable[str]) -> list[dict[str, str]]:
+    """Take off the prefixes that all names share, one more each time; returns new name -> name for each number of them.
+
+    A prefix ends with a dot. The counters of averaging wrappers stand outside of it and are left out.
+    """
+    names = {name: name for name in tensors if name not in _COUNTERS}
+    results = []
+    while names:
+        prefix = next(iter(names)).partition(".")[0] + "."
+        if not _all_longer(names, prefix):
+            break
+        names = {name[len(prefix) :]: stored for name, stored in names.items()}
+        results.append(names)
+    return results
+
+
+def generators(tensors: Iterable[str]) -> list[dict[str, str]]:
+    """Take the generators out of a mixture of networks, averaged ones first; returns new name -> name for each."""
+    found: dict[str, dict[str, str]] = {}
+    for stored in tensors:
+        if match := _GENERATOR.match(stored):
+            found.setdefault(match[0], {})[stored[match.end() :]] = stored
+    return [found[prefix] for prefix in sorted(found, key=lambda prefix: "ema" not in prefix.lower())]
+
+
 def _all_longer(names: Iterable[str], prefix: str) -> bool:
     names = list(names)
     return bool(names) and all(name.startswith(prefix) and len(name) > len(prefix) for name in names)
 
 
-def drop_strays(tensors: Mapping[str, T]) -> dict[str, T]:
+def drop_training_buffers(tensors: Mapping[str, T]) -> dict[str, T]:
     """Drop what training programs store beside the weights of HAT, HiT-SR and VapSR.
 
     These are counters, masks, index tables (which the networks compute) and running statistics. For these families
     only: in another architecture a tensor called `mean` can be a weight.
     """
-    return {name: value for name, value in tensors.items() if not _is_stray(name)}
+    return {name: value for name, value in tensors.items() if not _is_training_buffer(name)}
 
 
-def _is_stray(name: str) -> bool:
+def _is_training_buffer(name: str) -> bool:
     leaf = name.rpartition(".")[2]
-    return name in _STRAY_NAMES or leaf in _STRAY_BUFFERS or leaf.startswith(_INDEX_BUFFER)
+    return name in _TRAINING_BUFFER_NAMES or leaf in _TRAINING_BUFFER_LEAVES or leaf.startswith(_INDEX_BUFFER)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of a tensor before the tensor is read, and which tensors can be in a network at all."""
+"""Shapes and dtypes of tensors that have not been read, and which of them can belong to a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""The floating-point types that weights are stored in and networks run in, by their short names."""
 
 # What a super-resolution network consists of. Other dtypes (complex, float8, quantized) are recognized and refused.
 USABLE_DTYPES = frozenset(
@@ -37,7 +40,7 @@ class TensorInfo:
 
 
 def shape_problem(shape: Sequence[object]) -> str | None:
-    """Say what is impossible about a shape that a file declares, or None."""
+    """Return what is impossible about a shape that a file declares, or None."""
     if any(type(side) is not int for side in shape):
         return "has a shape that does not consist of integers"
     sides = [side for side in shape if isinstance(side, int)]
@@ -49,7 +52,7 @@ def shape_problem(shape: Sequence[object]) -> str | None:
 
 
 def human_size(nbytes: int) -> str:
-    """Bytes in words: '512 bytes', '1.3 MB'."""
+    """Return a number of bytes in words: '512 bytes', '1.3 MB'."""
     if nbytes < 1000:
         return f"{nbytes} bytes"
     for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from ..arch.vapsr import VapSR, VapSRConfig
 from .errors import WrongTensorsError
-from .shapes import Hints, ShapeMap, length, shape
+from .shapes import KnownArguments, ShapeMap, length, shape
 
 NAME = "VapSR"
 NETWORK = VapSR
-MARKS = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
+SIGNATURE: tuple[str, ...] = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
+OPTIONS: frozenset[str] = frozenset()
+IN_SPANDREL = False
+SUPPORTS_HALF = True
 
 
 def detect(shapes: ShapeMap) -> bool:
     return any(name.endswith(".atten_branch.depthwise_dilated.weight") for name in shapes)
 
 
-def read_config(shapes: ShapeMap, hints: Hints) -> VapSRConfig:
-    """Everything shows in the weights; `hints` is not needed. Raises WrongTensorsError."""
+def read_config(shapes: ShapeMap, known: KnownArguments) -> VapSRConfig:
+    """Return the hyper-parameters, all of which show in the weights. Raises WrongTensorsError."""
     num_feat, in_channels, _, _ = shape(shapes, "conv_first.weight", 4)
     if "upsampler.3.weight" in shapes:
         scale, out_channels = 4, shape(shapes, "upsampler.3.weight", 4)[0] // 4
@@ -34,7 +37,7 @@ def read_config(shapes: ShapeMap, hints: Hints) -> VapSRConfig:
 
 
 def _single_step(channels: int, in_channels: int) -> tuple[int, int]:
-    """Scale and output channels of a head that ends with channels = out scale²: out is as the input where it can be."""
+    """Return scale and output channels of a head with channels = out scale², preferring as many channels as come in."""
     for out in (in_channels, 3, 1, 4):
         scale = round((channels / out) ** 0.5)
         if out * scale**2 == channels and scale not in (0, 4):
@@ -53,7 +56,7 @@ def build(config: VapSRConfig) -> VapSR:
 
 
 def variant(config: VapSRConfig) -> str:
-    """The published name of these hyper-parameters, or a description."""
+    """Return the published name of these hyper-parameters, or a description."""
     size = (config.num_feat, config.num_blocks, config.attention_dim, config.conv_groups)
     if size == (48, 21 if config.scale == 4 else 20, 64, 1):
         return "VapSR"
@@ -62,6 +65,6 @@ def variant(config: VapSRConfig) -> str:
     return f"VapSR ({config.num_feat} channels, {config.num_blocks} blocks)"
 
 
-def told(config: VapSRConfig) -> dict[str, object]:
-    """Nothing has to be written beside the weights."""
+def header_metadata(config: VapSRConfig) -> dict[str, object]:
+    """Return nothing: all hyper-parameters show in the shapes."""
     return {}

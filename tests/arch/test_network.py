@@ -23,7 +23,7 @@ from supertile.inference import precision
 from supertile.training import networks as training
 from supertile.weights import architectures
 from supertile.weights.loader import load_model
-from supertile.weights.shapes import Hints, ShapeMap, length, shape
+from supertile.weights.shapes import KnownArguments, ShapeMap, length, shape
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,7 +121,7 @@ def detect(shapes: ShapeMap) -> bool:
     return "tiny_body.0.weight" in shapes
 
 
-def read_config(shapes: ShapeMap, hints: Hints) -> TinyConfig:
+def read_config(shapes: ShapeMap, known: KnownArguments) -> TinyConfig:
     num_feat, in_channels, _, _ = shape(shapes, "conv_first.weight", 4)
     return TinyConfig(2, in_channels, num_feat, length(shapes, "tiny_body"))
 
@@ -130,8 +130,9 @@ def read_config(shapes: ShapeMap, hints: Hints) -> TinyConfig:
 def fourth(monkeypatch):
     """The module in `weights`, and the line in its list."""
     module = SimpleNamespace(
-        NAME="Tiny", NETWORK=Tiny, MARKS=("tiny_body.",), detect=detect, read_config=read_config, build=Tiny,
-        variant=lambda config: "Tiny", not_inferable=lambda config: (), told=lambda config: {},
+        NAME="Tiny", NETWORK=Tiny, SIGNATURE=("tiny_body.",), OPTIONS=frozenset(), IN_SPANDREL=False, SUPPORTS_HALF=True,
+        detect=detect, read_config=read_config, build=Tiny,
+        variant=lambda config: "Tiny", not_inferable=lambda config: (), header_metadata=lambda config: {},
     )  # fmt: skip
     monkeypatch.setattr(architectures, "FAMILIES", (*architectures.FAMILIES, module))
     made = architectures.SupertileArchitecture(module)

@@ -6,7 +6,7 @@ import pytest
 from spandrel import ImageModelDescriptor
 from supertile.arch import VapSR, VapSRConfig
 from supertile.weights.architectures import build_descriptor
-from supertile.weights.shapes import Hints
+from supertile.weights.shapes import KnownArguments
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +17,4 @@ def vapsr(randomized) -> ImageModelDescriptor:
     net = randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=12)))
     net.upsampler[2].bias.data += 0.5
     net.upsampler[2].weight.data *= 0.2  # most of its output lies within [0, 1]
-    return build_descriptor(family, net.state_dict(), Hints())
+    return build_descriptor(family, net.state_dict(), KnownArguments())

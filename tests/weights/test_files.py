@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import time
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from supertile.weights.errors import CheckpointError, NotAModelError, WrongTensorsError
-from supertile.weights.files import clean_names, drop_strays, read_checkpoint, read_header, select_state
+from supertile.weights.files import clean_names, drop_training_buffers, read_checkpoint, read_header, select_state
 
 SHARED = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).parents[2].parent / "shared")
 
@@ -152,6 +154,41 @@ def test_a_safetensors_header_is_read_without_the_tensors(tmp_path: Path):
     assert time.perf_counter() - start < 0.5
 
 
+class AttributeDict(dict[str, object]):
+    """A trainer's own class."""
+
+
+class Callback:
+    def __init__(self) -> None:
+        self.best = 3.5
+
+
+def test_numpy_scalars_and_classes_of_trainers_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "epoch=3.ckpt"
+    torch.save(
+        {
+            "state_dict": AttributeDict(network()),
+            "loss": np.float64(0.5),
+            "history": np.arange(3),
+            "hyper_parameters": AttributeDict(lr=1e-4),
+            "callbacks": {Callback: Callback()},
+            "folder": Path("runs"),
+            "torch": torch.torch_version.TorchVersion("2.5"),
+        },
+        path,
+    )
+    monkeypatch.delattr(sys.modules[__name__], "Callback")  # as on any machine but the trainer's
+    header, tensors = read_checkpoint(path)
+    assert header.container == "PyTorch zip, state_dict"
+    assert_same(tensors, network())
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_pickle_protocols(tmp_path: Path, protocol: int):
+    torch.save(network(), tmp_path / "a.pth", pickle_protocol=protocol)
+    assert_same(read_checkpoint(tmp_path / "a.pth")[1], network())
+
+
 # ---- names
 
 
@@ -212,7 +249,7 @@ def test_strays_are_dropped_and_nothing_else():
         "norm.num_batches_tracked",
     ]  # fmt: skip
     weights = ["layers.0.attn.relative_position_bias_table", "body.mean", "step.weight", "norm.weight", "conv.bias"]
-    assert list(drop_strays(dict.fromkeys(strays + weights))) == weights
+    assert list(drop_training_buffers(dict.fromkeys(strays + weights))) == weights
 
 
 def test_lightning_checkpoint_from_a_file(tmp_path: Path):

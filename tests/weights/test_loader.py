@@ -401,6 +401,36 @@ def test_other_families_run_through_spandrel(tmp_path, name, extension):
             load_model(path, **option)
 
 
+@pytest.mark.parametrize("prefix", ["net_g_ema.", "model.", "params_ema.", "trainer.student."])
+@pytest.mark.parametrize("family", ["ESRGAN", "SPAN", "VapSR"])
+def test_a_prefix_that_all_tensors_share_is_taken_off(tmp_path, family, prefix):
+    net = VapSR(VAPSR_TINY) if family == "VapSR" else OTHERS[family]()
+    save_file({f"{prefix}{n}": t.clone() for n, t in net.state_dict().items()}, tmp_path / "a.safetensors")
+    assert inspect_checkpoint(tmp_path / "a.safetensors").family == family
+    state = load_model(tmp_path / "a.safetensors").model.state_dict()
+    assert all(torch.equal(t, state[n]) for n, t in net.state_dict().items() if family != "ESRGAN")
+
+
+def test_the_averaged_generator_is_taken_out_of_a_mixture(tmp_path):
+    net, other = OTHERS["RealESRGAN Compact"](), OTHERS["RealESRGAN Compact"]()
+    mixture = {f"net_g.{n}": t for n, t in other.state_dict().items()}
+    mixture |= {f"net_g_ema.{n}": t for n, t in net.state_dict().items()}
+    save_file({**mixture, "net_d.conv.weight": torch.ones(3)}, tmp_path / "a.safetensors")
+    state = load_model(tmp_path / "a.safetensors").model.state_dict()
+    assert all(torch.equal(t, state[n]) for n, t in net.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("family", ["SPAN", "VapSR"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, family, value):
+    net = VapSR(VAPSR_TINY) if family == "VapSR" else OTHERS[family]()
+    name, weight = next(iter(net.named_parameters()))
+    weight.data.view(-1)[1] = value
+    save_file(net.state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(WrongTensorsError, match=rf"a\.safetensors: the tensor {re.escape(name)} holds NaN or infinite"):
+        load_model(tmp_path / "a.safetensors")
+
+
 def test_unknown_architectures_are_named_by_what_they_resemble(tmp_path):
     save_file(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)).state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(UnknownArchitectureError, match="does not resemble HAT, VapSR or HiT-SR"):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.weights import hitsr
 from supertile.weights.loader import load_model
-from supertile.weights.shapes import Hints
+from supertile.weights.shapes import KnownArguments
 
 thoroughly = settings(max_examples=40, deadline=None)
 
@@ -188,6 +188,6 @@ def test_ngrams_tell_any_square_base_window(base, ratios):
     )  # fmt: skip
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in HiTSR(config).state_dict().items()}
-    found = hitsr.read_config(shapes, Hints())
+    found = hitsr.read_config(shapes, KnownArguments())
     assert found.base_window == config.base_window
     assert [found.window(i) for i in range(len(ratios))] == [config.window(i) for i in range(len(ratios))]
