@@ -244,7 +244,7 @@ class Correlation(nn.Module):
     def position_bias(self) -> Tensor:
         """Return P transposed: (heads, L', L) fp32."""
         sources, table = self.pos.weights(), self.position_table()
-        if 4 * self.windows.heads * self.windows.pixels * self.windows.keys > LARGEST_KEPT_BIAS:
+        if 4 * self.windows.heads * self.windows.pixels * self.windows.patches > LARGEST_KEPT_BIAS:
             return self._lay_out(table)
         return self.constants.get("bias", sources, lambda: self._lay_out(table))
 
