@@ -15,13 +15,13 @@
 #include "norm.h"
 
 #define MAX_CHANNELS 64
-#define HALF (MAX_CHANNELS / 2)  // channels of q, and of v
-#define MAX_PATCHES 256          // of a window
-#define PIXELS 64                // that go through the steps of a window together
+#define MAX_HALF (MAX_CHANNELS / 2)
+#define MAX_WINDOW_PATCHES 256
+#define PIXELS_AT_ONCE 64
 // A block of P v': 20 of 32 registers, or 10 of 16.
 #define POSITION_CHANNELS 5
 #define POSITION_VECTORS (LANES == 16 ? 4 : 2)
-#define PRODUCT_ROWS (LANES == 16 ? 10 : 6)  // of a block of a product of two maps
+#define PRODUCT_ROWS (LANES == 16 ? 10 : 6)
 
 // kernels/cpu/correlation.py has the same fields. Strides are in numbers.
 typedef struct {
@@ -50,15 +50,15 @@ typedef struct {
 
 // The matrices of a window.
 typedef struct {
-  float patches[MAX_PATCHES * HALF];          // v'
-  float spatial[HALF * HALF];                 // v'T v' / d, with zeros between heads
-  float channel[HALF * HALF];                 // vT q / L
-  float folded[MAX_CHANNELS * MAX_CHANNELS];  // proj, its lower half multiplied by `channel`
+  float patches[MAX_WINDOW_PATCHES * MAX_HALF];  // v'
+  float spatial[MAX_HALF * MAX_HALF];            // v'T v' / d, with zeros between heads
+  float channel[MAX_HALF * MAX_HALF];            // vT q / L
+  float folded[MAX_CHANNELS * MAX_CHANNELS];     // proj, its lower half multiplied by `channel`
 } matrices;
 
 int64_t lanes_per_vector(void) { return LANES; }
 int64_t max_channels(void) { return MAX_CHANNELS; }
-int64_t max_patches(void) { return MAX_PATCHES; }
+int64_t max_patches(void) { return MAX_WINDOW_PATCHES; }
 int64_t memory_bytes(const shape* s) {
   return s->batches * (s->rows / s->window_height) * (s->width / s->window_width) * (int64_t)sizeof(matrices);
 }
@@ -127,7 +127,7 @@ static void sum_patches(const shape* s, const weights* w, const float* v, matric
           for (int64_t x = 0; x < s->patch_width; x++)
             sum += w->spatial_linear[y * s->patch_width + x] *
                    load_up_to(at + y * s->qv_row_stride + x * s->features, half - c);
-        store(m->patches + (a * across + b) * HALF + c, sum);
+        store(m->patches + (a * across + b) * MAX_HALF + c, sum);
       }
 }
 
@@ -139,9 +139,9 @@ static void compute_matrices(const shape* s, const weights* w, const float* qv, 
   memset(m->spatial, 0, sizeof m->spatial);
   memset(m->channel, 0, sizeof m->channel);
   for (int64_t h = 0; h < half; h += dim) {
-    float block[HALF * HALF];
-    product(dim, m->patches + h, m->patches + h, 1, 0, patches, HALF, dim, 1.0f / dim, block, HALF);
-    for (int64_t i = 0; i < dim; i++) memcpy(m->spatial + (h + i) * row + h, block + i * HALF, dim * sizeof(float));
+    float block[MAX_HALF * MAX_HALF];
+    product(dim, m->patches + h, m->patches + h, 1, 0, patches, MAX_HALF, dim, 1.0f / dim, block, MAX_HALF);
+    for (int64_t i = 0; i < dim; i++) memcpy(m->spatial + (h + i) * row + h, block + i * MAX_HALF, dim * sizeof(float));
   }
   product(half, qv + half, qv, s->window_height, s->qv_row_stride, s->window_width, f, half,
           1.0f / (s->window_height * s->window_width), m->channel, row);
@@ -151,13 +151,13 @@ static void compute_matrices(const shape* s, const weights* w, const float* qv, 
   map_fp32(m->channel, row, half, half, w->proj + half * outs, outs, zeros, m->folded + half * outs, outs, LANES);
 }
 
-// A block of t (channels, PIXELS) = P v' of one head. place: where the biases of each vector of pixels begin.
+// A block of t (channels, PIXELS_AT_ONCE) = P v' of one head. place: where the biases of each vector of pixels begin.
 INLINE void position_block(const int channels, const int vectors, const shape* s, const float* bias,
                            const int64_t* place, const float* patches, float* t) {
   lanes sum[POSITION_CHANNELS][POSITION_VECTORS] = {};
   const int64_t down = s->window_height / s->patch_height, across = s->window_width / s->patch_width;
   for (int64_t a = 0; a < down; a++)
-    for (int64_t b = 0; b < across; b++, patches += HALF) {
+    for (int64_t b = 0; b < across; b++, patches += MAX_HALF) {
       const float* at = bias + a * s->bias_patch_row_stride + b * s->bias_patch_column_stride;
       lanes weight[POSITION_VECTORS];
 #pragma GCC unroll 4
@@ -170,14 +170,14 @@ INLINE void position_block(const int channels, const int vectors, const shape* s
 #pragma GCC unroll 5
   for (int c = 0; c < channels; c++)
 #pragma GCC unroll 4
-    for (int i = 0; i < vectors; i++) store(t + c * PIXELS + i * LANES, sum[c][i]);
+    for (int i = 0; i < vectors; i++) store(t + c * PIXELS_AT_ONCE + i * LANES, sum[c][i]);
 }
 
-// t (channels, PIXELS) = P v' of all channels and `pixels` pixels from `first` on.
+// t (channels, PIXELS_AT_ONCE) = P v' of all channels and `pixels` pixels from `first` on.
 static void position_term(const shape* s, const float* bias, int64_t first, int64_t pixels, const float* patches,
                           float* t) {
   const int64_t half = s->features / 2, dim = half / s->heads;
-  int64_t place[PIXELS / LANES];
+  int64_t place[PIXELS_AT_ONCE / LANES];
   for (int64_t i = 0; i < pixels; i += LANES)
     place[i / LANES] = (first + i) / s->window_width * s->bias_row_stride + (first + i) % s->window_width;
   for (int64_t head = 0; head < s->heads; head++)
@@ -187,7 +187,7 @@ static void position_term(const shape* s, const float* bias, int64_t first, int6
         const int64_t vectors = pixels / LANES - i >= POSITION_VECTORS ? POSITION_VECTORS : 1;
 #define POSITIONS(COUNT, VECTORS)                                                              \
   position_block(COUNT, VECTORS, s, bias + head * s->bias_head_stride, place + i, patches + c, \
-                 t + c * PIXELS + i * LANES)
+                 t + c * PIXELS_AT_ONCE + i * LANES)
 #define CASE(COUNT)                       \
   case COUNT:                             \
     if (vectors == 1)                     \
@@ -210,12 +210,13 @@ static void position_term(const shape* s, const float* bias, int64_t first, int6
     }
 }
 
-// z (pixels, MAX_CHANNELS) from t (channels, PIXELS).
+// z (pixels, MAX_CHANNELS) from t (channels, PIXELS_AT_ONCE).
 static void transpose_pixels(const float* t, int64_t channels, int64_t pixels, float* z) {
   for (int64_t i = 0; i < pixels; i += LANES)
     for (int64_t c = 0; c < pad_channels(channels); c += LANES) {
       lanes rows[LANES];
-      for (int64_t k = 0; k < LANES; k++) rows[k] = c + k < channels ? load(t + (c + k) * PIXELS + i) : splat(0);
+      for (int64_t k = 0; k < LANES; k++)
+        rows[k] = c + k < channels ? load(t + (c + k) * PIXELS_AT_ONCE + i) : splat(0);
       transpose(rows);
       for (int64_t k = 0; k < LANES; k++) store(z + (i + k) * MAX_CHANNELS + c, rows[k]);
     }
@@ -239,12 +240,13 @@ static window window_at(const shape* s, const float* qv, int64_t i) {
   return at;
 }
 
-// The results of up to PIXELS pixels of a window, from `first` on.
+// The results of up to PIXELS_AT_ONCE pixels of a window, from `first` on.
 static void compute_pixels(const shape* s, const weights* w, const matrices* m, int fold, const window* at,
                            int64_t first, const strip* x, float* y, float eps) {
-  const int64_t pixels = min_i64(s->window_height * s->window_width - first, PIXELS);
+  const int64_t pixels = min_i64(s->window_height * s->window_width - first, PIXELS_AT_ONCE);
   const int64_t f = s->features, half = f / 2, outs = pad_channels(f), across = s->window_width;
-  float t[HALF * PIXELS], z[PIXELS * MAX_CHANNELS], qv[PIXELS * MAX_CHANNELS], projected[PIXELS * MAX_CHANNELS];
+  float t[MAX_HALF * PIXELS_AT_ONCE], z[PIXELS_AT_ONCE * MAX_CHANNELS], qv[PIXELS_AT_ONCE * MAX_CHANNELS],
+      projected[PIXELS_AT_ONCE * MAX_CHANNELS];
   for (int64_t i = 0; i < pixels; i++)
     memcpy(qv + i * f, at->qv + (first + i) / across * s->qv_row_stride + (first + i) % across * f, f * sizeof(float));
   position_term(s, w->bias, first, pixels, m->patches, t);
@@ -255,10 +257,10 @@ static void compute_pixels(const shape* s, const weights* w, const matrices* m, 
     proj = m->folded;
     for (int64_t i = 0; i < pixels; i++) memcpy(z + i * MAX_CHANNELS + half, qv + i * f + half, half * sizeof(float));
   } else {
-    const float zeros[HALF] = {};
-    float z_c[PIXELS * HALF];
-    map_fp32(qv + half, f, pixels, half, m->channel, pad_channels(half), zeros, z_c, HALF, LANES);
-    for (int64_t i = 0; i < pixels; i++) memcpy(z + i * MAX_CHANNELS + half, z_c + i * HALF, half * sizeof(float));
+    const float zeros[MAX_HALF] = {};
+    float z_c[PIXELS_AT_ONCE * MAX_HALF];
+    map_fp32(qv + half, f, pixels, half, m->channel, pad_channels(half), zeros, z_c, MAX_HALF, LANES);
+    for (int64_t i = 0; i < pixels; i++) memcpy(z + i * MAX_CHANNELS + half, z_c + i * MAX_HALF, half * sizeof(float));
   }
   map_fp32(z, MAX_CHANNELS, pixels, f, proj, outs, w->proj_bias, projected, outs, LANES);
   for (int64_t i = 0; i < pixels; i++) {
@@ -273,7 +275,7 @@ static void compute_pixels(const shape* s, const weights* w, const matrices* m, 
 // window, with `memory_bytes` bytes in `memory`, which is not read otherwise. y: contiguous, as large as x.
 void correlation(const shape* s, const float* qv, const strip* x, const weights* w, float eps, int64_t share_windows,
                  matrices* memory, float* y) {
-  const int64_t pixels = s->window_height * s->window_width, runs = (pixels + PIXELS - 1) / PIXELS;
+  const int64_t pixels = s->window_height * s->window_width, runs = (pixels + PIXELS_AT_ONCE - 1) / PIXELS_AT_ONCE;
   const int64_t windows = s->batches * s->rows * s->width / pixels;
   const int fold = pixels > 128;  // with fewer pixels, two products are faster than folding
   if (share_windows) {
@@ -284,7 +286,7 @@ void correlation(const shape* s, const float* qv, const strip* x, const weights*
 #pragma omp for schedule(dynamic, 4)
       for (int64_t job = 0; job < windows * runs; job++) {
         const window at = window_at(s, qv, job / runs);
-        compute_pixels(s, w, memory + job / runs, fold, &at, job % runs * PIXELS, x, y, eps);
+        compute_pixels(s, w, memory + job / runs, fold, &at, job % runs * PIXELS_AT_ONCE, x, y, eps);
       }
     }
   } else {
@@ -293,7 +295,8 @@ void correlation(const shape* s, const float* qv, const strip* x, const weights*
       const window at = window_at(s, qv, i);
       matrices m;
       compute_matrices(s, w, at.qv, fold, &m);
-      for (int64_t first = 0; first < pixels; first += PIXELS) compute_pixels(s, w, &m, fold, &at, first, x, y, eps);
+      for (int64_t first = 0; first < pixels; first += PIXELS_AT_ONCE)
+        compute_pixels(s, w, &m, fold, &at, first, x, y, eps);
     }
   }
 }

@@ -9,21 +9,21 @@
 
 #define TAPS 5
 #define TAP_RADIUS 2
-#define OUTPUTS (LANES == 16 ? 8 : 4)  // at once in registers
+#define OUTPUTS_AT_ONCE (LANES == 16 ? 8 : 4)
 
-// OUTPUTS results that are `step` pixels apart, as the taps are: neighbors share the inputs they read.
+// OUTPUTS_AT_ONCE results that are `step` pixels apart, as the taps are: neighbors share the inputs they read.
 INLINE void depthwise_outputs(const int64_t step, const float* const* rows, int64_t x, const float* weight,
                               const float* bias, lanes* sum) {
-  for (int i = 0; i < OUTPUTS; i++) sum[i] = load(bias);
+  for (int i = 0; i < OUTPUTS_AT_ONCE; i++) sum[i] = load(bias);
   for (int64_t ky = 0; ky < TAPS; ky++) {
-    lanes in[OUTPUTS + TAPS - 1];
+    lanes in[OUTPUTS_AT_ONCE + TAPS - 1];
 #pragma GCC unroll 16
-    for (int i = 0; i < OUTPUTS + TAPS - 1; i++) in[i] = load(rows[ky] + (x + i * step) * LANES);
+    for (int i = 0; i < OUTPUTS_AT_ONCE + TAPS - 1; i++) in[i] = load(rows[ky] + (x + i * step) * LANES);
 #pragma GCC unroll 8
     for (int kx = 0; kx < TAPS; kx++) {
       const lanes tap = load(weight + (ky * TAPS + kx) * BLOCK);
 #pragma GCC unroll 8
-      for (int i = 0; i < OUTPUTS; i++) sum[i] += tap * in[i + kx];
+      for (int i = 0; i < OUTPUTS_AT_ONCE; i++) sum[i] += tap * in[i + kx];
     }
   }
 }
@@ -43,7 +43,7 @@ INLINE lanes depthwise_one(const int64_t step, const float* const* rows, int64_t
 // each result, or NULL. gate_pixel, out_pixel: numbers from one pixel to the next.
 INLINE void depthwise_row(const int64_t step, const float* const* rows, int64_t columns, const float* weight,
                           const float* bias, const float* gate, int64_t gate_pixel, float* out, int64_t out_pixel) {
-  const int64_t group = OUTPUTS * step;
+  const int64_t group = OUTPUTS_AT_ONCE * step;
   if (columns < group) {
     for (int64_t i = 0; i < columns; i++) {
       lanes y = depthwise_one(step, rows, i, weight, bias);
@@ -55,10 +55,10 @@ INLINE void depthwise_row(const int64_t step, const float* const* rows, int64_t 
   for (int64_t first = 0; first < columns; first += group) {
     const int64_t at = first + group <= columns ? first : columns - group;
     for (int64_t phase = at; phase < at + step; phase++) {
-      lanes sum[OUTPUTS];
+      lanes sum[OUTPUTS_AT_ONCE];
       depthwise_outputs(step, rows, phase, weight, bias, sum);
 #pragma GCC unroll 8
-      for (int i = 0; i < OUTPUTS; i++) {
+      for (int i = 0; i < OUTPUTS_AT_ONCE; i++) {
         const int64_t j = phase + i * step;
         if (gate) sum[i] *= load(gate + j * gate_pixel);
         store(out + j * out_pixel, sum[i]);

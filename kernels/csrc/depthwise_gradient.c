@@ -8,7 +8,7 @@
 #include "vectors.h"
 
 #define TAPS 5
-#define TAP_ROWS (LANES == 16 ? TAPS : 1)  // at once
+#define TAP_ROWS_AT_ONCE (LANES == 16 ? TAPS : 1)
 
 // kernels/cpu/depthwise_gradient.py has the same fields.
 typedef struct {
@@ -29,19 +29,19 @@ void depthwise_gradient(const shape* s, const float* padded, const float* gradie
     for (int64_t k = 0; k < TAPS * TAPS; k++) store(sums + k * channels, splat(0));
     for (int64_t y = 0; y < s->height; y++) {
       const float* g = gradient + (batch * s->height + y) * s->width * channels + c;
-      for (int64_t top = 0; top < TAPS; top += TAP_ROWS) {
+      for (int64_t top = 0; top < TAPS; top += TAP_ROWS_AT_ONCE) {
         const float* corner = padded + (batch * padded_rows + y + top * d) * padded_columns * channels + c;
-        lanes sum[TAP_ROWS][TAPS] = {};
+        lanes sum[TAP_ROWS_AT_ONCE][TAPS] = {};
         for (int64_t x = 0; x < s->width; x++) {
           const lanes factor = load(g + x * channels);
 #pragma GCC unroll 5
-          for (int ky = 0; ky < TAP_ROWS; ky++)
+          for (int ky = 0; ky < TAP_ROWS_AT_ONCE; ky++)
 #pragma GCC unroll 5
             for (int kx = 0; kx < TAPS; kx++)
               sum[ky][kx] += factor * load(corner + (x + (ky * padded_columns + kx) * d) * channels);
         }
 #pragma GCC unroll 5
-        for (int ky = 0; ky < TAP_ROWS; ky++)
+        for (int ky = 0; ky < TAP_ROWS_AT_ONCE; ky++)
 #pragma GCC unroll 5
           for (int kx = 0; kx < TAPS; kx++) {
             float* to = sums + ((top + ky) * TAPS + kx) * channels;

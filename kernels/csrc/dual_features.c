@@ -8,11 +8,11 @@
 #include "bands.h"
 
 #define SLOPE 0.2f
-#define SIDE 3  // of conv_2
+#define CONV_2_SIDE 3
 
 // kernels/cpu/dual_features.py has the same fields.
 typedef struct {
-  const void *conv_0, *conv_2, *conv_4, *linear;  // conv_2: SIDE maps, each of the SIDE pixels of a row
+  const void *conv_0, *conv_2, *conv_4, *linear;  // conv_2: CONV_2_SIDE maps, each of the CONV_2_SIDE pixels of a row
   const float *conv_0_bias, *conv_2_bias, *conv_4_bias, *linear_bias;
 } weights;
 
@@ -82,13 +82,13 @@ static void conv_2(const state* m, int64_t y, int64_t left, int64_t right, float
   const shape* s = m->s;
   const int64_t columns = right - left, n = s->hidden, f = s->features, narrow_outs = pad_channels(n),
                 outs = pad_channels(f);
-  const int64_t row_weights = SIDE * n * narrow_outs * (s->bf16 ? sizeof(uint16_t) : sizeof(float));
+  const int64_t row_weights = CONV_2_SIDE * n * narrow_outs * (s->bf16 ? sizeof(uint16_t) : sizeof(float));
   float mirrored[JOB_FLOATS], narrow[JOB_FLOATS], factor[JOB_FLOATS], linear[JOB_FLOATS];
   uint16_t scratch[JOB_FLOATS + 2 * MAX_CHANNELS];  // with the pixels at both sides of a job
-  for (int64_t ky = 0; ky < SIDE; ky++) {
+  for (int64_t ky = 0; ky < CONV_2_SIDE; ky++) {
     const int64_t at = y + ky - 1;
     const float* t = (at >= 0 && at < s->height ? ring_row(m->t, at) : m->zeros.data) + left * n;
-    map(s->bf16, t, n, columns, SIDE * n, (const char*)m->w->conv_2 + ky * row_weights, narrow_outs,
+    map(s->bf16, t, n, columns, CONV_2_SIDE * n, (const char*)m->w->conv_2 + ky * row_weights, narrow_outs,
         ky ? NULL : m->w->conv_2_bias, narrow, narrow_outs, LANES, scratch);
   }
   for (int64_t i = 0; i < columns * narrow_outs; i += LANES) store(narrow + i, leaky_relu(load(narrow + i)));

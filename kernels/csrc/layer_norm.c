@@ -13,7 +13,7 @@ typedef struct {
   int64_t threads;
 } arguments;
 
-int64_t max_channels(void) { return MAX_NORM_VECTORS * LANES; }
+int64_t max_channels(void) { return MAX_PIXEL_VECTORS * LANES; }
 
 void layer_norm(const arguments* a) {
 #pragma omp parallel for num_threads(a->threads) schedule(static)

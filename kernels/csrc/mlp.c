@@ -12,7 +12,7 @@
 #include "bands.h"
 #include "norm.h"
 
-_Static_assert(MAX_CHANNELS <= MAX_NORM_VECTORS * LANES, "a norm takes all channels of a pixel");
+_Static_assert(MAX_CHANNELS <= MAX_PIXEL_VECTORS * LANES, "a norm takes all channels of a pixel");
 
 // kernels/cpu/mlp.py has the same fields. NULL stands for a layer that a network does not have.
 typedef struct {

@@ -9,7 +9,8 @@
 #include "vectors.h"
 
 #define MAX_CHANNELS 128
-#define TOKENS 4  // windows of a bigram
+// A bigram is four windows, each a token of attention.
+#define TOKENS 4
 #define DIRECTIONS 2
 
 // A map of windows; kernels/cpu/ngrams.py has the same fields.

@@ -32,11 +32,11 @@ INLINE void write_numbers(numbers x, int64_t at, int64_t count, lanes y) {
     store_up_to((float*)x.data + at, count, y);
 }
 
-#define MAX_NORM_VECTORS 64  // of a pixel
+#define MAX_PIXEL_VECTORS 64
 
 INLINE void norm_channels(int64_t channels, int64_t at, numbers x, numbers add_before, numbers add_after, numbers y,
                           const float* weight, const float* bias, float eps) {
-  lanes v[MAX_NORM_VECTORS], sum = {}, squares = {};
+  lanes v[MAX_PIXEL_VECTORS], sum = {}, squares = {};
   const int64_t vectors = (channels + LANES - 1) / LANES;
   for (int64_t i = 0; i < vectors; i++) {
     const int64_t c = i * LANES;

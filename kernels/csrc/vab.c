@@ -15,8 +15,8 @@
 #include "norm.h"
 
 #define DILATION 3
-#define NEAR_HALO TAP_RADIUS              // of the depthwise convolution
-#define FAR_HALO (TAP_RADIUS * DILATION)  // of the dilated one
+#define DEPTHWISE_HALO TAP_RADIUS
+#define DILATED_HALO (TAP_RADIUS * DILATION)
 
 // kernels/cpu/vab.py has the same fields.
 typedef struct {
@@ -41,9 +41,10 @@ static int64_t lay_out_state(const shape* s, float* memory, state* m) {
   const int64_t sizes[5][2] = {
       {s->halo, s->width * s->features},
       {s->band_rows + s->halo, s->width * s->hidden},
-      {s->band_rows + 2 * NEAR_HALO, blocked_row_size(s, NEAR_HALO)},
-      {s->band_rows + 2 * FAR_HALO + NEAR_HALO, blocked_row_size(s, FAR_HALO)},  // the last band adds NEAR_HALO rows
-      {1, blocked_row_size(s, FAR_HALO)},
+      {s->band_rows + 2 * DEPTHWISE_HALO, blocked_row_size(s, DEPTHWISE_HALO)},
+      {s->band_rows + 2 * DILATED_HALO + DEPTHWISE_HALO,
+       blocked_row_size(s, DILATED_HALO)},  // the last band adds DEPTHWISE_HALO rows
+      {1, blocked_row_size(s, DILATED_HALO)},
   };
   ring* const rings[5] = {&m->x.above, &m->t, &m->p, &m->d, &m->zeros};
   return lay_out_rings(memory, 5, sizes, rings);
@@ -51,8 +52,8 @@ static int64_t lay_out_state(const shape* s, float* memory, state* m) {
 
 // Write the zeros beside, above and below the image, once for an image.
 static void clear(const state* m) {
-  clear_padding(m->s, m->p, NEAR_HALO);
-  clear_padding(m->s, m->d, FAR_HALO);
+  clear_padding(m->s, m->p, DEPTHWISE_HALO);
+  clear_padding(m->s, m->d, DILATED_HALO);
   memset(m->zeros.data, 0, m->zeros.row_size * sizeof(float));
 }
 
@@ -63,8 +64,8 @@ static void lift(const state* m, int64_t y, int64_t left, int64_t right) {
   uint16_t scratch[JOB_FLOATS];
   prefetch_next_row(s, &m->x, y, left, right);
   const float* x = input_row(s, &m->x, y) + left * f;
-  float *t = ring_row(m->t, y) + left * h, *p = ring_row(m->p, y) + (left + NEAR_HALO) * LANES;
-  const int64_t p_block = (s->width + 2 * NEAR_HALO) * LANES;
+  float *t = ring_row(m->t, y) + left * h, *p = ring_row(m->p, y) + (left + DEPTHWISE_HALO) * LANES;
+  const int64_t p_block = (s->width + 2 * DEPTHWISE_HALO) * LANES;
   map(s->bf16, x, f, columns, f, m->w->proj_1, h, m->w->proj_1_bias, t, h, LANES, scratch);
   for (int64_t i = 0; i < columns * h; i += LANES) store(t + i, gelu(load(t + i)));
   map(s->bf16, t, h, columns, h, m->w->pointwise, h, m->w->pointwise_bias, p, LANES, p_block, scratch);
@@ -76,7 +77,7 @@ static void convolve(const state* m, int64_t y, int64_t left, int64_t right) {
   for (int64_t c = 0; c < s->hidden; c += LANES) {
     const float* rows[TAPS];
     tap_rows(s, m->p, m->zeros.data, y, 1, left, c / LANES, rows);
-    float* d = ring_row(m->d, y) + (c / LANES * (s->width + 2 * FAR_HALO) + left + FAR_HALO) * LANES;
+    float* d = ring_row(m->d, y) + (c / LANES * (s->width + 2 * DILATED_HALO) + left + DILATED_HALO) * LANES;
     depthwise_row(1, rows, right - left, tap_weights(m->w->depthwise, c), m->w->depthwise_bias + c, NULL, 0, d, LANES);
   }
 }
@@ -109,8 +110,8 @@ static void run_panel(const state* m, int64_t first, int64_t last, float* out, i
   for (int64_t start = s->rows_before; start < end; start += s->band_rows) {
     const int64_t stop = min_i64(start + s->band_rows, end);
     FOR_EACH_JOB(start, stop, 0, s->width, lift(m, y, left, right))
-    FOR_EACH_JOB(rows_ready(s, start, NEAR_HALO), rows_ready(s, stop, NEAR_HALO), max_i64(first - FAR_HALO, 0),
-                 min_i64(last + FAR_HALO, s->width), convolve(m, y, left, right))
+    FOR_EACH_JOB(rows_ready(s, start, DEPTHWISE_HALO), rows_ready(s, stop, DEPTHWISE_HALO),
+                 max_i64(first - DILATED_HALO, 0), min_i64(last + DILATED_HALO, s->width), convolve(m, y, left, right))
     FOR_EACH_JOB(rows_ready(s, start, s->halo), rows_ready(s, stop, s->halo), first, last,
                  gate(m, y, left, right, out + y * out_row))
   }

@@ -17,6 +17,7 @@ import sys
 import pytest
 from supertile.kernels.cpu import build
 build.FLAGS += ["-fsanitize=address", "-O1", "-g"]
+build.COMPILE_TIMEOUT_S = 600  # checked code takes longer to compile
 sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
@@ -50,7 +51,7 @@ needs_sanitizer = pytest.mark.skipif(
 
 
 @needs_sanitizer
-@pytest.mark.parametrize("name", ["attention", "hitsr", "layer_norm", "vab"])
+@pytest.mark.parametrize("name", ["attention", "depthwise_gradient", "hitsr", "layer_norm", "vab"])
 def test_kernels_stay_inside_of_what_they_are_given(tmp_path: Path, name: str) -> None:
     ran = under_the_sanitizer(tmp_path, "-c", SCRIPT, str(HERE / f"test_{name}.py"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
