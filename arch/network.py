@@ -1,4 +1,4 @@
-"""What every network of this package is: a module that computes images in strips, and what a family says of itself.
+"""The base class of all networks: how an image is computed in strips, and what a family says about itself.
 
 The core asks these classes and knows no family by name. A new family is one file here, one in `weights` that reads its
 checkpoints, and one line in the list of `weights.architectures`.
@@ -23,7 +23,7 @@ class NetworkConfig:
     """Hyper-parameters; every family has its own, with a scale and channels."""
 
     def flops(self, height: int, width: int) -> float | None:
-        """Return the operations that the definition of the network takes for an image; None where nobody counted."""
+        """Return the operations that the definition of the network takes for an image; None if not counted."""
         return None
 
 

@@ -1,10 +1,10 @@
-"""Which way a step of a network is computed on CUDA: by PyTorch's operations or by a kernel of ours in Triton.
+"""Choose on CUDA between PyTorch's operations and a kernel in Triton, by measuring both.
 
 Which is faster depends on the device, on the shapes and on the versions of CUDA, PyTorch and Triton, so it is measured:
-the first time that a step of some kind meets a device, both ways compute the very input. The kernel is used from then
-on if both agree and it is faster; whatever it raises means PyTorch for as long as the process runs, and a line in the
-log. An error for want of memory goes through: whoever called has smaller tiles to try. SUPERTILE_KERNELS=off in the
-environment means PyTorch always.
+the first time that an operation of some kind meets a device, both compute the very input. The kernel is used from then
+on if both agree and it is faster. Whatever it raises means PyTorch for as long as the process runs, and a line in the
+log; only an error for want of memory goes through, because the caller has smaller tiles to try. SUPERTILE_KERNELS=off
+in the environment means PyTorch always.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ log = logging.getLogger(__name__)
 Way = Callable[[], Tensor]
 
 _TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-"""How far both ways may be from each other, of the largest value: some units in the last place, for the sums."""
+"""Largest difference between both, relative to the largest value: some units in the last place, for the sums."""
 _TOLERANCE_TF32 = 4e-3
 _ROUNDS = 3
-_PASSES = 3  # of a round
+_PASSES_PER_ROUND = 3
 
 
 def seconds_on_cuda(way: Way) -> float:
-    """What a pass takes on the current device, by its own clock; of several, with what starting them costs."""
+    """Return the seconds of a pass on the current device, by its own clock, with the cost of starting it."""
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
-    for _ in range(_PASSES):
+    for _ in range(_PASSES_PER_ROUND):
         way()
     stop.record()
     stop.synchronize()
-    return start.elapsed_time(stop) / 1000 / _PASSES
+    return start.elapsed_time(stop) / 1000 / _PASSES_PER_ROUND
 
 
 class _Step(NamedTuple):
-    """What one choice is made for."""
+    """The kind of operation that one choice is made for."""
 
     name: str
     kind: Hashable
@@ -58,7 +58,12 @@ class _Step(NamedTuple):
 
 
 class Choices:
-    """What has been measured so far. timer: the seconds of a way; device: the type of tensors that kernels are for."""
+    """What has been measured so far.
+
+    Args:
+        timer: Returns the seconds of a pass.
+        device: The type of device that kernels are for.
+    """
 
     def __init__(self, timer: Callable[[Way], float] = seconds_on_cuda, device: str = "cuda") -> None:
         self._timer, self._device = timer, device
@@ -75,10 +80,16 @@ class Choices:
         *,
         tf32: bool = False,
     ) -> Tensor:
-        """What `plain` computes, by the faster of both, which write to nothing that is given and return a new tensor.
+        """Return what `plain` computes, from the faster of both, which write to no input and return a new tensor.
 
-        name, kind: of the step; whatever may change which way is faster, but for dtypes, device and the rough size of
-        the first tensor, and takes few values. given: all that is read. tf32: whether PyTorch may multiply by TF32.
+        Args:
+            name: The operation, for the log.
+            kind: Whatever may change which is faster, except dtypes, device and the rough size of the first tensor;
+                takes few values.
+            plain: Computes it with PyTorch.
+            kernel: Computes it with Triton.
+            given: All tensors that are read.
+            tf32: Whether PyTorch may multiply in TF32.
         """
         tensors = [t for t in given if t is not None]
         if self._no_triton or switched_off() or not tensors_ok(tensors, _TOLERANCE, self._device):
@@ -98,9 +109,9 @@ class Choices:
         return plain()
 
     def _measured(self, step: _Step, plain: Way, kernel: Way) -> Tensor:
-        """The result; which way gives it from now on is known then."""
+        """Return the result, and remember which is faster."""
         expected = plain()
-        if not expected.isfinite().all():  # half precision that overflowed: nothing to compare with
+        if not expected.isfinite().all():  # half precision overflowed: nothing to compare
             return expected
         try:
             with _current(step.device):
@@ -113,13 +124,13 @@ class Choices:
         except Exception as error:
             self._failed(step, error)
             return expected
-        theirs, ours = map(min, zip(*times, strict=True))
-        self._kernel_wins[step] = ours < theirs
-        log.debug("%s: %.3f ms by PyTorch, %.3f ms by the kernel", step, 1e3 * theirs, 1e3 * ours)
+        by_pytorch, by_kernel = map(min, zip(*times, strict=True))
+        self._kernel_wins[step] = by_kernel < by_pytorch
+        log.debug("%s: %.3f ms by PyTorch, %.3f ms by the kernel", step, 1e3 * by_pytorch, 1e3 * by_kernel)
         return expected
 
     def _failed(self, step: _Step, error: Exception) -> None:
-        """Remember it; raises what only the caller can help."""
+        """Use PyTorch from now on; raise errors for want of memory, which only the caller can mend."""
         if _is_out_of_memory(error):
             raise error
         self._kernel_wins[step] = False
@@ -131,12 +142,12 @@ class Choices:
             log.info("The kernel for %s is not used: %s.", step, reason)
 
 
-def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+def _agree(result: Tensor, expected: Tensor, tolerance: float) -> bool:
+    if result.shape != expected.shape or result.dtype != expected.dtype:
         return False
-    if not found.numel():
+    if not result.numel():
         return True
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())  # False where one is not a number
+    return bool((result - expected).abs().max() <= tolerance * expected.abs().max())  # False where one is not a number
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -145,19 +156,19 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @functools.cache
 def _new_enough(device: torch.device) -> bool:
-    """From sm_80 on: for older devices Triton may end the process instead of raising, and AMD's nobody has tried."""
+    """Return whether Triton is safe there: before sm_80 it may end the process instead of raising; AMD is untested."""
     if device.type != "cuda":
         return True
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _capturing(device: torch.device) -> bool:
-    """Whether a CUDA graph is being captured, in which nothing may be measured."""
+    """Return whether a CUDA graph is being captured, in which nothing may be measured."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Triton starts its kernels on the current device, whatever it is given."""
+    """Make a device current: Triton starts its kernels there, wherever the tensors are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
@@ -165,15 +176,15 @@ best = Choices().best
 
 
 def tf32_products() -> bool:
-    """Whether PyTorch may round fp32 to TF32 in products of matrices."""
+    """Return whether PyTorch may round fp32 to TF32 in products of matrices."""
     try:
         return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # somebody used the switches that follow this one
+    except RuntimeError:  # the program uses the newer switches
         return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def tf32_convolutions() -> bool:
-    """The same in convolutions, where it may by default."""
+    """Return whether PyTorch may round fp32 to TF32 in convolutions, where it may by default."""
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -181,5 +192,5 @@ def tf32_convolutions() -> bool:
 
 
 def precision_of_products() -> str:
-    """As `tl.dot` calls it: TF32 where PyTorch may use it, else in three parts, which keep 22 of fp32's 24 bits."""
+    """Return how `tl.dot` multiplies fp32: in TF32 where PyTorch may, else in three terms, which keep 22 of 24 bits."""
     return "tf32" if tf32_products() else "tf32x3"

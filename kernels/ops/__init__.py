@@ -1,4 +1,4 @@
-"""What networks compute that has kernels: one function for each operation, and in it the choice of who computes it.
+"""Operations of networks that have kernels: one function for each, and in it the choice of who computes it.
 
 On a CPU that is a kernel in C where it can run, on CUDA the faster of PyTorch and a kernel in Triton, else PyTorch,
 whose form of an operation stands beside the choice. Networks say what they compute and import nothing else from here.
