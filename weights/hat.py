@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..arch.hat import HAT, HATConfig
+from ..arch.network import Network
 from .errors import UnknownArchitectureError, WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HAT"
-NETWORK = HAT
+NETWORK: type[Network] = HAT
 SIGNATURE: tuple[str, ...] = (
     ".overlap_attn.",
     ".conv_block.cab.",

@@ -9,11 +9,12 @@ that every known network follows: 8, but 16 and 24 in neosr's networks of 180 ch
 from __future__ import annotations
 
 from ..arch.hitsr import HiTSR, HiTSRConfig
+from ..arch.network import Network
 from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape
 
 NAME = "HiT-SR"
-NETWORK = HiTSR
+NETWORK: type[Network] = HiTSR
 SIGNATURE: tuple[str, ...] = (
     ".correlation.qv.",
     ".correlation.spatial_linear.",

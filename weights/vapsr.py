@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ..arch.network import Network
 from ..arch.vapsr import VapSR, VapSRConfig
 from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, length, shape
 
 NAME = "VapSR"
-NETWORK = VapSR
+NETWORK: type[Network] = VapSR
 SIGNATURE: tuple[str, ...] = (".atten_branch.", ".pixel_norm.", ".proj_1.weight", "conv_body.weight")
 OPTIONS: frozenset[str] = frozenset()
 IN_SPANDREL = False

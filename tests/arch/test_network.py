@@ -130,8 +130,8 @@ def read_config(shapes: ShapeMap, known: KnownArguments) -> TinyConfig:
 def fourth(monkeypatch):
     """The module in `weights`, and the line in its list."""
     module = SimpleNamespace(
-        NAME="Tiny", NETWORK=Tiny, SIGNATURE=("tiny_body.",), OPTIONS=frozenset(), IN_SPANDREL=False, SUPPORTS_HALF=True,
-        detect=detect, read_config=read_config, build=Tiny,
+        NAME="Tiny", NETWORK=Tiny, SIGNATURE=("tiny_body.",), OPTIONS=frozenset(), IN_SPANDREL=False,
+        SUPPORTS_HALF=True, detect=detect, read_config=read_config, build=Tiny,
         variant=lambda config: "Tiny", not_inferable=lambda config: (), header_metadata=lambda config: {},
     )  # fmt: skip
     monkeypatch.setattr(architectures, "FAMILIES", (*architectures.FAMILIES, module))
