@@ -24,7 +24,7 @@ class PixelRange:
     """The numbers that a network computes with: (image - mean) img_range."""
 
     def __init__(self, mean: tuple[float, ...] | None, channels: int, img_range: float) -> None:
-        self._mean, self._range = mean or default_mean(channels), img_range
+        self.mean, self._range = mean or default_mean(channels), img_range
         self._constants = Constants()
 
     def from_image(self, image: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class PixelRange:
         return x / self._range + self._mean_on(x.device)
 
     def _mean_on(self, device: torch.device) -> Tensor:
-        return self._constants.get(("mean", device), (), lambda: torch.tensor(self._mean, device=device))
+        return self._constants.get(("mean", device), (), lambda: torch.tensor(self.mean, device=device))
 
 
 class PatchEmbed(nn.Module):

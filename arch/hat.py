@@ -371,6 +371,7 @@ class HAT(Network):
         self.upsample = Upsample(c.scale, c.num_feat)
         self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.pixel_range = PixelRange(c.mean, c.in_channels, c.img_range)
+        self.mean = self.pixel_range.mean
 
     def grid(self) -> Grid:
         """Whole windows, two of the published size in common."""

@@ -384,6 +384,7 @@ class HiTSR(Network):
                 self.conv_hr = nn.Conv2d(c.num_feat, c.num_feat, 3, padding=1)
             self.conv_last = nn.Conv2d(c.num_feat, c.in_channels, 3, padding=1)
         self.pixel_range = PixelRange(c.mean, c.in_channels, c.img_range)
+        self.mean = self.pixel_range.mean
 
     def grid(self) -> Grid:
         """The largest window, in pairs where n-grams need them.
