@@ -1,7 +1,10 @@
 """The networks: tensors in, tensors out."""
 
-from .hat import HAT, HATConfig
-from .hitsr import HiTSR, HiTSRConfig
-from .vapsr import VapSR, VapSRConfig
+from .hat import HAT
+from .hat_config import HATConfig
+from .hitsr import HiTSR
+from .hitsr_config import HiTSRConfig
+from .vapsr import VapSR
+from .vapsr_config import VapSRConfig
 
 __all__ = ["HAT", "HATConfig", "HiTSR", "HiTSRConfig", "VapSR", "VapSRConfig"]

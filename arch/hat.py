@@ -13,8 +13,6 @@ Not to be seen in the weights: α (`conv_scale`), `qk_scale`, `img_range` and `m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,62 +21,13 @@ from ..kernels import ops
 from ..kernels.constants import Constants
 from ..kernels.ops import layer_norm
 from ..kernels.windows import round_up
-from . import hat_costs
+from . import hat_config
 from .common import PatchEmbed, PixelRange, residual_conv
+from .hat_config import HATConfig
 from .layers import convolutions, reflect_to
-from .network import Grid, Network, NetworkConfig
+from .network import Grid, Network
 from .strip_layers import Upsample, conv2d, conv2d_rows
 from .strips import StripPlan, Strips, compute_rows, crop, gather, split_rows, strip_bounds
-
-
-@dataclass(frozen=True)
-class HATConfig(NetworkConfig):
-    """Hyper-parameters; the defaults are the published HAT x4.
-
-    Widths stand here as they stand in the weights (`compress_dim` instead of a compress ratio), because a ratio cannot
-    be computed back from a rounded width. `mean=None` means the family's own: DIV2K's for RGB, else 0.
-    """
-
-    scale: int = 4
-    in_channels: int = 3
-    embed_dim: int = 180
-    depths: tuple[int, ...] = (6,) * 6
-    num_heads: tuple[int, ...] = (6,) * 6
-    window_size: int = 16
-    overlap_window: int = 24
-    compress_dim: int = 60
-    squeeze_dim: int = 6
-    mlp_dim: int = 360
-    oca_mlp_dim: int = 360
-    num_feat: int = 64
-    qkv_bias: bool = True
-    patch_norm: bool = True
-    resi_connection: str = "1conv"
-    conv_scale: float = 0.01
-    qk_scale: float | None = None
-    img_range: float = 1.0
-    mean: tuple[float, ...] | None = None
-    shifted: bool = True
-
-    def __post_init__(self) -> None:
-        if self.overlap_window < self.window_size or (self.overlap_window - self.window_size) % 2:
-            raise ValueError(
-                f"an overlapping window of {self.overlap_window} around a window of {self.window_size} cannot be "
-                "centered; it must be larger by an even number"
-            )
-        for heads in self.num_heads:
-            if self.embed_dim % heads:
-                raise ValueError(f"{self.embed_dim} channels cannot be shared by {heads} heads")
-        if self.resi_connection not in ("1conv", "identity"):
-            raise ValueError(f"HAT knows the residual connections 1conv and identity, not {self.resi_connection!r}")
-
-    @property
-    def shift(self) -> int:
-        return self.window_size // 2 if self.shifted else 0
-
-    def flops(self, height: int, width: int) -> float:
-        return hat_costs.flops(self, height, width)
-
 
 # --- attention ---------------------------------------------------------------------------------------------------
 
@@ -383,12 +332,12 @@ class HAT(Network):
         return self.config.window_size
 
     def bytes_per_pixel(self, dtype: torch.dtype) -> int:
-        return hat_costs.bytes_per_pixel(self.config, dtype)
+        return hat_config.bytes_per_pixel(self.config, dtype)
 
     def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
         window_rows = rows // self.config.window_size if device.type != "cpu" else 1
         gathered = 0 if ops.attends_in_place(device) else window_rows
-        return hat_costs.strip_bytes(self.config, height, width, rows, dtype.itemsize, gathered)
+        return hat_config.strip_bytes(self.config, height, width, rows, dtype.itemsize, gathered)
 
     def work(self, height: int) -> int:
         sweeps = 2 + sum(2 * depth + 1 for depth in self.config.depths)

@@ -18,7 +18,6 @@ Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,12 @@ from ..kernels.constants import Constants
 from ..kernels.ops import layer_norm, linear
 from ..kernels.tensors import weights_of
 from ..kernels.windows import grid_of_windows, round_up
-from . import hitsr_costs
+from . import hitsr_config
 from .common import PatchEmbed, PixelRange, residual_conv
+from .hitsr_config import HiTSRConfig
 from .hitsr_ngrams import NGramWindows
 from .layers import convolutions, pointwise, reflect_to
-from .network import Grid, Network, NetworkConfig
+from .network import Grid, Network
 from .strip_layers import Upsample, conv2d, pixel_shuffle
 from .strips import (
     StripPlan,
@@ -50,68 +50,6 @@ from .strips import (
 LARGEST_KEPT_BIAS = 16 * 2**20
 """Bytes of a position bias that is kept between calls. Every published network stays below; neosr's larger ones,
 with windows of 128 and 192, would keep gigabytes, and lay theirs out anew from the small filtered table each time."""
-
-
-@dataclass(frozen=True)
-class HiTSRConfig(NetworkConfig):
-    """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
-
-    `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
-    "pixelshuffledirect", "pixelshuffle", "nearest+conv" (x4) or "" (x1, a residual on the image).
-    `mean=None` means the family's own: DIV2K's for RGB, else 0.
-    """
-
-    variant: str = "SRF"
-    scale: int = 4
-    in_channels: int = 3
-    embed_dim: int = 60
-    depths: tuple[int, ...] = (6,) * 4
-    num_heads: tuple[int, ...] = (6,) * 4
-    base_window: tuple[int, int] = (8, 8)
-    window_ratios: tuple[float, ...] = (0.5, 1, 2, 4, 6, 8)
-    mlp_dim: int = 120
-    num_feat: int = 64
-    patch_norm: bool = True
-    upsampler: str = "pixelshuffledirect"
-    resi_connection: str = "1conv"
-    img_range: float = 1.0
-    mean: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.variant not in ("SIR", "SNG", "SRF"):
-            raise ValueError(f"HiT-SR has the variants SIR, SNG and SRF, not {self.variant!r}")
-        if self.upsampler not in ("pixelshuffledirect", "pixelshuffle", "nearest+conv", ""):
-            raise ValueError(f"HiT-SR has no head called {self.upsampler!r}")
-        if self.upsampler == "nearest+conv" and self.scale != 4:
-            raise ValueError(f"the head nearest+conv enlarges by 4, not by {self.scale}")
-        if self.resi_connection not in ("1conv", "3conv"):
-            raise ValueError(f"HiT-SR knows the residual connections 1conv and 3conv, not {self.resi_connection!r}")
-        if max(self.depths) > len(self.window_ratios):
-            raise ValueError(f"{max(self.depths)} blocks in a layer need as many window ratios: {self.window_ratios}")
-        for heads in self.num_heads:
-            if self.embed_dim % (2 * heads):
-                raise ValueError(f"{self.embed_dim} channels cannot be shared by queries and values of {heads} heads")
-        for block in range(max(self.depths)):
-            window, base = self.window(block), self.base_window
-            if any(w < 1 or (w > b and w % b) for w, b in zip(window, base, strict=True)):
-                raise ValueError(f"a window of {window} is neither smaller than nor divisible by the base {base}")
-
-    def window(self, block: int) -> tuple[int, int]:
-        """Height and width of the window of the given block of a layer."""
-        ratio = self.window_ratios[block]
-        return int(self.base_window[0] * ratio), int(self.base_window[1] * ratio)
-
-    def patch(self, block: int) -> tuple[int, int]:
-        """Height and width of the patches that the spatial correlation sums up."""
-        (h, w), (bh, bw) = self.window(block), self.base_window
-        return h // min(h, bh), w // min(w, bw)
-
-    def windows(self, block: int, num_heads: int) -> ops.Windows:
-        """Windows, patches and heads of the given block of a layer."""
-        return ops.Windows(self.window(block), self.patch(block), self.embed_dim, num_heads)
-
-    def flops(self, height: int, width: int) -> float:
-        return hitsr_costs.flops(self, height, width)
 
 
 # --- correlation -------------------------------------------------------------------------------------------------
@@ -397,10 +335,10 @@ class HiTSR(Network):
         return Grid(step=largest, multiple=largest * pair, overlap=round_up(32, math.ceil(largest / 2)))
 
     def bytes_per_pixel(self, dtype: torch.dtype) -> int:
-        return hitsr_costs.bytes_per_pixel(self.config, dtype)
+        return hitsr_config.bytes_per_pixel(self.config, dtype)
 
     def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
-        return hitsr_costs.strip_bytes(self.config, height, width, rows, self._bytes_kept(width, device, dtype))
+        return hitsr_config.strip_bytes(self.config, height, width, rows, self._bytes_kept(width, device, dtype))
 
     def _bytes_kept(self, width: int, device: torch.device, dtype: torch.dtype) -> int | None:
         """Return the bytes that a block's kernels keep from strip to strip; None where there are none."""

@@ -12,35 +12,18 @@ All hyper-parameters show in the shapes of the weights. There is no mean, no ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import ops
 from ..kernels.constants import Constants
-from . import vapsr_costs, vapsr_start
+from . import vapsr_config, vapsr_start
 from .layers import convolutions, pointwise, to_features
-from .network import MIN_STRIP_ROWS, Grid, Network, NetworkConfig
+from .network import MIN_STRIP_ROWS, Grid, Network
 from .strip_layers import conv2d, pixel_shuffle
 from .strips import StripPlan, Strips, split_rows, strip_bounds, zip_with
-
-
-@dataclass(frozen=True)
-class VapSRConfig(NetworkConfig):
-    """Hyper-parameters; the defaults are the published VapSR x4."""
-
-    scale: int = 4
-    in_channels: int = 3
-    out_channels: int = 3
-    num_feat: int = 48
-    num_blocks: int = 21
-    attention_dim: int = 64
-    conv_groups: int = 1
-
-    def flops(self, height: int, width: int) -> float:
-        return vapsr_costs.flops(self, height, width)
+from .vapsr_config import VapSRConfig
 
 
 class PixelAttention(nn.Module):
@@ -121,11 +104,11 @@ class VapSR(Network):
         return 4 * MIN_STRIP_ROWS if device.type == "cpu" else MIN_STRIP_ROWS
 
     def bytes_per_pixel(self, dtype: torch.dtype) -> int:
-        return vapsr_costs.bytes_per_pixel(self.config, dtype)
+        return vapsr_config.bytes_per_pixel(self.config, dtype)
 
     def strip_bytes(self, height: int, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> int:
         kept = ops.vab_bytes(self.config.attention_dim, self.config.num_feat, width, device, dtype)
-        return vapsr_costs.strip_bytes(self.config, height, width, rows, dtype.itemsize, kept)
+        return vapsr_config.strip_bytes(self.config, height, width, rows, dtype.itemsize, kept)
 
     @torch.no_grad()
     def start_training(self) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .vapsr import VapSR
-
 
 @torch.no_grad()
-def start_as_interpolation(net: VapSR) -> None:
+def start_as_interpolation(net: Any) -> None:
     """Let an untrained VapSR enlarge bilinearly, so that its training begins where interpolation ends.
+
+    net: a `VapSR`; this module does not import it, because `vapsr.py` imports this one.
 
     Three features carry the image unchanged past the trunk, and the head's first and last convolutions interpolate
     them; both activations leave positive numbers as they are. Everything else starts as it would, but in the head

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..arch.hat import HAT, HATConfig
+from ..arch.hat import HAT
+from ..arch.hat_config import HATConfig
 from ..arch.network import Network
 from .errors import UnknownArchitectureError, WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape

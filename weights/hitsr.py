@@ -8,7 +8,8 @@ that every known network follows: 8, but 16 and 24 in neosr's networks of 180 ch
 
 from __future__ import annotations
 
-from ..arch.hitsr import HiTSR, HiTSRConfig
+from ..arch.hitsr import HiTSR
+from ..arch.hitsr_config import HiTSRConfig
 from ..arch.network import Network
 from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, exact_root, length, pixel_shuffle_scale, shape

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..arch.network import Network
-from ..arch.vapsr import VapSR, VapSRConfig
+from ..arch.vapsr import VapSR
+from ..arch.vapsr_config import VapSRConfig
 from .errors import WrongTensorsError
 from .shapes import KnownArguments, ShapeMap, length, shape
 

@@ -1,17 +1,77 @@
-"""HiT-SR's memory and operations, counted from its hyper-parameters; how long strips wait is fitted to measurements."""
+"""HiT-SR's hyper-parameters, and the memory and operations that follow from them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
+from ..kernels import ops
 from .costs import attention_flops, classical_head_flops, conv_flops
+from .network import NetworkConfig
 
-if TYPE_CHECKING:
-    from .hitsr import HiTSRConfig
+
+@dataclass(frozen=True)
+class HiTSRConfig(NetworkConfig):
+    """Hyper-parameters; the defaults are the published HiT-SRF x4. `variant` is "SIR", "SNG" or "SRF".
+
+    `window_ratios[j] * base_window` is the window of the j-th block of every layer. `upsampler` is
+    "pixelshuffledirect", "pixelshuffle", "nearest+conv" (x4) or "" (x1, a residual on the image).
+    `mean=None` means the family's own: DIV2K's for RGB, else 0.
+    """
+
+    variant: str = "SRF"
+    scale: int = 4
+    in_channels: int = 3
+    embed_dim: int = 60
+    depths: tuple[int, ...] = (6,) * 4
+    num_heads: tuple[int, ...] = (6,) * 4
+    base_window: tuple[int, int] = (8, 8)
+    window_ratios: tuple[float, ...] = (0.5, 1, 2, 4, 6, 8)
+    mlp_dim: int = 120
+    num_feat: int = 64
+    patch_norm: bool = True
+    upsampler: str = "pixelshuffledirect"
+    resi_connection: str = "1conv"
+    img_range: float = 1.0
+    mean: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("SIR", "SNG", "SRF"):
+            raise ValueError(f"HiT-SR has the variants SIR, SNG and SRF, not {self.variant!r}")
+        if self.upsampler not in ("pixelshuffledirect", "pixelshuffle", "nearest+conv", ""):
+            raise ValueError(f"HiT-SR has no head called {self.upsampler!r}")
+        if self.upsampler == "nearest+conv" and self.scale != 4:
+            raise ValueError(f"the head nearest+conv enlarges by 4, not by {self.scale}")
+        if self.resi_connection not in ("1conv", "3conv"):
+            raise ValueError(f"HiT-SR knows the residual connections 1conv and 3conv, not {self.resi_connection!r}")
+        if max(self.depths) > len(self.window_ratios):
+            raise ValueError(f"{max(self.depths)} blocks in a layer need as many window ratios: {self.window_ratios}")
+        for heads in self.num_heads:
+            if self.embed_dim % (2 * heads):
+                raise ValueError(f"{self.embed_dim} channels cannot be shared by queries and values of {heads} heads")
+        for block in range(max(self.depths)):
+            window, base = self.window(block), self.base_window
+            if any(w < 1 or (w > b and w % b) for w, b in zip(window, base, strict=True)):
+                raise ValueError(f"a window of {window} is neither smaller than nor divisible by the base {base}")
+
+    def window(self, block: int) -> tuple[int, int]:
+        """Height and width of the window of the given block of a layer."""
+        ratio = self.window_ratios[block]
+        return int(self.base_window[0] * ratio), int(self.base_window[1] * ratio)
+
+    def patch(self, block: int) -> tuple[int, int]:
+        """Height and width of the patches that the spatial correlation sums up."""
+        (h, w), (bh, bw) = self.window(block), self.base_window
+        return h // min(h, bh), w // min(w, bw)
+
+    def windows(self, block: int, num_heads: int) -> ops.Windows:
+        """Windows, patches and heads of the given block of a layer."""
+        return ops.Windows(self.window(block), self.patch(block), self.embed_dim, num_heads)
+
+    def flops(self, height: int, width: int) -> float:
+        return flops(self, height, width)
 
 
 def bytes_per_pixel(c: HiTSRConfig, dtype: torch.dtype) -> int:

@@ -1,15 +1,30 @@
-"""VapSR's memory and operations, counted from its hyper-parameters."""
+"""VapSR's hyper-parameters, and the memory and operations that follow from them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 
 from .costs import conv_flops
+from .network import NetworkConfig
 
-if TYPE_CHECKING:
-    from .vapsr import VapSRConfig
+
+@dataclass(frozen=True)
+class VapSRConfig(NetworkConfig):
+    """Hyper-parameters; the defaults are the published VapSR x4."""
+
+    scale: int = 4
+    in_channels: int = 3
+    out_channels: int = 3
+    num_feat: int = 48
+    num_blocks: int = 21
+    attention_dim: int = 64
+    conv_groups: int = 1
+
+    def flops(self, height: int, width: int) -> float:
+        return flops(self, height, width)
+
 
 HALO = 2 + 3 * 2
 """Rows and columns on each side of a pixel that a block's result for it depends on: two 5x5, one dilated by 3."""

@@ -1,16 +1,63 @@
-"""HAT's memory and operations, counted from its hyper-parameters."""
+"""HAT's hyper-parameters, and the memory and operations that follow from them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 
 from ..kernels.windows import round_up
 from .costs import attention_flops, classical_head_flops, conv_flops
+from .network import NetworkConfig
 
-if TYPE_CHECKING:
-    from .hat import HATConfig
+
+@dataclass(frozen=True)
+class HATConfig(NetworkConfig):
+    """Hyper-parameters; the defaults are the published HAT x4.
+
+    Widths stand here as they stand in the weights (`compress_dim` instead of a compress ratio), because a ratio cannot
+    be computed back from a rounded width. `mean=None` means the family's own: DIV2K's for RGB, else 0.
+    """
+
+    scale: int = 4
+    in_channels: int = 3
+    embed_dim: int = 180
+    depths: tuple[int, ...] = (6,) * 6
+    num_heads: tuple[int, ...] = (6,) * 6
+    window_size: int = 16
+    overlap_window: int = 24
+    compress_dim: int = 60
+    squeeze_dim: int = 6
+    mlp_dim: int = 360
+    oca_mlp_dim: int = 360
+    num_feat: int = 64
+    qkv_bias: bool = True
+    patch_norm: bool = True
+    resi_connection: str = "1conv"
+    conv_scale: float = 0.01
+    qk_scale: float | None = None
+    img_range: float = 1.0
+    mean: tuple[float, ...] | None = None
+    shifted: bool = True
+
+    def __post_init__(self) -> None:
+        if self.overlap_window < self.window_size or (self.overlap_window - self.window_size) % 2:
+            raise ValueError(
+                f"an overlapping window of {self.overlap_window} around a window of {self.window_size} cannot be "
+                "centered; it must be larger by an even number"
+            )
+        for heads in self.num_heads:
+            if self.embed_dim % heads:
+                raise ValueError(f"{self.embed_dim} channels cannot be shared by {heads} heads")
+        if self.resi_connection not in ("1conv", "identity"):
+            raise ValueError(f"HAT knows the residual connections 1conv and identity, not {self.resi_connection!r}")
+
+    @property
+    def shift(self) -> int:
+        return self.window_size // 2 if self.shifted else 0
+
+    def flops(self, height: int, width: int) -> float:
+        return flops(self, height, width)
 
 
 def bytes_per_pixel(c: HATConfig, dtype: torch.dtype) -> int:
