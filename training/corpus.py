@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..images.imresize import downscale
-from .drawn import make_image
+from .degradations import MARGIN, degraded
+from .images import make_image
 from .errors import TrainingError
 
 Progress = Callable[[int, int], None]
@@ -39,20 +40,37 @@ class Corpus:
             _shrink(self.large, path, scale)
         self.small = _mapped(path)
 
-    def batch(self, seed: int, step: int, count: int, patch: int) -> tuple[Tensor, Tensor]:
-        """`count` random crops, flipped and turned: small (count, 3, patch, patch) and large, `scale` times as large.
+    def batch(
+        self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return random crops, flipped and turned. The same arguments give the same crops.
 
-        Float32 in [0, 1]. The same arguments give the same crops, so that an interrupted training goes on as it would.
+        Args:
+            seed: of the whole training.
+            step: the number of the training's step.
+            count: crops.
+            patch: sides of the small crops in pixels.
+            degraded_share: how many of the crops' small images are degraded, see `degradations`; 0 for none, 1 for all.
+
+        Returns:
+            Small (count, 3, patch, patch) and large, `scale` times as large, float32 in [0, 1].
+
+        Raises:
+            TrainingError: if the tiles are smaller than the crops.
         """
         rng = np.random.default_rng([seed, step])
-        side = self.small.shape[1]
-        if patch > side:
-            raise TrainingError(f"A patch of {patch} pixels does not fit into small images of {side}")
+        margin = MARGIN if degraded_share else 0
+        around, side = patch + 2 * margin, self.small.shape[1]
+        if around > side:
+            raise TrainingError(f"A patch of {patch} pixels with a margin of {margin} does not fit into {side} pixels")
         crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         for _ in range(count):
-            n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - patch + 1, 2), int(rng.integers(8))
-            pair = (_crop(self.small[n], y, x, patch), _crop(self.large[n], y, x, patch, self.scale))
-            crops.append((_turned(pair[0], turn), _turned(pair[1], turn)))
+            n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - around + 1, 2), int(rng.integers(8))
+            small, large = _crop(self.small[n], y, x, around), _crop(self.large[n], y, x, around, self.scale)
+            small, large = _turned(small, turn), _turned(large, turn)
+            if degraded_share and rng.random() < degraded_share:
+                small = degraded(rng, small, large)
+            crops.append((_crop(small, margin, margin, patch), _crop(large, margin, margin, patch, self.scale)))
         return _as_tensor([small for small, _ in crops]), _as_tensor([large for _, large in crops])
 
 

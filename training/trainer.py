@@ -68,7 +68,8 @@ class Trainer:
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        small, large = (x.to(self.device) for x in self.corpus.batch(c.seed, self.step, c.batch, c.patch))
+        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share)
+        small, large = (x.to(self.device) for x in crops)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast(), FastDepthwise():
             value = loss(self.net(small).float(), large, c.frequency_weight)
