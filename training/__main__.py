@@ -58,6 +58,10 @@ def collect(
 def train(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder; a training that is in it goes on.")],
     corpus: Annotated[Path, typer.Option(metavar="FOLDER", help="As generate or collect made it.")],
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER=SHARE", help="Take this share of the crops from another corpus, such as 0.2."),
+    ] = None,
     config: Annotated[str, typer.Option(help=f"The rates and sizes to begin from: {', '.join(CONFIGS)}.")] = "pretrain",
     network: Annotated[str, typer.Option(help=f"By its published name: {', '.join(NETWORKS)}.")] = "VapSR-S",
     scale: Annotated[int, typer.Option(min=1, metavar="N", help="How many times larger.")] = 2,
@@ -80,7 +84,6 @@ def train(
 
         from ..inference.upscaler import choose_device
         from ..weights.loader import load_model
-        from .corpus import Corpus
         from .session import STATE, train
         from .trainer import Trainer
         from .validation import Validation
@@ -90,7 +93,7 @@ def train(
         settings = _named(CONFIGS, config, "config")(_named(NETWORKS, network, "network"), scale)
         for each in set_ or ():
             settings = _changed(settings, each)
-        trainer = Trainer(settings, Corpus(corpus, scale), choose_device(device))
+        trainer = Trainer(settings, _corpora(corpus, mix or [], scale), choose_device(device))
         console = Console(stderr=True)
         if (run / STATE).exists():
             trainer.load(run / STATE)
@@ -143,6 +146,19 @@ def _changed(settings: Any, assignment: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, type(known[name]))) or value < 0:
         raise TrainingError(f"{name} is a number such as {known[name]}, not {text!r}")
     return replace(settings, **{name: type(known[name])(value)})
+
+
+def _corpora(folder: Path, mix: list[str], scale: int) -> Any:
+    """Return the corpus in a folder, or a mixture of it with those that FOLDER=SHARE names."""
+    from .corpus import Corpus, Mixture
+
+    others = [_split(each) for each in mix]
+    try:
+        shares = [float(share) for _, share in others]
+    except ValueError as error:
+        raise TrainingError(f"A share of the crops is a number from 0 to 1 ({error})") from error
+    corpora = [Corpus(Path(each), scale) for each in (folder, *(other for other, _ in others))]
+    return Mixture(corpora, [1 - sum(shares), *shares]) if others else corpora[0]
 
 
 def _split(assignment: str) -> tuple[str, str]:

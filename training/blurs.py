@@ -56,7 +56,9 @@ def any_kernel(rng: Generator, width: float) -> Kernel:
     if kind == 1:
         return gaussian(width * rng.uniform(1, 1.6), width * rng.uniform(0.2, 1), angle)
     if kind == 2:
-        return gaussian(width, width * rng.uniform(0.5, 1), angle, exponent=rng.choice([rng.uniform(1, 2), rng.uniform(2, 6)]))
+        return gaussian(
+            width, width * rng.uniform(0.5, 1), angle, exponent=rng.choice([rng.uniform(1, 2), rng.uniform(2, 6)])
+        )
     if kind == 3:
         return motion(3.5 * width, angle, bend=width * rng.normal(0, 0.4))
     return defocus(2 * width)

@@ -2,8 +2,8 @@
 
 Each is off or anything from faint to strong, and those after the resampling come in random order, as in Zhang et al.,
 "Designing a practical degradation model for deep blind image super-resolution", ICCV 2021, and Wang et al.,
-"Real-ESRGAN", ICCVW 2021. Strong ones are rarer than there: most images that people have are decent. Images are (H, W, 3)
-uint8 between the steps, as files are; everything is a function of the generator that is given.
+"Real-ESRGAN", ICCVW 2021. Strong ones are rarer than there: most images that people have are decent. Images are
+(H, W, 3) uint8 between the steps, as files are; everything is a function of the generator that is given.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 Step = Callable[[Generator, Pixels], Pixels]
 
 MARGIN = 12
-"""Small pixels around a crop that are degraded with it: no step's edges are seen, and compression's grid lies anywhere."""
+"""Small pixels around a crop that are degraded with it, so that no step's edges are seen."""
 
 FILTERS = (
     Image.Resampling.BOX,
@@ -58,7 +58,7 @@ def lens_and_resampling(rng: Generator, large: Pixels, width: int, height: int) 
     """Return a large image reduced to a size, blurred first or not, by one filter or by two through a size between."""
     scale = large.shape[0] / height
     if rng.random() < 0.65:
-        kernel = any_kernel(rng, scale * rng.uniform(0.15, 1.0) * rng.uniform(0.5, 1))
+        kernel = any_kernel(rng, scale * (0.15 + 0.7 * rng.random() ** 2))
         large = _rounded(blurred(large.astype(np.float32), kernel))
     image = Image.fromarray(large)
     if rng.random() < 0.25:
