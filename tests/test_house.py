@@ -31,7 +31,7 @@ ARROWS = {
     "images": {"arch", "weights", "inference"},
     "analysis": {"arch", "weights", "inference", "images"},
     "demo": {"weights", "inference", "images", "video"},
-    "training": {"arch", "weights", "inference", "images", "analysis"},
+    "training": {"kernels", "arch", "weights", "inference", "images", "analysis"},
     "video": {"arch", "weights", "inference", "images"},
 }
 ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}

@@ -124,6 +124,29 @@ def export(
         typer.echo(f"{out}: {info.variant} x{info.scale}, {info.parameters:,} parameters, {info.file_bytes:,} bytes")
 
 
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file, or the name of a bundled network.")],
+    benchmarks: Annotated[list[Path], typer.Argument(metavar="FOLDERS...", help="With NNN_HR.png and NNN_LR.png.")],
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the CPU; default: torch's.")] = None,
+) -> None:
+    """Print PSNR and SSIM of a network beside bicubic, on clean, compressed and noisy images."""
+    with _errors_as_sentences():
+        import torch
+
+        from ..weights.loader import load_model
+        from .measuring import rows
+
+        if threads:
+            torch.set_num_threads(threads)
+        loaded = load_model(model)
+        for folder in benchmarks:
+            typer.echo(f"| {folder.parent.name} x{loaded.scale} | bicubic | {Path(model).stem} |\n|---|---|---|")
+            for row in rows(loaded.model, folder, loaded.scale):
+                figures = (f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in (row.bicubic, row.network))
+                typer.echo(f"| {row.degradation} | {' | '.join(figures)} |")
+
+
 def _named(known: dict[str, Any], name: str, what: str) -> Any:
     if name not in known:
         raise TrainingError(f"There is no {what} {name!r}; there are {', '.join(known)}")

@@ -112,7 +112,7 @@ def sharpened(rng: Generator, image: Pixels) -> Pixels:
 def compressed(rng: Generator, image: Pixels) -> Pixels:
     """Return an image after JPEG or WebP, at a quality from 25 to 97."""
     quality = int(rng.integers(25, 98))
-    if rng.random() < 0.12:
+    if rng.random() < 0.18:
         return webp(image, quality)
     subsampling = str(rng.choice(["4:2:0", "4:4:4", "4:2:2"], p=[0.65, 0.27, 0.08]))
     top, left = rng.integers(0, 16, 2)  # so that a second grid does not lie on the first

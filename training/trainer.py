@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import fused
+from ..arch import VapSR
+from . import vapsr
 from .averages import MovingAverage
 from .config import TrainingConfig
 from .corpus import Corpus, Mixture
@@ -73,8 +74,7 @@ class Trainer:
         small, large = (x.to(self.device) for x in crops)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast(), FastDepthwise():
-            result = fused.forward(self.net, small) if fused.supports(self.net, small) else self.net(small)
-            value = loss(result.float(), large, c.frequency_weight)
+            value = loss(self._result(small).float(), large, c.frequency_weight)
         self.scaler.scale(value).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.net.parameters(), c.clip)
@@ -87,6 +87,12 @@ class Trainer:
         self.average.update(self.net, self.step)
         self.step += 1
         return mean
+
+    def _result(self, small: Tensor) -> Tensor:
+        if isinstance(self.net, VapSR) and vapsr.supports(self.net, small):
+            return vapsr.forward(self.net, small)
+        result: Tensor = self.net(small)
+        return result
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.half) if self.half else nullcontext()

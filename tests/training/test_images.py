@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from supertile.images.imresize import downscale
-from supertile.training.images import make_image
 from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
+from supertile.training.images import make_image
 
 
 def test_the_same_seed_makes_the_same_image():

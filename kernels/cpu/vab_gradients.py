@@ -1,6 +1,6 @@
-"""VapSR with faster gradients on CPUs: its blocks by `kernels/csrc/vab_gradients.c`, an image at a time in cache.
+"""VapSR's block with its gradients on a CPU, by vab_gradients.c: an image at a time, its maps in cache.
 
-A step of VapSR-S takes half of what it takes with PyTorch's layers. The values are the same up to rounding.
+A training step of VapSR-S takes half of what it takes with PyTorch's layers. The values are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -9,50 +9,43 @@ import ctypes
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..arch import VapSR
-from ..kernels.cpu.build import library
+from .build import library
 
 LANES = 16
 MAX_CHANNELS = 256
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = (*((name, ctypes.c_int64) for name in ("images", "height", "width", "features", "channels")),
-                ("eps", ctypes.c_float))  # fmt: skip
-
-
-def supports(net: nn.Module, image: Tensor) -> bool:
-    """Return whether `forward` can compute this network of these images."""
-    if not isinstance(net, VapSR) or image.device.type != "cpu" or image.dtype != torch.float32:
+def supports(channels: int, features: int, x: Tensor) -> bool:
+    """Return whether there is a kernel for blocks of these widths, of such an image or feature map."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
-    c = net.config
-    widths_fit = not (c.num_feat % LANES or c.attention_dim % LANES) and c.attention_dim <= MAX_CHANNELS
-    return widths_fit and not torch.is_autocast_enabled("cpu") and library("vab_gradients") is not None
+    widths_fit = not (channels % LANES or features % LANES) and channels <= MAX_CHANNELS
+    return widths_fit and library("vab_gradients") is not None
 
 
-def forward(net: VapSR, image: Tensor) -> Tensor:
-    """Return the network's result for images (B, C, H, W), with gradients."""
-    first = _convolved(image.contiguous(memory_format=torch.channels_last), net.conv_first)
-    x = first.permute(0, 2, 3, 1)
-    for block in net.body:
-        branch, norm = block.atten_branch, block.pixel_norm
-        layers = (block.proj_1, branch.pointwise, branch.depthwise, branch.depthwise_dilated, block.proj_2)
-        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
-        x = _Block.apply(x, norm.eps, *tensors, norm.weight, norm.bias)
-    x = _convolved(x.permute(0, 3, 1, 2), net.conv_body) + first
-    head = net.upsampler
-    if net.config.scale == 4:
-        x = F.leaky_relu(F.pixel_shuffle(_convolved(x, head[0]), 2), 0.1)
-        return F.pixel_shuffle(_convolved(x, head[3]), 2)
-    x = F.leaky_relu(_convolved(x, head[0]), 0.1)
-    return F.pixel_shuffle(_convolved(x, head[2]), net.config.scale)
+def block(x: Tensor, eps: float, parameters: list[Tensor]) -> Tensor:
+    """Return a block's result, with gradients.
+
+    Args:
+        x: (B, H, W, features), fp32.
+        eps: of the normalization.
+        parameters: weight and bias of the maps features -> channels and channels -> channels, of the 5x5 depthwise
+            convolution and the one dilated by 3, of the map channels -> features, and of the normalization.
+
+    Returns:
+        (B, H, W, features).
+    """
+    result: Tensor = _Block.apply(x, eps, *parameters)
+    return result
 
 
-def _convolved(x: Tensor, conv: Any) -> Tensor:
-    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, 1, conv.groups)
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "height", "width", "features", "channels")),
+        ("eps", ctypes.c_float),
+    )
 
 
 class _Block(torch.autograd.Function):
