@@ -70,7 +70,7 @@ def blurred(image: NDArray[np.float32], kernel: Kernel) -> NDArray[np.float32]:
     planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[:, None]
     padded = F.pad(planes, (reach,) * 4, mode="replicate")
     taps = torch.from_numpy(kernel[::-1, ::-1].copy())[None, None]
-    result = _by_spectrum(padded, taps) if kernel.size > 169 else F.conv2d(padded, taps)
+    result = _by_spectrum(padded, taps) if kernel.size > 60 else F.conv2d(padded, taps)
     return np.ascontiguousarray(result[:, 0].numpy().transpose(1, 2, 0))
 
 

@@ -1,4 +1,4 @@
-"""What a training is: the network, the steps, how large they are; and the two that follow one another."""
+"""What a training is: the network, the steps, how large they are; and the configs to begin from."""
 
 from __future__ import annotations
 
