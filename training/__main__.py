@@ -180,7 +180,7 @@ def _corpora(folder: Path, mix: list[str], scale: int) -> Any:
         shares = [float(share) for _, share in others]
     except ValueError as error:
         raise TrainingError(f"A share of the crops is a number from 0 to 1 ({error})") from error
-    corpora = [Corpus(Path(each), scale) for each in (folder, *(other for other, _ in others))]
+    corpora = [Corpus(each, scale) for each in (folder, *(Path(other) for other, _ in others))]
     return Mixture(corpora, [1 - sum(shares), *shares]) if others else corpora[0]
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arch import VapSR
+from ..arch.vapsr import VAB, VapSR
 from ..kernels.cpu import vab_gradients
 
 
@@ -22,8 +22,11 @@ def forward(net: VapSR, image: Tensor) -> Tensor:
     first = _convolved(image.contiguous(memory_format=torch.channels_last), net.conv_first)
     x = first.permute(0, 2, 3, 1)
     for block in net.body:
+        assert isinstance(block, VAB)
         branch, norm = block.atten_branch, block.pixel_norm
-        layers = (block.proj_1, branch.pointwise, branch.depthwise, branch.depthwise_dilated, block.proj_2, norm)
+        layers: tuple[Any, ...] = (
+            block.proj_1, branch.pointwise, branch.depthwise, branch.depthwise_dilated, block.proj_2, norm
+        )  # fmt: skip
         x = vab_gradients.block(x, norm.eps, [tensor for layer in layers for tensor in (layer.weight, layer.bias)])
     x = _convolved(x.permute(0, 3, 1, 2), net.conv_body) + first
     head = net.upsampler
