@@ -58,6 +58,10 @@ def collect(
 def train(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder; a training that is in it goes on.")],
     corpus: Annotated[Path, typer.Option(metavar="FOLDER", help="As generate or collect made it.")],
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER=SHARE", help="Take this share of the crops from another corpus, such as 0.2."),
+    ] = None,
     config: Annotated[str, typer.Option(help=f"The rates and sizes to begin from: {', '.join(CONFIGS)}.")] = "pretrain",
     network: Annotated[str, typer.Option(help=f"By its published name: {', '.join(NETWORKS)}.")] = "VapSR-S",
     scale: Annotated[int, typer.Option(min=1, metavar="N", help="How many times larger.")] = 2,
@@ -80,7 +84,6 @@ def train(
 
         from ..inference.upscaler import choose_device
         from ..weights.loader import load_model
-        from .corpus import Corpus
         from .session import STATE, train
         from .trainer import Trainer
         from .validation import Validation
@@ -90,7 +93,7 @@ def train(
         settings = _named(CONFIGS, config, "config")(_named(NETWORKS, network, "network"), scale)
         for each in set_ or ():
             settings = _changed(settings, each)
-        trainer = Trainer(settings, Corpus(corpus, scale), choose_device(device))
+        trainer = Trainer(settings, _corpora(corpus, mix or [], scale), choose_device(device))
         console = Console(stderr=True)
         if (run / STATE).exists():
             trainer.load(run / STATE)
@@ -121,6 +124,29 @@ def export(
         typer.echo(f"{out}: {info.variant} x{info.scale}, {info.parameters:,} parameters, {info.file_bytes:,} bytes")
 
 
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file, or the name of a bundled network.")],
+    benchmarks: Annotated[list[Path], typer.Argument(metavar="FOLDERS...", help="With NNN_HR.png and NNN_LR.png.")],
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the CPU; default: torch's.")] = None,
+) -> None:
+    """Print PSNR and SSIM of a network beside bicubic, on clean, compressed and noisy images."""
+    with _errors_as_sentences():
+        import torch
+
+        from ..weights.loader import load_model
+        from .measuring import rows
+
+        if threads:
+            torch.set_num_threads(threads)
+        loaded = load_model(model)
+        for folder in benchmarks:
+            typer.echo(f"| {folder.parent.name} x{loaded.scale} | bicubic | {Path(model).stem} |\n|---|---|---|")
+            for row in rows(loaded.model, folder, loaded.scale):
+                figures = (f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in (row.bicubic, row.network))
+                typer.echo(f"| {row.degradation} | {' | '.join(figures)} |")
+
+
 def _named(known: dict[str, Any], name: str, what: str) -> Any:
     if name not in known:
         raise TrainingError(f"There is no {what} {name!r}; there are {', '.join(known)}")
@@ -143,6 +169,19 @@ def _changed(settings: Any, assignment: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, type(known[name]))) or value < 0:
         raise TrainingError(f"{name} is a number such as {known[name]}, not {text!r}")
     return replace(settings, **{name: type(known[name])(value)})
+
+
+def _corpora(folder: Path, mix: list[str], scale: int) -> Any:
+    """Return the corpus in a folder, or a mixture of it with those that FOLDER=SHARE names."""
+    from .corpus import Corpus, Mixture
+
+    others = [_split(each) for each in mix]
+    try:
+        shares = [float(share) for _, share in others]
+    except ValueError as error:
+        raise TrainingError(f"A share of the crops is a number from 0 to 1 ({error})") from error
+    corpora = [Corpus(each, scale) for each in (folder, *(Path(other) for other, _ in others))]
+    return Mixture(corpora, [1 - sum(shares), *shares]) if others else corpora[0]
 
 
 def _split(assignment: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a training is: the network, the steps, how large they are; and the two that follow one another."""
+"""What a training is: the network, the steps, how large they are; and the configs to begin from."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class TrainingConfig:
         decay: of the moving average of the weights, which is what is measured and exported.
         frequency_weight: of the loss's second part; see `losses`.
         clip: the longest gradient; longer ones are shortened to it.
+        degraded_share: how many of the crops are blurred, noisy or compressed; see `degradations`.
     """
 
     family: str = "VapSR"
@@ -34,6 +35,7 @@ class TrainingConfig:
     decay: float = 0.999
     frequency_weight: float = 0.0
     clip: float = 0.5
+    degraded_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,4 +78,13 @@ def finetune(network: Network, scale: int) -> TrainingConfig:
     return replace(pretrain(network, scale), steps=10_000, patch=64, learning_rate=rate, frequency_weight=0.05)
 
 
-CONFIGS: dict[str, Callable[[Network, int], TrainingConfig]] = {"pretrain": pretrain, "finetune": finetune}
+def photo(network: Network, scale: int) -> TrainingConfig:
+    """Return the config for images as people have them, to be begun with a network for clean ones."""
+    return replace(pretrain(network, scale), degraded_share=0.78, learning_rate=network.learning_rate / 2)
+
+
+CONFIGS: dict[str, Callable[[Network, int], TrainingConfig]] = {
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "photo": photo,
+}

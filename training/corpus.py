@@ -7,20 +7,22 @@ small images are made of whole tiles once, so that a crop of one has never seen 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ..images.imresize import downscale
-from .drawn import make_image
+from .degradations import MARGIN, Pixels, degraded
 from .errors import TrainingError
+from .images import make_image
 
 Progress = Callable[[int, int], None]
 
@@ -39,21 +41,52 @@ class Corpus:
             _shrink(self.large, path, scale)
         self.small = _mapped(path)
 
-    def batch(self, seed: int, step: int, count: int, patch: int) -> tuple[Tensor, Tensor]:
-        """`count` random crops, flipped and turned: small (count, 3, patch, patch) and large, `scale` times as large.
+    def crop(self, rng: Generator, patch: int, degraded_share: float = 0.0) -> tuple[Pixels, Pixels]:
+        """Return a random crop, flipped and turned: small (patch, patch, 3) and large, `scale` times as large.
 
-        Float32 in [0, 1]. The same arguments give the same crops, so that an interrupted training goes on as it would.
+        Args:
+            rng: decides where it lies and what happens to it.
+            patch: sides of the small crop in pixels.
+            degraded_share: the chance that the small one is degraded, see `degradations`.
+
+        Raises:
+            TrainingError: if the tiles are smaller than the crop.
+        """
+        margin = MARGIN if degraded_share else 0
+        around, side = patch + 2 * margin, self.small.shape[1]
+        if around > side:
+            reason = f" and {margin} around it" if margin else ""
+            raise TrainingError(f"A patch of {patch} pixels{reason} does not fit into small images of {side}")
+        n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - around + 1, 2), int(rng.integers(8))
+        small, large = _cropped(self.small[n], y, x, around), _cropped(self.large[n], y, x, around, self.scale)
+        small, large = _turned(small, turn), _turned(large, turn)
+        if degraded_share and rng.random() < degraded_share:
+            small = degraded(rng, small, large)
+        return _cropped(small, margin, margin, patch), _cropped(large, margin, margin, patch, self.scale)
+
+    def batch(self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the crops of a training's step, the same for the same arguments.
+
+        Returns:
+            Small (count, 3, patch, patch) and large, `scale` times as large, float32 in [0, 1].
         """
         rng = np.random.default_rng([seed, step])
-        side = self.small.shape[1]
-        if patch > side:
-            raise TrainingError(f"A patch of {patch} pixels does not fit into small images of {side}")
-        crops: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-        for _ in range(count):
-            n, (y, x), turn = rng.integers(len(self.small)), rng.integers(0, side - patch + 1, 2), int(rng.integers(8))
-            pair = (_crop(self.small[n], y, x, patch), _crop(self.large[n], y, x, patch, self.scale))
-            crops.append((_turned(pair[0], turn), _turned(pair[1], turn)))
-        return _as_tensor([small for small, _ in crops]), _as_tensor([large for _, large in crops])
+        return _as_tensors([self.crop(rng, patch, degraded_share) for _ in range(count)])
+
+
+class Mixture:
+    """Corpora for one scale, each with its share of the crops."""
+
+    def __init__(self, corpora: Sequence[Corpus], shares: Sequence[float]) -> None:
+        if len({corpus.scale for corpus in corpora}) != 1 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise TrainingError(f"Shares of crops are from 0 to 1 and add up to 1, not {', '.join(map(str, shares))}")
+        self.corpora, self.shares, self.scale = list(corpora), list(shares), corpora[0].scale
+
+    def batch(self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the crops of a training's step, as `Corpus.batch` does; each is of a corpus drawn by its share."""
+        rng = np.random.default_rng([seed, step])
+        chosen = rng.choice(len(self.corpora), size=count, p=self.shares)
+        return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share) for index in chosen])
 
 
 def generate(folder: Path, *, seed: int, count: int, size: int, workers: int, progress: Progress | None = None) -> None:
@@ -152,7 +185,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     return tiles
 
 
-def _crop(tile: NDArray[np.uint8], y: int, x: int, patch: int, scale: int = 1) -> NDArray[np.uint8]:
+def _cropped(tile: NDArray[np.uint8], y: int, x: int, patch: int, scale: int = 1) -> NDArray[np.uint8]:
     return tile[y * scale : (y + patch) * scale, x * scale : (x + patch) * scale]
 
 
@@ -162,5 +195,10 @@ def _turned(tile: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return tile[:, ::-1] if turn >= 4 else tile
 
 
-def _as_tensor(tiles: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float().div_(255)
+def _as_tensors(crops: list[tuple[Pixels, Pixels]]) -> tuple[Tensor, Tensor]:
+    small, large = (np.stack(tiles) for tiles in zip(*crops, strict=True))
+    return _as_tensor(small), _as_tensor(large)
+
+
+def _as_tensor(tiles: Pixels) -> Tensor:
+    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float().div_(255)

@@ -10,6 +10,7 @@ from .leaves import SHAPES, shape
 from .palette import Palette
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()-&%$+="
+PROSE = "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwffggyyppbbvk"
 
 
 def draw_text(rng: Generator, size: int) -> Image.Image:
@@ -33,6 +34,35 @@ def draw_text(rng: Generator, size: int) -> Image.Image:
             canvas.paste(palette.color(rng), (*place, place[0] + mask.width, place[1] + mask.height))
         canvas.paste(palette.color(rng), place, mask)
     return canvas
+
+
+def draw_page(rng: Generator, size: int) -> Image.Image:
+    """Return a page as it is scanned or shown on a screen: lines of text in a few sizes, rules, boxes, dark on light.
+
+    One typeface per page, made of Pillow's by weight, width and slant.
+    """
+    paper, ink = _paper_and_ink(rng)
+    canvas = Image.new("RGB", (size, size), paper)
+    pen = ImageDraw.Draw(canvas)
+    weight, width, slant = int(rng.integers(0, 3)), rng.uniform(0.75, 1.2), rng.choice([0.0, rng.uniform(-0.1, 0.3)])
+    body = float(np.exp(rng.uniform(np.log(24), np.log(90))))
+    y, indent = rng.uniform(-body, body), rng.uniform(0, 0.1) * size
+    while y < size:
+        heading = rng.random() < 0.12
+        height = body * rng.uniform(1.3, 2.2) if heading else body
+        color = ink if rng.random() < 0.85 else tuple(int(v) for v in rng.integers(0, 200, 3))
+        text = " ".join(_word(rng, prose=True) for _ in range(int(rng.integers(2, 5 if heading else 24))))
+        line = _typeset(text, height, weight + heading, width, slant)
+        canvas.paste(color, (int(indent), int(y)), line)
+        y += height * rng.uniform(1.15, 1.5) * rng.choice([1.0, rng.uniform(1.5, 3)], p=[0.85, 0.15])
+        if rng.random() < 0.08:
+            pen.line([(indent, y), (size * rng.uniform(0.3, 1), y)], fill=color, width=int(rng.integers(2, 9)))
+            y += 0.4 * body
+    return (
+        canvas
+        if rng.random() < 0.6
+        else canvas.rotate(float(rng.normal(0, 2)), Image.Resampling.BICUBIC, fillcolor=paper)
+    )
 
 
 def draw_lines(rng: Generator, size: int) -> Image.Image:
@@ -71,8 +101,34 @@ def draw_lines(rng: Generator, size: int) -> Image.Image:
     return canvas
 
 
-def _word(rng: Generator) -> str:
+def _word(rng: Generator, *, prose: bool = False) -> str:
+    if prose and rng.random() < 0.85:
+        word = "".join(rng.choice(list(PROSE), int(rng.integers(1, 11))))
+        return (word.capitalize() if rng.random() < 0.12 else word) + str(
+            rng.choice(["", ".", ","], p=[0.84, 0.08, 0.08])
+        )
     return "".join(rng.choice(list(LETTERS), int(rng.integers(1, 10))))
+
+
+def _paper_and_ink(rng: Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two colors far apart: mostly near white and near black, sometimes the other way around, sometimes tinted."""
+    light, dark = int(255 - abs(rng.normal(0, 14))), int(abs(rng.normal(0, 40)))
+    tint = rng.normal(0, rng.choice([0.0, 8.0]), 3)
+    paper, ink = (tuple(int(v) for v in np.clip(level + tint, 0, 255)) for level in (light, dark))
+    return (paper, ink) if rng.random() < 0.8 else (ink, paper)
+
+
+def _typeset(text: str, height: float, weight: int, width: float, slant: float) -> Image.Image:
+    """Return a mask of one line of text: `weight` pixels bolder, `width` times as wide, leaning by `slant`."""
+    font = ImageFont.load_default(size=height)
+    _, top, right, bottom = (int(v) for v in font.getbbox(text, stroke_width=weight))
+    lean = int(abs(slant) * height)
+    mask = Image.new("L", (right + 2 * lean + 4, bottom + 4))
+    ImageDraw.Draw(mask).text((lean, 0), text, font=font, fill=255, stroke_width=weight)
+    if slant:
+        shift = slant * (top + bottom) / 2
+        mask = mask.transform(mask.size, Image.Transform.AFFINE, (1, slant, -shift, 0, 1, 0), Image.Resampling.BILINEAR)
+    return mask.resize((max(1, int(mask.width * width)), mask.height), Image.Resampling.BILINEAR)
 
 
 def _panel(rng: Generator, pen: ImageDraw.ImageDraw, palette: Palette, size: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from .drawings import draw_lines, draw_text
+from .drawings import draw_lines, draw_page, draw_text
 from .fields import any_field, cloud
 from .leaves import draw_leaves
 
@@ -24,11 +24,12 @@ FINER = 3
 def make_image(seed: int, index: int, size: int) -> NDArray[np.uint8]:
     """Image `index` of the series `seed`, (size, size, 3)."""
     rng = np.random.default_rng([seed, index])
-    draw = (draw_leaves, draw_lines, draw_text)[rng.choice(3, p=[0.84, 0.1, 0.06])]
+    draw = (draw_leaves, draw_lines, draw_text, draw_page)[rng.choice(4, p=[0.76, 0.1, 0.06, 0.08])]
     scene = draw(rng, size * FINER)
     filter = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
     reduced = np.array(scene.resize((size, size), filter)).astype(np.float32) / np.float32(255)
-    return (255 * photographed(rng, reduced)).round().astype(np.uint8)
+    taken = scanned if draw is draw_page else photographed
+    return (255 * taken(rng, reduced)).round().astype(np.uint8)
 
 
 def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -47,6 +48,13 @@ def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float
         developed = np.repeat(developed.mean(2, keepdims=True), 3, axis=2)
     noise = max(0.0, rng.normal(0, 1.2)) / 255
     return (developed + noise * rng.standard_normal((size, size, 1), np.float32)).clip(0, 1).astype(np.float32)
+
+
+def scanned(rng: Generator, page: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a scanner or a screen does to a page (H, H, 3) in [0, 1]: little; returns the same."""
+    shade = 1 - max(0.0, rng.normal(0, 0.08)) * cloud_of_light(rng, page.shape[0])[..., None]
+    soft = blur(torch.from_numpy(page * shade).permute(2, 0, 1)[None].float(), sigma=max(0.0, rng.normal(0.2, 0.25)))
+    return soft[0].permute(1, 2, 0).clamp(0, 1).numpy()
 
 
 def exposed(rng: Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arch import VapSR
+from . import vapsr
 from .averages import MovingAverage
 from .config import TrainingConfig
-from .corpus import Corpus
+from .corpus import Corpus, Mixture
 from .depthwise import FastDepthwise
 from .errors import TrainingError
 from .losses import loss
@@ -35,7 +37,7 @@ class Trainer:
         step: the number of the next step, from 0.
     """
 
-    def __init__(self, config: TrainingConfig, corpus: Corpus, device: torch.device | str = "cpu") -> None:
+    def __init__(self, config: TrainingConfig, corpus: Corpus | Mixture, device: torch.device | str = "cpu") -> None:
         if corpus.scale != config.scale:
             raise TrainingError(f"The corpus was opened for x{corpus.scale}, the network enlarges by {config.scale}")
         self.config, self.corpus, self.device = config, corpus, torch.device(device)
@@ -68,21 +70,28 @@ class Trainer:
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        small, large = (x.to(self.device) for x in self.corpus.batch(c.seed, self.step, c.batch, c.patch))
+        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share)
+        small, large = (x.to(self.device) for x in crops)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast(), FastDepthwise():
-            value = loss(self.net(small).float(), large, c.frequency_weight)
+            value = loss(self._result(small).float(), large, c.frequency_weight)
         self.scaler.scale(value).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.net.parameters(), c.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if not math.isfinite(result := float(value.detach())):
+        if not math.isfinite(mean := float(value.detach())):
             raise TrainingError(
-                f"The loss of step {self.step} is {result}; go on from an earlier checkpoint with a lower learning rate"
+                f"The loss of step {self.step} is {mean}; go on from an earlier checkpoint with a lower learning rate"
             )
         self.average.update(self.net, self.step)
         self.step += 1
+        return mean
+
+    def _result(self, small: Tensor) -> Tensor:
+        if isinstance(self.net, VapSR) and vapsr.supports(self.net, small):
+            return vapsr.forward(self.net, small)
+        result: Tensor = self.net(small)
         return result
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -73,6 +73,37 @@ def test_from_nothing_to_a_network(tmp_path):
     assert "4 tensors of the network are new" in begun.stderr
 
 
+def test_a_photo_training_mixes_corpora_and_is_measured(tmp_path, corpus_folder):
+    folder, out = tmp_path / "run", tmp_path / "out.safetensors"
+    other = tmp_path / "other"
+    assert run("generate", other, "--count", 1, "--size", 96, "--seed", 5, "--workers", 1).exit_code == 0
+    result = run("train", folder, "--corpus", corpus_folder, "--mix", f"{other}=0.5", "--config", "photo",
+                 "--device", "cpu", "--every", 2, *small("steps=2"))  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config, _, _ = read_state(folder / "state.pt")
+    assert 0.7 < config.degraded_share < 0.8
+    assert run("export", folder, out).exit_code == 0
+
+    benchmark = tmp_path / "bench" / "x2"
+    benchmark.mkdir(parents=True)
+    from PIL import Image
+    from supertile.training.corpus import reduced
+    from supertile.training.images import make_image
+
+    large = make_image(9, 0, 64)
+    Image.fromarray(large).save(benchmark / "001_HR.png")
+    Image.fromarray(reduced(large, 2)).save(benchmark / "001_LR.png")
+    result = run("measure", out, benchmark)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "| bench x2 | bicubic | out |"
+    names = [line.split("|")[1].strip() for line in lines[2:]]
+    assert names == ["clean", "JPEG 90", "JPEG 75", "JPEG 60", "JPEG 40", "noise 5", "noise 10"]
+    bicubic = [float(line.split("|")[2].split("/")[0]) for line in lines[2:]]
+    assert bicubic[0] > bicubic[2] > bicubic[4]
+    assert bicubic[0] > bicubic[5] > bicubic[6]
+
+
 def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
     train = ["train", tmp_path / "run", "--device", "cpu"]
     good = [*train, "--corpus", corpus_folder]
@@ -88,6 +119,9 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
         ([*good, "--set", "network.num_feat=-3"], "No VapSR network can be built so"),
         ([*good, "--set", "patch=1000"], "A patch of 1000 pixels does not fit"),
         ([*good, "--scale", "5"], "which 5 does not divide"),
+        ([*good, "--mix", f"{corpus_folder}=half"], "A share of the crops is a number from 0 to 1"),
+        ([*good, "--mix", f"{corpus_folder}=1.5"], "Shares of crops are from 0 to 1 and add up to 1, not -0.5, 1.5"),
+        (["measure", "supertile-2x", tmp_path], "There are no pairs NNN_HR.png and NNN_LR.png in"),
         ([*good, "--begin", tmp_path / "text.txt"], "text.txt"),
         ([*good, "--validate", tmp_path / "none"], "There are no images in"),
         (["export", tmp_path / "none", tmp_path / "out.safetensors"], "no checkpoint that a training can go on from"),

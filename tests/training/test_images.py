@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from supertile.images.imresize import downscale
-from supertile.training.all_images import make_image
 from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
+from supertile.training.images import make_image
 
 
 def test_the_same_seed_makes_the_same_image():
@@ -23,8 +23,8 @@ def test_the_same_seed_makes_the_same_image():
 
 def test_images_are_lit_like_photographs():
     """Neither dark nor glaring on the whole, with contrast, most of it between large things."""
-    all_images = np.stack([make_image(0, n, 96) for n in range(16)]).astype(float)
-    lightness = all_images.mean(-1)
+    images = np.stack([make_image(0, n, 96) for n in range(16)]).astype(float)
+    lightness = images.mean(-1)
     assert 70 < lightness.mean() < 170
     assert lightness.std((1, 2)).mean() > 25
     steps = np.abs(np.diff(lightness, axis=2))

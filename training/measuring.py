@@ -1,0 +1,87 @@
+"""How good networks are on degraded images: mean PSNR and SSIM of benchmarks beside bicubic.
+
+A benchmark is a folder with `001_HR.png` and `001_LR.png` and so on, the small ones made by MATLAB's bicubic. They are
+degraded as people's images are by one thing at a time, so that figures can be compared between networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..analysis.fidelity import mean, measure
+from ..images.imresize import imresize
+from .degradations import Pixels, gaussian_noise, jpeg
+from .errors import TrainingError
+from .validation import read_rgb
+
+Degradation = Callable[[Pixels], Pixels]
+
+
+def _unchanged(image: Pixels) -> Pixels:
+    return image
+
+
+def _with_noise(sigma: float, image: Pixels) -> Pixels:
+    return gaussian_noise(np.random.default_rng(0), image, sigma)
+
+
+def _as_jpeg(quality: int, image: Pixels) -> Pixels:
+    return jpeg(image, quality)
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    "clean": _unchanged,
+    **{f"JPEG {quality}": partial(_as_jpeg, quality) for quality in (90, 75, 60, 40)},
+    **{f"noise {sigma}": partial(_with_noise, sigma) for sigma in (5, 10)},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over a benchmark of one degradation: Y-PSNR in decibels and SSIM of bicubic and of a network."""
+
+    degradation: str
+    bicubic: tuple[float, float]
+    network: tuple[float, float]
+
+
+@torch.no_grad()
+def rows(net: nn.Module, folder: Path, scale: int) -> Iterator[Row]:
+    """Yield a benchmark's figures, one degradation after another.
+
+    Args:
+        net: enlarges (1, 3, H, W) in [0, 1]; each image as a whole, fp32.
+        folder: with `NNN_HR.png` and `NNN_LR.png`.
+        scale: of the network and of the folder's images.
+
+    Raises:
+        TrainingError: if the folder holds no such pairs.
+    """
+    pairs = [(read_rgb(small), read_rgb(small.with_name(small.name.replace("_LR", "_HR"))))
+             for small in sorted(folder.glob("*_LR.png"))]  # fmt: skip
+    if not pairs:
+        raise TrainingError(f"There are no pairs NNN_HR.png and NNN_LR.png in {folder}")
+    for name, degrade in DEGRADATIONS.items():
+        figures = []
+        for clean, truth in pairs:
+            small = _tensor(degrade(_pixels(clean)))
+            bicubic = imresize(small, (truth.shape[2], truth.shape[1]))
+            figures.append([measure(each, truth, scale) for each in (bicubic, net(small[None])[0])])
+        means = [mean(each) for each in zip(*figures, strict=True)]
+        yield Row(name, *((each.psnr_y, each.ssim_y) for each in means))
+
+
+def _pixels(image: Tensor) -> Pixels:
+    pixels: Pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
