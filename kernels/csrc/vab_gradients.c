@@ -24,10 +24,10 @@ typedef struct {
 } shape;
 
 typedef struct {  // maps as (in, out) and (out, in), depthwise as (taps, channels)
-  const float *lift, *lift_back, *lift_bias;
-  const float *point, *point_back, *point_bias;
-  const float *near, *near_bias, *far, *far_bias;
-  const float *project, *project_back, *project_bias;
+  const float *proj_1, *proj_1_back, *proj_1_bias;
+  const float *pointwise, *pointwise_back, *pointwise_bias;
+  const float *depthwise, *depthwise_bias, *dilated, *dilated_bias;
+  const float *proj_2, *proj_2_back, *proj_2_bias;
   const float *norm, *norm_bias;
 } weights;
 
@@ -36,8 +36,8 @@ typedef struct {
 } kept;
 
 typedef struct {  // maps as (in, out)
-  float *lift, *lift_bias, *point, *point_bias, *near, *near_bias, *far, *far_bias;
-  float *project, *project_bias, *norm, *norm_bias;
+  float *proj_1, *proj_1_bias, *pointwise, *pointwise_bias, *depthwise, *depthwise_bias, *dilated, *dilated_bias;
+  float *proj_2, *proj_2_bias, *norm, *norm_bias;
 } gradients;
 
 static inline lanes load(const float* at) { return *(const lanes*)at; }
@@ -265,22 +265,22 @@ static void forward_image(const shape* s, const weights* w, int64_t image, const
   float block[BLOCK * 256] __attribute__((aligned(64)));
   for (int64_t n = 0; n < pixels; n += BLOCK) {
     const int64_t count = least(BLOCK, pixels - n);
-    map(count, F, A, x + n * F, w->lift, w->lift_bias, 0, u + n * A);
+    map(count, F, A, x + n * F, w->proj_1, w->proj_1_bias, 0, u + n * A);
     for (int64_t i = 0; i < count * A; i += LANES) store(block + i, gelu(load(u + n * A + i)));
-    map(count, A, A, block, w->point, w->point_bias, 0, p + n * A);
+    map(count, A, A, block, w->pointwise, w->pointwise_bias, 0, p + n * A);
   }
   for (int64_t c = 0; c < A; c += LANES) {
     pad(s, p + c, 1, near_padded);
-    near_forward(s, near_padded, w->near + c, w->near_bias + c, d + c);
+    near_forward(s, near_padded, w->depthwise + c, w->depthwise_bias + c, d + c);
     pad(s, d + c, 3, far_padded);
-    far_forward(s, far_padded, w->far + c, w->far_bias + c, g + c);
+    far_forward(s, far_padded, w->dilated + c, w->dilated_bias + c, g + c);
   }
   for (int64_t n = 0; n < pixels; n += BLOCK) {
     const int64_t count = least(BLOCK, pixels - n);
     for (int64_t i = 0; i < count * A; i += LANES)
       store(block + i, gelu(load(u + n * A + i)) * load(g + n * A + i));
     float* y = normalized + n * F;
-    map(count, A, F, block, w->project, w->project_bias, 0, y);
+    map(count, A, F, block, w->proj_2, w->proj_2_bias, 0, y);
     for (int64_t i = 0; i < count; i++, y += F) {
       lanes sum = splat(0.0f), square = splat(0.0f);
       for (int64_t c = 0; c < F; c += LANES) {
@@ -333,39 +333,39 @@ static void backward_image(const shape* s, const weights* w, int64_t image, cons
         store(dx + i * F + c, (load(dz + i * F + c) * load(w->norm + c) - m - v * a) * inverse[i]);
       }
     }
-    map(count, F, A, dx + n * F, w->project_back, 0, 0, dt + n * A);
+    map(count, F, A, dx + n * F, w->proj_2_back, 0, 0, dt + n * A);
     for (int64_t i = 0; i < count * A; i += LANES) {
       const lanes active = gelu(load(u + n * A + i)), gate = load(g + n * A + i), gradient = load(dt + n * A + i);
       store(t + i, active * gate);
       store(dt + n * A + i, gradient * gate);
       store(dg + n * A + i, gradient * active);
     }
-    weight_gradient(count, A, F, t, dx + n * F, out->project, out->project_bias);
+    weight_gradient(count, A, F, t, dx + n * F, out->proj_2, out->proj_2_bias);
   }
   for (int64_t c = 0; c < A; c += LANES) {
     pad(s, d + c, 3, far_padded_x);
-    far_gradient(s, far_padded_x, dg + c, out->far + c, out->far_bias + c);
+    far_gradient(s, far_padded_x, dg + c, out->dilated + c, out->dilated_bias + c);
     pad(s, dg + c, 3, far_padded);
-    far_backward(s, far_padded, w->far + c, slice + c);
+    far_backward(s, far_padded, w->dilated + c, slice + c);
     pad(s, p + c, 1, near_padded_x);
-    near_gradient(s, near_padded_x, slice + c, out->near + c, out->near_bias + c);
+    near_gradient(s, near_padded_x, slice + c, out->depthwise + c, out->depthwise_bias + c);
     pad(s, slice + c, 1, near_padded);
-    near_backward(s, near_padded, w->near + c, dg + c);
+    near_backward(s, near_padded, w->depthwise + c, dg + c);
   }
   for (int64_t n = 0; n < pixels; n += BLOCK) {
     const int64_t count = least(BLOCK, pixels - n);
     float* du = dt + n * A;
     for (int64_t i = 0; i < count * A; i += LANES) store(t + i, gelu(load(u + n * A + i)));
-    weight_gradient(count, A, A, t, dg + n * A, out->point, out->point_bias);
-    map(count, A, A, dg + n * A, w->point_back, 0, 1, du);
+    weight_gradient(count, A, A, t, dg + n * A, out->pointwise, out->pointwise_bias);
+    map(count, A, A, dg + n * A, w->pointwise_back, 0, 1, du);
     for (int64_t i = 0; i < count * A; i += LANES) {
       const lanes v = load(u + n * A + i);
       lanes density;
       const lanes share = below(v, &density);
       store(du + i, load(du + i) * (share + v * density));
     }
-    weight_gradient(count, F, A, x + n * F, du, out->lift, out->lift_bias);
-    map(count, A, F, du, w->lift_back, 0, 1, dx + n * F);
+    weight_gradient(count, F, A, x + n * F, du, out->proj_1, out->proj_1_bias);
+    map(count, A, F, du, w->proj_1_back, 0, 1, dx + n * F);
   }
 }
 

@@ -18,6 +18,7 @@ from supertile.kernels.cpu import (
     mlp,
     ngrams,
     vab,
+    vab_gradients,
 )
 
 STRUCTS = [
@@ -33,6 +34,9 @@ STRUCTS = [
     ("mlp", "weights", mlp.Pointers),
     ("ngrams", "shape", ngrams.Shape),
     ("vab", "weights", vab.Pointers),
+    ("vab_gradients", "kept", vab_gradients.Kept),
+    ("vab_gradients", "shape", vab_gradients.Shape),
+    ("vab_gradients", "weights", vab_gradients.Weights),
     *[(kernel, "shape", bands.Shape) for kernel in ("dual_features", "mlp", "vab")],
 ]
 
