@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 from PIL import Image, ImageCms
 
@@ -104,7 +105,7 @@ def icc_describes(icc: bytes, is_gray: bool) -> bool:
 
 def to_srgb(image: Image.Image) -> Image.Image:
     """Convert a CMYK or Lab image to sRGB, through its own profile if it has one."""
-    source: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile | None = None
+    source: Any = None  # an ImageCmsProfile, or Pillow's own class of profiles it makes
     icc = image.info.get("icc_profile")
     if icc:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))

@@ -92,7 +92,7 @@ def _write_directory(file: BinaryIO, tags: dict[int, tuple[int, Sequence[int] | 
     return _append(file, struct.pack("=H", len(entries)) + b"".join(entries) + bytes(4))
 
 
-def _write_subdirectory(file: BinaryIO, tag: int, values: dict) -> int:
+def _write_subdirectory(file: BinaryIO, tag: int, values: dict[int, Any]) -> int:
     """Write the EXIF or GPS directory, whose value types Pillow knows; return its offset."""
     directory: Any = ImageFileDirectory_v2(prefix=_PREFIX[:2], group=tag)
     for key, value in values.items():

@@ -8,6 +8,11 @@ view, a linear map as they are. Every operation casts its input to the dtype of 
 precision works in this package.
 """
 
+from ..cpu.correlation import Layers as CorrelationLayers
+from ..cpu.correlation import Windows
+from ..cpu.dual_features import Layers as DualFeatureLayers
+from ..cpu.mlp import Layers as MlpLayers
+from ..cpu.vab import Layers as VabLayers
 from .attention import (
     HeadLayers,
     OverlappingLayers,
@@ -18,17 +23,12 @@ from .attention import (
 )
 from .convolution import conv2d
 from .correlation import (
-    CorrelationLayers,
-    Windows,
     correlation_pass,
     supports_correlation,
     window_correlation,
 )
 from .ngrams import bigrams, unigrams
 from .passes import (
-    DualFeatureLayers,
-    MlpLayers,
-    VabLayers,
     dual_features_bytes,
     dual_features_pass,
     mlp,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 class SharedFile(io.RawIOBase):
@@ -29,7 +29,7 @@ class SharedFile(io.RawIOBase):
         self._position += len(data)
         return data
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
