@@ -13,7 +13,7 @@ class SupertileError(Exception):
     """
 
     exit_code = 1
-    """What the command line exits with: 1 if something failed, 2 for wrong usage."""
+    """Exit code of the command line: 1 if something failed, 2 for wrong usage."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

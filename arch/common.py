@@ -1,4 +1,4 @@
-"""What Swin's descendants share, HAT and HiT-SR: their pixels, patch embedding and residual convolutions."""
+"""Layers that HAT and HiT-SR inherit from Swin: pixel range, patch embedding, residual convolutions."""
 
 from __future__ import annotations
 

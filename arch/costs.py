@@ -1,4 +1,4 @@
-"""What layers cost by their definition: multiply-adds for each pixel, two operations each."""
+"""Operations of layers by their definition: multiply-adds per pixel, two operations each."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ y = x + W-MSA(n) + α CAB(n) with n = LN(x), then an MLP; every second block shi
 of such blocks ends with overlapping cross-attention (OCAB): queries from a window, keys and values from a larger
 window around it. CAB scales the channels of two 3x3 convolutions by a gate computed from their mean over the image.
 
-Not to be seen in the weights: α (`conv_scale`), `qk_scale`, `img_range` and `mean`. Everything else is.
+Weights do not show α (`conv_scale`), `qk_scale`, `img_range` and `mean`; everything else can be read from them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .strips import StripPlan, Strips, compute_rows, crop, gather, split_rows, s
 
 
 class Heads(nn.Module):
-    """What both kinds of attention share: projections into heads and out of them, and a position bias.
+    """Projections into heads and out of them, and a position bias: the base of both kinds of attention.
 
     table_side: the distances of a query and a key along an axis.
     """

@@ -12,7 +12,7 @@ v' the values of its L' patches of r x r pixels (L' is the base window, whatever
 P, the position bias, comes from a small MLP over relative positions, averaged over each patch. It does not depend on
 the image: here it is built once, by a box filter over the MLP's values on the (2h-1) x (2w-1) grid.
 
-Not to be seen in the weights: `img_range`, `mean`, and, for HiT-SIR and HiT-SRF, the base window.
+Weights do not show `img_range`, `mean` and, for HiT-SIR and HiT-SRF, the base window.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the networks share: layouts of features, reflection, small heads.
+"""Helpers of all networks: layouts of features, reflection, small heads.
 
 Features are kept as (B, H, W, C) with the channels last in memory throughout; see `kernels.ops`.
 """

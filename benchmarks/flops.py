@@ -1,4 +1,4 @@
-"""What a network has to compute by its definition, whoever computes it and however.
+"""Count the operations of a network by its definition, independent of any implementation.
 
 Counted are the multiply-adds of the layers as the papers define them, two operations each: convolutions, linear maps,
 the products of attention (q kᵀ and its product with v) and of HiT-SR's correlations. Not counted are norms,

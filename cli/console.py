@@ -1,4 +1,4 @@
-"""What all commands share on the terminal: progress bars, warnings, one sentence for an error, and exit codes."""
+"""Terminal output of all commands: progress bars, warnings, one sentence per error, and exit codes."""
 
 from __future__ import annotations
 

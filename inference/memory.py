@@ -115,7 +115,7 @@ def fitting_rows(model: nn.Module, height: int, width: int, device: torch.device
 
 
 def fits(planned: int, device: torch.device) -> bool:
-    """Whether there is memory for a whole image that is planned to take so many bytes."""
+    """Return True if there is memory for a whole image that is planned to take so many bytes."""
     return planned * holes(device) <= 0.8 * free_bytes(device)
 
 
@@ -129,15 +129,15 @@ def holes(device: torch.device) -> float:
 
 
 def planned(model: nn.Module | None, width: int = 1920, height: int = 1080) -> str | None:
-    """What an image of this size takes, for people; None for networks that do without strips."""
+    """Describe the memory that a whole image takes, in words; None for networks without strips."""
     if not isinstance(model, Network):
         return None
     needed = whole_bytes(model, height, width, torch.device("cpu"), torch.float32)
-    return f"{needed / 2**30:.1f} GB of tensors for {width}x{height} as a whole, in fp32"
+    return f"{needed / 2**30:.1f} GB of tensors for a whole {width}x{height} image in fp32"
 
 
 def joins_there(needed: int, beside: int, device: torch.device) -> bool:
-    """Whether a result of `needed` bytes may lie on the device while it is computed, which takes `beside` for it.
+    """Return True if a result of `needed` bytes fits on the device beside the `beside` bytes that computing it takes.
 
     A quarter of what is left: its predecessor is still there while it is copied, and tiles want the rest.
     """
@@ -155,7 +155,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _free_ram() -> int:
-    """What Linux would give without swapping; elsewhere half of what there is."""
+    """Return the memory available without swapping; on other systems than Linux, half of all memory."""
     try:
         with open("/proc/meminfo") as file:
             available = next(line for line in file if line.startswith("MemAvailable"))

@@ -61,7 +61,7 @@ def candidates(descriptor: ImageModelDescriptor, device: torch.device) -> list[t
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; emulated, it would be slower than fp32."""
+    """Return True if the processor multiplies bf16 natively; emulated, it would be slower than fp32."""
     checks = (getattr(torch.cpu, "_is_avx512_bf16_supported", None), getattr(torch.cpu, "_is_amx_tile_supported", None))
     return any(check() for check in checks if check is not None)
 
@@ -108,7 +108,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def agree(output: Tensor, other: Tensor) -> bool | None:
-    """Whether two ways to compute (N, C, H, W) give the same images but for rounding, to 40 dB in each of them.
+    """Return True if two results (N, C, H, W) agree to 40 dB in every image.
 
     None where `other` is not finite. Waits for the device.
     """

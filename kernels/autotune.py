@@ -58,7 +58,7 @@ class _Step(NamedTuple):
 
 
 class Choices:
-    """What has been measured so far.
+    """The measurements so far, and the choices made from them.
 
     Args:
         timer: Returns the seconds of a pass.

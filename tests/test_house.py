@@ -565,3 +565,17 @@ def test_arrows_inside_video_never_run_back():
                 wrong.append(f"{file.relative_to(ROOT)}:{line} imports {target}")
     assert wrong == []
     assert {room for _, room in video_imports(ROOT / "video" / "upscale.py")} >= {"read", "write"}
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def test_docstrings_begin_with_what_is_done():
+    """The first line alone shows in an editor, where "The same" or "What ..." says nothing."""
+    documented = ast.Module, ast.ClassDef, ast.FunctionDef
+    nodes = ((file, node) for file in sources() for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    found = ((file, ast.get_docstring(node)) for file, node in nodes if isinstance(node, documented))
+    wrong = [
+        f"{file.name}: {text}" for file, text in found if (text or "").startswith(("The same", "What ", "Whether "))
+    ]
+    assert wrong == []

@@ -1,4 +1,4 @@
-"""What a training is: the network, the steps, how large they are; and the configs to begin from."""
+"""Settings of a training: the network, the steps and their size; and presets to begin from."""
 
 from __future__ import annotations
 

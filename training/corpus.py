@@ -1,4 +1,4 @@
-"""What a network is trained on: tiles of large images and their small versions, on disk, uint8, mapped into memory.
+"""Training data: tiles of large images and their small versions, on disk, uint8, mapped into memory.
 
 A corpus is a folder with `large.npy` (N, S, S, 3) and, for each scale it was opened with, `small_x2.npy` and so on. The
 small images are made of whole tiles once, so that a crop of one has never seen an edge that the image has not.

@@ -1,4 +1,4 @@
-"""What happens to an image before somebody wants it larger: blur, resampling, noise, sharpening, lossy compression.
+"""Degrade images as the world does: blur, resampling, noise, sharpening, lossy compression.
 
 Each is off or anything from faint to strong, and those after the resampling come in random order, as in Zhang et al.,
 "Designing a practical degradation model for deep blind image super-resolution", ICCV 2021, and Wang et al.,

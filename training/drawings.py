@@ -1,4 +1,4 @@
-"""What people make: text, line art, diagrams. Thin strokes, corners, parallel lines, flat areas that stay flat."""
+"""Draw text, line art and diagrams: thin strokes, corners, parallel lines, flat areas that stay flat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a training."""
+"""Errors of a training."""
 
 from __future__ import annotations
 

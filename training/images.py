@@ -33,7 +33,7 @@ def make_image(seed: int, index: int, size: int) -> NDArray[np.uint8]:
 
 
 def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What light, lens, sensor and development do to a scene (H, H, 3) in [0, 1]; returns the same."""
+    """Light, blur, expose and develop a scene (H, H, 3) in [0, 1] as a camera does; return the same shape."""
     size = scene.shape[0]
     light = np.exp(rng.uniform(0, 0.8) * (cloud_of_light(rng, size) - 0.6))[..., None]
     image = torch.from_numpy(scene * light).permute(2, 0, 1)[None].float()
@@ -51,7 +51,7 @@ def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float
 
 
 def scanned(rng: Generator, page: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a scanner or a screen does to a page (H, H, 3) in [0, 1]: little; returns the same."""
+    """Change a page (H, H, 3) in [0, 1] as little as a scanner or a screen does; return the same shape."""
     shade = 1 - max(0.0, rng.normal(0, 0.08)) * cloud_of_light(rng, page.shape[0])[..., None]
     soft = blur(torch.from_numpy(page * shade).permute(2, 0, 1)[None].float(), sigma=max(0.0, rng.normal(0.2, 0.25)))
     return soft[0].permute(1, 2, 0).clamp(0, 1).numpy()

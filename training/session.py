@@ -52,7 +52,7 @@ def train(trainer: Trainer, run: Path, *, every: int, validation: Validation | N
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """What signals have asked to end; a second one is not waited for."""
+    """Yield a list that holds the first signal once it has arrived; raise KeyboardInterrupt at the second."""
     asked: list[int] = []
 
     def note(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""What a PyTorch pickle describes: plain containers, with shapes and dtypes instead of tensors; nothing in it is run.
+"""Read the plain containers that a PyTorch pickle describes, with shapes and dtypes instead of tensors; run nothing.
 
 Nothing a pickle names is ever looked up or called: tensors, storages and dicts have stand-ins that describe them, and
 objects of other classes become empty ones.

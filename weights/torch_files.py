@@ -35,7 +35,7 @@ _LEGACY_VERSION = 1001
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a file of torch.save holds.
+    """The contents of a file of torch.save.
 
     Attributes:
         saved: the saved object, with `StoredTensor` for tensors.

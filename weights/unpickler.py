@@ -30,7 +30,7 @@ class TooLargeError(Exception):
 
 
 class Limits:
-    """What the pickles of one file may still hold."""
+    """The objects and bytes that the pickles of one file may still hold."""
 
     def __init__(self) -> None:
         self._objects = _MAX_OBJECTS

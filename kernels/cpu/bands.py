@@ -1,4 +1,4 @@
-"""What the kernels that go down an image strip by strip have in common: those whose C source includes bands.h.
+"""Run kernels that go down an image strip by strip: those whose C source includes bands.h.
 
 Such a kernel takes the next rows of features and returns the rows that they make ready. What the rows after them need
 stays in memory that the kernel lays out and gets back with the next strip.

@@ -35,7 +35,7 @@ _LOSSY_TARGET = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "lib
 
 @dataclass(frozen=True)
 class StreamAction:
-    """What to do with a stream.
+    """The treatment of a stream.
 
     Attributes:
         kind: "copy", "cover" (a Matroska attachment), "audio" or "subtitle" (converted with `encoder`), or "drop".
