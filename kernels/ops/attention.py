@@ -52,6 +52,7 @@ class OverlappingLayers(HeadLayers, Protocol):
     """Those of overlapping attention, whose keys come from a window of `overlap_window` around that of the queries."""
 
     overlap_window: int
+    halo: int
 
 
 # --- self-attention ----------------------------------------------------------------------------------------------
@@ -178,12 +179,8 @@ def attends_in_place(device: torch.device) -> bool:
 
 def _zero_padded(kv: Tensor, layers: OverlappingLayers, above: int, rows: int) -> Tensor:
     """Return keys and values of `rows` rows, with zeros beyond the image; (B, rows + 2 halo, W + 2 halo, 2 C)."""
-    halo = _halo(layers)
+    halo = layers.halo
     return F.pad(kv, (0, 0, halo, halo, halo - above, above + rows + halo - kv.shape[1]))
-
-
-def _halo(layers: OverlappingLayers) -> int:
-    return (layers.overlap_window - layers.window_size) // 2
 
 
 def _overlapping(q: Tensor, kv: Tensor, layers: OverlappingLayers) -> Tensor:
@@ -195,7 +192,7 @@ def _overlapping(q: Tensor, kv: Tensor, layers: OverlappingLayers) -> Tensor:
     step = w if q.device.type == "cpu" else q.shape[1]  # one row of windows at a time stays in cache
     for top in range(0, q.shape[1], step):
         rows = slice(top, top + step)
-        around = kv[:, top : top + step + 2 * _halo(layers)].unfold(1, o, w).unfold(2, o, w)  # (B, nh, nw, 2 C, o, o)
+        around = kv[:, top : top + step + 2 * layers.halo].unfold(1, o, w).unfold(2, o, w)  # (B, nh, nw, 2 C, o, o)
         queries = rearrange(windows_of(q[:, rows], (w, w)), "n l (h d) -> n h l d", h=heads)
         around = rearrange(around, "b nh nw c oh ow -> (b nh nw) (oh ow) c")
         keys, values = rearrange(around, "n l (k h d) -> k n h l d", k=2, h=heads)
@@ -220,7 +217,7 @@ def _overlapping_in_c(q: Tensor, kv: Tensor, layers: OverlappingLayers, above: i
 def _overlapping_in_triton(q: Tensor, kv: Tensor, layers: OverlappingLayers, above: int) -> Tensor:
     from ..cuda import attention as cuda
 
-    w, o, halo = layers.window_size, layers.overlap_window, _halo(layers)
+    w, o, halo = layers.window_size, layers.overlap_window, layers.halo
     _, _, proj_weight = projections(layers)
     k, v = kv.chunk(2, dim=-1)
     out = cuda.window_attention(

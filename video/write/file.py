@@ -278,7 +278,7 @@ class VideoWriter:
         if self._copied is not None:
             for copied in self._copied.packets_until(packet.dts * self._time_base):
                 self._output.mux(copied)
-        self._output.mux(packet)
+        self._output.mux(packet)  # which rounds times to the container's tick: 1 ms in Matroska
 
     def _close_copied(self) -> None:
         copied, self._copied = self._copied, None
