@@ -103,7 +103,7 @@ def test_equal_images_beside_others_in_a_batch(server, shown, stored):
         ({"count": 2}, {"count": 3}, "Batches of 2 and 3 images cannot be paired"),
         ({"count": 1}, {"count": 1, "height": 30}, "images of 40x32 and 40x30 cannot be compared pixel by pixel"),
         ({"count": 1, "channels": 4}, {"count": 1}, "Transparent images cannot be compared"),
-        ({"count": 1, "height": 8}, {"count": 1, "height": 8}, "less than 11 pixels a side"),
+        ({"count": 1, "height": 8}, {"count": 1, "height": 8}, "fewer than 11 pixels a side"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(server, stored, one, other, message):
