@@ -287,8 +287,11 @@ def test_what_is_not_there_or_no_image(tmp_path, monkeypatch):
     Image.new("I", (3, 3)).save(tmp_path / "integer.tif")
     assert "32-bit" in refusal(tmp_path / "integer.tif")
     Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "limit" in refusal(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's limit in pixels is not ours, memory is
+    read_image(tmp_path / "bomb.png")
+    monkeypatch.setattr("supertile.images.io.opening._PIXELS_WITHOUT_CHECK", 100)
+    monkeypatch.setattr("supertile.images.io.opening.free_memory", lambda: 10_000)
+    assert "memory" in refusal(tmp_path / "bomb.png")
 
 
 # Writing
