@@ -121,6 +121,8 @@ def _read_png(data: bytes, path: Path) -> Picture:
         with open_image(io.BytesIO(pixels), path) as image:
             beside = {"icc_profile": parts.icc, "exif": parts.exif, "xmp": parts.xmp, "dpi": parts.dpi}
             image.info |= {name: value for name, value in beside.items() if value}
+            if (key := parts.transparent_color) is not None:  # versions of Pillow differ in what they make of it
+                image.info["transparency"] = key if len(key) > 1 else key[0]
             return _read(image, path, lambda: open_image(io.BytesIO(pixels), path))
 
     is_complete = parts.has_end

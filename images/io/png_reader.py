@@ -35,6 +35,7 @@ class PngParts:
         header: the content of IHDR.
         pixels: the image alone, as a PNG of IHDR, PLTE, tRNS and IDAT.
         frames: images in the file, as animated PNG counts them.
+        transparent_color: gray or (red, green, blue) that is transparent, in the steps of the file's bit depth.
         icc: the color profile.
         exif: a TIFF structure.
         xmp: an XMP packet.
@@ -50,6 +51,7 @@ class PngParts:
     header: bytes
     pixels: bytes = b""
     frames: int = 1
+    transparent_color: tuple[int, ...] | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -105,7 +107,11 @@ def read_parts(data: bytes) -> PngParts | None:
                 parts.problems.append(sentence)
         if kind in _PIXEL_CHUNKS:
             if kind == b"tRNS":
-                content = _masked_key(parts.header, content)
+                try:
+                    parts.transparent_color = _transparent_color(parts.header, content)
+                except struct.error:
+                    parts.problems.append("has a broken tRNS chunk, which is left out.")
+                    continue
             pixels.append(chunk(kind, content))
             parts.has_end |= kind == b"IEND"
         elif has_right_checksum:
@@ -141,14 +147,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         position = end + 4
 
 
-def _masked_key(header: bytes, content: bytes) -> bytes:
-    """Keep the bits of a transparent color that the image has, as section 11.3.1.1 requires."""
+def _transparent_color(header: bytes, content: bytes) -> tuple[int, ...] | None:
+    """Return the color of tRNS in a gray or RGB image, of the bits that the image has (section 11.3.1.1)."""
     depth, color_type = header[8], header[9]
     count = {0: 1, 2: 3}.get(color_type)
-    if count is None or depth == 16 or len(content) < 2 * count:
-        return content
+    if count is None:
+        return None
     values = struct.unpack_from(f">{count}H", content)
-    return struct.pack(f">{count}H", *(value & ((1 << depth) - 1) for value in values))
+    return tuple(value & ((1 << depth) - 1) for value in values)
 
 
 def _read_beside(parts: PngParts, kind: bytes, content: bytes, color: list[tuple[bytes, bytes]]) -> None:
