@@ -18,8 +18,9 @@ from PIL import Image
 from . import jpeg_reader, png_reader
 from .color_tags import ColorTags
 from .errors import ImageFileError, ImageFileWarning
+from .heic_reader import is_heic, read_heic
 from .heif_boxes import read_facts
-from .metadata import normalize_exif, read_exif, upright_xmp, usable_dpi
+from .metadata import EXIF_PREFIX, normalize_exif, read_exif, upright_xmp, usable_dpi
 from .opening import check_memory, open_image
 from .picture import Picture
 from .pixels import read_codes
@@ -41,7 +42,8 @@ _UPRIGHT = {
 
 
 def read_image(path: str | Path) -> Picture:
-    """Read an image file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, PAM, TGA, JPEG 2000 or DDS.
+    """Read an image file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, PAM, TGA, JPEG 2000 or DDS;
+    HEIC and JPEG XL where pillow-heif and pillow-jxl-plugin are installed.
 
     Gray stays one channel, palettes become RGB, transparency of any kind becomes straight alpha. CMYK and Lab become
     sRGB through their profile. Of an animation the first frame is read. Whatever is not read, repaired or left out is
@@ -63,6 +65,8 @@ def read_image(path: str | Path) -> Picture:
             if (pixmap := Pixmap.parse(head)) is not None:
                 check_memory(path, pixmap.width, pixmap.height)
                 return _picture_of(pixmap.read(file.read()))
+            if is_heic(head):
+                return _read_heic(file, path)
             return _read_any(file, head, path)
     except ImageFileError:
         raise
@@ -101,6 +105,25 @@ def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
         if facts.primaries is not None and facts.transfer is not None and picture.icc is None:
             picture = replace(picture, color_tags=ColorTags.from_cicp(facts.primaries, facts.transfer))
         return picture
+
+
+def _read_heic(file: BinaryIO, path: Path) -> Picture:
+    image = read_heic(file)
+    if image is None:
+        raise ImageFileError(f"{path} is a HEIC file, for which pillow-heif is needed: pip install supertile[formats].")
+    if image.has_gain_map:
+        _warn(path, "has a gain map for HDR, which is left out.")
+    if image.others:
+        _warn(path, f"holds {image.others + 1} images; only the main one is read.")
+    height, width = image.codes.shape[:2]
+    exif = None
+    if (
+        image.exif
+        and (exif := normalize_exif(EXIF_PREFIX + image.exif.removeprefix(EXIF_PREFIX), width, height)) is None
+    ):
+        _warn(path, "has broken EXIF data, which are left out.")
+    xmp = upright_xmp(image.xmp) if image.xmp else None
+    return replace(_picture_of(image.codes), icc=image.icc, exif=exif, xmp=xmp, color_tags=image.color_tags)
 
 
 def _reopened(file: BinaryIO, path: Path) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +14,10 @@ from PIL import Image
 from .errors import ImageFileError
 
 # The formats that Pillow may try. Not all it has: EPS starts Ghostscript, and scientific formats hold no photographs.
-_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS")
+_PILLOW_FORMATS = (
+    "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "JXL", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS",
+)  # fmt: skip
+_JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 _BYTES_PER_PIXEL = 24  # Pillow's four, integers, and float32 of up to four channels
 _PIXELS_WITHOUT_CHECK = 1 << 25
@@ -37,6 +41,10 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
             continue
         check_memory(path, *image.size)
         return image
+    if prefix.startswith(_JXL_SIGNATURES) and "JXL" not in Image.OPEN:
+        raise ImageFileError(
+            f"{path} is a JPEG XL file, for which pillow-jxl-plugin is needed: pip install supertile[formats]."
+        )
     raise ImageFileError(
         f"{path} is not an image in a format that can be read: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
         "JPEG 2000 or DDS."
@@ -70,8 +78,18 @@ def free_memory() -> int | None:
         return None
 
 
+def register_jxl() -> bool:
+    """Let Pillow read and write JPEG XL. Returns False where pillow-jxl-plugin is not installed."""
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401
+
+        return True
+    return False
+
+
 @cache
 def _formats() -> tuple[str, ...]:
     """Return the formats of `_PILLOW_FORMATS` that this Pillow was built with."""
     Image.init()
+    register_jxl()
     return tuple(name for name in _PILLOW_FORMATS if name in Image.OPEN)

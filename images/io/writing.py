@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, features
 
 from .atomic import atomic_file, check_target
 from .errors import ImageFileError, ImageFileWarning
 from .formats import ImageFormat, format_of
 from .metadata import EXIF_PREFIX, icc_describes, normalize_exif
+from .opening import register_jxl
 from .picture import Picture
 from .png_reader import SIGNATURE
 from .png_writer import chunks_beside, write_png16
@@ -38,7 +39,7 @@ def write_image(
     overwrite: bool = False,
     sources: Sequence[str | Path] = (),
 ) -> None:
-    """Write an image as PNG, JPEG, WebP or TIFF. The file appears complete or not at all.
+    """Write an image as PNG, JPEG, WebP, TIFF, AVIF or JPEG XL. The file appears complete or not at all.
 
     16-bit images stay 16-bit in PNG and TIFF and become 8-bit elsewhere. JPEG has no transparency: the image is
     composited onto white, with an ImageFileWarning.
@@ -46,8 +47,8 @@ def write_image(
     Args:
         path: the file to write; its folder must exist.
         picture: the pixels and metadata.
-        format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `path`.
-        quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
+        format: "png", "jpg", "webp", "tiff", "avif" or "jxl"; None goes by the suffix of `path`.
+        quality: 1 to 100, for JPEG, WebP, AVIF and JPEG XL; a WebP or JPEG XL of 100 is lossless.
         overwrite: replace the file if it exists.
         sources: files that are never replaced.
 
@@ -57,6 +58,7 @@ def write_image(
     path = Path(path)
     format = format_of(path, format)
     check_target(path, overwrite=overwrite, sources=[Path(source) for source in sources])
+    _check_encoder(path, format)
     format.check_size(path, picture.width, picture.height)
     try:
         with atomic_file(path, overwrite=overwrite) as file:
@@ -65,6 +67,14 @@ def write_image(
         raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.") from None
     except (OSError, struct.error) as error:
         raise ImageFileError(f"{path} cannot be written: {error}.") from error
+
+
+def _check_encoder(path: Path, format: ImageFormat) -> None:
+    """Raise ImageFileError if this installation cannot write a format."""
+    if format is ImageFormat.AVIF and not features.check("avif"):
+        raise ImageFileError(f"{path} cannot be written: this Pillow was built without AVIF.")
+    if format is ImageFormat.JXL and not register_jxl():
+        raise ImageFileError(f"{path} cannot be written without pillow-jxl-plugin: pip install supertile[formats].")
 
 
 def _warn(sentence: str) -> None:
@@ -80,11 +90,14 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
     if format is ImageFormat.TIFF and codes.shape[2] == 2 and depth == 16:  # Pillow opens no 16-bit gray with alpha
         codes = codes[..., [0, 0, 0, 1]]
 
-    is_gray = codes.shape[2] < 3 and format is not ImageFormat.WEBP  # WebP has no gray
+    is_gray = codes.shape[2] < 3 and format not in (ImageFormat.WEBP, ImageFormat.AVIF)  # which have no gray
     icc = picture.icc
     if icc and not icc_describes(icc, is_gray):
         kind = "gray" if is_gray else "RGB"
         _warn(f"{path}: the color profile does not describe {kind} pixels and is left out.")
+        icc = None
+    if icc and format is ImageFormat.JXL:
+        _warn(f"{path}: the color profile cannot be written to JPEG XL and is left out.")
         icc = None
     exif = normalize_exif(picture.exif, picture.width, picture.height) if picture.exif else None
     places = places_of(picture.text, picture.comment, format, has_exif=exif is not None)
@@ -108,7 +121,7 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
         write_png16(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi, beside=beside)
         return
     options: dict[str, object] = {"icc_profile": icc, "exif": exif or b""}
-    if picture.dpi and format is not ImageFormat.WEBP:
+    if picture.dpi and format in (ImageFormat.PNG, ImageFormat.JPEG):
         options["dpi"] = picture.dpi
     if format is ImageFormat.JPEG:
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: chroma at full resolution
@@ -117,6 +130,10 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
         if picture.xmp and len(picture.xmp) <= _MAX_JPEG_XMP_BYTES:
             content = _XMP_IN_JPEG + picture.xmp
             options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
+    elif format is ImageFormat.AVIF:
+        options |= {"quality": quality, "subsampling": "4:4:4", "xmp": picture.xmp or b""}
+    elif format is ImageFormat.JXL:
+        options |= {"quality": quality, "lossless": quality == 100, "xmp": picture.xmp}
     elif format is ImageFormat.WEBP:
         options |= {"quality": quality, "lossless": quality == 100, "exact": quality == 100}
         options["xmp"] = picture.xmp or b""
@@ -132,7 +149,7 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
 
 def _warn_of_lost(path: Path, picture: Picture, format: ImageFormat, places: TextPlaces) -> None:
     """Name the metadata that a format has no place for."""
-    name = format.value.upper() if format is not ImageFormat.WEBP else "WebP"
+    name = {ImageFormat.WEBP: "WebP", ImageFormat.JXL: "JPEG XL"}.get(format, format.value.upper())
     if places.lost:
         _warn(f"{path}: {name} has no place for the text {', '.join(places.lost)}, which is left out.")
     if places.lost_comment:

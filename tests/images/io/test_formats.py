@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from supertile.images.io.errors import ImageFileError
-from supertile.images.io.formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
+from supertile.images.io.formats import READABLE_SUFFIXES, TARGET_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_other_formats_are_refused(path, given, sentence):
 
 def test_every_format_has_a_suffix_that_means_it():
     for format in ImageFormat:
-        assert WRITABLE_SUFFIXES[format.suffix] is format
-    assert set(ImageFormat) == set(WRITABLE_SUFFIXES.values())
+        assert TARGET_SUFFIXES[format.suffix] is format
+    assert set(ImageFormat) == set(TARGET_SUFFIXES.values())
     assert WRITABLE_SUFFIXES.keys() <= READABLE_SUFFIXES
 
 
