@@ -73,13 +73,13 @@ def format_of(path: str | Path, format: str | ImageFormat | None = None) -> Imag
         return format
     if format is not None:
         if (known := TARGET_SUFFIXES.get(f".{format.lower()}")) is None:
-            raise ImageFileError(f"Format {format!r} cannot be written; choose png, jpg, webp or tiff, or avif or jxl.")
+            raise ImageFileError(f"Format {format!r} cannot be written; choose png, jpg, webp, tiff, avif or jxl.")
         return known
     suffix = Path(path).suffix
     if (known := TARGET_SUFFIXES.get(suffix.lower())) is None:
         if suffix:
             raise ImageFileError(
-                f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp or tiff, or avif or jxl."
+                f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp, tiff, avif or jxl."
             )
         raise ImageFileError(f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format.")
     return known

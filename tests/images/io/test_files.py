@@ -353,7 +353,7 @@ def test_quality_and_formats(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.webp").codes(8), picture.codes(8))
     write_image(tmp_path / "noname", picture, format="TIFF")
     assert Image.open(tmp_path / "noname").format == "TIFF"
-    with pytest.raises(ImageFileError, match=r"bmp.*png, jpg, webp or tiff"):
+    with pytest.raises(ImageFileError, match=r"bmp.*png, jpg, webp, tiff, avif or jxl"):
         write_image(tmp_path / "a.bmp", picture)
     with pytest.raises(ImageFileError, match="16383"):
         write_image(tmp_path / "wide.webp", Picture(torch.zeros(1, 1, 20000)))

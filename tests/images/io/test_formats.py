@@ -26,9 +26,9 @@ def test_a_given_format_counts_before_the_suffix(path, given, expected):
 @pytest.mark.parametrize(
     ("path", "given", "sentence"),
     [
-        ("a.bmp", None, "a.bmp ends in '.bmp', which cannot be written; use png, jpg, webp or tiff."),
+        ("a.bmp", None, "a.bmp ends in '.bmp', which cannot be written; use png, jpg, webp, tiff, avif or jxl."),
         ("a", None, "a has no suffix; end it in .png, .jpg, .webp or .tif to choose the format."),
-        ("a.png", "gif", "Format 'gif' cannot be written; choose png, jpg, webp or tiff."),
+        ("a.png", "gif", "Format 'gif' cannot be written; choose png, jpg, webp, tiff, avif or jxl."),
     ],
 )
 def test_other_formats_are_refused(path, given, sentence):
