@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -47,18 +47,27 @@ def write_png16(
     if exif:
         file.write(chunk(b"eXIf", exif))
 
+    for data in compressed_rows(codes):
+        file.write(chunk(b"IDAT", data))
+    file.write(chunk(b"IEND", b""))
+
+
+def compressed_rows(codes: np.ndarray) -> Iterator[bytes]:
+    """Filter and compress (H, W, channels) uint8 or uint16; yield the data, some rows at a time."""
+    height, width, channels = codes.shape
     compressor = zlib.compressobj(6)
-    pixel_bytes = 2 * channels
+    pixel_bytes = codes.itemsize * channels
     above = np.zeros((1, width * pixel_bytes), dtype=np.uint8)
     for top in range(0, height, _ROWS_PER_STEP):
-        rows = np.ascontiguousarray(codes[top : top + _ROWS_PER_STEP], dtype=">u2").view(np.uint8)
+        rows = np.ascontiguousarray(codes[top : top + _ROWS_PER_STEP], dtype=codes.dtype.newbyteorder(">")).view(
+            np.uint8
+        )
         rows = rows.reshape(-1, width * pixel_bytes)
         data = compressor.compress(_filter(rows, np.concatenate([above, rows[:-1]]), pixel_bytes))
         above = rows[-1:]
         if data:
-            file.write(chunk(b"IDAT", data))
-    file.write(chunk(b"IDAT", compressor.flush()))
-    file.write(chunk(b"IEND", b""))
+            yield data
+    yield compressor.flush()
 
 
 def chunks_beside(color: ColorTags, text: Sequence[tuple[bytes, bytes]], xmp: bytes | None) -> bytes:
