@@ -89,13 +89,13 @@ class PngParts:
 def read_parts(data: bytes) -> PngParts | None:
     """Sort the chunks of a PNG. Returns None for a file without a usable header."""
     parts: PngParts | None = None
-    pixels = [SIGNATURE]
+    pixels: list[bytes | memoryview] = [SIGNATURE]
     color: list[tuple[bytes, bytes]] = []
-    for kind, content, has_right_checksum in _chunks(data):
+    for kind, content, whole, has_right_checksum in _chunks(data):
         if parts is None:
             if kind != b"IHDR" or len(content) != 13:
                 return None
-            parts = PngParts(content)
+            parts = PngParts(bytes(content))
         if not has_right_checksum:
             if kind in _PIXEL_CHUNKS:
                 sentence = f"has a wrong checksum in its {kind.decode()} chunk."
@@ -108,15 +108,15 @@ def read_parts(data: bytes) -> PngParts | None:
         if kind in _PIXEL_CHUNKS:
             if kind == b"tRNS":
                 try:
-                    parts.transparent_color = _transparent_color(parts.header, content)
+                    parts.transparent_color = _transparent_color(parts.header, bytes(content))
                 except struct.error:
                     parts.problems.append("has a broken tRNS chunk, which is left out.")
                     continue
-            pixels.append(chunk(kind, content))
+            pixels.append(whole if has_right_checksum else chunk(kind, bytes(content)))
             parts.has_end |= kind == b"IEND"
         elif has_right_checksum:
             try:
-                _read_beside(parts, kind, content, color)
+                _read_beside(parts, kind, bytes(content), color)
             except (ValueError, struct.error, zlib.error):
                 parts.problems.append(f"has a broken {kind.decode('latin-1')} chunk, which is left out.")
         if kind == b"IEND":
@@ -130,8 +130,8 @@ def read_parts(data: bytes) -> PngParts | None:
     return parts
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield kind, content and whether the checksum is right; of a chunk that the file cuts, what is there."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
+    """Yield kind, content, the whole chunk and whether the checksum is right; of a chunk that is cut, what is there."""
     view = memoryview(data)
     position = len(SIGNATURE)
     while position + 8 <= len(data):
@@ -140,10 +140,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         kind = data[position + 4 : start]
         if end + 4 > len(data):
             if kind == b"IDAT":
-                yield kind, bytes(view[start:end]), True
+                content = view[start:end]
+                yield kind, content, memoryview(chunk(kind, bytes(content))), True
             return
         (checksum,) = struct.unpack_from(">I", data, end)
-        yield kind, bytes(view[start:end]), zlib.crc32(view[position + 4 : end]) == checksum
+        yield kind, view[start:end], view[position : end + 4], zlib.crc32(view[position + 4 : end]) == checksum
         position = end + 4
 
 
@@ -206,7 +207,7 @@ def _raw_profile(kind: bytes, content: bytes) -> bytes:
 def inflate(parts: PngParts) -> bytes:
     """Inflate as much of the pixels as there is, whatever the checksum of the data says."""
     needed = parts.inflated_bytes
-    compressed = b"".join(content for kind, content, _ in _chunks(parts.pixels) if kind == b"IDAT")
+    compressed: bytes = b"".join(content for kind, content, _, _ in _chunks(parts.pixels) if kind == b"IDAT")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # without zlib's header, no checksum is looked at
     inflated = bytearray()
     for start in range(2, len(compressed), _BLOCK):
@@ -229,9 +230,9 @@ def salvage(parts: PngParts) -> tuple[bytes, int]:
     inflated = inflate(parts)
     missing = parts.inflated_bytes - len(inflated)
     pixels = [SIGNATURE]
-    for kind, content, _ in _chunks(parts.pixels):
+    for kind, _, whole, _ in _chunks(parts.pixels):
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
-            pixels.append(chunk(kind, content))
+            pixels.append(bytes(whole))
     pixels += [chunk(b"IDAT", zlib.compress(inflated + bytes(missing), 1)), chunk(b"IEND", b"")]
     return b"".join(pixels), missing
 

@@ -53,7 +53,7 @@ class Pixmap:
         count = self.width * self.height * self.channels
         if self._is_text:
             text = re.sub(rb"#[^\r\n]*", b"", data[self._start :])
-            values = np.array(text.split()[:count], dtype=np.uint32)
+            values: np.ndarray = np.array(text.split()[:count], dtype=np.uint32)
         else:
             values = np.frombuffer(data, sample, min(count, (len(data) - self._start) // int(sample[-1])), self._start)
         if len(values) < count:

@@ -57,9 +57,10 @@ def places_of(
     """
     if format is ImageFormat.PNG:
         chunks = tuple(text)
-        if comment and b"\0" not in comment:
+        has_place = comment is not None and b"\0" not in comment
+        if comment and has_place:
             chunks += ((b"tEXt", b"Comment\0" + comment),)
-        return TextPlaces(chunks, lost_comment=bool(comment) and b"\0" in comment)
+        return TextPlaces(chunks, lost_comment=comment is not None and not has_place)
     if format is ImageFormat.TIFF:
         return TextPlaces(lost=tuple(text_names(text)), lost_comment=comment is not None)
     tags = Image.Exif()

@@ -77,7 +77,7 @@ def open_target(
         images = _images_among(sources)
         return ImageSequenceWriter(target, info, frames, overwrite=overwrite, sources=images, warn=warn)
     if target.suffix.lower() in ANIMATION_SUFFIXES and info.codec in ANIMATION_CODECS:
-        return AnimationWriter(target, info, frames, quality=encoder.quality, overwrite=overwrite, warn=warn)
+        return AnimationWriter(target, info, frames, quality=round(encoder.quality), overwrite=overwrite, warn=warn)
     container = container_of(target)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:
