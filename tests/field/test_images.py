@@ -9,6 +9,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,12 @@ from supertile.images.batch import upscale_image_files
 from supertile.images.io.errors import ImageFileError, ImageFileWarning
 from supertile.images.io.files import read_image, write_image
 from supertile.images.io.picture import Picture
-from supertile.images.jobs import FileJob
+from supertile.images.jobs import FileJob, plan_jobs
 from supertile.images.upscale import upscale_image_file
+from supertile.inference.upscaler import Upscaler
+from supertile.video.kinds import is_video_job
+from supertile.video.upscale import upscale_video
+from supertile.video.write.encoder_options import EncoderOptions
 from torch import Tensor
 
 SHARED = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[3] / "shared") / "field"
@@ -492,3 +497,76 @@ def test_avif_and_jpeg_xl_as_targets(tmp_path, suffix, channels):
     again = read_image(tmp_path / f"a{suffix}")
     assert (again.color - planes[:1]).abs().max() < 0.02
     assert (again.alpha is None) == (channels < 4)
+
+
+# Animations
+
+
+def animation(path: Path, *, transparent: bool = True) -> list[np.ndarray]:
+    """Three frames of 0.1, 0.05 and 0.25 s, played three times; the last one partly transparent."""
+    frames = [Image.new("RGBA", (20, 16), color) for color in ("red", "lime", "#0000ff00" if transparent else "blue")]
+    frames[0].paste((9, 9, 9, 0 if transparent else 255), (0, 0, 5, 5))
+    frames[1].paste((200, 100, 0, 255), (3, 3, 9, 9))
+    frames[2].paste((7, 70, 170, 255), (8, 4, 20, 11))
+    options = {"lossless": True} if path.suffix == ".webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 50, 250], loop=3, **options)
+    return [np.asarray(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("source", [".png", ".webp"])
+@pytest.mark.parametrize("target", [".gif", ".png", ".apng", ".webp"])
+def test_an_animation_stays_one(tmp_path, enlarger, source, target):
+    frames = animation(tmp_path / f"a{source}")
+    job = FileJob(tmp_path / f"a{source}", tmp_path / f"b{target}")
+    assert is_video_job(job.source, job.target)
+    upscaler = Upscaler(enlarger(), device="cpu", precision="fp32")
+    upscale_video(job.source, job.target, upscaler, encoder=EncoderOptions(quality=100))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{source}", f"b{target}"]
+    with Image.open(job.target) as image:
+        assert (image.n_frames, image.size) == (3, (40, 32))
+        assert image.info["loop"] == (2 if target == ".gif" else 3)
+        delays = []
+        for number, expected in enumerate(frames):
+            image.seek(number)
+            image.load()
+            delays.append(image.info["duration"])
+            codes = np.asarray(image.convert("RGBA"))
+            np.testing.assert_array_equal(codes[::2, ::2, 3], expected[..., 3])
+            seen = expected[..., 3] > 0
+            np.testing.assert_array_equal(codes[::2, ::2, :3][seen], expected[..., :3][seen])
+    assert delays == [100, 50, 250]
+
+
+def test_an_animation_keeps_sixteen_bits(tmp_path, enlarger):
+    codes = [noise(6, 7, 4, 16) for _ in range(2)]
+    controls = [struct.pack(">IIIIIHHBB", number, 7, 6, 0, 0, 1, 10, 0, 0) for number in (0, 1)]
+    beside = chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", controls[0])
+    data = png(codes[0], depth=16, beside=beside, end=False) + chunk(b"fcTL", controls[1])
+    data += chunk(b"fdAT", struct.pack(">I", 2) + zlib.compress(raw_rows(codes[1], 16))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    upscale_video(tmp_path / "a.png", tmp_path / "b.png", Upscaler(enlarger(), device="cpu", precision="fp32"))
+    with av.open(tmp_path / "b.png", format="apng") as container:
+        frames = [frame.to_ndarray(format="rgba64le") for frame in container.decode(video=0)]
+    assert len(frames) == 2
+    for frame, expected in zip(frames, codes, strict=True):
+        visible = expected[..., 3] > 0
+        np.testing.assert_allclose(frame[::2, ::2][visible].astype(int), expected[visible], atol=1)
+
+
+def test_targets_of_animations_in_a_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    for suffix in (".gif", ".png", ".webp"):
+        animation(tmp_path / "in" / f"moving{suffix}", transparent=False)
+        Image.new("RGB", (4, 4)).save(tmp_path / "in" / f"still{suffix}")
+    with open(tmp_path / "in" / "cut.gif", "wb") as file:
+        file.write((tmp_path / "in" / "moving.gif").read_bytes()[:60])
+    jobs = [
+        job
+        for name in ("moving.gif", "moving.webp", "still.gif", "still.png", "cut.gif")
+        for job in plan_jobs([tmp_path / "in" / name], f"{tmp_path}/out/")
+    ]
+    names = [(job.target.name, is_video_job(job.source, job.target)) for job in jobs]
+    assert names == [
+        ("moving.gif", True), ("moving.webp", True), ("still.png", False), ("still.png", False), ("cut.png", False),
+    ]  # fmt: skip
+    assert not is_video_job(tmp_path / "in" / "moving.gif", tmp_path / "a.jpg")
