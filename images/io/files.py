@@ -32,6 +32,8 @@ __all__ = ["read_image", "write_image"]
 _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second frame is a preview
 _HEAD_BYTES = 1 << 16
 _MAX_MISSING = 0.1  # of a cut image's pixels
+_MOTION_NAMES = (b"GCamera:MotionPhoto", b"Camera:MicroVideo=")
+_IPTC = 0x0404  # of Photoshop's image resources
 _GAIN_MAP_NAMES = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496")
 
 # EXIF orientation -> (exchange x and y, then flip y, then flip x) that makes the pixels upright.
@@ -61,7 +63,7 @@ def read_image(path: str | Path) -> Picture:
             if head.startswith(png_reader.SIGNATURE):
                 return _read_png(file.read(), path)
             if head.startswith(jpeg_reader.SIGNATURE):
-                return _read_jpeg(file, head, path)
+                return _read_jpeg(file, path)
             if (pixmap := Pixmap.parse(head)) is not None:
                 check_memory(path, pixmap.width, pixmap.height)
                 return _picture_of(pixmap.read(file.read()))
@@ -179,11 +181,11 @@ def _has_an_empty_edge(picture: Picture, has_palette: bool) -> bool:
     return any(bool((edge == (edge[:, :1] if has_palette else 0)).all()) for edge in edges)
 
 
-def _read_jpeg(file: BinaryIO, head: bytes, path: Path) -> Picture:
+def _read_jpeg(file: BinaryIO, path: Path) -> Picture:
     try:
         with open_image(file, path) as image:
             picture = _read(image, path, lambda: image)
-            _name_second_pictures(image, head, path)
+            _name_what_is_beside(image, path)
             return picture
     except (OSError, SyntaxError, ValueError, ImageFileError) as error:
         file.seek(0)
@@ -194,7 +196,7 @@ def _read_jpeg(file: BinaryIO, head: bytes, path: Path) -> Picture:
                 picture = _read(image, path, lambda: image)
                 lost = f"its last {missing} rows are missing." if missing else "all of its pixels seem to be there."
                 _warn(path, f"ends early; {lost}")
-                _name_second_pictures(image, head, path)
+                _name_what_is_beside(image, path)
             return replace(picture, is_complete=False)
         try:
             with open_image(io.BytesIO(jpeg_reader.without_metadata(data)), path) as image:
@@ -205,12 +207,20 @@ def _read_jpeg(file: BinaryIO, head: bytes, path: Path) -> Picture:
         return picture
 
 
-def _name_second_pictures(image: Image.Image, head: bytes, path: Path) -> None:
+def _name_what_is_beside(image: Image.Image, path: Path) -> None:
+    """Name what a JPEG holds besides its picture and has no place in a `Picture`."""
+    segments = [content for _, content in getattr(image, "applist", ())]
     frames = getattr(image, "n_frames", 1) if image.format == "MPO" else 1
-    if any(name in head for name in _GAIN_MAP_NAMES):
+    if any(name in content for name in _GAIN_MAP_NAMES for content in segments):
         _warn(path, "has a gain map for HDR, which is left out.")
     elif frames > 1:
         _warn(path, f"holds {frames} pictures; only the first is read.")
+    if any(name in content for name in _MOTION_NAMES for content in segments):
+        _warn(path, "has a video (motion photo), which is left out.")
+    if any(content.startswith(jpeg_reader.EXTENDED_XMP) for content in segments):
+        _warn(path, "has XMP data of more than 64 KB, of which the first 64 KB are read.")
+    if _IPTC in (image.info.get("photoshop") or {}):
+        _warn(path, "has IPTC data, which are left out.")
 
 
 def _read(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]) -> Picture:
