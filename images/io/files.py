@@ -27,7 +27,7 @@ from .pixels import read_codes
 from .ppm_reader import Pixmap
 from .writing import write_image
 
-__all__ = ["read_image", "write_image"]
+__all__ = ["read_image", "read_png", "write_image"]
 
 _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second frame is a preview
 _HEAD_BYTES = 1 << 16
@@ -61,7 +61,7 @@ def read_image(path: str | Path) -> Picture:
             head = file.read(_HEAD_BYTES)
             file.seek(0)
             if head.startswith(png_reader.SIGNATURE):
-                return _read_png(file.read(), path)
+                return read_png(file.read(), path)
             if head.startswith(jpeg_reader.SIGNATURE):
                 return _read_jpeg(file, path)
             if (pixmap := Pixmap.parse(head)) is not None:
@@ -133,7 +133,8 @@ def _reopened(file: BinaryIO, path: Path) -> Image.Image:
     return open_image(file, path)
 
 
-def _read_png(data: bytes, path: Path) -> Picture:
+def read_png(data: bytes, path: Path) -> Picture:
+    """Read a PNG in memory as `read_image` does; `path` is named in errors. May raise whatever Pillow does."""
     parts = png_reader.read_parts(data)
     if parts is None:
         raise ImageFileError(f"{path} is damaged or incomplete: it has no header of a PNG.")

@@ -91,7 +91,7 @@ def read_parts(data: bytes) -> PngParts | None:
     parts: PngParts | None = None
     pixels: list[bytes | memoryview] = [SIGNATURE]
     color: list[tuple[bytes, bytes]] = []
-    for kind, content, whole, has_right_checksum in _chunks(data):
+    for kind, content, whole, has_right_checksum in chunks_in(data):
         if parts is None:
             if kind != b"IHDR" or len(content) != 13:
                 return None
@@ -130,7 +130,7 @@ def read_parts(data: bytes) -> PngParts | None:
     return parts
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
+def chunks_in(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
     """Yield kind, content, the whole chunk and whether the checksum is right; of a chunk that is cut, what is there."""
     view = memoryview(data)
     position = len(SIGNATURE)
@@ -207,7 +207,7 @@ def _raw_profile(kind: bytes, content: bytes) -> bytes:
 def inflate(parts: PngParts) -> bytes:
     """Inflate as much of the pixels as there is, whatever the checksum of the data says."""
     needed = parts.inflated_bytes
-    compressed: bytes = b"".join(content for kind, content, _, _ in _chunks(parts.pixels) if kind == b"IDAT")
+    compressed: bytes = b"".join(content for kind, content, _, _ in chunks_in(parts.pixels) if kind == b"IDAT")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # without zlib's header, no checksum is looked at
     inflated = bytearray()
     for start in range(2, len(compressed), _BLOCK):
@@ -230,7 +230,7 @@ def salvage(parts: PngParts) -> tuple[bytes, int]:
     inflated = inflate(parts)
     missing = parts.inflated_bytes - len(inflated)
     pixels = [SIGNATURE]
-    for kind, _, whole, _ in _chunks(parts.pixels):
+    for kind, _, whole, _ in chunks_in(parts.pixels):
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             pixels.append(bytes(whole))
     pixels += [chunk(b"IDAT", zlib.compress(inflated + bytes(missing), 1)), chunk(b"IEND", b"")]

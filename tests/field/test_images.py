@@ -537,9 +537,11 @@ def test_an_animation_stays_one(tmp_path, enlarger, source, target):
     assert delays == [100, 50, 250]
 
 
-def test_an_animation_keeps_sixteen_bits(tmp_path, enlarger):
+@pytest.mark.parametrize("blending", [0, 1])
+def test_an_animation_keeps_sixteen_bits(tmp_path, enlarger, blending):
     codes = [noise(6, 7, 4, 16) for _ in range(2)]
-    controls = [struct.pack(">IIIIIHHBB", number, 7, 6, 0, 0, 1, 10, 0, 0) for number in (0, 1)]
+    codes[1][..., 3] = np.where(codes[1][..., 3] > 30000, 65535, 0)
+    controls = [struct.pack(">IIIIIHHBB", number, 7, 6, 0, 0, 1, 10, 0, number * blending) for number in (0, 1)]
     beside = chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", controls[0])
     data = png(codes[0], depth=16, beside=beside, end=False) + chunk(b"fcTL", controls[1])
     data += chunk(b"fdAT", struct.pack(">I", 2) + zlib.compress(raw_rows(codes[1], 16))) + chunk(b"IEND", b"")
@@ -548,6 +550,8 @@ def test_an_animation_keeps_sixteen_bits(tmp_path, enlarger):
     with av.open(tmp_path / "b.png", format="apng") as container:
         frames = [frame.to_ndarray(format="rgba64le") for frame in container.decode(video=0)]
     assert len(frames) == 2
+    if blending:
+        codes[1] = np.where(codes[1][..., 3:] > 0, codes[1], codes[0])
     for frame, expected in zip(frames, codes, strict=True):
         visible = expected[..., 3] > 0
         np.testing.assert_allclose(frame[::2, ::2][visible].astype(int), expected[visible], atol=1)
