@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 ANIMATION_CODECS = ("gif", "apng", "webp")  # of sources that have nothing but frames, and may become animations
 _MAX_DELAY_TERM = 65535
+_LONGEST_DELAY = {"gif": 65535, "webp": 2**24 - 1}  # in 1/100 s and in milliseconds
 _GIF_COLORS = 255  # and one that is transparent
 
 
@@ -74,7 +75,7 @@ class AnimationWriter:
         )
         if self._kind == "gif":
             self.pixel_format = "pal8"
-        self.target, self.frames = target, 0
+        self.target, self.frames, self._warn = target, 0, warn
         self._quality, self._time_base = quality, Fraction(info.time_base)
         self._plays = _plays_of(Path(info.name))
         self._times: list[tuple[int, int]] = []  # pts and duration
@@ -125,7 +126,7 @@ class AnimationWriter:
                 return
             self._is_open = False
             self._context.__exit__(None, None, None)
-        except (OSError, ImageFileError) as error:
+        except (OSError, ImageFileError, OverflowError, ValueError, struct.error) as error:
             self.discard()
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise VideoError(f"{self.target} cannot be written: {why}.") from error
@@ -189,7 +190,10 @@ class AnimationWriter:
             before = round(total * per_second)
             total += duration * self._time_base
             delays.append(round(total * per_second) - before)
-        return delays
+        longest = _LONGEST_DELAY[self._kind]
+        if max(delays) > longest:
+            self._warn(f"{self.target}: {self._kind.upper()} shows a frame for at most {longest / per_second:g} s.")
+        return [min(max(delay, 0), longest) for delay in delays]
 
 
 def _with_palette(codes: np.ndarray) -> Image.Image:
