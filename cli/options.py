@@ -38,6 +38,8 @@ class Format(str, Enum):
     webp = "webp"
     tif = "tif"
     tiff = "tiff"
+    avif = "avif"
+    jxl = "jxl"
 
 
 class Deinterlace(str, Enum):

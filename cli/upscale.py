@@ -231,6 +231,7 @@ class _Results:
         self._add(
             f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)", outcome.error
         )
+        self._incomplete |= not outcome.complete
 
     def add_video(self, outcome: VideoOutcome) -> None:
         self._add(outcome.report.summary() if outcome.report else "", outcome.error)

@@ -33,6 +33,7 @@ class Outcome:
         source_size: (width, height) of the source in pixels.
         target_size: (width, height) of the result in pixels.
         seconds: time in the network, without reading and writing.
+        complete: False if the source ended early, so that the last of its pixels are missing.
     """
 
     job: FileJob
@@ -40,6 +41,7 @@ class Outcome:
     source_size: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] = (0, 0)
     seconds: float = 0.0
+    complete: bool = True
 
 
 def upscale_image_files(
@@ -101,7 +103,8 @@ def upscale_image_files(
             if error is not None or picture is None:
                 yield Outcome(job, error)
                 continue
-            outcome = Outcome(job, None, before, (picture.width, picture.height), seconds=time.perf_counter() - started)
+            after, seconds = (picture.width, picture.height), time.perf_counter() - started
+            outcome = Outcome(job, None, before, after, seconds, picture.is_complete)
             writing = (outcome, writer.submit(write_result, job, picture, quality=quality, overwrite=overwrite))
         if writing is not None:
             yield _written(*writing)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import SupertileError
+from .io.animation import is_animated
 from .io.atomic import same_file
 from .io.errors import ImageFileError
 from .io.formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
@@ -83,6 +84,8 @@ def _job_to_file(source: Path, target: Path, wanted: ImageFormat | None, videos:
         raise PlanError(f"{target} ends in {target.suffix!r}, but the format given is {wanted.value}.")
     if target.suffix.lower() in videos.values() or source.suffix.lower() in videos:
         return FileJob(source, target, wanted)
+    if target.suffix.lower() == ".gif" and is_animated(source):
+        return FileJob(source, target)
     return FileJob(source, target, wanted or format_of(target))
 
 
@@ -110,6 +113,8 @@ def _job_in_folder(source: Path, target: Path, wanted: ImageFormat | None, video
     suffix = target.suffix.lower()
     if (video_suffix := videos.get(suffix)) is not None:
         return FileJob(source, target if suffix == video_suffix else target.with_suffix(video_suffix))
+    if suffix == ".gif" and wanted is None and is_animated(source):
+        return FileJob(source, target)
     own = WRITABLE_SUFFIXES.get(suffix)
     format = wanted or own or ImageFormat.PNG
     return FileJob(source, target if own is format else target.with_suffix(format.suffix), format)

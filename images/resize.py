@@ -11,38 +11,43 @@ import math
 import torch
 from torch import Tensor
 
+from .transfer import SRGB, Transfer
+
 _SUPPORT = 2.0  # radius of the kernel, in source pixels when enlarging
 
 
-def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tensor:
-    """Resample sRGB-encoded images in linear light.
+def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer: Transfer = SRGB) -> Tensor:
+    """Resample images in linear light.
 
-    The transfer functions of other color profiles are so close to sRGB's that the difference is not visible.
+    The transfer functions of most color profiles are so close to sRGB's that the difference is not visible.
 
     Args:
         x: (N, C, H, W) float in [0, 1].
         size: (width, height) of the result in pixels.
         seamless: axes along which the image tiles: "none", "x", "y" or "both".
+        transfer: how values encode light.
 
     Returns:
         (N, C, height, width) float32 in [0, 1].
     """
     out = _empty(x, size)
     for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):  # one plane at a time, to save memory
-        target.copy_(to_srgb(resample(to_linear(source), size, seamless=seamless).clamp_(0, 1)))
+        light = resample(transfer.to_linear(source), size, seamless=seamless)
+        target.copy_(transfer.from_linear(light.clamp_(0, 1)))
     return out
 
 
 def resize_with_alpha(
-    color: Tensor, alpha: Tensor, size: tuple[int, int], *, seamless: str = "none"
+    color: Tensor, alpha: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer: Transfer = SRGB
 ) -> tuple[Tensor, Tensor]:
     """Resample color with alpha in linear light; pixels are weighted by their opacity.
 
     Args:
-        color: (N, C, H, W) float in [0, 1], sRGB-encoded.
+        color: (N, C, H, W) float in [0, 1].
         alpha: (N, 1, H, W) float in [0, 1], straight.
         size: (width, height) of the results in pixels.
         seamless: axes along which the image tiles: "none", "x", "y" or "both".
+        transfer: how values of color encode light.
 
     Returns:
         Color (N, C, height, width) and alpha (N, 1, height, width), float32 in [0, 1].
@@ -52,12 +57,12 @@ def resize_with_alpha(
     out = _empty(color, size)
     for n in range(color.shape[0]):
         for c in range(color.shape[1]):
-            linear = to_linear(color[n, c])
+            linear = transfer.to_linear(color[n, c])
             light = resample(linear * alpha[n, 0], size, seamless=seamless)
             light = light / new_alpha[n, 0].clamp_min(1 / 65536)
             if not bool(seen[n].all()):  # invisible pixels: any color that is continuous at the edge
                 light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless))
-            out[n, c] = to_srgb(light.clamp_(0, 1))
+            out[n, c] = transfer.from_linear(light.clamp_(0, 1))
     return out, new_alpha.clamp_(0, 1)
 
 
@@ -67,17 +72,6 @@ def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Ten
     x = x.float()
     x = _resample_axis(x, -2, height, wrap=seamless in ("y", "both"))
     return _resample_axis(x, -1, width, wrap=seamless in ("x", "both"))
-
-
-def to_linear(x: Tensor) -> Tensor:
-    """Apply sRGB's electro-optical transfer function (IEC 61966-2-1) to values in [0, 1]."""
-    x = x.float()
-    return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055).pow(2.4))
-
-
-def to_srgb(x: Tensor) -> Tensor:
-    """Apply the inverse of `to_linear` to values in [0, 1]."""
-    return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.pow(1 / 2.4) - 0.055).clamp_(0, 1)
 
 
 def _resample_axis(x: Tensor, axis: int, size: int, *, wrap: bool) -> Tensor:

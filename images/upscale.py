@@ -17,6 +17,7 @@ from .io.picture import Picture
 from .jobs import FileJob
 from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
+from .transfer import SRGB, Transfer, gamma, transfer_of_cicp
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -30,11 +31,11 @@ def upscale_image(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
-    """Upscale an image; its profile, EXIF, resolution and bit depth are kept.
+    """Upscale an image; its metadata and bit depth are kept.
 
     The model runs again on its own result while that is smaller than `size` in either direction, then one antialiased
-    resampling in linear light makes the exact size. If the upscaler is seamless, resampling and transparency wrap
-    around as well.
+    resampling in linear light, as the image's color tags define it, makes the exact size. If the upscaler is seamless,
+    resampling and transparency wrap around as well.
 
     Gray goes through a model of three channels as equal channels and comes back as their mean. Transparency that varies
     is upscaled by the model too, beside the color, so that the edges of both agree. Constant transparency stays exactly
@@ -70,14 +71,25 @@ def upscale_image(
         new_alpha = keep_in_local_range(new_alpha, alpha, seamless=seamless)
 
     if color.shape[-2:] != (height, width):
+        transfer = _transfer_of(picture)
         if new_alpha is None:
-            color = resize(color[None], (width, height), seamless=seamless)[0]
+            color = resize(color[None], (width, height), seamless=seamless, transfer=transfer)[0]
         else:
-            pair = resize_with_alpha(color[None], new_alpha[None], (width, height), seamless=seamless)
+            pair = resize_with_alpha(
+                color[None], new_alpha[None], (width, height), seamless=seamless, transfer=transfer
+            )
             color, new_alpha = pair[0][0], pair[1][0]
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
     return replace(picture, color=color, alpha=new_alpha)
+
+
+def _transfer_of(picture: Picture) -> Transfer:
+    """Return how values encode light, by PNG's order of precedence: cICP, a profile (taken for sRGB's), gAMA."""
+    tags = picture.color_tags
+    if tags.cicp_transfer is not None:
+        return transfer_of_cicp(tags.cicp_transfer)
+    return SRGB if picture.icc or tags.exponent is None else gamma(tags.exponent)
 
 
 def upscale_image_file(

@@ -111,7 +111,7 @@ def test_wrong_usage_exits_2(folder, model):
         (["a.png", "a.png", "--overwrite"], "overwrite the source"),
         (["a.png", "same.png", "--overwrite"], "overwrite the source"),
         (["none.png", "b.png"], "none.png does not exist"),
-        (["a.png", "b.bmp"], "png, jpg, webp or tiff"),
+        (["a.png", "b.bmp"], "png, jpg, webp, tiff, avif or jxl"),
         (["a.png", "in/b.png", "a.png", "out"], "would both become"),
     ]:
         assert words in one_sentence(run("upscale", *arguments, "--model", model), 2)

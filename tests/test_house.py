@@ -43,7 +43,7 @@ OUTSIDE = {
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
     "inference": {"torch", "spandrel"},
-    "images": {"torch", "numpy", "PIL"},
+    "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
     "training": {"torch", "numpy", "PIL", "typer", "rich"},
@@ -55,7 +55,14 @@ OUTSIDE = {
 }
 HOSTS = {"comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server"}
 # None: used where it happens to be there
-PACKAGES = {"PIL": "pillow", "spandrel_extra_arches": None, "timm": None, "triton": None}
+PACKAGES = {
+    "PIL": "pillow",
+    "pillow_heif": None,
+    "pillow_jxl": None,
+    "spandrel_extra_arches": None,
+    "timm": None,
+    "triton": None,
+}
 
 
 class Import(NamedTuple):

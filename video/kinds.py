@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 
+from ..images.io.animation import ANIMATION_SUFFIXES, is_animated
+
 _WRITTEN_AS_THEY_ARE = (".mp4", ".mkv", ".mov", ".webm")
 _OTHERS = (
     ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2",
@@ -31,4 +33,6 @@ def is_pattern(path: str | Path) -> bool:
 def is_video_job(source: Path, target: Path) -> bool:
     """Return True if `upscale_video` makes `target` from `source`, False if it is a single image."""
     suffixes = (source.suffix.lower(), target.suffix.lower())
+    if target.suffix.lower() in ANIMATION_SUFFIXES and is_animated(source):
+        return True
     return any(suffix in VIDEO_SUFFIXES for suffix in suffixes) or is_pattern(source) or is_pattern(target)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import ImageFileError
 
 READABLE_SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".dib",
-    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".jp2", ".dds",
+    ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".tga", ".jp2", ".dds",
+    *((".heic", ".heif", ".hif") if find_spec("pillow_heif") else ()), *((".jxl",) if find_spec("pillow_jxl") else ()),
 })  # fmt: skip
 
 
@@ -20,6 +22,8 @@ class ImageFormat(str, Enum):
     JPEG = "jpeg"
     WEBP = "webp"
     TIFF = "tiff"
+    AVIF = "avif"
+    JXL = "jxl"
 
     @property
     def suffix(self) -> str:
@@ -29,7 +33,7 @@ class ImageFormat(str, Enum):
     @property
     def max_side(self) -> int:
         """The most pixels that an image may have along one side."""
-        return {"jpeg": 65500, "webp": 16383}.get(self.value, 2**31 - 1)
+        return {"jpeg": 65500, "webp": 16383, "avif": 65536}.get(self.value, 2**31 - 1)
 
     @property
     def has_16_bits(self) -> bool:
@@ -45,10 +49,14 @@ class ImageFormat(str, Enum):
             )
 
 
+# Suffixes of sources whose format a result keeps where no other is chosen.
 WRITABLE_SUFFIXES = {
     ".png": ImageFormat.PNG, ".jpg": ImageFormat.JPEG, ".jpeg": ImageFormat.JPEG, ".jfif": ImageFormat.JPEG,
     ".webp": ImageFormat.WEBP, ".tif": ImageFormat.TIFF, ".tiff": ImageFormat.TIFF,
 }  # fmt: skip
+
+
+TARGET_SUFFIXES = WRITABLE_SUFFIXES | {".avif": ImageFormat.AVIF, ".jxl": ImageFormat.JXL}
 
 
 def format_of(path: str | Path, format: str | ImageFormat | None = None) -> ImageFormat:
@@ -56,7 +64,7 @@ def format_of(path: str | Path, format: str | ImageFormat | None = None) -> Imag
 
     Args:
         path: the file to write.
-        format: "png", "jpg", "jpeg", "webp", "tif" or "tiff", in any case.
+        format: "png", "jpg", "jpeg", "webp", "tif", "tiff", "avif" or "jxl", in any case.
 
     Raises:
         ImageFileError: any other format or suffix.
@@ -64,12 +72,14 @@ def format_of(path: str | Path, format: str | ImageFormat | None = None) -> Imag
     if isinstance(format, ImageFormat):
         return format
     if format is not None:
-        if (known := WRITABLE_SUFFIXES.get(f".{format.lower()}")) is None:
-            raise ImageFileError(f"Format {format!r} cannot be written; choose png, jpg, webp or tiff.")
+        if (known := TARGET_SUFFIXES.get(f".{format.lower()}")) is None:
+            raise ImageFileError(f"Format {format!r} cannot be written; choose png, jpg, webp, tiff, avif or jxl.")
         return known
     suffix = Path(path).suffix
-    if (known := WRITABLE_SUFFIXES.get(suffix.lower())) is None:
+    if (known := TARGET_SUFFIXES.get(suffix.lower())) is None:
         if suffix:
-            raise ImageFileError(f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp or tiff.")
+            raise ImageFileError(
+                f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp, tiff, avif or jxl."
+            )
         raise ImageFileError(f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format.")
     return known

@@ -6,6 +6,7 @@ EXIF is patched in place rather than parsed and rewritten: maker notes hold abso
 from __future__ import annotations
 
 import io
+import re
 import struct
 from typing import Any
 
@@ -19,6 +20,7 @@ _GPS_IFD = 0x8825
 _PIXEL_WIDTH = 0xA002
 _PIXEL_HEIGHT = 0xA003
 _SHORT, _LONG = 3, 4
+_MAX_DPI = 65535  # of a JPEG
 
 # Tags of a TIFF's first directory that describe the image rather than how it is stored:
 # ImageDescription, Make, Model, Software, DateTime, Artist, Copyright.
@@ -120,3 +122,17 @@ def to_srgb(image: Image.Image) -> Image.Image:
             if image.mode == "LAB":
                 raise
     return image.convert("RGB")
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """Return an XMP packet whose orientation, where it has one, is 1; everything else stays, byte for byte."""
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>\s*))[2-8]", rb"\g<1>1", xmp)
+
+
+def usable_dpi(dpi: object) -> tuple[float, float] | None:
+    """Return pixels per inch as two numbers; None if they are not there or no resolution an image can have."""
+    try:
+        x, y = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return (x, y) if 0 < x <= _MAX_DPI and 0 < y <= _MAX_DPI else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .color_tags import ColorTags
 
 
 @dataclass
@@ -20,6 +22,11 @@ class Picture:
         icc: the file's ICC profile, byte for byte, which describes `color`; None for sRGB.
         exif: "Exif\\0\\0" and a TIFF structure, as JPEG stores it. The orientation is already applied and reads 1.
         dpi: pixels per inch (x, y).
+        color_tags: what a PNG or AVIF says of its colors besides a profile.
+        xmp: an XMP packet; its orientation reads 1 too.
+        text: text chunks of a PNG as (kind, content), byte for byte.
+        comment: the comment of a JPEG or GIF.
+        is_complete: False if the file ended early, so that the last pixels are missing.
     """
 
     color: Tensor
@@ -28,6 +35,11 @@ class Picture:
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    color_tags: ColorTags = field(default_factory=ColorTags)
+    xmp: bytes | None = None
+    text: tuple[tuple[bytes, bytes], ...] = ()
+    comment: bytes | None = None
+    is_complete: bool = True
 
     @property
     def width(self) -> int:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
+
+from .color_tags import ColorTags
+from .png_reader import XMP_KEYWORD, chunk
 
 _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray + alpha, RGB, RGBA
 _ROWS_PER_STEP = 64
@@ -19,31 +23,59 @@ def write_png16(
     icc: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    beside: bytes = b"",
 ) -> None:
-    """Write (H, W, channels) uint16. `exif` is the bare TIFF structure, without the prefix that it has in a JPEG."""
+    """Write (H, W, channels) uint16.
+
+    Args:
+        file: to write to.
+        codes: the pixels; a second or fourth channel is alpha.
+        icc: a color profile.
+        exif: the bare TIFF structure, without the prefix that it has in a JPEG.
+        dpi: pixels per inch (x, y).
+        beside: further chunks, as `chunks_beside` returns them.
+    """
     height, width, channels = codes.shape
     file.write(b"\x89PNG\r\n\x1a\n")
-    _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0))
+    file.write(chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0)))
+    file.write(beside)
     if icc:
-        _chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
+        file.write(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
     if dpi:
         per_meter = [int(value / 0.0254 + 0.5) for value in dpi]
-        _chunk(file, b"pHYs", struct.pack(">IIB", *per_meter, 1))
+        file.write(chunk(b"pHYs", struct.pack(">IIB", *per_meter, 1)))
     if exif:
-        _chunk(file, b"eXIf", exif)
+        file.write(chunk(b"eXIf", exif))
 
+    for data in compressed_rows(codes):
+        file.write(chunk(b"IDAT", data))
+    file.write(chunk(b"IEND", b""))
+
+
+def compressed_rows(codes: np.ndarray) -> Iterator[bytes]:
+    """Filter and compress (H, W, channels) uint8 or uint16; yield the data, some rows at a time."""
+    height, width, channels = codes.shape
     compressor = zlib.compressobj(6)
-    pixel_bytes = 2 * channels
+    pixel_bytes = codes.itemsize * channels
     above = np.zeros((1, width * pixel_bytes), dtype=np.uint8)
     for top in range(0, height, _ROWS_PER_STEP):
-        rows = np.ascontiguousarray(codes[top : top + _ROWS_PER_STEP], dtype=">u2").view(np.uint8)
+        rows = np.ascontiguousarray(codes[top : top + _ROWS_PER_STEP], dtype=codes.dtype.newbyteorder(">")).view(
+            np.uint8
+        )
         rows = rows.reshape(-1, width * pixel_bytes)
         data = compressor.compress(_filter(rows, np.concatenate([above, rows[:-1]]), pixel_bytes))
         above = rows[-1:]
         if data:
-            _chunk(file, b"IDAT", data)
-    _chunk(file, b"IDAT", compressor.flush())
-    _chunk(file, b"IEND", b"")
+            yield data
+    yield compressor.flush()
+
+
+def chunks_beside(color: ColorTags, text: Sequence[tuple[bytes, bytes]], xmp: bytes | None) -> bytes:
+    """Return the chunks of a PNG that describe colors, and its text, to stand after its header."""
+    chunks = [chunk(kind, content) for kind, content in (*color.chunks, *text)]
+    if xmp:
+        chunks.append(chunk(b"iTXt", XMP_KEYWORD + bytes(5) + xmp))
+    return b"".join(chunks)
 
 
 def _filter(rows: np.ndarray, above: np.ndarray, pixel_bytes: int) -> bytes:
@@ -65,7 +97,3 @@ def _paeth(left: np.ndarray, above: np.ndarray, above_left: np.ndarray) -> np.nd
     return np.where(
         (to_left <= to_above) & (to_left <= to_corner), left, np.where(to_above <= to_corner, above, above_left)
     )
-
-
-def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
-    file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))

@@ -8,7 +8,7 @@ filters and interlacing.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -32,13 +32,12 @@ def is_sixteen_bit_color(image: Image.Image) -> bool:
     return name in ("RGB", "RGBA", "RGBa", "RGBX", "LA") and depth in ("16B", "16L", "16N")
 
 
-def read_sixteen_bit(image: Image.Image, path: Path, formats: tuple[str, ...]) -> np.ndarray:
+def read_sixteen_bit(image: Image.Image, reopen: Callable[[], Image.Image]) -> np.ndarray:
     """Read a file with `is_sixteen_bit_color` as (H, W, channels) uint16, alpha last and straight.
 
     Args:
         image: the file, opened and not yet loaded. This loads it.
-        path: the file, to be opened a second time.
-        formats: Pillow's formats to try.
+        reopen: opens the file a second time.
     """
     layout, _, depth = raw_mode(image).partition(";")
     if layout == "LA":  # four bytes a pixel: one decode as RGBA gives both bytes of both channels
@@ -47,7 +46,7 @@ def read_sixteen_bit(image: Image.Image, path: Path, formats: tuple[str, ...]) -
         return np.stack([_join(data[..., 0], data[..., 1]), _join(data[..., 2], data[..., 3])], axis=-1)
 
     unpacker = "RGBA" if layout == "RGBa" else layout  # the 8-bit unpremultiplication would not be exact
-    with Image.open(path, formats=formats) as second:
+    with reopen() as second:
         _set_raw_mode(image, f"{unpacker};{depth}")
         _set_raw_mode(second, f"{unpacker};16{_OTHER_BYTE[depth[-1]]}")
         codes = _join(np.asarray(image), np.asarray(second))

@@ -19,7 +19,7 @@ from .metadata import exif_directories
 
 _UNCOMPRESSED_STRIP_BYTES = 1 << 18
 _PREFIX = b"II*\0" if sys.byteorder == "little" else b"MM\0*"
-_ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
 _STRUCT_CODE = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}
 
 _BLACK_IS_ZERO, _RGB = 1, 2
@@ -36,6 +36,7 @@ def write_tiff(
     icc: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    xmp: bytes | None = None,
 ) -> None:
     """Write (H, W, 1 to 4 channels) uint8 or uint16; a second or fourth channel is straight alpha."""
     height, width, channels = codes.shape
@@ -70,6 +71,8 @@ def write_tiff(
         tags[296] = _SHORT, [_INCH]
     if icc:
         tags[34675] = _UNDEFINED, icc
+    if xmp:
+        tags[700] = _BYTE, xmp
     for tag, entry in (exif_directories(exif) if exif else {}).items():
         if isinstance(entry, dict):
             tags[tag] = _LONG, [_write_subdirectory(file, tag, entry)]

@@ -68,7 +68,7 @@ def test_what_does_not_go_together_is_refused_before_any_work(folder, make_image
     (folder / "empty").mkdir()
     refused(["empty"], folder / "out", "holds no image")
     refused(["in/a.png", "in/b.jpg"], folder / "in" / "a.jpg", "is a file")
-    refused(["in/a.png"], folder / "out.bmp", "png, jpg, webp or tiff")
+    refused(["in/a.png"], folder / "out.bmp", "png, jpg, webp, tiff, avif or jxl")
     refused(["in/a.png"], folder / "out", "no suffix")
     refused(["in/a.png"], folder / "out.png", r"ends in '\.png'", format="jpg")
     refused(["in/a.png"], folder / "out/", "cannot be written", format="bmp")

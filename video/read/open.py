@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 from ..errors import VideoError
 from ..frames import FrameSource, Span
 from ..kinds import is_pattern
+from .animated_png import AnimatedPngReader, is_deep_png_animation
 from .arrays import ArrayReader
 from .file import VideoReader, python_warning
 from .images import AnimatedWebpReader, ImageSequenceReader, webp_delays
@@ -62,6 +63,8 @@ def open_source(
         _refuse(options.frame_rate, path)
         if path.is_file() and _is_animated_webp(path):
             return AnimatedWebpReader(path, span=span)
+        if path.is_file() and is_deep_png_animation(path):
+            return AnimatedPngReader(path, span=span)
         return VideoReader(path, span=span, deinterlace=options.deinterlace, stream=options.stream, warn=warn)
     if hasattr(source, "read"):
         _refuse(options.frame_rate, source)

@@ -10,12 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+from ...images.io.animation import ANIMATION_SUFFIXES
 from ...images.io.atomic import check_target
 from ..container import SUFFIXES
 from ..errors import VideoError
 from ..frames import FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
 from ..remux.copier import StreamCopier
+from .animation import ANIMATION_CODECS, AnimationWriter
 from .encoder_options import EncoderOptions
 from .encoders import choose_encoder
 from .file import VideoWriter
@@ -51,6 +53,7 @@ def open_target(
 
     Args:
         target: path of an .mp4, .mkv, .mov, .webm or .m4v file, or a pattern of numbered images (frames/%06d.png).
+            Animations can also become .gif, .png, .apng and .webp files.
         info: of the source: its time base, frame rate, sample aspect ratio, display matrix and static HDR are kept.
         frames: size, layout and color of the upscaled frames. `FrameSink.format` is what to convert them to.
         encoder: for video files; `bit_depth` for images as well.
@@ -73,6 +76,8 @@ def open_target(
             raise VideoError(f"{target} is written as PNG images; --codec and --pixel-format are for video files only.")
         images = _images_among(sources)
         return ImageSequenceWriter(target, info, frames, overwrite=overwrite, sources=images, warn=warn)
+    if target.suffix.lower() in ANIMATION_SUFFIXES and info.codec in ANIMATION_CODECS:
+        return AnimationWriter(target, info, frames, quality=round(encoder.quality), overwrite=overwrite, warn=warn)
     container = container_of(target)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from supertile.images.io.errors import ImageFileError
-from supertile.images.io.formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
+from supertile.images.io.formats import READABLE_SUFFIXES, TARGET_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ def test_a_given_format_counts_before_the_suffix(path, given, expected):
 @pytest.mark.parametrize(
     ("path", "given", "sentence"),
     [
-        ("a.bmp", None, "a.bmp ends in '.bmp', which cannot be written; use png, jpg, webp or tiff."),
+        ("a.bmp", None, "a.bmp ends in '.bmp', which cannot be written; use png, jpg, webp, tiff, avif or jxl."),
         ("a", None, "a has no suffix; end it in .png, .jpg, .webp or .tif to choose the format."),
-        ("a.png", "gif", "Format 'gif' cannot be written; choose png, jpg, webp or tiff."),
+        ("a.png", "gif", "Format 'gif' cannot be written; choose png, jpg, webp, tiff, avif or jxl."),
     ],
 )
 def test_other_formats_are_refused(path, given, sentence):
@@ -39,8 +39,8 @@ def test_other_formats_are_refused(path, given, sentence):
 
 def test_every_format_has_a_suffix_that_means_it():
     for format in ImageFormat:
-        assert WRITABLE_SUFFIXES[format.suffix] is format
-    assert set(ImageFormat) == set(WRITABLE_SUFFIXES.values())
+        assert TARGET_SUFFIXES[format.suffix] is format
+    assert set(ImageFormat) == set(TARGET_SUFFIXES.values())
     assert WRITABLE_SUFFIXES.keys() <= READABLE_SUFFIXES
 
 
