@@ -8,8 +8,8 @@ import sys
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 (done), 1 (a file failed), 2 (wrong usage), 3 (a video is incomplete), 130 (interrupted) or 143
-    (terminated).
+    Exits with 0 (done), 1 (a file failed), 2 (wrong usage), 3 (a video is incomplete), 130 (interrupted), 129 or 143
+    (terminated by SIGHUP or SIGTERM).
     """
     try:
         import rich  # noqa: F401
@@ -17,8 +17,11 @@ def main() -> None:
     except ImportError:
         sys.exit("The supertile command needs typer and rich: pip install supertile[cli]")
     from .cli import app
+    from .cli.streams import open_missing_descriptors, tolerant_streams
 
-    app(prog_name="supertile")
+    open_missing_descriptors()
+    with tolerant_streams():
+        app(prog_name="supertile")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import errors_as_sentences, say, sigterm_cleans_up
+from .console import errors_as_sentences, say, termination_cleans_up
 from .options import Debug, Device
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def bench(
         )
     if startup and plot is not None:
         raise typer.BadParameter("--plot cannot be used with --startup.")
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         from ..benchmarks.contenders import setup_of
         from ..benchmarks.machine import describe, headline
         from ..benchmarks.plot import check_possible, write_plot

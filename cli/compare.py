@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .console import errors_as_sentences, show, sigterm_cleans_up, warnings_once
+from .console import errors_as_sentences, show, termination_cleans_up, warnings_once
 from .options import AsJson, Debug, Overwrite
 
 
@@ -35,7 +35,7 @@ def compare(
 
     Print PSNR and SSIM on Y and on RGB, in 8 bits.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         from rich.console import Console
 
         from ..analysis.comparison import compare as compare_images

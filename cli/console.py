@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,48 +18,85 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..errors import SupertileError
+from .streams import tolerant_streams
 
 if TYPE_CHECKING:
     from ..video.report import VideoProgress
 
-FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+FAILED, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130
+TERMINATED = 128  # plus the number of the signal, as shells count
 INTERRUPTED_SENTENCE = "Interrupted; finished files are kept."
 
 
 @contextmanager
-def sigterm_cleans_up() -> Iterator[None]:
-    """Let SIGTERM end the program as Ctrl-C does, removing half-written files first."""
+def termination_cleans_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, removing half-written files first."""
+    signals = [signal.SIGTERM]
+    # Under nohup, a terminal that closes is no reason to stop.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
 
-    def stop(*_: object) -> None:
-        raise SystemExit(TERMINATED)
+    def stop(number: int, _: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the cleaning
+        raise SystemExit(TERMINATED + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {each: signal.signal(each, stop) for each in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager
-def errors_as_sentences(debug: bool) -> Iterator[None]:
-    """Turn errors into one sentence on stderr and an exit code. With `debug` they are raised, with their traceback."""
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt:
-        raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, SupertileError):
-            raise _failure(str(error), error.exit_code) from None
-        from ..inference.errors import Cancelled  # imports torch
+def errors_as_sentences(debug: bool, *, stdout_is_the_result: bool = True) -> Iterator[None]:
+    """Turn errors into one sentence on stderr and an exit code. With `debug` they are raised, with their traceback.
 
-        if isinstance(error, Cancelled):
+    Standard output that cannot be written is an error too if it is the result of the command, else a warning. Nothing
+    is said of a reader that has closed it.
+    """
+    with tolerant_streams() as stdout:
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
             raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
-        sentence = f"Unexpected {type(error).__name__}: {error} (run the command again with --debug to see where)"
-        raise _failure(sentence, FAILED) from None
+        except Exception as error:
+            if debug:
+                raise
+            if isinstance(error, SupertileError):
+                raise _failure(str(error), error.exit_code) from None
+            from ..inference.errors import Cancelled  # imports torch
+
+            if isinstance(error, Cancelled):
+                raise _failure(INTERRUPTED_SENTENCE, INTERRUPTED) from None
+            raise _failure(error_sentence(error), FAILED) from None
+        finally:
+            lost = stdout.failure is not None and stdout.failure.errno not in (errno.EPIPE, None)
+            if lost and not stdout_is_the_result:
+                say(Console(stderr=True), f"Warning: {_stdout_sentence(stdout.failure)}")
+        if lost and stdout_is_the_result:
+            raise _failure(_stdout_sentence(stdout.failure), FAILED)
+
+
+def _stdout_sentence(error: OSError | None) -> str:
+    return f"Standard output cannot be written ({error.strerror if error else 'closed'})."
+
+
+def error_sentence(error: Exception, source: Path | None = None) -> str:
+    """Return one line about an error; one that is not Supertile's own gets its type, and the name of the file."""
+    if isinstance(error, SupertileError):
+        return str(error)
+    words = " ".join(str(error).split())
+    sentence = f"Unexpected {type(error).__name__}: {words} (run the command again with --debug to see where)"
+    return sentence if source is None else f"{source}: {sentence}"
+
+
+def show_traceback(console: Console, error: Exception) -> None:
+    """Print where an error was raised."""
+    say(console, "".join(traceback.format_exception(error)).rstrip())
 
 
 def _failure(sentence: str, exit_code: int) -> typer.Exit:

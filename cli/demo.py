@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .console import errors_as_sentences, frame_bar_state, progress_bar, sigterm_cleans_up, warnings_once
+from .console import errors_as_sentences, frame_bar_state, progress_bar, termination_cleans_up, warnings_once
 from .options import Debug, Device
 
 
@@ -23,7 +23,7 @@ def demo(
 
     The image is also shown beside its bicubic enlargement.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
         from ..demo.show import show
         from ..inference.upscaler import Upscaler
         from ..weights.bundle import bundled_for

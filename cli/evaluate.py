@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import FAILED, errors_as_sentences, progress_bar, say, show, sigterm_cleans_up, warnings_once
+from .console import FAILED, errors_as_sentences, progress_bar, say, show, termination_cleans_up, warnings_once
 from .options import (
     BaseWindow,
     Batch,
@@ -86,7 +86,7 @@ def evaluate(
     bicubic, on each image and in the mean. Images are upscaled whole and in fp32 unless --tile or
     --precision is given.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         from ..analysis import tables
         from ..analysis.evaluate import Method
         from ..analysis.evaluate import evaluate as rows_of

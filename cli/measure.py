@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from .console import errors_as_sentences, progress_bar, sigterm_cleans_up, warnings_once
+from .console import errors_as_sentences, progress_bar, termination_cleans_up, warnings_once
 from .options import AsJson, Debug, Device, JsonFile, Overlap, Overwrite, number_or, parse_patch
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def attribution(
 
     This is a local attribution map: it shows how much each pixel of an image contributes to a patch of the result.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         _check_files(out, as_json, [image], overwrite)
         from ..analysis.attribution import Patch, attribute
         from ..analysis.gradients import Differentiable
@@ -104,7 +104,7 @@ def receptive_field(
     This is the effective receptive field: how much each pixel of an image contributes to a pixel in the middle of the
     result.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         sources = image or []
         _check_files(out, as_json, sources, overwrite)
         from ..analysis import receptive_field as fields
@@ -161,7 +161,7 @@ def seams(
 
     An image is upscaled whole and in tiles, and the results are compared.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
+    with errors_as_sentences(debug), termination_cleans_up():
         if out is not None:
             _check_files(out, None, [image], overwrite)
         from ..analysis.heatmaps import draw_panels, seam_panels

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from ..errors import SupertileError
 from .console import (
     FAILED,
     INCOMPLETE,
+    error_sentence,
     errors_as_sentences,
     frame_bar_state,
     progress_bar,
     say,
-    sigterm_cleans_up,
+    show_traceback,
+    termination_cleans_up,
     warnings_once,
 )
 from .options import (
@@ -133,6 +136,9 @@ def upscale(
             rich_help_panel=VIDEOS, help="Deinterlace every frame (yes), none (no) or those flagged interlaced (auto)."
         ),
     ] = Deinterlace.auto,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Give each result the modification time of its source.")
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -142,8 +148,11 @@ def upscale(
     One file is written to a file or into a folder, several files into a folder, and folders into a folder with their
     structure kept.
     """
-    with errors_as_sentences(debug), sigterm_cleans_up():
-        jobs = _jobs(sources, target, None if format is None else format.value)
+    with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
+        console = Console(stderr=True)
+        with warnings_once(console):
+            jobs = _jobs(sources, target, None if format is None else format.value)
+        _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..inference.upscaler import Upscaler
@@ -164,8 +173,7 @@ def upscale(
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
         bundled = bundled_for(None if size is None else size.common_factor)
-        console = Console(stderr=True)
-        results = _Results(console, len(jobs), quiet)
+        results = _Results(console, len(jobs), quiet=quiet, debug=debug, keep_times=keep_times)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
@@ -218,39 +226,69 @@ def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
 
+def _remove_stale_parts(jobs: list[FileJob]) -> None:
+    from ..images.io.atomic import remove_stale_parts
+
+    for folder in {job.target.parent for job in jobs}:
+        remove_stale_parts(folder)
+
+
 class _Results:
     """Print a line for each file as it is finished, and find the exit code of them all."""
 
-    def __init__(self, console: Console, total: int, quiet: bool) -> None:
-        self._console, self._total, self._quiet = console, total, quiet
+    def __init__(self, console: Console, total: int, *, quiet: bool, debug: bool, keep_times: bool) -> None:
+        self._console, self._total = console, total
+        self._quiet, self._debug, self._keep_times = quiet, debug, keep_times
         self._failed = 0
         self._incomplete = False
 
     def add_image(self, outcome: Outcome) -> None:
         before, after = ("x".join(map(str, size)) for size in (outcome.source_size, outcome.target_size))
         self._add(
-            f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)", outcome.error
+            outcome.job,
+            f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)",
+            outcome.error,
         )
         self._incomplete |= not outcome.complete
 
     def add_video(self, outcome: VideoOutcome) -> None:
-        self._add(outcome.report.summary() if outcome.report else "", outcome.error)
+        self._add(outcome.job, outcome.report.summary() if outcome.report else "", outcome.error)
         self._incomplete |= outcome.report is not None and not outcome.report.complete
 
-    def _add(self, summary: str, error: Exception | None) -> None:
+    def _add(self, job: FileJob, summary: str, error: Exception | None) -> None:
         """Print a summary or an error; raise the error of a single file, which decides the exit code."""
-        if error is not None and self._total == 1:
+        if error is None and self._keep_times:
+            error = _times_error(job)
+        if error is None:
+            if not self._quiet:
+                typer.echo(summary)
+            return
+        if self._total == 1 and (self._debug or isinstance(error, SupertileError)):
             raise error
-        if error is not None:
-            self._failed += 1
-            say(self._console, str(error))
-        elif not self._quiet:
-            typer.echo(summary)
+        self._failed += 1
+        if self._debug and not isinstance(error, SupertileError):
+            show_traceback(self._console, error)
+        say(self._console, error_sentence(error, job.source))
 
     def exit(self) -> None:
         """Leave the program with a code other than 0 unless every file is done and complete."""
+        if self._failed and self._total == 1:
+            raise typer.Exit(FAILED)
         if self._failed:
             say(self._console, f"{self._failed} of {self._total} files failed; the others are done.")
             raise typer.Exit(FAILED)
         if self._incomplete:
             raise typer.Exit(INCOMPLETE)
+
+
+def _times_error(job: FileJob) -> Exception | None:
+    """Give the target of a job, unless it is numbered images, the times of its source; return why that failed."""
+    from ..images.io.atomic import copy_times
+
+    if not (job.source.is_file() and job.target.is_file()):
+        return None
+    try:
+        copy_times(job.source, job.target)
+    except OSError as error:
+        return SupertileError(f"{job.target} is written, but its times cannot be set ({error.strerror}).")
+    return None

@@ -6,17 +6,19 @@ file that fails does not stop the others.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..inference.errors import UpscaleError
+from ..inference.errors import Cancelled
 from .io.errors import ImageFileError
 from .io.picture import Picture
 from .jobs import FileJob
-from .size import Size, SizeError
+from .size import Size
 from .upscale import read_source, upscale_image, write_result
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Outcome:
 
     Attributes:
         job: the job.
-        error: why it failed; None if it succeeded.
+        error: why it failed: a SupertileError, or whatever a library raised; None if it succeeded.
         source_size: (width, height) of the source in pixels.
         target_size: (width, height) of the result in pixels.
         seconds: time in the network, without reading and writing.
@@ -65,10 +67,12 @@ def upscale_image_files(
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
-    ImageFileError, SizeError and UpscaleError become outcomes. Anything else, such as Cancelled, is raised after the
+    Every Exception that a file causes becomes its outcome. Cancelled, and what the callbacks raise, is raised after the
     file being written is finished.
     """
     size = Size.coerce(size)
+    callbacks = Callbacks()
+    progress, cancelled = callbacks.watch(progress), callbacks.watch(cancelled)
     queue = iter(jobs)
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
@@ -77,7 +81,7 @@ def upscale_image_files(
             job = next(queue, None)
             if job is None:
                 return None
-            return job, reader.submit(read_source, job, upscaler, size, overwrite=overwrite)
+            return job, reader.submit(_read, job, upscaler, size, overwrite=overwrite)
 
         reading = read_next()
         writing: tuple[Outcome, Future[None]] | None = None
@@ -86,7 +90,7 @@ def upscale_image_files(
             picture = error = None
             try:
                 picture = future.result()
-            except (ImageFileError, SizeError, UpscaleError) as caught:
+            except Exception as caught:
                 error = caught
             del future
             reading = read_next()
@@ -95,7 +99,9 @@ def upscale_image_files(
                 before = (picture.width, picture.height)
                 try:
                     picture = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
-                except (SizeError, UpscaleError) as caught:
+                except Exception as caught:
+                    if callbacks.ended_by(caught):
+                        raise
                     error = caught
             if writing is not None:
                 yield _written(*writing)
@@ -113,6 +119,42 @@ def upscale_image_files(
 def _written(outcome: Outcome, future: Future[None]) -> Outcome:
     try:
         future.result()
-    except ImageFileError as error:
+    except Exception as error:
         return Outcome(outcome.job, error)
     return outcome
+
+
+def _read(job: FileJob, upscaler: Upscaler, size: Size, *, overwrite: bool) -> Picture:
+    refuse_dangling_link(job.source)
+    return read_source(job, upscaler, size, overwrite=overwrite)
+
+
+def refuse_dangling_link(source: Path) -> None:
+    """Raise ImageFileError for a link that leads nowhere."""
+    if source.is_symlink() and not os.path.exists(source):
+        raise ImageFileError(f"{source} is a link to {os.readlink(source)}, which cannot be reached.")
+
+
+class Callbacks:
+    """Tell exceptions of the caller's callbacks, which end the work, from those of a file, which do not."""
+
+    def __init__(self) -> None:
+        self._raised: BaseException | None = None
+
+    def watch(self, callback: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        """Return a callback that does the same, and whose exceptions are known to `ended_by`."""
+        if callback is None:
+            return None
+
+        def watched(*arguments: Any) -> Any:
+            try:
+                return callback(*arguments)
+            except BaseException as error:
+                self._raised = error
+                raise
+
+        return watched
+
+    def ended_by(self, error: Exception) -> bool:
+        """Return True if the caller has ended the work by this exception."""
+        return isinstance(error, Cancelled) or error is self._raised

@@ -22,6 +22,7 @@ from .accelerator.passes import Passes
 from .accelerator.transfers import Downloads, InOrder
 from .allocator import within
 from .dihedral import DIHEDRAL_GROUP, IDENTITY
+from .errors import UpscaleError, is_out_of_memory
 from .tiling import TilePlan
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Engine:
         self._original, self._network = original, network
         self._transforms = DIHEDRAL_GROUP if self_ensemble else (IDENTITY,)
         self._fp32: ImageModelDescriptor | None = None
+        self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
 
@@ -74,7 +76,10 @@ class Engine:
         Returns:
             (N, C', sh, sw) fp32 on the device.
         """
-        run = partial(precisions.run, self._fp32_network()) if fp32 else partial(self.passes, coming=coming)
+        if fp32 or self._half_fails:
+            run: Callable[[Tensor], Tensor] = self._run_fp32
+        else:
+            run = partial(self._run, coming=coming)
         if len(self._transforms) == 1:
             return run(batch)
         total: Tensor | None = None
@@ -83,6 +88,36 @@ class Engine:
             total = output.clone() if total is None else total.add_(output)
         assert total is not None
         return total.div_(len(self._transforms))
+
+    def _run(self, batch: Tensor, coming: int) -> Tensor:
+        """Compute in the chosen precision, or in fp32 where spandrel's code of a network fails in half precision."""
+        try:
+            return self.passes(batch, coming=coming)
+        except Exception as error:
+            half = self.dtype != torch.float32
+            if not half or is_out_of_memory(error) or precisions.is_ours(self._network.model):
+                raise
+            output = self._run_fp32(batch)
+            precisions.warn_of_fp32(self._original, self.dtype, precisions.short_reason(error))
+            self._half_fails = True
+            return output
+
+    def _run_fp32(self, batch: Tensor) -> Tensor:
+        return precisions.run(self._fp32_network(), batch)
+
+    def no_numbers(self) -> UpscaleError:
+        """Return the error of a network whose output in fp32 is not finite."""
+        name = self._original.architecture.name
+        return UpscaleError(
+            f"this {name} network returns no numbers (NaN or infinity) for the image; get another copy of its file"
+        )
+
+    def warn_of_overflow(self) -> None:
+        """Say once that an output in half precision is not finite."""
+        if not self._overflowed:
+            self._overflowed = True
+            name = str(self.dtype).removeprefix("torch.")
+            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
 
     def fill(
         self,
@@ -109,7 +144,7 @@ class Engine:
         Returns:
             False if `check` has stopped it.
         """
-        network = (self._fp32_network() if fp32 else self._network).model
+        network = (self._fp32_network() if fp32 and self.may_overflow else self._network).model
         assert isinstance(network, Network)
         work = sum(network.work(batch.shape[3 if each.transpose else 2]) for each in self._transforms)
         done = 0
@@ -127,7 +162,7 @@ class Engine:
                 height, start = image.shape[2] * self.scale, 0
                 store = _copy if transform is self._transforms[0] else _add
                 for strip in self._strips_within_memory(network, image, StripPlan(rows, report)):
-                    if check and not torch.isfinite(strip).all():
+                    if check and not precisions.all_finite(strip):
                         return False
                     place = transform.source_slices(start, strip.shape[1], height)
                     in_order.send(transform.invert(strip.permute(0, 3, 1, 2)), partial(store, results, place))
@@ -146,8 +181,6 @@ class Engine:
 
     def _fp32_network(self) -> ImageModelDescriptor:
         if self._fp32 is None:
-            name = str(self.dtype).removeprefix("torch.")
-            log.warning("The model's output in %s is not finite; such batches are computed in fp32.", name)
             self._fp32 = precisions.cast(self._original, torch.float32, self.device)
         return self._fp32
 

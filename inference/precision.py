@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import re
 import weakref
 
@@ -23,12 +24,17 @@ from torch import Tensor, nn
 
 from ..arch.network import Network
 from ..weights.tensor_info import PRECISIONS as PRECISIONS
+from .errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
 LEAST_AGREEMENT = 65.0
 """dB between half precision and fp32 on the probe for `auto` to take it. At 60 dB the error would cost 0.007 dB on a
 image that a network restores to 32 dB, but 0.03 dB on one that it restores to 38 dB (x2 on Set5); at 65 dB, 0.009."""
+
+LARGEST_DIFFERENCE = 0.01
+"""The largest difference to fp32 on the probe, of samples in [0, 1], at which a half precision is computed on request.
+Larger images may differ by twice as much."""
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -83,7 +89,11 @@ def choose(descriptor: ImageModelDescriptor, device: torch.device) -> torch.dtyp
             probe = probe_image(descriptor.input_channels).to(device)
             exact = run(cast(descriptor, torch.float32, device), probe)
             for dtype in options:
-                agreement = psnr(run(cast(descriptor, dtype, device), probe), exact)
+                output = _in_half(descriptor, dtype, device, probe)
+                if isinstance(output, Exception):
+                    log.debug("The network does not compute in %s: %s", dtype, output)
+                    continue
+                agreement = psnr(output, exact)
                 log.debug("%s agrees with fp32 to %.1f dB", dtype, agreement)
                 if agreement >= LEAST_AGREEMENT:
                     known[key] = dtype
@@ -91,12 +101,79 @@ def choose(descriptor: ImageModelDescriptor, device: torch.device) -> torch.dtyp
     return known[key]
 
 
+def usable(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return `dtype` if the model computes in it, else fp32 with a warning that names the architecture.
+
+    Our networks compute in any precision; those of spandrel are tried on a small image, once per model.
+    """
+    if dtype == torch.float32 or is_ours(descriptor.model):
+        return dtype
+    known = _chosen.setdefault(descriptor.model, {})
+    key = f"{device} {dtype}"
+    if key not in known:
+        known[key] = dtype
+        if (reason := _reason_against(descriptor, dtype, device)) is not None:
+            known[key] = torch.float32
+            warn_of_fp32(descriptor, dtype, reason)
+    return known[key]
+
+
+def _reason_against(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.device) -> str | None:
+    probe = probe_image(descriptor.input_channels).to(device)
+    output = _in_half(descriptor, dtype, device, probe)
+    if isinstance(output, Exception):
+        return short_reason(output)
+    if not torch.isfinite(output).all():
+        return None  # such images are computed again in fp32
+    exact = run(cast(descriptor, torch.float32, device), probe)
+    difference = float((output.clamp(0, 1) - exact.clamp(0, 1)).abs().max())
+    return f"it differs by up to {difference:.3f} from fp32" if difference > LARGEST_DIFFERENCE else None
+
+
+def _in_half(
+    descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.device, probe: Tensor
+) -> Tensor | Exception:
+    """Return the output of the model in `dtype`, or the exception that its code raises."""
+    try:
+        return run(cast(descriptor, dtype, device), probe)
+    except Exception as error:  # an architecture that mixes precisions raises whatever it meets
+        if is_out_of_memory(error):
+            raise
+        return error
+
+
+def warn_of_fp32(descriptor: ImageModelDescriptor, dtype: torch.dtype, reason: str) -> None:
+    """Say that a network computes in fp32 instead of the half precision that was chosen."""
+    name = next(name for name, each in PRECISIONS.items() if each == dtype)
+    log.warning("%s networks do not compute in %s (%s), so fp32 is used.", descriptor.architecture.name, name, reason)
+
+
+def short_reason(error: BaseException) -> str:
+    """Return the first line of an exception of a network's code, at most 120 characters of it."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:120].rstrip(".")
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Return True if a tensor holds neither NaN nor infinity. Waits for the device."""
+    # The sum, which is fast, is not finite if an element is not; it may overflow if all are.
+    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
 @torch.inference_mode()
 def run(descriptor: ImageModelDescriptor, batch: Tensor) -> Tensor:
     """The network's output for (N, C, H, W) fp32, as fp32. Ours take any size and dtype; spandrel pads and casts."""
     if is_ours(descriptor.model):
         return descriptor.model(batch)
-    return descriptor(batch.to(descriptor.dtype)).float()
+    # spandrel clamps outputs, by which infinity would become black or white
+    hook = descriptor.model.register_forward_hook(_infinity_as_nan)
+    try:
+        return descriptor(batch.to(descriptor.dtype)).float()
+    finally:
+        hook.remove()
+
+
+def _infinity_as_nan(_: nn.Module, __: object, output: object) -> Tensor | None:
+    return output + 0 * output if isinstance(output, Tensor) else None
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..arch.layers import reflected_index
 from . import memory
+from . import precision as precisions
 from .accelerator.transfers import Copies, Downloads, Uploads
 from .engine import Engine
 from .errors import UpscaleError, is_out_of_memory
@@ -56,6 +57,7 @@ class Stream:
         stats: counts the tiles.
         keep_on_device, reuse_static: as `Upscaler.stream` takes them.
         fp32: compute in fp32 whatever the engine's precision.
+        check_finite: False for images that are not finite themselves.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Stream:
         keep_on_device: bool,
         reuse_static: bool,
         fp32: bool = False,
+        check_finite: bool = True,
     ) -> None:
         self._planner, self._engine, self._host, self._copies, self._stats = planner, engine, host, copies, stats
         self._keep_on_device, self._reuse_static, self._fp32 = keep_on_device, reuse_static, fp32
@@ -81,7 +84,7 @@ class Stream:
         self._results = Results(
             self._downloads,
             keep_on_device=keep_on_device,
-            check_finite=self._may_overflow and self._asynchronous,
+            check_finite=check_finite and self._asynchronous,
         )
         self._static: StaticTiles[_Tile] = StaticTiles()
         self._steps_done = self._steps_known = 0
@@ -237,8 +240,12 @@ class Stream:
         """Return the outputs of a batch of tiles."""
         size = len(batch)
         outputs = self._engine.compute(batch, coming=(len(self._waiting) - size) // size, fp32=self._fp32)
-        if self._may_overflow and not self._asynchronous and not torch.isfinite(outputs).all():
-            return self._engine.compute(batch, fp32=True)
+        if self._asynchronous or precisions.all_finite(outputs):
+            return outputs
+        if self._may_overflow:
+            self._engine.warn_of_overflow()
+            outputs = self._engine.compute(batch, fp32=True)
+        self._check_numbers(outputs, batch)
         return outputs
 
     def _compute_images(self, batch: Tensor, tiles: list[_Tile]) -> Iterable[Tensor]:
@@ -252,10 +259,21 @@ class Stream:
 
         results = [tile.image.result for tile in tiles]
         downloads = None if first.on_device else self._downloads
-        check = self._may_overflow and not self._asynchronous
-        if not self._engine.fill(batch, results, first.plan, tick, fp32=self._fp32, check=check, downloads=downloads):
-            self._engine.fill(batch, results, first.plan, tick, fp32=True, downloads=downloads)
+        check = not self._asynchronous
+        fp32 = self._fp32
+        check = not self._asynchronous and precisions.all_finite(batch)
+        if not self._engine.fill(batch, results, first.plan, tick, fp32=fp32, check=check, downloads=downloads):
+            if not self._may_overflow:
+                raise self._engine.no_numbers()
+            self._engine.warn_of_overflow()
+            if not self._engine.fill(batch, results, first.plan, tick, fp32=True, check=check, downloads=downloads):
+                raise self._engine.no_numbers()
         return results
+
+    def _check_numbers(self, outputs: Tensor, inputs: Tensor) -> None:
+        """Raise UpscaleError for outputs of fp32 that are not finite, unless the inputs are not finite either."""
+        if not precisions.all_finite(outputs) and precisions.all_finite(inputs):
+            raise self._engine.no_numbers()
 
     def _join(self, tile: _Tile, output: Tensor) -> None:
         tile.image.join(tile.at, output, self._engine.scale)
@@ -295,10 +313,15 @@ class Stream:
             yield from self._results.take(self._recompute, in_flight=1)
 
     def _recompute(self, source: Tensor) -> Tensor:
-        """Compute an image in fp32, without reporting progress or counting its tiles."""
+        """Compute an image of half precision in fp32, without reporting progress or counting its tiles."""
+        finite = precisions.all_finite(source)
+        if self._may_overflow:
+            self._engine.warn_of_overflow()
+        elif finite:
+            raise self._engine.no_numbers()
         stream = Stream(
             self._planner, self._engine, self._host.without_progress(), self._copies, Stats(),
-            keep_on_device=self._keep_on_device, reuse_static=self._reuse_static, fp32=True,
+            keep_on_device=self._keep_on_device, reuse_static=self._reuse_static, fp32=True, check_finite=finite,
         )  # fmt: skip
         return stream.compute_one(source)
 

@@ -35,7 +35,8 @@ class Upscaler:
             precision a copy is made and the model is left alone.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
-            measured on this model. Layers that would overflow in half precision stay in fp32 in any case.
+            measured on this model. Layers that would overflow in half precision stay in fp32 in any case. A network of
+            spandrel that does not compute in the precision given computes in fp32, after a warning.
         tile: "auto", "whole" (or None), or the longest side of a tile in input pixels. HAT, VapSR and HiT-SR compute
             whole images in strips: nothing twice, no seams, and channel attention sees the image instead of a tile.
             "auto" does so if there is enough memory, else it takes the largest sensible tiles; "whole" does so until
@@ -91,7 +92,7 @@ class Upscaler:
         if precision == "auto":
             self.dtype = precisions.choose(model, self.device)
         else:
-            self.dtype = precisions.PRECISIONS[precision]
+            self.dtype = precisions.usable(model, precisions.PRECISIONS[precision], self.device)
         if self.dtype == torch.float32:
             network = model.to(self.device)
         else:

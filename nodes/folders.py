@@ -31,14 +31,15 @@ _families: dict[tuple[str, int, int], str | None] = {}
 
 
 def model_files(family: str | None = None) -> list[str]:
-    """List the upscale models of a family of Supertile, or all readable ones, by their names in ComfyUI's list.
+    """List the upscale models of a family of Supertile, or all of them, by their names in ComfyUI's list.
 
-    The bundled models come last in every list, so that no list is empty. ComfyUI asks for the lists several times for
-    every prompt, so each file is read once.
+    A file that cannot be read is in the list of all, where choosing it shows the reason. The bundled models come last
+    in every list, so that no list is empty. ComfyUI asks for the lists several times for every prompt, so each file is
+    read once, and only for the lists of a family.
     """
-    families = {name: _family(name) for name in folder_paths.get_filename_list(MODELS)}
-    listed = [name for name, its in families.items() if its is not None and family in (None, its)]
-    return listed + [name for name in _bundled() if name not in families]
+    names = folder_paths.get_filename_list(MODELS)
+    listed = [name for name in names if family is None or _family(name) == family]
+    return listed + [name for name in _bundled() if name not in names]
 
 
 def model_path(name: str) -> Path:
@@ -78,7 +79,7 @@ def _family(name: str) -> str | None:
             _families[key] = inspect_checkpoint(path).family if own else ""
         except CheckpointError as error:
             _families[key] = None
-            log.warning("%s Supertile's lists leave it out.", error)
+            log.warning("%s The lists of Supertile's families leave it out.", error)
     return _families[key]
 
 

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..images.io.errors import ImageFileError
+from ..images.batch import Callbacks, refuse_dangling_link
 from ..images.jobs import FileJob
-from ..images.size import SizeError
-from ..inference.errors import UpscaleError
-from .errors import VideoError
 from .report import VideoReport
 from .upscale import upscale_video
 
@@ -36,11 +33,18 @@ def upscale_video_files(jobs: Iterable[FileJob], upscaler: Upscaler, **options: 
         **options: as `upscale_video` takes them.
 
     Yields:
-        An outcome per job. VideoError, ImageFileError, SizeError and UpscaleError become outcomes; other exceptions,
-        such as Cancelled, are raised.
+        An outcome per job. Every Exception that a video causes becomes its outcome; Cancelled, and what the callbacks
+        raise, is raised.
     """
+    callbacks = Callbacks()
+    for name in {"progress", "cancelled", "warn"} & options.keys():
+        options[name] = callbacks.watch(options[name])
     for job in jobs:
         try:
-            yield VideoOutcome(job, upscale_video(job.source, job.target, upscaler, **options))
-        except (VideoError, ImageFileError, SizeError, UpscaleError) as error:
-            yield VideoOutcome(job, error=error)
+            refuse_dangling_link(job.source)
+            outcome = VideoOutcome(job, upscale_video(job.source, job.target, upscaler, **options))
+        except Exception as error:
+            if callbacks.ended_by(error):
+                raise
+            outcome = VideoOutcome(job, error=error)
+        yield outcome

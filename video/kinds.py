@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import MappingProxyType
@@ -26,13 +27,21 @@ NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Return True for a pattern of numbered files such as frames/%06d.png, unless a file has that very name."""
-    return len(NUMBER.findall(Path(path).name)) == 1 and not Path(path).exists()
+    """Return True for a pattern of numbered images such as frames/%06d.png, unless a file has that very name."""
+    path = Path(path)
+    return (
+        len(NUMBER.findall(path.name)) == 1 and path.suffix.lower() not in VIDEO_SUFFIXES and not os.path.lexists(path)
+    )
 
 
 def is_video_job(source: Path, target: Path) -> bool:
-    """Return True if `upscale_video` makes `target` from `source`, False if it is a single image."""
-    suffixes = (source.suffix.lower(), target.suffix.lower())
+    """Return True if `upscale_video` makes `target` from `source`, False if it is a single image.
+
+    A target that has the name of its source, "100%done.png", is no pattern.
+    """
     if target.suffix.lower() in ANIMATION_SUFFIXES and is_animated(source):
         return True
-    return any(suffix in VIDEO_SUFFIXES for suffix in suffixes) or is_pattern(source) or is_pattern(target)
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in (source, target)) or is_pattern(source):
+        return True
+    named_alike = NUMBER.search(source.stem) and target.name.startswith(source.stem)
+    return is_pattern(target) and not named_alike

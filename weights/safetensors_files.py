@@ -23,6 +23,7 @@ from .tensor_info import TensorInfo, human_size, shape_problem
 # The largest real headers (thousands of tensors and an embedded preview image) take about 1 MB. Parsed JSON needs up
 # to twenty times the memory of its text, so this bound is also one on memory.
 _MAX_HEADER_BYTES = 16 * 2**20
+_MAX_TENSORS = 20_000  # the largest upscaling networks have about 5,000
 
 _DTYPES = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
@@ -50,7 +51,13 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     _check_header_size(path)
     tensors = {}
     with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118  # it is no dict
+        names = file.keys()
+        if len(names) > _MAX_TENSORS:
+            raise UnreadableCheckpointError(
+                path,
+                f"it lists {len(names)} tensors, and no upscaling network has more than {_MAX_TENSORS}; do not use it",
+            )
+        for name in names:
             entry = file.get_slice(name)
             shape, dtype = tuple(entry.get_shape()), entry.get_dtype()
             if dtype not in _DTYPES:

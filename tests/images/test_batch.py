@@ -33,7 +33,7 @@ def test_results_are_those_of_the_files_one_by_one(folder, upscaler):
     assert (folder / "alone.png").read_bytes() == (folder / "out" / "a.png").read_bytes()
 
 
-def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, upscaler):
+def test_an_error_of_any_kind_is_an_outcome(folder, upscaler):
     calls = []
 
     class Broken:
@@ -45,8 +45,21 @@ def test_an_error_of_ours_ends_the_work_but_not_the_file_being_written(folder, u
                 raise ZeroDivisionError
             return upscaler(images, **host)
 
+    outcomes = list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), Broken()))
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), ZeroDivisionError, type(None)]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "deep"]
+
+
+def test_an_error_of_the_callers_ends_the_work_but_not_the_file_being_written(folder, upscaler):
+    calls = []
+
+    def progress(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == 2:
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), Broken()))
+        list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), upscaler, progress=progress))
     assert [path.name for path in (folder / "out").iterdir()] == ["a.png"]
     with Image.open(folder / "out" / "a.png") as image:
         image.load()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import av
 from av.bitstream import BitStreamFilterContext
 
-from ...images.io.atomic import check_target, part_of, publish
+from ...images.io.atomic import check_target, lock_part, part_of, publish, unlock_part
 from ..container import metadata_errors
 from ..errors import VideoError, reason
 from ..frames import Color, Frame, StaticHdr, VideoInfo
@@ -79,6 +79,7 @@ class VideoWriter:
             check_target(target, overwrite=overwrite, error=VideoError)
             with self._named_errors():
                 target.parent.mkdir(parents=True, exist_ok=True)
+                lock_part(self._part)
                 self._open(info, sample_aspect_ratio, metadata or {})
         except BaseException:
             self.discard()
@@ -243,6 +244,7 @@ class VideoWriter:
                 output.close()
             with suppress(OSError):
                 self._part.unlink()
+        unlock_part(self._part)
         self._close_copied()
 
     def _take(self, packets: Iterable[av.Packet]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ...images.io.atomic import same_file
+from ...images.io.atomic import lock_part, same_file, unlock_part
 from ...images.io.errors import ImageFileError
 from ...images.io.files import write_image
 from ...images.io.picture import Picture
@@ -104,6 +104,7 @@ class ImageSequenceWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             folder = target.parent / f".{secrets.token_hex(4)}.part"
             folder.mkdir()
+            lock_part(folder)
         except OSError as error:
             raise VideoError(f"{target} cannot be written: {reason(error)}.") from error
         self._folder = folder
@@ -166,6 +167,7 @@ class ImageSequenceWriter:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            unlock_part(folder)
 
     def _name(self, number: int) -> str:
         return NUMBER.sub(lambda match: str(number).zfill(int(match[1] or 0)), self.target.name)
