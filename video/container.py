@@ -19,6 +19,10 @@ from .errors import VideoError, reason
 
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
+# In broadcast formats streams may appear anywhere; those that begin within so many bytes are known on opening.
+_PROBED_BYTES = 64 * 2**20
+_PROBED_SECONDS = 3600
+
 # FFmpeg's muxer name -> codecs that the container holds and FFmpeg writes; "auto" takes the first.
 CONTAINERS = {
     "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
@@ -72,7 +76,14 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
         "max_pixels": str(MAX_FRAME_SIDE**2),
     }
     try:
-        return av.open(file, "r", options=options, **metadata_errors("replace"))
+        container = av.open(file, "r", options=options, **metadata_errors("replace"))
+        if container.format.flags & av.format.Flags.ts_discont.value:
+            container.close()
+            if file is source:
+                source.seek(0)  # type: ignore[union-attr]
+            options |= {"probesize": str(_PROBED_BYTES), "analyzeduration": str(_PROBED_SECONDS * 1_000_000)}
+            container = av.open(file, "r", options=options, **metadata_errors("replace"))
+        return container
     except (av.FFmpegError, OSError, ValueError) as error:
         if b"\0" not in head and head.isascii():
             raise VideoError(f"{name} is a text file, not a video.") from None

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import av
 
+from ..clock import Clock
 from ..container import name_of, open_container, video_stream_of
 from ..errors import VideoError, reason
 from ..frames import ReadReport
@@ -29,7 +30,8 @@ _SECONDS_BEFORE = (Fraction(0), Fraction(2), Fraction(15))
 class Decoder:
     """Decoder of one video stream of a file.
 
-    `stream` and `container` are PyAV's objects. They change when the decoder has to reopen the file.
+    `stream` and `container` are PyAV's objects. They change when the decoder has to reopen the file, as does `clock`.
+    Times of frames are those of `clock`.
 
     Raises:
         VideoError: as `open_container` and `video_stream_of` do.
@@ -37,6 +39,8 @@ class Decoder:
 
     container: Any
     stream: Any
+    clock: Clock
+    empty_packets: int  # that repeat a frame
 
     def __init__(
         self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
@@ -64,9 +68,22 @@ class Decoder:
             if not frame_threads:
                 context.thread_count = 1
             self._context = context
+            self.clock = Clock(self.container, self.stream.index)
+            self.empty_packets = 0
+            # AVI has decoding times only. FFmpeg guesses the others, wrongly for packed B-frames.
+            self._by_decoding_time = self.container.format.name == "avi" and context.name == "mpeg4"
         except BaseException:
             self.container.close()
             raise
+
+    @property
+    def declared_frames(self) -> int | None:
+        """Number of frames that the file declares and shows; None if it declares nothing that can be relied on."""
+        name = self.container.format.name
+        if name.startswith("mov"):
+            # An edit list hides frames: those that others need are decoded and discarded.
+            return self.stream.frames - sum(entry.is_discard for entry in self.stream.index_entries)
+        return self.stream.frames if name == "avi" else None
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Iterate over all frames from the current position, in presentation order. `seek` starts a new iterator."""
@@ -74,19 +91,31 @@ class Decoder:
             self._frames = self._decode(first_after=None, count=True)
         return self._frames
 
-    def _decode(self, first_after: int | None, count: bool) -> Iterator[av.VideoFrame]:
-        """Decode all packets. Drop frames with pts <= `first_after`, and do not count errors before it again."""
+    def _decode(self, first_after: int | None, count: bool, start: int | None = None) -> Iterator[av.VideoFrame]:
+        """Decode all packets, from the key frame at `start` on.
+
+        Drop frames with pts <= `first_after`, and do not count errors before it again.
+        """
         last: int | None = first_after
         for packet in self._packets():
+            if start is not None:
+                if not packet.is_keyframe or (packet.pts if packet.pts is not None else packet.dts) != start:
+                    continue
+                start = None
+            time = packet.pts
+            if self._by_decoding_time:
+                packet.pts = None
             try:
                 decoded = self._context.decode(packet)
             except MemoryError:
                 raise
             except (av.FFmpegError, OSError, ValueError) as error:
-                if first_after is None or packet.pts is None or packet.pts > first_after:
+                if first_after is None or time is None or time > first_after:
                     self._undecodable(error)
                 continue
             for frame in decoded:
+                if self._by_decoding_time:
+                    frame.pts = frame.dts
                 if first_after is not None and (frame.pts is None or frame.pts <= first_after):
                     continue
                 last = frame.pts
@@ -105,25 +134,33 @@ class Decoder:
             self._reopen_at(last)
             yield from self._decode(first_after=last, count=False)
             return
+        if self._by_decoding_time and last is not None:
+            for number, frame in enumerate(rest, 1):  # a tick of AVI is a frame
+                frame.pts = last + number
         yield from (f for f in rest if first_after is None or f.pts is None or f.pts > first_after)
 
     def _packets(self) -> Iterator[Any]:
         """Yield packets with data. An empty packet in mid-stream repeats a frame; decoding it would flush."""
         failed = 0
+        clock, index = self.clock, self.stream.index
+        streams = clock.clocked_streams() if clock.follows_jumps else self.stream
         while True:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in self.container.demux(streams):
                     failed = 0
-                    if packet.size:
-                        yield packet
-                return
-            except IndexError:  # PyAV at the end of a damaged MPEG-TS whose streams appeared late
-                return
+                    if not packet.size:
+                        self.empty_packets += packet.stream_index == index and packet.dts is not None
+                    else:
+                        yield from (ready for ready in clock.feed(packet) if ready.stream_index == index)
+                break
+            except IndexError:  # PyAV at the end of a file with streams that appeared late
+                break
             except (av.FFmpegError, OSError) as error:
                 failed += 1
                 self._undecodable(error)
                 if failed >= _MAX_CONSECUTIVE_READ_ERRORS:
-                    return
+                    break
+        yield from (ready for ready in clock.flush() if ready.stream_index == index)
 
     def _undecodable(self, error: BaseException) -> None:
         self._report.undecodable_packets += 1
@@ -137,10 +174,14 @@ class Decoder:
 
         Frames that precede it and refer to packets that were not read are dropped.
         """
+        if self.clock.follows_jumps:
+            self._seek_by_reading(pts)
+            return
         second = 1 / Fraction(self.stream.time_base)
+        base = self.clock.ticks(Fraction(self.stream.time_base))
         for back in _SECONDS_BEFORE:
             try:
-                self.container.seek(int(pts - back * second), stream=self.stream)
+                self.container.seek(int(pts + base - back * second), stream=self.stream)
             except (av.FFmpegError, OSError, ValueError):
                 break
             self._context.flush_buffers()
@@ -154,14 +195,37 @@ class Decoder:
         self._reopen(frame_threads=True)
         self._frames = None
 
+    def _seek_by_reading(self, pts: int) -> None:
+        """Seek in a file whose clock may jump, where an index by time does not help."""
+        self._reopen(frame_threads=True)
+        start = None
+        for packet in self._packets():
+            time = packet.pts if packet.pts is not None else packet.dts
+            if packet.is_keyframe and time is not None and time <= pts:
+                start = time
+            if packet.dts is not None and packet.dts > pts:
+                break
+        self._reopen(frame_threads=True)
+        self._frames = None
+        if start is not None:
+            frames = self._decode(first_after=None, count=True, start=start)
+            for frame in frames:
+                if frame.pts is None or frame.pts > pts or not frame.key_frame:
+                    break
+                self._frames = _chain(frame, frames)
+                return
+            self._reopen(frame_threads=True)
+
     def _reopen(self, *, frame_threads: bool) -> None:
         self.close()
         self._open(frame_threads=frame_threads)
 
     def _reopen_at(self, pts: int) -> None:
         self._reopen(frame_threads=False)
+        if self.clock.follows_jumps:
+            return  # decode from the start: `first_after` drops what was returned
         with contextlib.suppress(av.FFmpegError, OSError, ValueError):
-            self.container.seek(pts, stream=self.stream)
+            self.container.seek(pts + self.clock.ticks(Fraction(self.stream.time_base)), stream=self.stream)
 
     def close(self) -> None:
         if self._frames is not None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Discard, Disposition
 
+from ..clock import Clock
 from ..container import open_container
 from ..errors import reason
 from ..frames import Span
@@ -28,6 +29,7 @@ from .tags import custom_tags, global_tags, stream_tags
 
 _log = logging.getLogger(__name__)
 _MAX_LOOK_AHEAD = 64 * 2**20  # bytes
+_BAD_PACKET_ERRORS = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ArgumentError)
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 
 
@@ -62,6 +64,8 @@ class StreamCopier:
         self._warn = warn
         self._input = open_container(source)
         self._skip = skip_stream_index
+        self._clock = Clock(self._input, skip_stream_index)
+        self._clocked: deque[av.Packet] = deque()
         self._chapters = self._moved_chapters()
         self._tags = global_tags(self._input.metadata)
         self._actions: dict[int, StreamAction] = {}
@@ -71,6 +75,7 @@ class StreamCopier:
                 if action.warning:
                     warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
+        self._damaged: set[int] = set()  # indices in the output
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
@@ -118,6 +123,20 @@ class StreamCopier:
             video = add_video()
         output.set_chapters(self._chapters)
         return video
+
+    def mux_until(self, output: av.container.OutputContainer, time: Fraction | None) -> None:
+        """Mux packets with dts up to `time` in seconds of the target; None: all.
+
+        A packet that the muxer cannot read, as in a broadcast with bad reception, is left out with a warning.
+        """
+        for packet in self.packets_until(time):
+            try:
+                output.mux(packet)
+            except _BAD_PACKET_ERRORS:
+                if packet.stream_index not in self._damaged:
+                    self._damaged.add(packet.stream_index)
+                    source = next(c.source for c in self._copied.values() if c.target.index == packet.stream_index)
+                    self._warn(f"{described(source)} is damaged. Packets that cannot be read are left out.")
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Yield packets, ready to be muxed, with dts up to `time` in seconds of the target; None: all."""
@@ -191,10 +210,14 @@ class StreamCopier:
         """Buffer packets until the first one of each audio stream and cover image is known."""
         wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
+        read = [*wanted]
+        if wanted and self._clock.follows_jumps:
+            read += [stream for stream in self._clock.clocked_streams() if stream not in wanted]
         for stream in self._input.streams:
-            if stream not in wanted:
+            if stream not in read:
                 stream.discard = Discard.all
-        self._demuxed = self._input.demux(wanted) if wanted else iter(())
+        self._wanted = {stream.index for stream in wanted}
+        self._demuxed = self._input.demux(read) if wanted else iter(())
         missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
         size = 0
         while missing and size < _MAX_LOOK_AHEAD and (packet := self._next_packet()) is not None:
@@ -204,16 +227,30 @@ class StreamCopier:
             size += packet.size
 
     def _next_packet(self) -> av.Packet | None:
-        """Return the next packet with data; None at the end of the file or at damage."""
+        """Return the next packet with data, on the clock of the video; None at the end of the file or at damage."""
+        while not self._clocked:
+            packet = self._next_demuxed()
+            ready = self._clock.flush() if packet is None else self._clock.feed(packet)
+            self._clocked += (each for each in ready if each.stream_index in self._wanted)
+            if packet is None:
+                break
+        return self._clocked.popleft() if self._clocked else None
+
+    def _next_demuxed(self) -> av.Packet | None:
         while True:
             try:
                 packet = next(self._demuxed, None)
+            except IndexError:  # PyAV at the end of a file with streams that appeared late
+                packet = None
             except (av.error.FFmpegError, OSError) as error:
                 self._warn(
                     f"Audio, subtitles and other streams end early: reading the source failed ({reason(error)})."
                 )
+                packet = None
+            if packet is None:
+                self._demuxed = iter(())
                 return None
-            if packet is None or packet.size:  # empty packets at the end flush decoders
+            if packet.size:  # empty packets at the end flush decoders
                 return packet
 
     def _read(self) -> Iterator[TimedPacket]:
@@ -229,14 +266,14 @@ class StreamCopier:
         chapters: list[Any] = []
         for chapter in self._input.chapters():
             base = Fraction(chapter["time_base"] or 1)
-            start, end = chapter["start"] * base, chapter["end"] * base
+            start, end = (chapter[side] * base - self._clock.base for side in ("start", "end"))
             if self._span.start is not None:
                 start = max(start, self._span.start)
             if self._span.end is not None:
                 end = min(end, self._span.end)
             if end <= start and chapter["end"] > chapter["start"]:
                 continue
-            if self._span == Span() and not self._shift:
+            if self._span == Span() and not self._shift and not self._clock.base:
                 chapters.append(chapter)
                 continue
             moved = {"start": round((start - self._shift) / base), "end": round((end - self._shift) / base)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -31,7 +32,7 @@ class CopiedStream:
     ) -> None:
         """span, shift: as `StreamCopier` takes them."""
         self.source = source
-        self._target, self._convert, self._warn = target, convert, warn
+        self.target, self._convert, self._warn = target, convert, warn
         base = self._base = Fraction(source.time_base)
         self._shift = round(shift / base)
         self._start = None if span.start is None else -(-span.start // base)  # the first tick in the span
@@ -42,6 +43,7 @@ class CopiedStream:
         self._brief: av.Packet | None = None  # audio without duration, until the next packet
         self._last_gap = 0
         self._last_dts: int | None = None
+        self._last_tick: int | None = None  # dts in the time base of the target
         self._begun = span.start is None or source.type != "video"
         self._samples = _samples_of(source) if convert is None else 0
         self._clock: int | None = None  # dts of the next packet, in samples
@@ -74,14 +76,24 @@ class CopiedStream:
 
     def _timed(self, packets: list[av.Packet]) -> Iterator[TimedPacket]:
         for packet in packets:
-            packet.stream = self._target
-            assert packet.dts is not None
-            # Muxers refuse a dts that does not rise, as in damaged files.
-            if self._last_dts is not None and packet.dts <= self._last_dts and self._target.type != "subtitle":
-                packet.dts = self._last_dts + 1
-                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            packet.stream = self.target
+            if packet.dts is None:
+                packet.dts = packet.pts if packet.pts is not None else (self._last_dts or 0) + 1
+            self._raise_time(packet)
             self._last_dts = packet.dts
             yield packet.dts * Fraction(packet.time_base), packet
+
+    def _raise_time(self, packet: av.Packet) -> None:
+        """Raise a dts that does not rise in the ticks of the target, as in damaged files: muxers refuse it."""
+        assert packet.dts is not None
+        tick, base = Fraction(self.target.time_base), Fraction(packet.time_base)
+        ticks = math.floor(packet.dts * base / tick + Fraction(1, 2))
+        if self._last_tick is not None and ticks <= self._last_tick and self.target.type != "subtitle":
+            ticks = self._last_tick + 1
+            pts = ticks if packet.pts is None else max(ticks, round(packet.pts * base / tick))
+            packet.duration = round((packet.duration or 0) * base / tick)
+            packet.dts, packet.pts, packet.time_base = ticks, pts, tick
+        self._last_tick = ticks
 
     def _in_decoding_time(self, packet: av.Packet) -> list[av.Packet]:
         """Add missing dts: the first packets of streams with B-frames have none in Matroska."""
