@@ -12,6 +12,9 @@ from typing import Any
 
 import av
 
+from .broadcast import OpenedFile
+from .container import is_broadcast
+
 _BACKWARD_SECONDS = 1  # smaller steps back are single wrong times
 _FORWARD_SECONDS = 2
 _MATCH_SECONDS = 10  # of the start of one stream after a jump from that of another
@@ -41,38 +44,67 @@ class _Track:
 
 @dataclass
 class Clock:
-    """The clock of an open container, for one pass over its packets.
+    """The clock of an open file, for one pass over its packets.
 
     Two passes over a file, by two readers, give the same times if both feed all packets of `clocked_streams`.
 
     Attributes:
-        container: PyAV's container.
+        file: the open file.
         reference: index of the stream that continues without a gap after a jump.
         base: seconds on the file's clock that become 0.
         follows_jumps: True for formats in which the clock may jump; others are only moved by `base`.
         jumps: times in seconds, on this clock, at which the file's clock jumped.
     """
 
-    container: Any
+    file: OpenedFile
     reference: int | None
     base: Fraction = Fraction(0)
     follows_jumps: bool = False
     jumps: list[Fraction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        is_broadcast = bool(self.container.format.flags & av.format.Flags.ts_discont.value)
-        self.follows_jumps = is_broadcast or self.container.format.name in _FORMATS
-        self.base = _start_of(self.container)
+        container = self.file.container
+        self.follows_jumps = is_broadcast(container) or container.format.name in _FORMATS
+        self.base = self.file.start if self.file.start > _MAX_KEPT_START_SECONDS else Fraction(0)
+        self._numbers: dict[int, list[int]] = {}  # that a stream had, in order
+        self._changed: set[int] = set()  # streams that have just got another number
         self._segments: list[_Segment] = []
         self._tracks: dict[int, _Track] = {}
         self._held: list[tuple[av.Packet, _Segment]] = []
 
     def clocked_streams(self) -> list[Any]:
         """Return the streams that decide about jumps."""
-        return [stream for stream in self.container.streams if stream.type in ("audio", "video")]
+        return [stream for stream in self.file.container.streams if stream.type in ("audio", "video")]
 
     def feed(self, packet: av.Packet) -> list[av.Packet]:
         """Return the packets that are ready, with times of this clock: mostly this one, at a jump none or several."""
+        if not self.file.continues:
+            return self._fed(packet)
+        number = packet.stream_index
+        index = self.file.continues.get(number, number)
+        numbers = self._numbers.setdefault(index, [number])
+        packet.stream = self.file.container.streams[index]
+        ready = []
+        if number not in numbers:
+            numbers.append(number)
+            ready = [each for last in self._unseen(index) for each in self._fed(last)]
+            if index in self._tracks:
+                self._changed.add(index)
+        elif number != numbers[-1]:
+            return []  # among `last_packets`
+        return ready + self._fed(packet)
+
+    def _unseen(self, index: int) -> list[av.Packet]:
+        """Return the packets of `last_packets` that the file has not returned yet."""
+        if (track := self._tracks.get(index)) is None:
+            return []
+        packets = self.file.last_packets.get(index, [])
+        unseen = [p for p in packets if p.dts is not None and p.dts * Fraction(p.time_base) > track.last]
+        for packet in unseen:
+            packet.stream = self.file.container.streams[index]
+        return unseen
+
+    def _fed(self, packet: av.Packet) -> list[av.Packet]:
         if not self.follows_jumps:
             return [_moved(packet, -self.base)]
         segment = self._segment_of(packet)
@@ -98,14 +130,15 @@ class Clock:
         if newest is None:
             newest = self._begin(time, -self.base)
         if packet.stream.type not in ("audio", "video"):  # sparse, and often ahead of their time
-            return min(reversed(self._segments), key=lambda segment: abs(time - segment.last))
+            return self._nearest_segment(time)
         track = self._tracks.get(packet.stream_index)
         if track is None:
-            segment = min(reversed(self._segments), key=lambda segment: abs(time - segment.last))
+            segment = self._nearest_segment(time)
             if segment.offset is None and packet.stream_index == self.reference:
                 self._set_offset(segment, time, self._end())
             track = self._tracks[packet.stream_index] = _Track(segment, time, time)
-        elif self._jumps(track, time):
+        elif packet.stream_index in self._changed or self._jumps(track, time):
+            self._changed.discard(packet.stream_index)
             track.segment = self._next_segment(track, time, packet)
             track.end = time
         elif time > track.last:
@@ -117,10 +150,13 @@ class Clock:
         track.end = max(track.end, shown + duration)
         return segment
 
+    def _nearest_segment(self, time: Fraction) -> _Segment:
+        return min(reversed(self._segments), key=lambda segment: abs(time - segment.last))
+
     def _jumps(self, track: _Track, time: Fraction) -> bool:
         if time < track.last - _BACKWARD_SECONDS:
             return True
-        limit = max(_FORWARD_SECONDS, 3 * track.step)
+        limit = max(Fraction(_FORWARD_SECONDS), 3 * track.step)
         return time > track.last + limit and time > track.segment.last + limit
 
     def _next_segment(self, track: _Track, time: Fraction, packet: av.Packet) -> _Segment:
@@ -159,7 +195,7 @@ class Clock:
         return max(ends, default=Fraction(0))
 
     def _released(self) -> list[av.Packet]:
-        ready = []
+        ready: list[av.Packet] = []
         for count, (packet, segment) in enumerate(self._held):
             if segment.offset is None:
                 del self._held[:count]
@@ -181,14 +217,3 @@ def _moved(packet: av.Packet, offset: Fraction) -> av.Packet:
         if packet.dts is not None:
             packet.dts += ticks
     return packet
-
-
-def _start_of(container: Any) -> Fraction:
-    """Return the time in seconds at which the first stream starts; 0 if that is a mere delay."""
-    starts = [
-        stream.start_time * Fraction(stream.time_base)
-        for stream in container.streams
-        if stream.type in ("audio", "video") and stream.start_time is not None
-    ]
-    start = min(starts, default=Fraction(0))
-    return start if start > _MAX_KEPT_START_SECONDS else Fraction(0)

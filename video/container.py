@@ -20,8 +20,8 @@ from .errors import VideoError, reason
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
 # In broadcast formats streams may appear anywhere; those that begin within so many bytes are known on opening.
-_PROBED_BYTES = 64 * 2**20
-_PROBED_SECONDS = 3600
+PROBED_BYTES = 64 * 2**20
+PROBED_MICROSECONDS = 3600 * 10**6
 
 # FFmpeg's muxer name -> codecs that the container holds and FFmpeg writes; "auto" takes the first.
 CONTAINERS = {
@@ -77,11 +77,11 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
     }
     try:
         container = av.open(file, "r", options=options, **metadata_errors("replace"))
-        if container.format.flags & av.format.Flags.ts_discont.value:
+        if is_broadcast(container):
             container.close()
             if file is source:
-                source.seek(0)  # type: ignore[union-attr]
-            options |= {"probesize": str(_PROBED_BYTES), "analyzeduration": str(_PROBED_SECONDS * 1_000_000)}
+                source.seek(0)
+            options |= {"probesize": str(PROBED_BYTES), "analyzeduration": str(PROBED_MICROSECONDS)}
             container = av.open(file, "r", options=options, **metadata_errors("replace"))
         return container
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -90,6 +90,11 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
         raise VideoError(
             f"{name} cannot be opened as a video. It is damaged, incomplete or in an unknown format ({reason(error)})."
         ) from error
+
+
+def is_broadcast(container: Any) -> bool:
+    """Return True for MPEG-TS and MPEG-PS, in which streams may appear, and the clock may jump, anywhere."""
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
 
 
 def metadata_errors(handler: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 import av
 
+from ..broadcast import open_file
 from ..clock import Clock
-from ..container import name_of, open_container, video_stream_of
+from ..container import name_of, video_stream_of
 from ..errors import VideoError, reason
 from ..frames import ReadReport
 
@@ -56,7 +57,8 @@ class Decoder:
     def _open(self, *, frame_threads: bool) -> None:
         source = self._source
         given = source if isinstance(source, (str, Path)) else _Unclosed(source)
-        self.container = open_container(given)  # type: ignore[arg-type]
+        opened = open_file(given)  # type: ignore[arg-type]
+        self.container = opened.container
         try:
             self.stream = video_stream_of(self.container, self.name, self._number)
             context = self.stream.codec_context
@@ -68,7 +70,7 @@ class Decoder:
             if not frame_threads:
                 context.thread_count = 1
             self._context = context
-            self.clock = Clock(self.container, self.stream.index)
+            self.clock = Clock(opened, self.stream.index)
             self.empty_packets = 0
             # AVI has decoding times only. FFmpeg guesses the others, wrongly for packed B-frames.
             self._by_decoding_time = self.container.format.name == "avi" and context.name == "mpeg4"

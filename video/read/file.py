@@ -191,12 +191,16 @@ class VideoReader:
     def _look_at_end(self) -> None:
         """Compare the number of frames and the end of the last one with what the stream declares."""
         timeline = self._timeline
-        if jumps := self._decoder.clock.jumps:
+        clock = self._decoder.clock
+        if clock.file.continues:
+            self._warn(f"{self.name} gives its streams other numbers in the middle. Both parts are joined.")
+        if jumps := clock.jumps:
             more = f" and {len(jumps) - 1} more times" if len(jumps) > 1 else ""
-            self._warn(
-                f"{self.name} was joined from several recordings, or its signal was lost: its clock jumps after "
-                f"{float(jumps[0]):.2f} s{more}. All streams continue there without a gap."
-            )
+            if not clock.file.continues:
+                self._warn(
+                    f"{self.name} was joined from several recordings, or its signal was lost: its clock jumps after "
+                    f"{float(jumps[0]):.2f} s{more}. All streams continue there without a gap."
+                )
             return  # the declared end was computed across the jumps
         declared_frames, count = self._decoder.declared_frames, self._timeline.count + self._decoder.empty_packets
         if self._counts_frames and declared_frames and count < declared_frames:

@@ -78,7 +78,7 @@ def _rate(stream: Any) -> Fraction:
 
 def declared_end(container: Any, stream: Any, clock: Clock) -> int | None:
     """Return the pts on `clock` at which the stream declares to end; None if it is not declared or only estimated."""
-    end = _end_on_own_clock(container, stream)
+    end = None if clock.file.is_spliced else _end_on_own_clock(container, stream)
     return None if end is None else end - clock.ticks(Fraction(stream.time_base))
 
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Discard, Disposition
 
+from ..broadcast import open_file
 from ..clock import Clock
-from ..container import open_container
 from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
@@ -62,15 +62,18 @@ class StreamCopier:
     ) -> None:
         self._container, self._span, self._shift = container, span, shift
         self._warn = warn
-        self._input = open_container(source)
+        opened = open_file(source)
+        self._input = opened.container
         self._skip = skip_stream_index
-        self._clock = Clock(self._input, skip_stream_index)
+        self._clock = Clock(opened, skip_stream_index)
         self._clocked: deque[av.Packet] = deque()
         self._chapters = self._moved_chapters()
         self._tags = global_tags(self._input.metadata)
         self._actions: dict[int, StreamAction] = {}
         for stream in self._input.streams:
-            if stream.index != skip_stream_index:
+            if stream.index in opened.continues:
+                self._actions[stream.index] = StreamAction("drop")
+            elif stream.index != skip_stream_index:
                 action = self._actions[stream.index] = choose_action(stream, container, bool(self._input.chapters()))
                 if action.warning:
                     warn(action.warning)
