@@ -15,12 +15,11 @@ import av
 from .broadcast import OpenedFile
 from .container import is_broadcast
 
-_BACKWARD_SECONDS = 1  # smaller steps back are single wrong times
+_BACKWARD_SECONDS = Fraction(1, 2)  # smaller steps back are single wrong times
 _FORWARD_SECONDS = 2
 _MATCH_SECONDS = 10  # of the start of one stream after a jump from that of another
 _MAX_HELD_PACKETS = 2000
 _MAX_KEPT_START_SECONDS = 1
-_FORMATS = {"flv"}  # demuxers without the flag for discontinuities whose files are joined byte by byte all the same
 
 
 @dataclass
@@ -63,9 +62,9 @@ class Clock:
     jumps: list[Fraction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        container = self.file.container
-        self.follows_jumps = is_broadcast(container) or container.format.name in _FORMATS
-        self.base = self.file.start if self.file.start > _MAX_KEPT_START_SECONDS else Fraction(0)
+        self.follows_jumps = is_broadcast(self.file.container)
+        wrapped = self.follows_jumps and self.file.start < 0  # a clock of 33 bits that ends within the file
+        self.base = self.file.start if wrapped or self.file.start > _MAX_KEPT_START_SECONDS else Fraction(0)
         self._numbers: dict[int, list[int]] = {}  # that a stream had, in order
         self._changed: set[int] = set()  # streams that have just got another number
         self._segments: list[_Segment] = []

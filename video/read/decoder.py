@@ -41,7 +41,6 @@ class Decoder:
     container: Any
     stream: Any
     clock: Clock
-    empty_packets: int  # that repeat a frame
 
     def __init__(
         self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
@@ -71,21 +70,24 @@ class Decoder:
                 context.thread_count = 1
             self._context = context
             self.clock = Clock(opened, self.stream.index)
-            self.empty_packets = 0
+            self._last_dts = -1
             # AVI has decoding times only. FFmpeg guesses the others, wrongly for packed B-frames.
             self._by_decoding_time = self.container.format.name == "avi" and context.name == "mpeg4"
         except BaseException:
             self.container.close()
             raise
 
-    @property
-    def declared_frames(self) -> int | None:
-        """Number of frames that the file declares and shows; None if it declares nothing that can be relied on."""
+    def missing_frames(self, decoded: int) -> int:
+        """Return how many frames the file declares beyond those decoded; 0 if it declares nothing reliable."""
         name = self.container.format.name
         if name.startswith("mov"):
             # An edit list hides frames: those that others need are decoded and discarded.
-            return self.stream.frames - sum(entry.is_discard for entry in self.stream.index_entries)
-        return self.stream.frames if name == "avi" else None
+            hidden = sum(entry.is_discard for entry in self.stream.index_entries)
+            return max(0, self.stream.frames - hidden - decoded)
+        if name == "avi":  # a tick is a frame; there are more ticks than packets, because a frame may be repeated
+            missing = self.stream.frames - 1 - self._last_dts
+            return missing if missing > 1 else 0  # the last may be held by the encoder
+        return 0
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Iterate over all frames from the current position, in presentation order. `seek` starts a new iterator."""
@@ -105,6 +107,7 @@ class Decoder:
                     continue
                 start = None
             time = packet.pts
+            self._last_dts = packet.dts if packet.dts is not None else self._last_dts
             if self._by_decoding_time:
                 packet.pts = None
             try:
@@ -150,9 +153,7 @@ class Decoder:
             try:
                 for packet in self.container.demux(streams):
                     failed = 0
-                    if not packet.size:
-                        self.empty_packets += packet.stream_index == index and packet.dts is not None
-                    else:
+                    if packet.size:
                         yield from (ready for ready in clock.feed(packet) if ready.stream_index == index)
                 break
             except IndexError:  # PyAV at the end of a file with streams that appeared late

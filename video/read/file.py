@@ -199,14 +199,13 @@ class VideoReader:
             if not clock.file.continues:
                 self._warn(
                     f"{self.name} was joined from several recordings, or its signal was lost: its clock jumps after "
-                    f"{float(jumps[0]):.2f} s{more}. All streams continue there without a gap."
+                    f"{float(jumps[0] - self.info.origin):.2f} s{more}. All streams continue there without a gap."
                 )
             return  # the declared end was computed across the jumps
-        declared_frames, count = self._decoder.declared_frames, self._timeline.count + self._decoder.empty_packets
-        if self._counts_frames and declared_frames and count < declared_frames:
-            self.report.missing_frames = declared_frames - count
+        if self._counts_frames and (missing := self._decoder.missing_frames(timeline.count)):
+            self.report.missing_frames = missing
             self._warn(
-                f"{self.name} declares {declared_frames} frames, but only {count} could be "
+                f"{self.name} declares {timeline.count + missing} frames, but only {timeline.count} could be "
                 "decoded. Frames before a gap are shown longer."
             )
         declared, end = timeline.declared_end, timeline.end

@@ -15,6 +15,8 @@ from .audio import AudioConverter
 from .rules import codec_name, described
 from .subtitles import SubtitleConverter
 
+_AMR_SIZES = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes of a frame, by its mode
+
 TimedPacket = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
 
 
@@ -37,6 +39,8 @@ class CopiedStream:
         self._shift = round(shift / base)
         self._start = None if span.start is None else -(-span.start // base)  # the first tick in the span
         self._end = None if span.end is None else -(-span.end // base)
+        # FFmpeg's MOV muxer takes single frames of AMR only; files have several in a packet.
+        self._splits = codec_name(source) == "amr_nb" and convert is None
         self._fills_gaps = codec_name(source) == "mov_text"
         self._is_cover = bool(source.disposition & Disposition.attached_pic)
         self._waiting: list[av.Packet] = []  # without dts, until one is known
@@ -60,7 +64,8 @@ class CopiedStream:
         if self._convert is not None:
             yield from self._timed(self._convert.packets(packet))
         else:
-            yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
+            for single in _single_frames(packet) if self._splits else [packet]:
+                yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(single))])
 
     def flush(self) -> Iterator[TimedPacket]:
         """Yield the packets that are left after the last one of the source."""
@@ -176,6 +181,22 @@ class CopiedStream:
         if self.source.type == "subtitle" and self._end is not None and packet.duration:
             packet.duration = min(packet.duration, self._end - time)
         return True
+
+
+def _single_frames(packet: av.Packet) -> list[av.Packet]:
+    """Split a packet of AMR into its frames of 20 ms."""
+    data, frames = bytes(packet), []
+    base = Fraction(packet.time_base)
+    start = packet.dts if packet.dts is not None else packet.pts
+    while data:
+        size = _AMR_SIZES[data[0] >> 3 & 15]
+        frame = av.Packet(data[:size])
+        frame.time_base, frame.is_keyframe, frame.duration = base, True, round(Fraction(1, 50) / base)
+        if start is not None:
+            frame.pts = frame.dts = start + round(len(frames) * Fraction(1, 50) / base)
+        frames.append(frame)
+        data = data[size:]
+    return frames
 
 
 def _samples_of(stream: Any) -> int:
