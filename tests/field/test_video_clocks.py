@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from itertools import pairwise
 
 import av
 import pytest
@@ -144,7 +143,7 @@ def test_mpeg4_in_avi_keeps_its_times(upscaled, tmp_path, bf):
     assert is_steady(result.of("video")[1:], FRAME)  # FFmpeg's muxer repeats the first frame
     with av.open(str(tmp_path / "out.mkv")) as file:
         luma = [frame.to_ndarray()[:48].mean() for frame in file.decode(video=0)]
-    assert all(after > before for before, after in pairwise(luma))
+    assert luma == sorted(luma)
 
 
 def test_an_avi_that_was_cut_short_is_incomplete(upscaled):

@@ -134,7 +134,7 @@ def test_lost_packets_of_the_shared_folder(upscaled, name, suffix):
 
 
 def test_unknown_subtitles_are_dropped_for_the_true_reason(upscaled):
-    result, report = upscaled(field_file("more/webvtt_in_mkv.mkv"))
+    _, report = upscaled(field_file("more/webvtt_in_mkv.mkv"))
     assert report.frames == 30
     assert report.warnings == ["Subtitle stream 2 (unknown) dropped: its codec is unknown."]
 
