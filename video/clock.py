@@ -155,8 +155,8 @@ class Clock:
     def _jumps(self, track: _Track, time: Fraction) -> bool:
         if time < track.last - _BACKWARD_SECONDS:
             return True
-        limit = max(Fraction(_FORWARD_SECONDS), 3 * track.step)
-        return time > track.last + limit and time > track.segment.last + limit
+        limit = max(Fraction(_FORWARD_SECONDS), 3 * track.step)  # slides may be far apart
+        return track.step > 0 and time > track.last + limit and time > track.segment.last + limit
 
     def _next_segment(self, track: _Track, time: Fraction, packet: av.Packet) -> _Segment:
         """Return the segment that a stream jumps to: one that another stream has reached already, or a new one."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import av
 import pytest
-from supertile import EncoderOptions, Upscaler, upscale_video
+from av.stream import Disposition
+from supertile import EncoderOptions, SourceOptions, Upscaler, upscale_video
 from supertile.tests.field.recordings import field_file, found, gaps, recording
+from supertile.tests.video.media import rich_file
 
 AAC = 1024 / 48000
 
@@ -136,7 +138,7 @@ def test_lost_packets_of_the_shared_folder(upscaled, name, suffix):
 def test_unknown_subtitles_are_dropped_for_the_true_reason(upscaled):
     _, report = upscaled(field_file("more/webvtt_in_mkv.mkv"))
     assert report.frames == 30
-    assert report.warnings == ["Subtitle stream 2 (unknown) dropped: its codec is unknown."]
+    assert report.warnings == ["Subtitle stream 2 (unknown) dropped: FFmpeg does not know its codec."]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
@@ -148,3 +150,14 @@ def test_unknown_sound_and_data_are_kept_or_named(upscaled, name, suffix):
         streams = len(file.streams)
     assert len(result.types) + sum("dropped" in text for text in report.warnings) == streams
     assert report.complete
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_of_two_video_streams_the_upscaled_one_is_first_and_alone_the_default(upscaled, tmp_path, suffix):
+    source = tmp_path / "in.mkv"
+    rich_file(source, audio=("aac",), second_video=True, subtitle=None)
+    upscaled(source, suffix, source_options=SourceOptions(stream=1))
+    with av.open(str(tmp_path / "results" / f"out{suffix}")) as file:
+        streams = file.streams.video
+        assert [stream.width for stream in streams] == [48, 64]
+        assert [bool(stream.disposition & Disposition.default) for stream in streams] == [True, False]

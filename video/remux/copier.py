@@ -111,21 +111,35 @@ class StreamCopier:
     def add_streams(
         self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
     ) -> av.VideoStream:
-        """Add all streams to the output in the order of the source; `add_video` adds the upscaled one."""
-        video = None
+        """Add all streams to the output: the upscaled one, added by `add_video`, before other video streams."""
+        video: av.VideoStream | None = None
         for stream in self._input.streams:
-            if stream.index == self._skip:
-                video = add_video()
-                tags = stream_tags(stream.metadata, self._container)
-                title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
-                video.metadata.update(tags | ({"title": title} if title else {}))
-                video.disposition = stream.disposition
-            else:
+            if video is None and (stream.index == self._skip or self._is_other_video(stream)):
+                video = self._add_upscaled(add_video)
+            if stream.index != self._skip:
                 self._add(stream, self._actions[stream.index], output)
         if video is None:
             video = add_video()
         output.set_chapters(self._chapters)
         return video
+
+    def _add_upscaled(self, add_video: Callable[[], av.VideoStream]) -> av.VideoStream:
+        video = add_video()
+        if self._skip is not None:
+            stream = self._input.streams[self._skip]
+            tags = stream_tags(stream.metadata, self._container)
+            title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
+            video.metadata.update(tags | ({"title": title} if title else {}))
+            video.disposition = stream.disposition
+            if any(self._is_other_video(other) for other in self._input.streams):
+                video.disposition = stream.disposition | Disposition.default
+        return video
+
+    def _is_other_video(self, stream: Any) -> bool:
+        """Return True for a copied video stream that players might choose instead of the upscaled one."""
+        still = Disposition.attached_pic | Disposition.timed_thumbnails
+        is_other = stream.type == "video" and stream.index != self._skip and not stream.disposition & still
+        return is_other and self._actions[stream.index].kind != "drop"
 
     def mux_until(self, output: av.container.OutputContainer, time: Fraction | None) -> None:
         """Mux packets with dts up to `time` in seconds of the target; None: all.
@@ -181,6 +195,8 @@ class StreamCopier:
         if stream.type == "attachment":
             return
         copy.disposition = stream.disposition
+        if self._is_other_video(stream):
+            copy.disposition = stream.disposition & ~Disposition.default
         if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
             copy.sample_aspect_ratio = stream.sample_aspect_ratio
         self._copied[stream.index] = CopiedStream(stream, copy, convert, self._span, self._shift, self._warn)
