@@ -34,7 +34,8 @@ class OpenedFile:
         is_spliced: True if the container was opened with windows before the file, so that the start times and
             durations that it declares are wrong.
         continues: index of a stream -> index of the stream that it continues after a change of numbers.
-        last_packets: by index, packets before such a change. FFmpeg returns the very last at the end of the file only.
+        last_packets: by the earlier index, packets before such a change. FFmpeg returns the very last at the end of
+            the file only.
     """
 
     container: Any
@@ -71,21 +72,25 @@ def _with_late_streams(source: str | Path | BinaryIO, container: Any) -> Any | N
     format = container.format.name
     known = {stream.id for stream in container.streams if _is_complete(stream)}
     wanted = set(known)
+    head, *others = _windows(source)
     late = []
-    for window in _windows(source):
+    for window in others:
         if not (found := _ids_in(window, format)) <= wanted:
             late.append(window)
             wanted |= found
-    length = len(late[0]) if late else 0
+    length = len(head) if late else 0
     while length > _MIN_WINDOW_BYTES:
-        # FFmpeg stops looking as soon as it knows the streams that it has met, so the windows must not be too long.
-        prefix = b"".join(window[:length] for window in late)
-        options = {"probesize": str(len(prefix) + PROBED_BYTES), "analyzeduration": str(PROBED_MICROSECONDS)}
-        spliced = av.open(_Spliced(prefix, source), "r", format=format, options=options, **metadata_errors("replace"))
-        if wanted <= {stream.id for stream in spliced.streams if _is_complete(stream)}:
-            spliced.seek(len(prefix), unsupported_byte_offset=True)
-            return spliced
-        spliced.close()
+        # FFmpeg stops looking as soon as it knows the streams that it has met, so the head must not be too long.
+        for head_length in (length, length // 8):
+            prefix = head[:head_length] + b"".join(window[:length] for window in late)
+            options = {"probesize": str(len(prefix) + PROBED_BYTES), "analyzeduration": str(PROBED_MICROSECONDS)}
+            spliced = av.open(
+                _Spliced(prefix, source), "r", format=format, options=options, **metadata_errors("replace")
+            )
+            if wanted <= {stream.id for stream in spliced.streams if _is_complete(stream)}:
+                spliced.seek(len(prefix), unsupported_byte_offset=True)
+                return spliced
+            spliced.close()
         length //= 2
     return None
 
@@ -93,22 +98,30 @@ def _with_late_streams(source: str | Path | BinaryIO, container: Any) -> Any | N
 def _continued(source: str | Path | BinaryIO, container: Any) -> tuple[dict[int, int], dict[int, list[av.Packet]]]:
     """Return (`continues`, `last_packets`) of an OpenedFile."""
     format = container.format.name
-    head, *_, tail = (_ids_in(window, format) for window in _windows(source))
+    seen: dict[int, list[int]] = {}  # id -> numbers of the windows that have it
+    for number, window in enumerate(_windows(source)):
+        for found in _ids_in(window, format):
+            seen.setdefault(found, []).append(number)
     pairs: dict[int, int] = {}
-    old: dict[int, int] = {}  # id -> index that stands for the stream
+    ended = []
     for kind in ("video", "audio"):
-        streams = [stream for stream in container.streams if stream.type == kind]
-        ended = [stream for stream in streams if stream.id in head - tail]
-        begun = [stream for stream in streams if stream.id in tail - head]
-        for stream, other in zip(ended, begun, strict=False):
-            if _is_same_format(stream, other):
-                first, second = sorted((stream.index, other.index))
-                pairs[second] = old[stream.id] = first
-    return pairs, _last_packets(source, format, old) if old else {}
+        streams = [stream for stream in container.streams if stream.type == kind and stream.id in seen]
+        ends: list[Any] = []  # the last stream of each chain
+        for stream in sorted(streams, key=lambda stream: seen[stream.id][0]):
+            begins = seen[stream.id][0]
+            for number, earlier in enumerate(ends):
+                if seen[earlier.id][0] < begins >= seen[earlier.id][-1] and _is_same_format(earlier, stream):
+                    pairs[stream.index] = pairs.get(earlier.index, earlier.index)
+                    ended.append(earlier)
+                    ends[number] = stream
+                    break
+            else:
+                ends.append(stream)
+    return pairs, {stream.index: _last_packets(source, format, stream.id) for stream in ended}
 
 
-def _last_packets(source: str | Path | BinaryIO, format: str, old: dict[int, int]) -> dict[int, list[av.Packet]]:
-    """Find where streams end, by bisection, and return the last packets of each."""
+def _last_packets(source: str | Path | BinaryIO, format: str, id: int) -> list[av.Packet]:
+    """Find where a stream ends, by bisection, and return its last packets."""
     with _reading(source) as file:
         file.seek(0, os.SEEK_END)
         size = file.tell()
@@ -121,14 +134,10 @@ def _last_packets(source: str | Path | BinaryIO, format: str, old: dict[int, int
         low, high = 0, size - length
         while high - low > length // 4:
             middle = (low + high) // 2
-            low, high = (middle, high) if _ids_in(window(middle, length), format) & old.keys() else (low, middle)
+            low, high = (middle, high) if id in _ids_in(window(middle, length), format) else (low, middle)
         data = window(low - length, 4 * length)
-    packets: dict[int, list[av.Packet]] = {}
     with av.open(io.BytesIO(data), "r", format=format, **metadata_errors("replace")) as container:
-        for packet in container.demux():
-            if packet.size and (index := old.get(packet.stream.id)) is not None:
-                packets.setdefault(index, []).append(packet)
-    return packets
+        return [packet for packet in container.demux() if packet.size and packet.stream.id == id]
 
 
 def _is_same_format(stream: Any, other: Any) -> bool:

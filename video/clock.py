@@ -38,6 +38,7 @@ class _Track:
     segment: _Segment
     last: Fraction
     end: Fraction
+    first: Fraction
     step: Fraction = Fraction(0)
 
 
@@ -85,19 +86,19 @@ class Clock:
         packet.stream = self.file.container.streams[index]
         ready = []
         if number not in numbers:
+            ready = [each for last in self._unseen(index, numbers[-1]) for each in self._fed(last)]
             numbers.append(number)
-            ready = [each for last in self._unseen(index) for each in self._fed(last)]
             if index in self._tracks:
                 self._changed.add(index)
         elif number != numbers[-1]:
             return []  # among `last_packets`
         return ready + self._fed(packet)
 
-    def _unseen(self, index: int) -> list[av.Packet]:
-        """Return the packets of `last_packets` that the file has not returned yet."""
+    def _unseen(self, index: int, number: int) -> list[av.Packet]:
+        """Return the `last_packets` of a number that the file has not returned yet."""
         if (track := self._tracks.get(index)) is None:
             return []
-        packets = self.file.last_packets.get(index, [])
+        packets = self.file.last_packets.get(number, [])
         unseen = [p for p in packets if p.dts is not None and p.dts * Fraction(p.time_base) > track.last]
         for packet in unseen:
             packet.stream = self.file.container.streams[index]
@@ -115,6 +116,21 @@ class Clock:
     def flush(self) -> list[av.Packet]:
         """Return the packets that are still held, at the end of the file."""
         return self._release()
+
+    def seconds_of_later_video(self) -> Fraction:
+        """Return how long another video stream goes on that began after the end of the reference stream."""
+        ours = self._tracks.get(self.reference if self.reference is not None else -1)
+        streams = self.file.container.streams
+        return max(
+            (
+                track.end - track.first
+                for index, track in self._tracks.items()
+                if ours is not None
+                and streams[index].type == "video"
+                and track.first >= max(ours.last - _BACKWARD_SECONDS, ours.first + _BACKWARD_SECONDS)
+            ),
+            default=Fraction(0),
+        )
 
     def ticks(self, time_base: Fraction) -> int:
         """Return `base` in ticks of a stream."""
@@ -135,7 +151,7 @@ class Clock:
             segment = self._nearest_segment(time)
             if segment.offset is None and packet.stream_index == self.reference:
                 self._set_offset(segment, time, self._end())
-            track = self._tracks[packet.stream_index] = _Track(segment, time, time)
+            track = self._tracks[packet.stream_index] = _Track(segment, time, time, time)
         elif packet.stream_index in self._changed or self._jumps(track, time):
             self._changed.discard(packet.stream_index)
             track.segment = self._next_segment(track, time, packet)

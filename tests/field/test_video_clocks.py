@@ -106,6 +106,7 @@ def test_a_span_of_a_joined_file(upscaled, start, end, frames):
     assert result.of("video")[0] == pytest.approx(0, abs=0.002)
     assert result.of("audio")[0] == pytest.approx(0, abs=0.03)
     assert result.of("audio")[-1] == pytest.approx(end - start, abs=0.06)
+    assert result.types == ["video", "audio"]
 
 
 def test_a_joined_file_object(upscaled):

@@ -193,7 +193,13 @@ class VideoReader:
         timeline = self._timeline
         clock = self._decoder.clock
         if clock.file.continues:
-            self._warn(f"{self.name} gives its streams other numbers in the middle. Both parts are joined.")
+            self._warn(f"{self.name} gives its streams other numbers in mid-stream. The parts are joined.")
+        if later := clock.seconds_of_later_video():
+            self.report.missing_at_end = later
+            self._warn(
+                f"{self.name} continues in another video stream for {float(later):.2f} s. That stream is not upscaled."
+            )
+            return
         if jumps := clock.jumps:
             more = f" and {len(jumps) - 1} more times" if len(jumps) > 1 else ""
             if not clock.file.continues:

@@ -213,9 +213,11 @@ class StreamCopier:
     def _copy_of(self, stream: Any, output: av.container.OutputContainer) -> Any:
         """Add a stream to the output that takes the packets of `stream` unchanged."""
         first = self._first.get(stream.index)
-        if stream.type == "audio" and first is not None and self._container in ("matroska", "webm"):
+        starts_early = stream.type == "audio" and first is not None and self._span.start is None
+        if starts_early and self._container in ("matroska", "webm"):
             # MP4 skips the encoder's priming samples with an edit list, Matroska with a codec delay. Without it, the
             # muxer would move all streams until no time is negative.
+            assert first is not None
             delay = float(self._shift - (first.pts or 0) * Fraction(first.time_base))
             if delay > 0 and (made := delayed_audio(codec_name(stream), stream.codec_context, delay)) is not None:
                 self._templates.append(made[0])

@@ -185,7 +185,8 @@ class CopiedStream:
 
 def _single_frames(packet: av.Packet) -> list[av.Packet]:
     """Split a packet of AMR into its frames of 20 ms."""
-    data, frames = bytes(packet), []
+    data = bytes(packet)
+    frames: list[av.Packet] = []
     base = Fraction(packet.time_base)
     start = packet.dts if packet.dts is not None else packet.pts
     while data:
