@@ -19,6 +19,10 @@ from .errors import VideoError, reason
 
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
+# In broadcast formats streams may appear anywhere; those that begin within so many bytes are known on opening.
+PROBED_BYTES = 64 * 2**20
+PROBED_MICROSECONDS = 3600 * 10**6
+
 # FFmpeg's muxer name -> codecs that the container holds and FFmpeg writes; "auto" takes the first.
 CONTAINERS = {
     "mp4": ("h264", "hevc", "av1", "vp9", "ffv1"),
@@ -72,13 +76,25 @@ def open_container(source: str | Path | BinaryIO) -> av.container.InputContainer
         "max_pixels": str(MAX_FRAME_SIDE**2),
     }
     try:
-        return av.open(file, "r", options=options, **metadata_errors("replace"))
+        container = av.open(file, "r", options=options, **metadata_errors("replace"))
+        if is_broadcast(container):
+            container.close()
+            if file is source:
+                source.seek(0)
+            options |= {"probesize": str(PROBED_BYTES), "analyzeduration": str(PROBED_MICROSECONDS)}
+            container = av.open(file, "r", options=options, **metadata_errors("replace"))
+        return container
     except (av.FFmpegError, OSError, ValueError) as error:
         if b"\0" not in head and head.isascii():
             raise VideoError(f"{name} is a text file, not a video.") from None
         raise VideoError(
             f"{name} cannot be opened as a video. It is damaged, incomplete or in an unknown format ({reason(error)})."
         ) from error
+
+
+def is_broadcast(container: Any) -> bool:
+    """Return True for MPEG-TS and MPEG-PS, in which streams may appear, and the clock may jump, anywhere."""
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
 
 
 def metadata_errors(handler: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 
 import av
 
-from ..container import name_of, open_container, video_stream_of
+from ..broadcast import open_file
+from ..clock import Clock
+from ..container import name_of, video_stream_of
 from ..errors import VideoError, reason
 from ..frames import ReadReport
 
@@ -29,7 +31,8 @@ _SECONDS_BEFORE = (Fraction(0), Fraction(2), Fraction(15))
 class Decoder:
     """Decoder of one video stream of a file.
 
-    `stream` and `container` are PyAV's objects. They change when the decoder has to reopen the file.
+    `stream` and `container` are PyAV's objects. They change when the decoder has to reopen the file, as does `clock`.
+    Times of frames are those of `clock`.
 
     Raises:
         VideoError: as `open_container` and `video_stream_of` do.
@@ -37,6 +40,7 @@ class Decoder:
 
     container: Any
     stream: Any
+    clock: Clock
 
     def __init__(
         self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
@@ -52,7 +56,8 @@ class Decoder:
     def _open(self, *, frame_threads: bool) -> None:
         source = self._source
         given = source if isinstance(source, (str, Path)) else _Unclosed(source)
-        self.container = open_container(given)  # type: ignore[arg-type]
+        opened = open_file(given)  # type: ignore[arg-type]
+        self.container = opened.container
         try:
             self.stream = video_stream_of(self.container, self.name, self._number)
             context = self.stream.codec_context
@@ -64,9 +69,25 @@ class Decoder:
             if not frame_threads:
                 context.thread_count = 1
             self._context = context
+            self.clock = Clock(opened, self.stream.index)
+            self._last_dts = -1
+            # AVI has decoding times only. FFmpeg guesses the others, wrongly for packed B-frames.
+            self._by_decoding_time = self.container.format.name == "avi" and context.name == "mpeg4"
         except BaseException:
             self.container.close()
             raise
+
+    def missing_frames(self, decoded: int) -> int:
+        """Return how many frames the file declares beyond those decoded; 0 if it declares nothing reliable."""
+        name = self.container.format.name
+        if name.startswith("mov"):
+            # An edit list hides frames: those that others need are decoded and discarded.
+            hidden = sum(entry.is_discard for entry in self.stream.index_entries)
+            return max(0, self.stream.frames - hidden - decoded)
+        if name == "avi":  # a tick is a frame; there are more ticks than packets, because a frame may be repeated
+            missing = self.stream.frames - 1 - self._last_dts
+            return missing if missing > 1 else 0  # the last may be held by the encoder
+        return 0
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Iterate over all frames from the current position, in presentation order. `seek` starts a new iterator."""
@@ -74,19 +95,32 @@ class Decoder:
             self._frames = self._decode(first_after=None, count=True)
         return self._frames
 
-    def _decode(self, first_after: int | None, count: bool) -> Iterator[av.VideoFrame]:
-        """Decode all packets. Drop frames with pts <= `first_after`, and do not count errors before it again."""
+    def _decode(self, first_after: int | None, count: bool, start: int | None = None) -> Iterator[av.VideoFrame]:
+        """Decode all packets, from the key frame at `start` on.
+
+        Drop frames with pts <= `first_after`, and do not count errors before it again.
+        """
         last: int | None = first_after
         for packet in self._packets():
+            if start is not None:
+                if not packet.is_keyframe or (packet.pts if packet.pts is not None else packet.dts) != start:
+                    continue
+                start = None
+            time = packet.pts
+            self._last_dts = packet.dts if packet.dts is not None else self._last_dts
+            if self._by_decoding_time:
+                packet.pts = None
             try:
                 decoded = self._context.decode(packet)
             except MemoryError:
                 raise
             except (av.FFmpegError, OSError, ValueError) as error:
-                if first_after is None or packet.pts is None or packet.pts > first_after:
+                if first_after is None or time is None or time > first_after:
                     self._undecodable(error)
                 continue
             for frame in decoded:
+                if self._by_decoding_time:
+                    frame.pts = frame.dts
                 if first_after is not None and (frame.pts is None or frame.pts <= first_after):
                     continue
                 last = frame.pts
@@ -105,25 +139,31 @@ class Decoder:
             self._reopen_at(last)
             yield from self._decode(first_after=last, count=False)
             return
+        if self._by_decoding_time and last is not None:
+            for number, frame in enumerate(rest, 1):  # a tick of AVI is a frame
+                frame.pts = last + number
         yield from (f for f in rest if first_after is None or f.pts is None or f.pts > first_after)
 
     def _packets(self) -> Iterator[Any]:
         """Yield packets with data. An empty packet in mid-stream repeats a frame; decoding it would flush."""
         failed = 0
+        clock, index = self.clock, self.stream.index
+        streams = clock.clocked_streams() if clock.follows_jumps else self.stream
         while True:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in self.container.demux(streams):
                     failed = 0
                     if packet.size:
-                        yield packet
-                return
-            except IndexError:  # PyAV at the end of a damaged MPEG-TS whose streams appeared late
-                return
+                        yield from (ready for ready in clock.feed(packet) if ready.stream_index == index)
+                break
+            except IndexError:  # PyAV at the end of a file with streams that appeared late
+                break
             except (av.FFmpegError, OSError) as error:
                 failed += 1
                 self._undecodable(error)
                 if failed >= _MAX_CONSECUTIVE_READ_ERRORS:
-                    return
+                    break
+        yield from (ready for ready in clock.flush() if ready.stream_index == index)
 
     def _undecodable(self, error: BaseException) -> None:
         self._report.undecodable_packets += 1
@@ -137,10 +177,14 @@ class Decoder:
 
         Frames that precede it and refer to packets that were not read are dropped.
         """
+        if self.clock.follows_jumps:
+            self._seek_by_reading(pts)
+            return
         second = 1 / Fraction(self.stream.time_base)
+        base = self.clock.ticks(Fraction(self.stream.time_base))
         for back in _SECONDS_BEFORE:
             try:
-                self.container.seek(int(pts - back * second), stream=self.stream)
+                self.container.seek(int(pts + base - back * second), stream=self.stream)
             except (av.FFmpegError, OSError, ValueError):
                 break
             self._context.flush_buffers()
@@ -154,14 +198,37 @@ class Decoder:
         self._reopen(frame_threads=True)
         self._frames = None
 
+    def _seek_by_reading(self, pts: int) -> None:
+        """Seek in a file whose clock may jump, where an index by time does not help."""
+        self._reopen(frame_threads=True)
+        start = None
+        for packet in self._packets():
+            time = packet.pts if packet.pts is not None else packet.dts
+            if packet.is_keyframe and time is not None and time <= pts:
+                start = time
+            if packet.dts is not None and packet.dts > pts:
+                break
+        self._reopen(frame_threads=True)
+        self._frames = None
+        if start is not None:
+            frames = self._decode(first_after=None, count=True, start=start)
+            for frame in frames:
+                if frame.pts is None or frame.pts > pts or not frame.key_frame:
+                    break
+                self._frames = _chain(frame, frames)
+                return
+            self._reopen(frame_threads=True)
+
     def _reopen(self, *, frame_threads: bool) -> None:
         self.close()
         self._open(frame_threads=frame_threads)
 
     def _reopen_at(self, pts: int) -> None:
         self._reopen(frame_threads=False)
+        if self.clock.follows_jumps:
+            return  # decode from the start: `first_after` drops what was returned
         with contextlib.suppress(av.FFmpegError, OSError, ValueError):
-            self.container.seek(pts, stream=self.stream)
+            self.container.seek(pts + self.clock.ticks(Fraction(self.stream.time_base)), stream=self.stream)
 
     def close(self) -> None:
         if self._frames is not None:

@@ -83,13 +83,13 @@ class VideoReader:
         decoder = self._decoder
         frame = first_frame(decoder)
         check_dimensions(frame.width, frame.height, self.name)
-        info, dynamic = probe(self.name, decoder.container, decoder.stream, frame, self._warn)
+        info, dynamic = probe(self.name, decoder.container, decoder.stream, decoder.clock, frame, self._warn)
         self._note_dropped(dynamic)
         self._format = frame.format.name
         self._size = (frame.width, frame.height)
 
         origin = info.start_pts
-        stream_end = declared_end(decoder.container, decoder.stream)
+        stream_end = declared_end(decoder.container, decoder.stream, decoder.clock)
         first = origin + math.ceil(start / info.time_base)
         self._end = origin + math.ceil(end / info.time_base) if end is not None else None
         frames = decoder.frames()
@@ -104,9 +104,7 @@ class VideoReader:
             stream_end,
         )
         self._deinterlacer = Deinterlacer(deinterlace)
-        # Other containers count empty packets, which repeat a frame, or declare no count.
-        counts = not start and end is None and decoder.container.format.name.startswith("mov")
-        self._declared_frames = info.frames if counts else None
+        self._counts_frames = not start and end is None
         self._frames = self._read(opening, frames, first if start else None)
         self._held = next(self._frames, None)
         if self._held is None:
@@ -193,10 +191,27 @@ class VideoReader:
     def _look_at_end(self) -> None:
         """Compare the number of frames and the end of the last one with what the stream declares."""
         timeline = self._timeline
-        if self._declared_frames and self._timeline.count < self._declared_frames:
-            self.report.missing_frames = self._declared_frames - self._timeline.count
+        clock = self._decoder.clock
+        if clock.file.continues:
+            self._warn(f"{self.name} gives its streams other numbers in mid-stream. The parts are joined.")
+        if later := clock.seconds_of_later_video():
+            self.report.missing_at_end = later
             self._warn(
-                f"{self.name} declares {self._declared_frames} frames, but only {self._timeline.count} could be "
+                f"{self.name} continues in another video stream for {float(later):.2f} s. That stream is not upscaled."
+            )
+            return
+        if jumps := clock.jumps:
+            more = f" and {len(jumps) - 1} more times" if len(jumps) > 1 else ""
+            if not clock.file.continues:
+                self._warn(
+                    f"{self.name} was joined from several recordings, or its signal was lost: its clock jumps after "
+                    f"{float(jumps[0] - self.info.origin):.2f} s{more}. All streams continue there without a gap."
+                )
+            return  # the declared end was computed across the jumps
+        if self._counts_frames and (missing := self._decoder.missing_frames(timeline.count)):
+            self.report.missing_frames = missing
+            self._warn(
+                f"{self.name} declares {timeline.count + missing} frames, but only {timeline.count} could be "
                 "decoded. Frames before a gap are shown longer."
             )
         declared, end = timeline.declared_end, timeline.end

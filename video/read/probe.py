@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import av
 
+from ..clock import Clock
 from ..errors import VideoError
 from ..frames import UNSPECIFIED, Color, StaticHdr, VideoInfo
 from ..matroska import chroma_siting
@@ -29,7 +30,7 @@ _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 20
 
 
 def probe(
-    name: str, container: Any, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]
+    name: str, container: Any, stream: Any, clock: Clock, frame: av.VideoFrame, warn: Callable[[str], None]
 ) -> tuple[VideoInfo, set[str]]:
     """Return (the properties of the stream, names of dynamic metadata in the first frame)."""
     try:
@@ -41,7 +42,7 @@ def probe(
     rate = _rate(stream)
     time_base = Fraction(stream.time_base)
     start = frame.pts if frame.pts is not None else 0
-    end = declared_end(container, stream)
+    end = declared_end(container, stream, clock)
     sar = Fraction(stream.sample_aspect_ratio or 1)
     return VideoInfo(
         name=name,
@@ -75,8 +76,13 @@ def _rate(stream: Any) -> Fraction:
     return Fraction(25)
 
 
-def declared_end(container: Any, stream: Any) -> int | None:
-    """Return the pts at which the stream declares to end, or None if it is not declared or only estimated."""
+def declared_end(container: Any, stream: Any, clock: Clock) -> int | None:
+    """Return the pts on `clock` at which the stream declares to end; None if it is not declared or only estimated."""
+    end = None if clock.file.is_spliced else _end_on_own_clock(container, stream)
+    return None if end is None else end - clock.ticks(Fraction(stream.time_base))
+
+
+def _end_on_own_clock(container: Any, stream: Any) -> int | None:
     if _NO_DURATION.match(container.format.name):
         return None
     time_base = Fraction(stream.time_base)

@@ -40,6 +40,7 @@ class AudioConverter:
             context.bit_rate = channels * per_channel[min(channels, 3) - 1]
         self._graph: av.filter.Graph | None = None
         self._input: tuple[Any, ...] = ()
+        self._end: Fraction | None = None  # of the last frame, in seconds
 
     def packets(self, packet: av.Packet | None) -> list[av.Packet]:
         """Convert a packet of the source, with times in the time base of the result; None flushes."""
@@ -49,6 +50,7 @@ class AudioConverter:
         except (av.error.FFmpegError, ValueError):
             frames = []
         for frame in frames:
+            self._set_time(frame, packet)
             packets += self._filtered(frame)
         if packet is None:
             packets += self._flush_graph()
@@ -56,6 +58,19 @@ class AudioConverter:
         for encoded in packets:
             encoded.stream = self.stream
         return packets
+
+    def _set_time(self, frame: av.AudioFrame, packet: av.Packet | None) -> None:
+        """Add the time of a frame that has none: in a packet with several frames, all but the first."""
+        base = Fraction(frame.time_base or self._source.time_base)
+        if frame.pts is not None:
+            start = frame.pts * base
+        elif self._end is not None:
+            start = self._end
+        else:
+            start = Fraction((packet.dts or 0) * packet.time_base) if packet is not None else Fraction(0)
+        if frame.pts is None:
+            frame.pts, frame.time_base = round(start / base), base
+        self._end = start + Fraction(frame.samples, frame.sample_rate or 1)
 
     def _filtered(self, frame: av.AudioFrame) -> list[av.Packet]:
         packets = []

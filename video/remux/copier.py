@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Discard, Disposition
 
-from ..container import open_container
+from ..broadcast import open_file
+from ..clock import Clock
 from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
@@ -28,6 +29,7 @@ from .tags import custom_tags, global_tags, stream_tags
 
 _log = logging.getLogger(__name__)
 _MAX_LOOK_AHEAD = 64 * 2**20  # bytes
+_BAD_PACKET_ERRORS = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ArgumentError)
 _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 
 
@@ -60,17 +62,23 @@ class StreamCopier:
     ) -> None:
         self._container, self._span, self._shift = container, span, shift
         self._warn = warn
-        self._input = open_container(source)
+        opened = open_file(source)
+        self._input = opened.container
         self._skip = skip_stream_index
+        self._clock = Clock(opened, skip_stream_index)
+        self._clocked: deque[av.Packet] = deque()
         self._chapters = self._moved_chapters()
         self._tags = global_tags(self._input.metadata)
         self._actions: dict[int, StreamAction] = {}
         for stream in self._input.streams:
-            if stream.index != skip_stream_index:
+            if stream.index in opened.continues:
+                self._actions[stream.index] = StreamAction("drop")
+            elif stream.index != skip_stream_index:
                 action = self._actions[stream.index] = choose_action(stream, container, bool(self._input.chapters()))
                 if action.warning:
                     warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
+        self._damaged: set[int] = set()  # indices in the output
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
@@ -103,21 +111,49 @@ class StreamCopier:
     def add_streams(
         self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
     ) -> av.VideoStream:
-        """Add all streams to the output in the order of the source; `add_video` adds the upscaled one."""
-        video = None
+        """Add all streams to the output: the upscaled one, added by `add_video`, before other video streams."""
+        video: av.VideoStream | None = None
         for stream in self._input.streams:
-            if stream.index == self._skip:
-                video = add_video()
-                tags = stream_tags(stream.metadata, self._container)
-                title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
-                video.metadata.update(tags | ({"title": title} if title else {}))
-                video.disposition = stream.disposition
-            else:
+            if video is None and (stream.index == self._skip or self._is_other_video(stream)):
+                video = self._add_upscaled(add_video)
+            if stream.index != self._skip:
                 self._add(stream, self._actions[stream.index], output)
         if video is None:
             video = add_video()
         output.set_chapters(self._chapters)
         return video
+
+    def _add_upscaled(self, add_video: Callable[[], av.VideoStream]) -> av.VideoStream:
+        video = add_video()
+        if self._skip is not None:
+            stream = self._input.streams[self._skip]
+            tags = stream_tags(stream.metadata, self._container)
+            title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
+            video.metadata.update(tags | ({"title": title} if title else {}))
+            video.disposition = stream.disposition
+            if any(self._is_other_video(other) for other in self._input.streams):
+                video.disposition = stream.disposition | Disposition.default
+        return video
+
+    def _is_other_video(self, stream: Any) -> bool:
+        """Return True for a copied video stream that players might choose instead of the upscaled one."""
+        still = Disposition.attached_pic | Disposition.timed_thumbnails
+        is_other = stream.type == "video" and stream.index != self._skip and not stream.disposition & still
+        return is_other and self._actions[stream.index].kind != "drop"
+
+    def mux_until(self, output: av.container.OutputContainer, time: Fraction | None) -> None:
+        """Mux packets with dts up to `time` in seconds of the target; None: all.
+
+        A packet that the muxer cannot read, as in a broadcast with bad reception, is left out with a warning.
+        """
+        for packet in self.packets_until(time):
+            try:
+                output.mux(packet)
+            except _BAD_PACKET_ERRORS:
+                if packet.stream_index not in self._damaged:
+                    self._damaged.add(packet.stream_index)
+                    source = next(c.source for c in self._copied.values() if c.target.index == packet.stream_index)
+                    self._warn(f"{described(source)} is damaged. Packets that cannot be read are left out.")
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Yield packets, ready to be muxed, with dts up to `time` in seconds of the target; None: all."""
@@ -159,6 +195,8 @@ class StreamCopier:
         if stream.type == "attachment":
             return
         copy.disposition = stream.disposition
+        if self._is_other_video(stream):
+            copy.disposition = stream.disposition & ~Disposition.default
         if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
             copy.sample_aspect_ratio = stream.sample_aspect_ratio
         self._copied[stream.index] = CopiedStream(stream, copy, convert, self._span, self._shift, self._warn)
@@ -175,9 +213,11 @@ class StreamCopier:
     def _copy_of(self, stream: Any, output: av.container.OutputContainer) -> Any:
         """Add a stream to the output that takes the packets of `stream` unchanged."""
         first = self._first.get(stream.index)
-        if stream.type == "audio" and first is not None and self._container in ("matroska", "webm"):
+        starts_early = stream.type == "audio" and first is not None and self._span.start is None
+        if starts_early and self._container in ("matroska", "webm"):
             # MP4 skips the encoder's priming samples with an edit list, Matroska with a codec delay. Without it, the
             # muxer would move all streams until no time is negative.
+            assert first is not None
             delay = float(self._shift - (first.pts or 0) * Fraction(first.time_base))
             if delay > 0 and (made := delayed_audio(codec_name(stream), stream.codec_context, delay)) is not None:
                 self._templates.append(made[0])
@@ -191,10 +231,14 @@ class StreamCopier:
         """Buffer packets until the first one of each audio stream and cover image is known."""
         wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
+        read = [*wanted]
+        if wanted and self._clock.follows_jumps:
+            read += [stream for stream in self._clock.clocked_streams() if stream not in wanted]
         for stream in self._input.streams:
-            if stream not in wanted:
+            if stream not in read:
                 stream.discard = Discard.all
-        self._demuxed = self._input.demux(wanted) if wanted else iter(())
+        self._wanted = {stream.index for stream in wanted}
+        self._demuxed = self._input.demux(read) if wanted else iter(())
         missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
         size = 0
         while missing and size < _MAX_LOOK_AHEAD and (packet := self._next_packet()) is not None:
@@ -204,16 +248,30 @@ class StreamCopier:
             size += packet.size
 
     def _next_packet(self) -> av.Packet | None:
-        """Return the next packet with data; None at the end of the file or at damage."""
+        """Return the next packet with data, on the clock of the video; None at the end of the file or at damage."""
+        while not self._clocked:
+            packet = self._next_demuxed()
+            ready = self._clock.flush() if packet is None else self._clock.feed(packet)
+            self._clocked += (each for each in ready if each.stream_index in self._wanted)
+            if packet is None:
+                break
+        return self._clocked.popleft() if self._clocked else None
+
+    def _next_demuxed(self) -> av.Packet | None:
         while True:
             try:
                 packet = next(self._demuxed, None)
+            except IndexError:  # PyAV at the end of a file with streams that appeared late
+                packet = None
             except (av.error.FFmpegError, OSError) as error:
                 self._warn(
                     f"Audio, subtitles and other streams end early: reading the source failed ({reason(error)})."
                 )
+                packet = None
+            if packet is None:
+                self._demuxed = iter(())
                 return None
-            if packet is None or packet.size:  # empty packets at the end flush decoders
+            if packet.size:  # empty packets at the end flush decoders
                 return packet
 
     def _read(self) -> Iterator[TimedPacket]:
@@ -229,14 +287,14 @@ class StreamCopier:
         chapters: list[Any] = []
         for chapter in self._input.chapters():
             base = Fraction(chapter["time_base"] or 1)
-            start, end = chapter["start"] * base, chapter["end"] * base
+            start, end = (chapter[side] * base - self._clock.base for side in ("start", "end"))
             if self._span.start is not None:
                 start = max(start, self._span.start)
             if self._span.end is not None:
                 end = min(end, self._span.end)
             if end <= start and chapter["end"] > chapter["start"]:
                 continue
-            if self._span == Span() and not self._shift:
+            if self._span == Span() and not self._shift and not self._clock.base:
                 chapters.append(chapter)
                 continue
             moved = {"start": round((start - self._shift) / base), "end": round((end - self._shift) / base)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,8 @@ from ..frames import Span
 from .audio import AudioConverter
 from .rules import codec_name, described
 from .subtitles import SubtitleConverter
+
+_AMR_SIZES = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes of a frame, by its mode
 
 TimedPacket = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
 
@@ -31,17 +34,20 @@ class CopiedStream:
     ) -> None:
         """span, shift: as `StreamCopier` takes them."""
         self.source = source
-        self._target, self._convert, self._warn = target, convert, warn
+        self.target, self._convert, self._warn = target, convert, warn
         base = self._base = Fraction(source.time_base)
         self._shift = round(shift / base)
         self._start = None if span.start is None else -(-span.start // base)  # the first tick in the span
         self._end = None if span.end is None else -(-span.end // base)
+        # FFmpeg's MOV muxer takes single frames of AMR only; files have several in a packet.
+        self._splits = codec_name(source) == "amr_nb" and convert is None
         self._fills_gaps = codec_name(source) == "mov_text"
         self._is_cover = bool(source.disposition & Disposition.attached_pic)
         self._waiting: list[av.Packet] = []  # without dts, until one is known
         self._brief: av.Packet | None = None  # audio without duration, until the next packet
         self._last_gap = 0
         self._last_dts: int | None = None
+        self._last_tick: int | None = None  # dts in the time base of the target
         self._begun = span.start is None or source.type != "video"
         self._samples = _samples_of(source) if convert is None else 0
         self._clock: int | None = None  # dts of the next packet, in samples
@@ -58,7 +64,8 @@ class CopiedStream:
         if self._convert is not None:
             yield from self._timed(self._convert.packets(packet))
         else:
-            yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(packet))])
+            for single in _single_frames(packet) if self._splits else [packet]:
+                yield from self._timed([self._in_samples(p) for p in self._lasting(self._in_decoding_time(single))])
 
     def flush(self) -> Iterator[TimedPacket]:
         """Yield the packets that are left after the last one of the source."""
@@ -74,14 +81,24 @@ class CopiedStream:
 
     def _timed(self, packets: list[av.Packet]) -> Iterator[TimedPacket]:
         for packet in packets:
-            packet.stream = self._target
-            assert packet.dts is not None
-            # Muxers refuse a dts that does not rise, as in damaged files.
-            if self._last_dts is not None and packet.dts <= self._last_dts and self._target.type != "subtitle":
-                packet.dts = self._last_dts + 1
-                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            packet.stream = self.target
+            if packet.dts is None:
+                packet.dts = packet.pts if packet.pts is not None else (self._last_dts or 0) + 1
+            self._raise_time(packet)
             self._last_dts = packet.dts
             yield packet.dts * Fraction(packet.time_base), packet
+
+    def _raise_time(self, packet: av.Packet) -> None:
+        """Raise a dts that does not rise in the ticks of the target, as in damaged files: muxers refuse it."""
+        assert packet.dts is not None
+        tick, base = Fraction(self.target.time_base), Fraction(packet.time_base)
+        ticks = math.floor(packet.dts * base / tick + Fraction(1, 2))
+        if self._last_tick is not None and ticks <= self._last_tick and self.target.type != "subtitle":
+            ticks = self._last_tick + 1
+            pts = ticks if packet.pts is None else max(ticks, round(packet.pts * base / tick))
+            packet.duration = round((packet.duration or 0) * base / tick)
+            packet.dts, packet.pts, packet.time_base = ticks, pts, tick
+        self._last_tick = ticks
 
     def _in_decoding_time(self, packet: av.Packet) -> list[av.Packet]:
         """Add missing dts: the first packets of streams with B-frames have none in Matroska."""
@@ -164,6 +181,23 @@ class CopiedStream:
         if self.source.type == "subtitle" and self._end is not None and packet.duration:
             packet.duration = min(packet.duration, self._end - time)
         return True
+
+
+def _single_frames(packet: av.Packet) -> list[av.Packet]:
+    """Split a packet of AMR into its frames of 20 ms."""
+    data = bytes(packet)
+    frames: list[av.Packet] = []
+    base = Fraction(packet.time_base)
+    start = packet.dts if packet.dts is not None else packet.pts
+    while data:
+        size = _AMR_SIZES[data[0] >> 3 & 15]
+        frame = av.Packet(data[:size])
+        frame.time_base, frame.is_keyframe, frame.duration = base, True, round(Fraction(1, 50) / base)
+        if start is not None:
+            frame.pts = frame.dts = start + round(len(frames) * Fraction(1, 50) / base)
+        frames.append(frame)
+        data = data[size:]
+    return frames
 
 
 def _samples_of(stream: Any) -> int:

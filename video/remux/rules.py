@@ -85,6 +85,10 @@ def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
         target = _TEXT_NAMES[encoder]
         loss = f"{name} is converted to {target} and loses its styling, because {suffix} cannot hold {codec}."
         return StreamAction("subtitle", encoder, loss if codec in _STYLED else None)
+    if context is None and kind in ("audio", "video", "subtitle"):
+        return StreamAction("drop", warning=f"{name} dropped: FFmpeg does not know its codec.")
+    if kind == "audio" and not (context.channels and context.sample_rate):
+        return StreamAction("drop", warning=f"{name} dropped: the file declares it, but no sound of it can be found.")
     return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
 
 

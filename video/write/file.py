@@ -271,15 +271,13 @@ class VideoWriter:
         self._held = None
         if self._copied is not None:
             assert self._output is not None
-            for packet in self._copied.packets_until(None):
-                self._output.mux(packet)
+            self._copied.mux_until(self._output, None)
 
     def _mux(self, packet: av.Packet) -> None:
         assert self._output is not None
         assert packet.dts is not None
         if self._copied is not None:
-            for copied in self._copied.packets_until(packet.dts * self._time_base):
-                self._output.mux(copied)
+            self._copied.mux_until(self._output, packet.dts * self._time_base)
         self._output.mux(packet)  # which rounds times to the container's tick: 1 ms in Matroska
 
     def _close_copied(self) -> None:

@@ -1,0 +1,158 @@
+"""Clocks of files that people have: they start at any time, start anew, jump, or count what is not shown."""
+
+from __future__ import annotations
+
+import io
+
+import av
+import pytest
+from supertile import EncoderOptions, Span, Upscaler, upscale_video
+from supertile.tests.field.recordings import field_file, found, gaps, recording
+
+FRAME = 1 / 25
+AAC = 1024 / 48000
+
+
+@pytest.fixture
+def identity(enlarger) -> Upscaler:
+    return Upscaler(enlarger(1), precision="fp32")
+
+
+@pytest.fixture
+def upscaled(identity, tmp_path):
+    """`upscaled(data or path, suffix)`: (what is found in the result, report)."""
+
+    def run(source, suffix=".mkv", name="in.ts", **options):
+        if isinstance(source, bytes):
+            (tmp_path / name).write_bytes(source)
+            source = tmp_path / name
+        target = tmp_path / f"out{suffix}"
+        options.setdefault("encoder", EncoderOptions(preset="ultrafast"))
+        report = upscale_video(source, target, identity, overwrite=True, warn=lambda text: None, **options)
+        return found(target), report
+
+    return run
+
+
+def is_steady(times, step, tolerance=0.0016):
+    return all(abs(gap - step) <= tolerance for gap in gaps(times))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
+@pytest.mark.parametrize("start", [30_000, 95_443.0, 3 * 3600 + 0.5])  # 95,443.7 s is where 33 bits end
+def test_a_broadcast_clock_starts_at_0(upscaled, suffix, start):
+    result, report = upscaled(recording(1, start), suffix)
+    assert (report.frames, report.complete) == (25, True)
+    assert 0 <= result.of("video")[0] < 0.1
+    assert -0.03 < result.of("audio")[0] < 0.03
+    assert is_steady(result.of("video"), FRAME)
+    assert result.duration == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("format", "name"), [("matroska", "in.mkv"), ("mp4", "in.mp4"), ("flv", "in.flv")])
+def test_other_containers_that_begin_late_start_at_0_too(upscaled, format, name):
+    result, report = upscaled(recording(1, 5000, format=format), ".mkv", name)
+    assert (report.frames, report.complete) == (25, True)
+    assert result.of("video")[0] < 0.2
+    assert abs(result.of("video")[0] - result.of("audio")[0]) < 0.15
+
+
+def test_a_small_delay_stays(upscaled):
+    result, _ = upscaled(recording(1, 0.5))
+    assert result.of("video")[0] == pytest.approx(0.58, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("second", [0, 1, 2000, 8, 15, 3 * 3600])
+def test_a_clock_that_starts_anew_or_jumps_runs_on(upscaled, suffix, second):
+    """Two recordings of 3 s are joined byte by byte."""
+    first = 1000 if second == 1 else 0
+    result, report = upscaled(recording(3, first) + recording(3, second), suffix)
+    video, audio = result.of("video"), result.of("audio")
+    assert report.frames == len(video) == 150
+    assert is_steady(video, FRAME)
+    assert float(report.duration) == pytest.approx(6, abs=0.001)
+    assert [text for text in report.warnings if "clock" in text] == report.warnings
+    assert len(report.warnings) == 1
+    assert "after 3.00 s" in report.warnings[0]
+    assert report.complete
+    later = [time for time in audio if time > video[75] - AAC]
+    assert len(later) == pytest.approx(141, abs=3)
+    assert audio[-1] == pytest.approx(video[-1], abs=0.1)
+    assert max(gaps(audio)) <= 2 * AAC + 0.002
+
+
+def test_many_joins_and_no_sound(upscaled):
+    result, report = upscaled(b"".join(recording(1, start, sounds=()) for start in (7, 3, 500, 3, 3)))
+    assert report.frames == 125
+    assert is_steady(result.of("video"), FRAME)
+    assert len(report.warnings) == 1
+    assert "3 more times" in report.warnings[0]
+
+
+def test_joined_program_streams(upscaled):
+    part = recording(3, format="mpeg", video="mpeg2video", sounds=("mp2",))
+    result, report = upscaled(part + part, name="in.mpg")
+    assert report.frames == 150
+    assert is_steady(result.of("video"), FRAME)
+    assert result.of("audio")[-1] == pytest.approx(result.of("video")[-1], abs=0.15)
+
+
+@pytest.mark.parametrize(("start", "end", "frames"), [(1, 2, 25), (4, 5, 25), (2.6, 3.4, 20)])
+def test_a_span_of_a_joined_file(upscaled, start, end, frames):
+    result, report = upscaled(recording(3, 50) + recording(3, 7), span=Span(start, end))
+    assert report.frames == frames
+    assert is_steady(result.of("video"), FRAME)
+    assert result.of("video")[0] == pytest.approx(0, abs=0.002)
+    assert result.of("audio")[0] == pytest.approx(0, abs=0.03)
+    assert result.of("audio")[-1] == pytest.approx(end - start, abs=0.06)
+    assert result.types == ["video", "audio"]
+
+
+def test_a_joined_file_object(upscaled):
+    result, report = upscaled(io.BytesIO(recording(3, 50) + recording(3, 7)))
+    assert report.frames == len(result.of("video")) == 150
+
+
+def test_the_joined_recordings_of_the_shared_folder(upscaled):
+    for suffix in (".mkv", ".mp4"):
+        result, report = upscaled(field_file("join3.ts"), suffix)
+        assert report.frames == 150
+        assert float(report.duration) == 6
+        assert len(report.warnings) == 1
+        assert result.of("audio")[-1] == pytest.approx(result.of("video")[-1], abs=0.1)
+
+
+def test_frames_hidden_by_an_edit_list_are_not_missing(upscaled):
+    result, report = upscaled(field_file("trim.mp4"), ".mp4")
+    assert (report.frames, report.complete, report.warnings) == (30, True, [])
+    assert result.of("video")[-1] == pytest.approx(1.16, abs=0.001)
+    assert float(report.duration) == pytest.approx(1.2)
+
+
+def test_packed_b_frames_are_shown_in_even_steps(upscaled):
+    result, report = upscaled(field_file("packed.avi"))
+    assert (report.frames, report.read.repaired_pts, report.warnings) == (25, 0, [])
+    assert is_steady(result.of("video"), FRAME)
+
+
+@pytest.mark.parametrize("bf", [0, 2])
+def test_mpeg4_in_avi_keeps_its_times(upscaled, tmp_path, bf):
+    data = recording(1, format="avi", video="mpeg4", sounds=("libmp3lame",), bf=bf)
+    result, report = upscaled(data, name="in.avi")
+    assert (report.frames, report.read.repaired_pts, report.complete) == (25, 0, True)
+    assert is_steady(result.of("video")[1:], FRAME)  # FFmpeg's muxer repeats the first frame
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        luma = [frame.to_ndarray()[:48].mean() for frame in file.decode(video=0)]
+    assert luma == sorted(luma)
+
+
+def test_an_avi_that_was_cut_short_is_incomplete(upscaled):
+    data = recording(2, format="avi", video="mjpeg", sounds=("libmp3lame",))
+    result, report = upscaled(data, name="in.avi")
+    assert (report.frames, report.complete, report.warnings) == (50, True, [])
+    result, report = upscaled(data[: len(data) * 6 // 10], name="in.avi")
+    assert 20 < report.frames < 40
+    assert report.frames == len(result.of("video"))
+    assert not report.complete
+    assert report.read.missing_frames == 50 - report.frames
