@@ -156,11 +156,15 @@ def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
 
 @dataclass
 class Frame:
-    """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo."""
+    """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo.
+
+    color: of this frame, where it differs from that of the VideoInfo. None: that of the VideoInfo.
+    """
 
     planes: tuple[Tensor, ...]
     pts: int
     duration: int
+    color: Color | None = None
 
 
 @dataclass

@@ -6,6 +6,7 @@ Packets that FFmpeg cannot decode are counted and skipped. Timestamps, color and
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,9 @@ from ..frames import ReadReport
 
 # The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+# Demuxers of containers without a tag for the color range.
+_NO_COLOR_TAGS = re.compile(r"^(h264|hevc|mpegts|mpeg|avi|flv)$")
 
 _MAX_CONSECUTIVE_READ_ERRORS = 20
 
@@ -60,6 +64,8 @@ class Decoder:
             if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):
                 with contextlib.suppress(ValueError, av.FFmpegError):  # a build without libvpx decodes without alpha
                     context = av.CodecContext.create(decoder, "r")
+            if _NO_COLOR_TAGS.match(self.container.format.name):
+                context.color_range = 0  # probing took it from any later frame, and decoders keep it for untagged ones
             context.thread_type = "AUTO" if frame_threads else "NONE"
             if not frame_threads:
                 context.thread_count = 1

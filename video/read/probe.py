@@ -48,7 +48,7 @@ def probe(
         width=frame.width,
         height=frame.height,
         layout=known.layout,
-        color=_color(name, stream, frame, warn),
+        color=color_of(name, stream, frame, warn),
         time_base=time_base,
         frame_rate=rate,
         codec=_codec_name(context),
@@ -91,22 +91,38 @@ def declared_end(container: Any, stream: Any) -> int | None:
     return None
 
 
-def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]) -> Color:
+def color_tags(frame: av.VideoFrame) -> tuple[int, ...]:
+    """Return what a frame says of its color, to see cheaply that it changes on the way."""
+    return (
+        int(frame.color_range or 0),
+        int(frame.colorspace or 0),
+        int(frame.color_primaries or 0),
+        int(frame.color_trc or 0),
+        int(pixel_format(frame.format.name).full_range),
+    )
+
+
+def color_of(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None], *, first: bool = True) -> Color:
+    """Return the color of a frame, with defaults for missing tags.
+
+    first: the tags of the stream count as well. Later they may be those of a frame that is still in the decoder.
+    """
     context = stream.codec_context
     known = pixel_format(frame.format.name)
     model = known.layout.model
 
     def tag(name: str) -> int:
-        for value in (getattr(frame, name, None), getattr(context, name, None)):
+        for value in (getattr(frame, name, None), getattr(context, name, None) if first else None):
             if value is not None and int(value) not in (UNSPECIFIED, 3):
                 return int(value)
         return UNSPECIFIED
 
     matrix, primaries, transfer = tag("colorspace"), tag("color_primaries"), tag("color_trc")
-    code_range = int(frame.color_range or 0) or int(context.color_range or 0)
+    code_range = int(frame.color_range or 0) or (int(context.color_range or 0) if first else 0)
     if model == "rgb":
         return Color(0, True, "left", primaries, transfer, True)
-    full = code_range == 2 or known.full_range
+    # H.264's decoder keeps the pixel format of the first frames (yuvj420p), which then contradicts the range.
+    full = code_range == 2 or (known.full_range and (first or code_range == 0))
     if model == "gray" and code_range == 0:
         full = _codec_name(context) not in _MPEG_LIKE
     tagged = matrix not in (UNSPECIFIED, 0)  # 0 means RGB, which is wrong for YUV planes
