@@ -127,7 +127,7 @@ class VideoInfo:
     """Properties of a source of frames. Times are in `time_base` units unless stated otherwise."""
 
     name: str  # of the source, for messages
-    width: int  # as stored: before rotation and sample aspect ratio
+    width: int  # before rotation and sample aspect ratio, after cropping
     height: int
     layout: Layout
     color: Color
@@ -142,6 +142,8 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None = None  # 9 int32 as FFmpeg's DISPLAYMATRIX; None for the identity
     hdr: StaticHdr = field(default_factory=StaticHdr)
     interlaced: bool = False
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom: decoded, but hidden by the container
+    geometry: bytes = b""  # stereo mode and spherical projection, as `matroska.HeaderProperties.geometry`
     stream_index: int | None = None  # of the video stream in its container; None for images and arrays
 
     @property

@@ -17,6 +17,7 @@ import av
 from ..container import name_of, open_container, video_stream_of
 from ..errors import VideoError, reason
 from ..frames import ReadReport
+from .encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 
 # The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -47,18 +48,23 @@ class Decoder:
     ) -> None:
         self.name = name_of(source)
         self._number = number
-        self._source = source
+        self.source = source
         self._report = report
         self._warn = warn
         self._frames: Iterator[av.VideoFrame] | None = None
-        self._open(frame_threads=True)
+        try:
+            self._open(frame_threads=True)
+        except VideoError:
+            refuse_scrambled_broadcast(source, self.name)
+            raise
 
     def _open(self, *, frame_threads: bool) -> None:
-        source = self._source
+        source = self.source
         given = source if isinstance(source, (str, Path)) else _Unclosed(source)
         self.container = open_container(given)  # type: ignore[arg-type]
         try:
             self.stream = video_stream_of(self.container, self.name, self._number)
+            refuse_encrypted_stream(self.stream, self.name)
             context = self.stream.codec_context
             alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"
             if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):
@@ -84,6 +90,7 @@ class Decoder:
         """Decode all packets. Drop frames with pts <= `first_after`, and do not count errors before it again."""
         last: int | None = first_after
         for packet in self._packets():
+            refuse_encrypted_packet(packet, self.name)
             try:
                 decoded = self._context.decode(packet)
             except MemoryError:
@@ -193,5 +200,6 @@ def first_frame(decoder: Decoder) -> av.VideoFrame:
     """Return the first frame. Raises VideoError if none can be decoded."""
     frame = next(decoder.frames(), None)
     if frame is None:
+        refuse_scrambled_broadcast(decoder.source, decoder.name)
         raise VideoError(f"{decoder.name} contains a video stream, but none of its frames can be decoded.")
     return frame

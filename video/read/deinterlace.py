@@ -10,7 +10,6 @@ from av.filter import Graph
 
 from .timestamps import Timed
 
-
 _MIN_COLUMNS, _MIN_LINES = 3, 4  # of each plane, chroma included: bwdif refuses smaller ones
 
 

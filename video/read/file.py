@@ -20,8 +20,8 @@ from ..errors import VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
-from .planes import pixel_format, planes_of
-from .probe import color_of, color_tags, declared_end, probe, side_data
+from .planes import cropped, pixel_format, planes_of
+from .probe import CAPTIONS, color_of, color_tags, declared_end, probe, side_data
 from .timestamps import Timed, Timeline
 
 DEINTERLACE = ("auto", "yes", "no")
@@ -91,6 +91,7 @@ class VideoReader:
         # By tags: the color of frames whose tags differ from those of the first; None if it is the same.
         self._colors: dict[tuple[int, ...], Color | None] = {color_tags(frame): None}
         self._first_color = info.color
+        self._layout, self._crop = info.layout, info.crop
 
         origin = info.start_pts
         stream_end = declared_end(decoder.container, decoder.stream)
@@ -120,8 +121,11 @@ class VideoReader:
         ends = [e for e in (stream_end, self._end) if e is not None and e > start_pts]
         whole = not start and (end is None or (stream_end is not None and self._end is not None
                                                and self._end >= stream_end))  # fmt: skip
+        left, top, right, bottom = info.crop
         self.info = replace(
             info,
+            width=info.width - left - right,
+            height=info.height - top - bottom,
             start_pts=start_pts,
             origin=origin * info.time_base,
             duration=min(ends) - start_pts if ends else None,
@@ -145,7 +149,7 @@ class VideoReader:
             if self._end is not None:
                 duration = max(1, min(duration, self._end - entry.pts))
             try:
-                planes = planes_of(entry.item, self._reformatter)
+                planes = cropped(planes_of(entry.item, self._reformatter), self._layout, self._crop)
             except (av.FFmpegError, OSError, ValueError, KeyError) as error:
                 raise VideoError(
                     f"{self.name} decodes to {entry.item.format.name}, a pixel format that cannot be read."
@@ -236,6 +240,12 @@ class VideoReader:
     def _note_dropped(self, dynamic: set[str]) -> None:
         for kind in sorted(dynamic - self.report.dropped_metadata):
             self.report.dropped_metadata.add(kind)
+            if kind == CAPTIONS:
+                self._warn(
+                    f"{self.name} has closed captions (CEA-608 or CEA-708) inside its video stream. They are dropped; "
+                    "extract them from the source as a subtitle file to keep them."
+                )
+                continue
             self._warn(f"{self.name} contains {kind} metadata, which changes from frame to frame. It is dropped.")
 
     def _warn_once(self, kind: str, text: str) -> None:

@@ -11,13 +11,14 @@ from typing import Any, cast
 import av
 
 from ..errors import VideoError
-from ..frames import UNSPECIFIED, Color, StaticHdr, VideoInfo
-from ..matroska import chroma_siting
+from ..frames import UNSPECIFIED, Color, Layout, StaticHdr, VideoInfo
+from ..matroska import has_projection, has_stereo_mode, header_properties, stereo_mode
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision",
-            "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
+CAPTIONS = "closed captions"
+_DYNAMIC = {"A53_CC": CAPTIONS, "DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
+            "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
 
 # Demuxers that estimate durations from the bit rate.
 _NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
@@ -26,6 +27,9 @@ _MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4",
 _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
+
+_MAX_PIXEL_SHAPE = 100  # wider or narrower pixels are damage
+_MAX_PIXEL_TERM = 65535  # what the sequence headers of H.264 and HEVC hold
 
 
 def probe(
@@ -37,16 +41,18 @@ def probe(
     except KeyError:
         raise VideoError(f"{name} decodes to the pixel format {frame.format.name}, which is not supported.") from None
     context = stream.codec_context
+    header = header_properties(stream)
     hdr, matrix, dynamic = side_data(frame)
     rate = _rate(stream)
     time_base = Fraction(stream.time_base)
     start = frame.pts if frame.pts is not None else 0
     end = declared_end(container, stream)
-    sar = Fraction(stream.sample_aspect_ratio or 1)
     return VideoInfo(
         name=name,
         width=frame.width,
         height=frame.height,
+        crop=_crop(header.crop, known.layout, frame.width, frame.height),
+        geometry=_geometry(name, frame, header.geometry, warn),
         layout=known.layout,
         color=color_of(name, stream, frame, warn),
         time_base=time_base,
@@ -55,12 +61,48 @@ def probe(
         start_pts=start,
         duration=end - start if end is not None and end > start else None,
         frames=stream.frames or None,
-        sample_aspect_ratio=sar if sar > 0 else Fraction(1),
+        sample_aspect_ratio=_pixel_shape(name, stream, warn),
         display_matrix=matrix,
         hdr=hdr,
         interlaced=bool(frame.interlaced_frame),
         stream_index=stream.index,
     ), dynamic
+
+
+def _pixel_shape(name: str, stream: Any, warn: Callable[[str], None]) -> Fraction:
+    """Return the sample aspect ratio; 1 if it is missing or no display could show it."""
+    ratio = Fraction(stream.sample_aspect_ratio or 1)
+    if ratio <= 0:
+        return Fraction(1)
+    if not 1 / _MAX_PIXEL_SHAPE <= ratio <= _MAX_PIXEL_SHAPE:
+        warn(
+            f"{name} declares a pixel shape of {ratio.numerator}:{ratio.denominator}. It is ignored: pixels are square."
+        )
+        return Fraction(1)
+    return ratio.limit_denominator(_MAX_PIXEL_TERM)
+
+
+def _crop(hidden: tuple[int, int, int, int], layout: Layout, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the container's crop at the (left, top, right, bottom), in whole chroma samples, or zeros."""
+    left, top, right, bottom = hidden
+    if left + right >= width or top + bottom >= height:
+        return 0, 0, 0, 0
+    x, y = layout.subsampling if layout.model == "yuv" else (0, 0)
+    return left >> x << x, top >> y << y, right, bottom
+
+
+def _geometry(name: str, frame: av.VideoFrame, header: bytes, warn: Callable[[str], None]) -> bytes:
+    """Return the stereo mode and projection of the header, or the stereo mode that the codec declares."""
+    side_data = {data.type.name: bytes(data) for data in _entries(frame) if data.type.name in ("SPHERICAL", "STEREO3D")}
+    if "SPHERICAL" in side_data and not has_projection(header):
+        warn(f"{name} is a spherical video in a projection that cannot be written. The tag is dropped.")
+    if "STEREO3D" in side_data and not has_stereo_mode(header):
+        arrangement, flags = struct.unpack_from("=2i", side_data["STEREO3D"])
+        stereo = stereo_mode(arrangement, bool(flags & 1))
+        if arrangement and not stereo:
+            warn(f"{name} is a stereo video in an arrangement that cannot be written. The tag is dropped.")
+        return stereo + header
+    return header
 
 
 def _codec_name(context: Any) -> str:
@@ -154,7 +196,7 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
     location = getattr(frame, "chroma_location", None)  # from PyAV 19 on
     if location is not None:
         return {1: "left", 2: "center", 3: "topleft"}.get(int(location))
-    return chroma_siting(stream)
+    return header_properties(stream).siting
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:

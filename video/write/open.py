@@ -15,6 +15,7 @@ from ..container import SUFFIXES
 from ..errors import VideoError
 from ..frames import FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
+from ..matroska import fitting_geometry
 from ..remux.copier import StreamCopier
 from .encoder_options import EncoderOptions
 from .encoders import choose_encoder
@@ -72,8 +73,14 @@ def open_target(
         if encoder.codec not in ("auto", "png") or encoder.pixel_format != "auto":
             raise VideoError(f"{target} is written as PNG images; --codec and --pixel-format are for video files only.")
         images = _images_among(sources)
+        if info.geometry:
+            warn(f"{target}: PNG images cannot hold the stereo mode and projection of {info.name}. They are dropped.")
         return ImageSequenceWriter(target, info, frames, overwrite=overwrite, sources=images, warn=warn)
     container = container_of(target)
+    geometry = fitting_geometry(info.geometry, container)
+    if geometry != info.geometry:
+        warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
+        info = replace(info, geometry=geometry)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     try:
         encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
