@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
+from supertile import EncoderOptions, Upscaler, upscale_video
+from supertile.tests.video.conftest import smooth_planes, write_video
 
 # Encodes noise of every given size and preset; prints each before it starts, so that the last line names the culprit.
 _ENCODE = """
@@ -46,3 +53,59 @@ def test_small_hevc_frames_leave_the_heap_intact(tmp_path: Path, depth: int, pre
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-30:] + done.stderr[-300:]
     assert done.stdout.endswith("done\n")
+
+
+@pytest.fixture
+def double(enlarger: Callable[..., Any]) -> Upscaler:
+    """Repeats every pixel twice."""
+    return Upscaler(enlarger(2), precision="fp32")
+
+
+def written(path: Path) -> tuple[int, int, str]:
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return frame.width, frame.height, frame.format.name
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(
+    ("source", "size", "expected"),
+    [
+        ((66, 42), "1.5x", (100, 64, "yuv420p")),  # 99x63
+        ((66, 42), "x127", (200, 128, "yuv420p")),  # 200x127
+        ((66, 42), "301x", (302, 192, "yuv420p")),  # 301x192
+        ((64, 48), "0.0147mp", (140, 106, "yuv420p")),  # 140x105
+        ((66, 42), "99x63", (99, 63, "yuv444p")),
+        ((66, 42), "100x63", (100, 63, "yuv422p")),
+    ],
+)
+def test_sizes_that_follow_are_even_and_exact_ones_exact(
+    tmp_path: Path, double: Upscaler, codec: str, source: tuple[int, int], size: str, expected: tuple[int, int, str]
+) -> None:
+    path = write_video(tmp_path / "in.mkv", [smooth_planes("yuv420p", *source)] * 2, codec="libx264")
+    report = upscale_video(path, tmp_path / "out.mp4", double, size=size, encoder=EncoderOptions(codec))
+    assert written(tmp_path / "out.mp4") == expected
+    assert report.target_size == expected[:2]
+    assert bool([w for w in report.warnings if "Many players" in w]) == (expected[2] != "yuv420p")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1) or size in ("99x63", "100x63")
+
+
+def test_codecs_that_hold_odd_sizes_keep_them(tmp_path: Path, double: Upscaler) -> None:
+    path = write_video(tmp_path / "in.mkv", [smooth_planes("yuv420p", 66, 42)] * 2, codec="libx264")
+    upscale_video(path, tmp_path / "out.mkv", double, size="1.5x", encoder=EncoderOptions("ffv1"))
+    assert written(tmp_path / "out.mkv") == (99, 63, "yuv420p")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "format"),
+    [("out.mp4", "auto", "yuv420p"), ("out.mkv", "hevc", "yuv420p"), ("lossless.mkv", "ffv1", "bgra")],
+)
+def test_a_gif_plays(tmp_path: Path, double: Upscaler, name: str, codec: str, format: str) -> None:
+    frames = [Image.fromarray(np.full((21, 33, 3), (40 * i, 200, 90), np.uint8)) for i in range(4)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=100)
+    upscale_video(tmp_path / "in.gif", tmp_path / name, double, encoder=EncoderOptions(codec))
+    assert written(tmp_path / name) == (66, 42, format)
+    with av.open(str(tmp_path / name)) as container:
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24").reshape(-1, 3).mean(0)
+    assert np.abs(shown - (0, 200, 90)).max() < 4

@@ -30,6 +30,8 @@ def refuse_scrambled_broadcast(source: str | Path | BinaryIO, name: str) -> None
     """Raise VideoError if a file none of whose frames can be decoded is a scrambled transport stream."""
     try:
         if isinstance(source, (str, os.PathLike)):
+            if not os.path.isfile(source):  # a pipe would wait for its writer
+                return
             with open(source, "rb") as file:
                 head = file.read(_TS_HEAD_SIZE)
         else:
