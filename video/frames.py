@@ -59,6 +59,23 @@ class Color:
     def hdr(self) -> bool:
         return self.transfer in (16, 18)
 
+    @property
+    def curve(self) -> int:
+        """The transfer function if it is linear, PQ or HLG; UNSPECIFIED for all of SDR, which players show alike."""
+        return self.transfer if self.transfer in (8, 16, 18) else UNSPECIFIED
+
+    def has_codes_of(self, other: Color, model: str) -> bool:
+        """Return True if equal codes of a layout's `model` are equal light in both, as far as their tags say."""
+        same = self.curve == other.curve
+        if UNSPECIFIED not in (self.primaries, other.primaries):
+            same &= self.primaries == other.primaries or {self.primaries, other.primaries} == {6, 7}
+        if model != "rgb":
+            same &= self.full_range == other.full_range
+        if model == "yuv":
+            same &= self.matrix == other.matrix or {self.matrix, other.matrix} == {5, 6}
+            same &= self.siting == other.siting
+        return same
+
 
 @dataclass(frozen=True)
 class FrameFormat:

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..frames import UNSPECIFIED, Color
-from .matrices import luma_weights
+from ..frames import Color
 
 _WHITE = 203.0  # cd/m2 of SDR white, BT.2408
 _SDR_GAMMA = 2.4  # BT.1886
@@ -37,18 +36,7 @@ _PRIMARIES = {
 
 def same_light(source: Color, target: Color) -> bool:
     """Return True if equal RGB is equal light in both colors."""
-    return _curve(source) == _curve(target) and _same_primaries(source, target)
-
-
-def same_codes(source: Color, target: Color, model: str) -> bool:
-    """Return True if equal codes of a layout's `model` are equal light in both colors."""
-    if model != "rgb" and source.full_range != target.full_range:
-        return False
-    if model == "yuv" and (
-        luma_weights(source.matrix) != luma_weights(target.matrix) or source.siting != target.siting
-    ):
-        return False
-    return same_light(source, target)
+    return source.curve == target.curve and _same_primaries(source, target)
 
 
 def convert(rgb: Tensor, source: Color, target: Color) -> Tensor:
@@ -63,15 +51,11 @@ def convert(rgb: Tensor, source: Color, target: Color) -> Tensor:
     """
     if same_light(source, target):
         return rgb
-    light = _to_light(rgb.clamp(0, 1), _curve(source))
+    light = _to_light(rgb.clamp(0, 1), source.curve)
     if rgb.shape[0] == 3 and not _same_primaries(source, target):
         matrix = torch.tensor(_between(source.primaries, target.primaries), dtype=rgb.dtype, device=rgb.device)
         light = torch.einsum("oi,ihw->ohw", matrix, light).clamp_(min=0)
-    return _from_light(light, _curve(target)).clamp_(0, 1)
-
-
-def _curve(color: Color) -> int:
-    return color.transfer if color.transfer in (_LINEAR, _PQ, _HLG) else UNSPECIFIED
+    return _from_light(light, target.curve).clamp_(0, 1)
 
 
 def _same_primaries(source: Color, target: Color) -> bool:

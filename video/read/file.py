@@ -14,7 +14,6 @@ from typing import BinaryIO
 import av
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ..color.convert import same_codes
 from ..container import check_dimensions, name_of
 from ..errors import VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
@@ -206,7 +205,7 @@ class VideoReader:
         tags = color_tags(frame)
         if tags not in self._colors:
             color = color_of(self.name, self._decoder.stream, frame, lambda _: None, first=False)
-            alike = same_codes(color, self._first_color, pixel_format(frame.format.name).layout.model)
+            alike = color.has_codes_of(self._first_color, self._layout.model)
             self._colors[tags] = None if alike else color
             if not alike:
                 self._warn_once(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from supertile.video.color.convert import convert, same_codes, same_light
+from supertile.video.color.convert import convert, same_light
 from supertile.video.frames import Color
 
 SDR, PQ, HLG = Color(primaries=1, transfer=1), Color(9, primaries=9, transfer=16), Color(9, primaries=9, transfer=18)
@@ -47,8 +47,8 @@ def test_what_is_alike_is_left_alone() -> None:
     rgb = torch.rand(3, 2, 2) * 3 - 1
     assert convert(rgb, SDR, Color(6, True, transfer=6)) is rgb
     assert same_light(SDR, Color(transfer=13))
-    assert same_codes(Color(5), Color(6), "yuv")
-    assert not same_codes(Color(1), Color(6), "yuv")
-    assert same_codes(Color(1), Color(6), "gray")
-    assert not same_codes(Color(full_range=True), Color(), "gray")
-    assert same_codes(Color(full_range=True), Color(), "rgb")
+    assert Color(5).has_codes_of(Color(6), "yuv")
+    assert not Color(1).has_codes_of(Color(6), "yuv")
+    assert Color(1).has_codes_of(Color(6), "gray")
+    assert not Color(full_range=True).has_codes_of(Color(), "gray")
+    assert Color(full_range=True).has_codes_of(Color(), "rgb")
