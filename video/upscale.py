@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
-from ..inference.errors import Cancelled
+from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, Span, VideoInfo, is_turned
@@ -160,7 +160,15 @@ def _run(
         if cancelled is not None and cancelled():
             raise Cancelled("the upscaling was cancelled")
 
-    times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    try:
+        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"there is not enough memory for frames of {sink.format.width}x{sink.format.height} pixels; close other "
+            "programs, use another device, or choose a smaller size"
+        ) from error
     return VideoReport(
         source=info.name,
         target=target,

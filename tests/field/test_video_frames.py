@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from supertile import EncoderOptions, SourceOptions, Upscaler, VideoError, upscale_video
+from supertile.inference.errors import OutOfMemoryError
 from supertile.tests.video.conftest import write_video
 
 FIELD = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[3] / "shared") / "field"
@@ -323,3 +324,21 @@ def test_absurd_pixel_shapes_do_not_end_the_job(
     assert report.frames == 2
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         assert round(float(container.streams.video[0].sample_aspect_ratio or 1), 2) == 1
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["from_rgb", "to_rgb"])
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_memory_that_runs_out_between_the_tiles_is_one_sentence(
+    tmp_path: Path, double: Upscaler, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"supertile.video.frame_upscaler.{where}", fail)
+    source = write_video(tmp_path / "in.mkv", [flat((100, 128, 128))] * 2, codec="libx264")
+    with pytest.raises(OutOfMemoryError, match="not enough memory for frames of 128x96 pixels"):
+        upscale_video(source, tmp_path / "out.mkv", double)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.mkv"]
