@@ -161,6 +161,7 @@ class VideoInfo:
     interlaced: bool = False
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom: decoded, but hidden by the container
     geometry: bytes = b""  # stereo mode and spherical projection, as `matroska.HeaderProperties.geometry`
+    video_streams: tuple[int, int] = (0, 1)  # which of how many, counted from 0, without cover images
     stream_index: int | None = None  # of the video stream in its container; None for images and arrays
 
     @property

@@ -181,6 +181,7 @@ def _run(
         times=times,
         read=source.report,
         tiles_computed=upscaler.stats.tiles_computed - computed,
+        video_streams=info.video_streams,
         tiles_reused=upscaler.stats.tiles_reused - reused,
         warnings=warnings,
     )

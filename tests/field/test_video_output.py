@@ -109,3 +109,32 @@ def test_a_gif_plays(tmp_path: Path, double: Upscaler, name: str, codec: str, fo
     with av.open(str(tmp_path / name)) as container:
         shown = next(container.decode(video=0)).to_ndarray(format="rgb24").reshape(-1, 3).mean(0)
     assert np.abs(shown - (0, 200, 90)).max() < 4
+
+
+def two_videos(path: Path, default: int) -> None:
+    """A file with two video streams; the second is larger."""
+    with av.open(str(path), "w") as output:
+        streams: list[Any] = []
+        for number in range(2):
+            stream: Any = output.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64 + 32 * number, 48, "yuv420p"
+            stream.disposition = int(number == default)
+            streams.append(stream)
+        for stream in streams:
+            for _ in range(3):
+                output.mux(stream.encode(av.VideoFrame(stream.width, stream.height, "yuv420p")))
+            output.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("default", [0, 1])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_upscaled_stream_is_first_and_alone_the_default(
+    tmp_path: Path, double: Upscaler, default: int, suffix: str
+) -> None:
+    two_videos(tmp_path / f"in{suffix}", default)
+    report = upscale_video(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", double)
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        first, second = container.streams.video
+        assert (first.width, second.width) == (2 * (64 + 32 * default), 96 - 32 * default)
+        assert (first.disposition & 1, second.disposition & 1) == (1, 0)
+    assert f"video stream {default} of 0 to 1 was upscaled" in report.summary()

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+from av.stream import Disposition
 
 from ..errors import VideoError
 from ..frames import UNSPECIFIED, Color, Layout, StaticHdr, VideoInfo
@@ -65,6 +66,7 @@ def probe(
         display_matrix=matrix,
         hdr=hdr,
         interlaced=bool(frame.interlaced_frame),
+        video_streams=_place_of(stream, container),
         stream_index=stream.index,
     ), dynamic
 
@@ -103,6 +105,13 @@ def _geometry(name: str, frame: av.VideoFrame, header: bytes, warn: Callable[[st
             warn(f"{name} is a stereo video in an arrangement that cannot be written. The tag is dropped.")
         return stereo + header
     return header
+
+
+def _place_of(stream: Any, container: Any) -> tuple[int, int]:
+    """Return (number of the stream, number of streams) among the video streams without cover images."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    videos = [each.index for each in container.streams.video if not each.disposition & stills]
+    return (videos.index(stream.index), len(videos)) if stream.index in videos else (0, 1)
 
 
 def _codec_name(context: Any) -> str:

@@ -103,21 +103,44 @@ class StreamCopier:
     def add_streams(
         self, output: av.container.OutputContainer, add_video: Callable[[], av.VideoStream]
     ) -> av.VideoStream:
-        """Add all streams to the output in the order of the source; `add_video` adds the upscaled one."""
+        """Add all streams to the output in the order of the source; `add_video` adds the upscaled one.
+
+        The upscaled stream comes before other video streams and is the only default among them, so players show it.
+        """
         video = None
-        for stream in self._input.streams:
+        for stream in self._ordered_streams():
             if stream.index == self._skip:
                 video = add_video()
                 tags = stream_tags(stream.metadata, self._container)
                 title = tags.pop("title", "") + video.metadata.get("title", "")  # the writer may have padded it
                 video.metadata.update(tags | ({"title": title} if title else {}))
-                video.disposition = stream.disposition
+                video.disposition = stream.disposition | (Disposition.default if self._other_videos() else 0)
             else:
                 self._add(stream, self._actions[stream.index], output)
         if video is None:
             video = add_video()
         output.set_chapters(self._chapters)
         return video
+
+    def _other_videos(self) -> list[Any]:
+        """Return the video streams that are kept beside the upscaled one, without cover images."""
+        return [
+            stream
+            for stream in self._input.streams.video
+            if stream.index != self._skip
+            and self._actions[stream.index].kind != "drop"
+            and not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+        ]
+
+    def _ordered_streams(self) -> list[Any]:
+        """Return all streams as in the source, but the upscaled one in front of other video streams."""
+        streams = list(self._input.streams)
+        upscaled = next((stream for stream in streams if stream.index == self._skip), None)
+        others = self._other_videos()
+        if upscaled is not None and others and others[0].index < upscaled.index:
+            streams.remove(upscaled)
+            streams.insert(streams.index(others[0]), upscaled)
+        return streams
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Yield packets, ready to be muxed, with dts up to `time` in seconds of the target; None: all."""
@@ -159,6 +182,8 @@ class StreamCopier:
         if stream.type == "attachment":
             return
         copy.disposition = stream.disposition
+        if stream in self._other_videos():
+            copy.disposition = stream.disposition & ~Disposition.default
         if stream.type == "video" and stream.codec_context is not None and stream.sample_aspect_ratio:
             copy.sample_aspect_ratio = stream.sample_aspect_ratio
         self._copied[stream.index] = CopiedStream(stream, copy, convert, self._span, self._shift, self._warn)
