@@ -139,6 +139,11 @@ class Size:
         """How many times larger every image becomes; None if that depends on the image or on the model."""
         return float(self._values[0]) if self._rule == "factor" else None
 
+    @property
+    def is_exact(self) -> bool:
+        """True if both sides are given, whatever the image."""
+        return self._rule == "exact"
+
     def of(self, width: int, height: int, scale: int) -> tuple[int, int]:
         """Return (width, height) of the result for an image of `width` x `height` pixels.
 

@@ -19,6 +19,7 @@ from ..video.report import VideoProgress, VideoReport
 from ..video.upscale import expected_frames, target_size, upscale_video
 from ..video.write.encoder_options import PRESETS, EncoderOptions
 from ..video.write.encoders import HARDWARE
+from ..video.write.open import wants_even_sides
 from . import folders, host, widgets
 from .size import chosen_size
 from .upscaling import upscaler_for
@@ -171,7 +172,8 @@ def _upscaled(
     )
     info = source.info()
     wanted = chosen_size(size)
-    width, height = target_size(wanted, info, model.scale)
+    even = wants_even_sides(f"video{place.suffix}", info, encoder)
+    width, height = target_size(wanted, info, model.scale, even=even)
     runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
     largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
     host.check_ram(BYTES_PER_PIXEL * largest, f"Frames of {width}x{height} pixels", "choose a smaller size")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ from ..images.alpha import fill_transparent, keep_in_local_range
 from ..images.channels import from_batch, to_batch
 from ..images.resize import resample, resize, resize_with_alpha
 from ..images.size import runs_of_the_model
+from .color.convert import convert
 from .color.yuv import from_rgb, split_gamut, to_rgb
 from .frames import Frame, FrameFormat, VideoInfo
 
@@ -110,9 +111,12 @@ class FrameUpscaler:
     def _open(self, frame: Frame) -> tuple[Tensor, _Opened]:
         """Return images (N, channels, H, W) for the first N slots: color first, alpha last if it varies."""
         info = self._info
+        coded = frame.color or info.color
         color, alpha = to_rgb(
-            frame.planes, info.layout, info.color, self._upscaler.device, width=info.width, height=info.height
+            frame.planes, info.layout, coded, self._upscaler.device, width=info.width, height=info.height
         )
+        if frame.color is not None:
+            color = convert(color, frame.color, info.color)
         color, overshoot = split_gamut(color)
         varies = alpha is not None and bool(alpha.min() < alpha.max())
         if alpha is not None and varies:
@@ -156,7 +160,7 @@ def pinned(device: torch.device) -> Callable[[Frame], Frame]:
     """Return the function that pins the planes of a frame in memory, for an asynchronous copy to a CUDA device."""
     if device.type != "cuda":
         return lambda frame: frame
-    return lambda frame: Frame(tuple(plane.pin_memory() for plane in frame.planes), frame.pts, frame.duration)
+    return lambda frame: replace(frame, planes=tuple(plane.pin_memory() for plane in frame.planes))
 
 
 class _InFlight(tuple[Tensor, ...]):

@@ -59,6 +59,23 @@ class Color:
     def hdr(self) -> bool:
         return self.transfer in (16, 18)
 
+    @property
+    def curve(self) -> int:
+        """The transfer function if it is linear, PQ or HLG; UNSPECIFIED for all of SDR, which players show alike."""
+        return self.transfer if self.transfer in (8, 16, 18) else UNSPECIFIED
+
+    def has_codes_of(self, other: Color, model: str) -> bool:
+        """Return True if equal codes of a layout's `model` are equal light in both, as far as their tags say."""
+        same = self.curve == other.curve
+        if UNSPECIFIED not in (self.primaries, other.primaries):
+            same &= self.primaries == other.primaries or {self.primaries, other.primaries} == {6, 7}
+        if model != "rgb":
+            same &= self.full_range == other.full_range
+        if model == "yuv":
+            same &= self.matrix == other.matrix or {self.matrix, other.matrix} == {5, 6}
+            same &= self.siting == other.siting
+        return same
+
 
 @dataclass(frozen=True)
 class FrameFormat:
@@ -127,7 +144,7 @@ class VideoInfo:
     """Properties of a source of frames. Times are in `time_base` units unless stated otherwise."""
 
     name: str  # of the source, for messages
-    width: int  # as stored: before rotation and sample aspect ratio
+    width: int  # before rotation and sample aspect ratio, after cropping
     height: int
     layout: Layout
     color: Color
@@ -142,6 +159,9 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None = None  # 9 int32 as FFmpeg's DISPLAYMATRIX; None for the identity
     hdr: StaticHdr = field(default_factory=StaticHdr)
     interlaced: bool = False
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom: decoded, but hidden by the container
+    geometry: bytes = b""  # stereo mode and spherical projection, as `matroska.HeaderProperties.geometry`
+    video_streams: tuple[int, int] = (0, 1)  # which of how many, counted from 0, without cover images
     stream_index: int | None = None  # of the video stream in its container; None for images and arrays
 
     @property
@@ -156,11 +176,15 @@ def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
 
 @dataclass
 class Frame:
-    """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo."""
+    """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo.
+
+    color: of this frame, where it differs from that of the VideoInfo. None: that of the VideoInfo.
+    """
 
     planes: tuple[Tensor, ...]
     pts: int
     duration: int
+    color: Color | None = None
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 To be removed once PyAV has them.
 
-- Audio delay and static HDR metadata: `delayed_audio` and `hdr_video` build the header of a Matroska file in memory.
-  FFmpeg opens it and copies the properties, with the stream as a template, into other containers.
-- Chroma siting: `chroma_siting` lets FFmpeg write a Matroska header for a stream and reads the tag from it.
+- Audio delay, static HDR and geometry: `delayed_audio` and `tagged_video` build the header of a Matroska file in
+  memory. FFmpeg opens it and copies the properties, with the stream as a template, into other containers.
+- Chroma siting, cropping, stereo mode and projection: `header_properties` lets FFmpeg write a Matroska header for a
+  stream and reads the tags from it.
 - Sample aspect ratio of Matroska and WebM: the muxer takes it from a field that PyAV does not set. The track title is
   padded with TITLE_PADDING, and `set_display_size` gives those bytes to DisplayWidth and DisplayHeight in the finished
   file. No other byte moves.
@@ -15,10 +16,10 @@ Element numbers: RFC 9559.
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ _AUDIO, _SAMPLING_FREQUENCY, _CHANNELS = 0xE1, 0xB5, 0x9F
 _VIDEO, _PIXEL_WIDTH, _PIXEL_HEIGHT, _COLOR = 0xE0, 0xB0, 0xBA, 0x55B0
 _MAX_CLL, _MAX_FALL, _MASTERING, _FIRST_MASTERING_VALUE = 0x55BC, 0x55BD, 0x55D0, 0x55D1
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
+_CHROMA_SITING = (0x55B7, 0x55B8)
+_STEREO_MODE, _PROJECTION = 0x53B8, 0x7670
 _VOID, _CRC = 0xEC, 0xBF
 
 _AUDIO_CODECS = {
@@ -46,7 +50,12 @@ _VIDEO_CODECS = {
     "ffv1": "V_FFV1",
 }  # fmt: skip
 # (ChromaSitingHorz, ChromaSitingVert): 1 is at the first luma sample, 2 half way to the next.
-_SITINGS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
+_SITINGS: dict[tuple[int, ...], str] = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
+# Values of StereoMode that a muxer writes; Matroska's writes all.
+_STEREO_MODES_OF = {"mp4": {0, 1, 3}, "mov": {0}, "webm": {0, 1, 2, 3, 11}}
+# AVStereo3DType: side by side, top and bottom, alternating frames, checkerboard, rows, columns -> StereoMode with the
+# left view first, with the right view first.
+_STEREO_MODES = {1: (1, 11), 2: (3, 2), 3: (13, 14), 4: (5, 4), 5: (1, 11), 6: (7, 6), 7: (9, 8)}
 
 
 # --- stream templates --------------------------------------------------------------------------------------------
@@ -70,8 +79,10 @@ def delayed_audio(codec: str, context: Any, delay: float) -> tuple[av.container.
     )
 
 
-def hdr_video(codec: str, width: int, height: int, hdr: StaticHdr) -> tuple[av.container.InputContainer, Any]:
-    """Return (file, its stream) of a video codec, one of `encoders.SOFTWARE`, with static HDR metadata.
+def tagged_video(
+    codec: str, width: int, height: int, hdr: StaticHdr, geometry: bytes = b""
+) -> tuple[av.container.InputContainer, Any]:
+    """Return (file, its stream) of a video codec, one of `encoders.SOFTWARE`, with static HDR metadata and geometry.
 
     The file must stay open as long as the stream is used.
     """
@@ -83,7 +94,7 @@ def hdr_video(codec: str, width: int, height: int, hdr: StaticHdr) -> tuple[av.c
         values = [*red, *green, *blue, *white, *luminance]  # numbered in this order
         elements = (_float(_FIRST_MASTERING_VALUE + i, float(value)) for i, value in enumerate(values))
         color += _element(_MASTERING, b"".join(elements))
-    video = _number(_PIXEL_WIDTH, width) + _number(_PIXEL_HEIGHT, height) + _element(_COLOR, color)
+    video = _number(_PIXEL_WIDTH, width) + _number(_PIXEL_HEIGHT, height) + _element(_COLOR, color) + geometry
     return _opened(
         _number(_TRACK_TYPE, 1) + _element(_CODEC_ID, _VIDEO_CODECS[codec].encode()) + _element(_VIDEO, video)
     )
@@ -98,22 +109,71 @@ def _opened(track: bytes) -> tuple[av.container.InputContainer, Any]:
     return file, file.streams[0]
 
 
-# --- chroma siting -----------------------------------------------------------------------------------------------
+# --- properties of a stream ----------------------------------------------------------------------------------------
 
 
-def chroma_siting(stream: Any) -> str | None:
-    """Return where the chroma samples of a video stream lie, as `Color.siting`; None if its tags do not say."""
-    head = io.BytesIO()
+@dataclass(frozen=True)
+class HeaderProperties:
+    """What the container says about a video stream.
+
+    Attributes:
+        siting: where the chroma samples lie, as `Color.siting`; None if it is not said.
+        crop: columns and rows that are not shown, at the (left, top, right, bottom).
+        geometry: stereo mode and spherical projection, as elements of a Matroska header; empty if there are none.
+    """
+
+    siting: str | None = None
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    geometry: bytes = b""
+
+
+def header_properties(stream: Any) -> HeaderProperties:
+    """Return the properties of a video stream that FFmpeg writes into the header of a Matroska file."""
+    file = io.BytesIO()
     try:
-        with av.open(head, "w", format="matroska") as output:
+        with av.open(file, "w", format="matroska") as output:
             output.add_stream_from_template(stream, opaque=True)
             output.start_encoding()
-            written = head.getvalue()
+            data = file.getvalue()
     except (av.FFmpegError, OSError, ValueError, TypeError):
-        return None
-    # Both elements, of one byte each, stand side by side.
-    match = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", written)
-    return _SITINGS.get((match[1][0], match[2][0])) if match else None
+        return HeaderProperties()
+    for number in (_SEGMENT, _TRACKS, _TRACK, _VIDEO):
+        data = next((content for found, _, content in _elements(data) if found == number), b"")
+    video = {number: (element, content) for number, element, content in _elements(data)}
+    color = {number: content for number, _, content in _elements(video.get(_COLOR, (b"", b""))[1])}
+    left, top, right, bottom = (int.from_bytes(video.get(number, (b"", b""))[1], "big") for number in _CROP)
+    siting = tuple(int.from_bytes(color.get(number, b""), "big") for number in _CHROMA_SITING)
+    geometry = b"".join(video[number][0] for number in (_STEREO_MODE, _PROJECTION) if number in video)
+    return HeaderProperties(_SITINGS.get(siting), (left, top, right, bottom), geometry)
+
+
+def has_projection(geometry: bytes) -> bool:
+    """Return True if a geometry contains a spherical projection."""
+    return any(number == _PROJECTION for number, _, _ in _elements(geometry))
+
+
+def has_stereo_mode(geometry: bytes) -> bool:
+    """Return True if a geometry contains a stereo mode other than one view."""
+    return any(number == _STEREO_MODE and any(content) for number, _, content in _elements(geometry))
+
+
+def fitting_geometry(geometry: bytes, container: str) -> bytes:
+    """Return a geometry without the stereo mode if FFmpeg's muxer does not write that one."""
+    modes = _STEREO_MODES_OF.get(container)
+    if modes is None:
+        return geometry
+    kept = (
+        element
+        for number, element, content in _elements(geometry)
+        if number != _STEREO_MODE or int.from_bytes(content, "big") in modes
+    )
+    return b"".join(kept)
+
+
+def stereo_mode(arrangement: int, right_first: bool) -> bytes:
+    """Return the geometry of two views in a frame, arranged as in AVStereo3DType; empty for one view."""
+    modes = _STEREO_MODES.get(arrangement)
+    return _number(_STEREO_MODE, modes[right_first]) if modes else b""
 
 
 # --- display size ------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class VideoReport:
     """Report of a finished job. Sizes are (width, height); durations are in seconds.
 
     Attributes:
+        video_streams: which of how many video streams of the source was upscaled, counted from 0.
         read: what the reader repaired or could not read.
         tiles_computed, tiles_reused: tiles that went through the model, and static tiles that were reused.
         warnings: one sentence for each stream or property that was converted, dropped, repaired or damaged, in order.
@@ -43,6 +44,7 @@ class VideoReport:
     pixel_format: str
     times: StageTimes
     read: ReadReport
+    video_streams: tuple[int, int] = (0, 1)
     tiles_computed: int = 0
     tiles_reused: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -71,6 +73,9 @@ class VideoReport:
             f"{self.source} {before} -> {self.target} {after}: {self.frames} frames in {self.times.total:.1f} s, "
             f"{self.fps:.2f} fps ({self.stage_table()})"
         )
+        number, count = self.video_streams
+        if count > 1:
+            line += f"; video stream {number} of 0 to {count - 1} was upscaled, the others copied as they are"
         if self.tiles_reused:
             share = self.tiles_reused / (self.tiles_computed + self.tiles_reused)
             line += f"; {share:.0%} of the tiles were static and reused"

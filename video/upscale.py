@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
-from ..inference.errors import Cancelled
+from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, Span, VideoInfo, is_turned
@@ -20,7 +20,7 @@ from .read.open import SourceOptions, open_source
 from .read.shared_file import views
 from .report import VideoProgress, VideoReport
 from .write.encoder_options import EncoderOptions
-from .write.open import open_target
+from .write.open import open_target, wants_even_sides
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -91,7 +91,8 @@ def upscale_video(
     frames = open_source(source, source_options, span=span, warn=warn_and_keep)
     try:
         info = frames.info
-        width, height = target_size(Size.coerce(size), info, upscaler.scale)
+        even = wants_even_sides(target, info, encoder)
+        width, height = target_size(Size.coerce(size), info, upscaler.scale, even=even)
         if info.stream_index is None:
             copy_from = streams_from
         elif streams_from is not None:
@@ -159,7 +160,15 @@ def _run(
         if cancelled is not None and cancelled():
             raise Cancelled("the upscaling was cancelled")
 
-    times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    try:
+        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"there is not enough memory for frames of {sink.format.width}x{sink.format.height} pixels; close other "
+            "programs, use another device, or choose a smaller size"
+        ) from error
     return VideoReport(
         source=info.name,
         target=target,
@@ -172,16 +181,33 @@ def _run(
         times=times,
         read=source.report,
         tiles_computed=upscaler.stats.tiles_computed - computed,
+        video_streams=info.video_streams,
         tiles_reused=upscaler.stats.tiles_reused - reused,
         warnings=warnings,
     )
 
 
-def target_size(size: Size, info: VideoInfo, scale: int) -> tuple[int, int]:
-    """Return (width, height) of the frames to be written, as stored, for a display size. Raises SizeError."""
+def target_size(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> tuple[int, int]:
+    """Return (width, height) of the frames to be written, as stored, for a display size. Raises SizeError.
+
+    even: round odd sides to even ones, unless the size is exact or the shape would suffer.
+    """
     turned = is_turned(info.display_matrix)
     shown = size.of(*((info.height, info.width) if turned else (info.width, info.height)), scale)
-    return (shown[1], shown[0]) if turned else shown
+    stored = (shown[1], shown[0]) if turned else shown
+    return _even(stored, (info.width, info.height)) if even and not size.is_exact else stored
+
+
+def _even(size: tuple[int, int], source: tuple[int, int]) -> tuple[int, int]:
+    """Return the even size next to `size` that keeps the shape of `source` best, within half a pixel of either."""
+
+    def error(candidate: tuple[int, int]) -> tuple[float, int]:
+        return abs(candidate[1] - candidate[0] * source[1] / source[0]), -sum(candidate)
+
+    widths, heights = ((side,) if side % 2 == 0 else (side + 1, max(2, side - 1)) for side in size)
+    best = min(((width, height) for width in widths for height in heights), key=error)
+    within_source = all(side >= 2 * before for side, before in zip(size, source, strict=True))
+    return best if within_source or error(best)[0] <= 0.5 else size
 
 
 def expected_frames(info: VideoInfo) -> int | None:

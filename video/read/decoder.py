@@ -6,6 +6,7 @@ Packets that FFmpeg cannot decode are counted and skipped. Timestamps, color and
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,9 +19,13 @@ from ..clock import Clock
 from ..container import name_of, video_stream_of
 from ..errors import VideoError, reason
 from ..frames import ReadReport
+from .encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 
 # The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+# Demuxers of containers without a tag for the color range.
+_NO_COLOR_TAGS = re.compile(r"^(h264|hevc|mpegts|mpeg|avi|flv)$")
 
 _MAX_CONSECUTIVE_READ_ERRORS = 20
 
@@ -47,24 +52,31 @@ class Decoder:
     ) -> None:
         self.name = name_of(source)
         self._number = number
-        self._source = source
+        self.source = source
         self._report = report
         self._warn = warn
         self._frames: Iterator[av.VideoFrame] | None = None
-        self._open(frame_threads=True)
+        try:
+            self._open(frame_threads=True)
+        except VideoError:
+            refuse_scrambled_broadcast(source, self.name)
+            raise
 
     def _open(self, *, frame_threads: bool) -> None:
-        source = self._source
+        source = self.source
         given = source if isinstance(source, (str, Path)) else _Unclosed(source)
         opened = open_file(given)  # type: ignore[arg-type]
         self.container = opened.container
         try:
             self.stream = video_stream_of(self.container, self.name, self._number)
+            refuse_encrypted_stream(self.stream, self.name)
             context = self.stream.codec_context
             alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"
             if alpha and (decoder := _ALPHA_DECODERS.get(self.stream.codec_context.name)):
                 with contextlib.suppress(ValueError, av.FFmpegError):  # a build without libvpx decodes without alpha
                     context = av.CodecContext.create(decoder, "r")
+            if _NO_COLOR_TAGS.match(self.container.format.name):
+                context.color_range = 0  # probing took it from any later frame, and decoders keep it for untagged ones
             context.thread_type = "AUTO" if frame_threads else "NONE"
             if not frame_threads:
                 context.thread_count = 1
@@ -102,6 +114,7 @@ class Decoder:
         """
         last: int | None = first_after
         for packet in self._packets():
+            refuse_encrypted_packet(packet, self.name)
             if start is not None:
                 if not packet.is_keyframe or (packet.pts if packet.pts is not None else packet.dts) != start:
                     continue
@@ -254,5 +267,6 @@ def first_frame(decoder: Decoder) -> av.VideoFrame:
     """Return the first frame. Raises VideoError if none can be decoded."""
     frame = next(decoder.frames(), None)
     if frame is None:
+        refuse_scrambled_broadcast(decoder.source, decoder.name)
         raise VideoError(f"{decoder.name} contains a video stream, but none of its frames can be decoded.")
     return frame

@@ -10,12 +10,15 @@ from av.filter import Graph
 
 from .timestamps import Timed
 
+_MIN_COLUMNS, _MIN_LINES = 3, 4  # of each plane, chroma included: bwdif refuses smaller ones
+
 
 class Deinterlacer:
     """Deinterlacer of a stream. mode: "auto" for frames flagged as interlaced, "yes" for all, "no" for none.
 
     bwdif (Bob Weaver deinterlacing: the taps of w3fdif, the checks of yadif) needs the previous and the next frame, so
-    one frame is held back. In "auto" it starts at the first flagged frame.
+    one frame is held back. In "auto" it starts at the first flagged frame, and anew where the format of frames changes.
+    Frames with a plane of less than 4 lines or 3 columns are passed on.
     """
 
     def __init__(self, mode: str) -> None:
@@ -23,13 +26,18 @@ class Deinterlacer:
 
     def __call__(self, frames: Iterable[Timed[av.VideoFrame]]) -> Iterator[Timed[av.VideoFrame]]:
         graph: Graph | None = None
+        properties: tuple[object, ...] = ()
         waiting: deque[Timed[av.VideoFrame]] = deque()  # keeps the times: bwdif counts in half ticks
         for entry in frames:
+            if graph is not None and properties != _properties(entry.item):  # a graph would convert the frame
+                graph.push(None)
+                yield from _finished(graph, waiting)
+                graph = None
             if graph is None:
-                if self._mode == "no" or (self._mode == "auto" and not entry.item.interlaced_frame):
+                if self._mode == "no" or not self._wants(entry.item):
                     yield entry
                     continue
-                graph = self._graph(entry.item)
+                graph, properties = self._graph(entry.item), _properties(entry.item)
             waiting.append(entry)
             entry.item.pts = len(waiting)  # bwdif needs any pts
             graph.push(entry.item)
@@ -37,6 +45,12 @@ class Deinterlacer:
         if graph is not None:
             graph.push(None)
             yield from _finished(graph, waiting)
+
+    def _wants(self, frame: av.VideoFrame) -> bool:
+        format = frame.format
+        if format.chroma_width(frame.width) < _MIN_COLUMNS or format.chroma_height(frame.height) < _MIN_LINES:
+            return False
+        return bool(frame.interlaced_frame) or self._mode == "yes"
 
     def _graph(self, frame: av.VideoFrame) -> Graph:
         graph = Graph()
@@ -49,6 +63,10 @@ class Deinterlacer:
         same_format = graph.add("format", f"pix_fmts={frame.format.name}")
         graph.link_nodes(source, bwdif, same_format, graph.add("buffersink")).configure()
         return graph
+
+
+def _properties(frame: av.VideoFrame) -> tuple[object, ...]:
+    return frame.width, frame.height, frame.format.name, int(frame.colorspace or 0), int(frame.color_range or 0)
 
 
 def _finished(graph: Graph, waiting: deque[Timed[av.VideoFrame]]) -> Iterator[Timed[av.VideoFrame]]:

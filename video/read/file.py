@@ -16,11 +16,11 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..container import check_dimensions, name_of
 from ..errors import VideoError
-from ..frames import Frame, ReadReport, Span, VideoInfo
+from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
-from .planes import planes_of
-from .probe import declared_end, probe, side_data
+from .planes import cropped, pixel_format, planes_of
+from .probe import CAPTIONS, color_of, color_tags, declared_end, probe, side_data
 from .timestamps import Timed, Timeline
 
 DEINTERLACE = ("auto", "yes", "no")
@@ -87,6 +87,10 @@ class VideoReader:
         self._note_dropped(dynamic)
         self._format = frame.format.name
         self._size = (frame.width, frame.height)
+        # By tags: the color of frames whose tags differ from those of the first; None if it is the same.
+        self._colors: dict[tuple[int, ...], Color | None] = {color_tags(frame): None}
+        self._first_color = info.color
+        self._layout, self._crop = info.layout, info.crop
 
         origin = info.start_pts
         stream_end = declared_end(decoder.container, decoder.stream, decoder.clock)
@@ -114,8 +118,11 @@ class VideoReader:
         ends = [e for e in (stream_end, self._end) if e is not None and e > start_pts]
         whole = not start and (end is None or (stream_end is not None and self._end is not None
                                                and self._end >= stream_end))  # fmt: skip
+        left, top, right, bottom = info.crop
         self.info = replace(
             info,
+            width=info.width - left - right,
+            height=info.height - top - bottom,
             start_pts=start_pts,
             origin=origin * info.time_base,
             duration=min(ends) - start_pts if ends else None,
@@ -139,12 +146,12 @@ class VideoReader:
             if self._end is not None:
                 duration = max(1, min(duration, self._end - entry.pts))
             try:
-                planes = planes_of(entry.item, self._reformatter)
+                planes = cropped(planes_of(entry.item, self._reformatter), self._layout, self._crop)
             except (av.FFmpegError, OSError, ValueError, KeyError) as error:
                 raise VideoError(
                     f"{self.name} decodes to {entry.item.format.name}, a pixel format that cannot be read."
                 ) from error
-            yield Frame(planes, entry.pts, duration)
+            yield Frame(planes, entry.pts, duration, self._other_color(entry.item))
         self._look_at_end()
 
     def _timed(
@@ -175,7 +182,10 @@ class VideoReader:
 
     def _in_first_format(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame in the size and pixel format of the first."""
-        if (frame.width, frame.height) == self._size and frame.format.name == self._format:
+        same_size = (frame.width, frame.height) == self._size
+        if same_size and frame.format.name == self._format:
+            return frame
+        if same_size and _layout(frame.format.name) == _layout(self._format):  # yuvj420p, nv12: other names of 4:2:0
             return frame
         check_dimensions(frame.width, frame.height, self.name)
         self.report.resized_frames += 1
@@ -187,6 +197,21 @@ class VideoReader:
         return self._reformatter.reformat(
             frame, width, height, self._format, interpolation=Interpolation.BICUBIC
         )  # fmt: skip
+
+    def _other_color(self, frame: av.VideoFrame) -> Color | None:
+        """Return the color of a frame if it is not that of the first."""
+        tags = color_tags(frame)
+        if tags not in self._colors:
+            color = color_of(self.name, self._decoder.stream, frame, lambda _: None, first=False)
+            alike = color.has_codes_of(self._first_color, self._layout.model)
+            self._colors[tags] = None if alike else color
+            if not alike:
+                self._warn_once(
+                    "color",
+                    "changes its color range, matrix or transfer function in mid-stream. Those frames are converted to "
+                    "the color of the first.",
+                )
+        return self._colors[tags]
 
     def _look_at_end(self) -> None:
         """Compare the number of frames and the end of the last one with what the stream declares."""
@@ -229,6 +254,12 @@ class VideoReader:
     def _note_dropped(self, dynamic: set[str]) -> None:
         for kind in sorted(dynamic - self.report.dropped_metadata):
             self.report.dropped_metadata.add(kind)
+            if kind == CAPTIONS:
+                self._warn(
+                    f"{self.name} has closed captions (CEA-608 or CEA-708) inside its video stream. They are dropped; "
+                    "extract them from the source as a subtitle file to keep them."
+                )
+                continue
             self._warn(f"{self.name} contains {kind} metadata, which changes from frame to frame. It is dropped.")
 
     def _warn_once(self, kind: str, text: str) -> None:
@@ -248,6 +279,13 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _layout(format: str) -> Layout | None:
+    try:
+        return pixel_format(format).layout
+    except KeyError:
+        return None
 
 
 def _end_text(end: Fraction | None) -> str:

@@ -194,6 +194,23 @@ def planes_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[Tens
     return tuple(planes)
 
 
+def cropped(planes: tuple[Tensor, ...], layout: Layout, crop: tuple[int, int, int, int]) -> tuple[Tensor, ...]:
+    """Return planes without the columns and rows at the (left, top, right, bottom).
+
+    left and top are whole chroma samples; of chroma at the right and bottom as many are kept as luma needs.
+    """
+    if not any(crop):
+        return planes
+    left, top, right, bottom = crop
+    height, width = planes[0].shape
+    result = []
+    for index, plane in enumerate(planes):
+        x, y = layout.subsampling if layout.model == "yuv" and index in (1, 2) else (0, 0)
+        rows, columns = layout.size_of(index, width - left - right, height - top - bottom)
+        result.append(plane[top >> y :, left >> x :][:rows, :columns].contiguous())
+    return tuple(result)
+
+
 def _right_way_up(frame: av.VideoFrame) -> av.VideoFrame:
     """Flip the rows of a frame that is stored bottom-up, as in raw AVI: PyAV's buffer would exceed its memory."""
     graph = Graph()

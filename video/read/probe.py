@@ -9,16 +9,18 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+from av.stream import Disposition
 
 from ..clock import Clock
 from ..errors import VideoError
-from ..frames import UNSPECIFIED, Color, StaticHdr, VideoInfo
-from ..matroska import chroma_siting
+from ..frames import UNSPECIFIED, Color, Layout, StaticHdr, VideoInfo
+from ..matroska import has_projection, has_stereo_mode, header_properties, stereo_mode
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision",
-            "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
+CAPTIONS = "closed captions"
+_DYNAMIC = {"A53_CC": CAPTIONS, "DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
+            "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
 
 # Demuxers that estimate durations from the bit rate.
 _NO_DURATION = re.compile(r"^(h26[134]|hevc|vvc|m4v|mpegvideo|mpeg|mjpeg|av1|obu|dirac|cavsvideo|avs2|avs3|vc1)$")
@@ -27,6 +29,9 @@ _MPEG_LIKE = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4",
 _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 2085", 12: "chroma-derived",
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
+
+_MAX_PIXEL_SHAPE = 100  # wider or narrower pixels are damage
+_MAX_PIXEL_TERM = 65535  # what the sequence headers of H.264 and HEVC hold
 
 
 def probe(
@@ -38,30 +43,76 @@ def probe(
     except KeyError:
         raise VideoError(f"{name} decodes to the pixel format {frame.format.name}, which is not supported.") from None
     context = stream.codec_context
+    header = header_properties(stream)
     hdr, matrix, dynamic = side_data(frame)
     rate = _rate(stream)
     time_base = Fraction(stream.time_base)
     start = frame.pts if frame.pts is not None else 0
     end = declared_end(container, stream, clock)
-    sar = Fraction(stream.sample_aspect_ratio or 1)
     return VideoInfo(
         name=name,
         width=frame.width,
         height=frame.height,
+        crop=_crop(header.crop, known.layout, frame.width, frame.height),
+        geometry=_geometry(name, frame, header.geometry, warn),
         layout=known.layout,
-        color=_color(name, stream, frame, warn),
+        color=color_of(name, stream, frame, warn),
         time_base=time_base,
         frame_rate=rate,
         codec=_codec_name(context),
         start_pts=start,
         duration=end - start if end is not None and end > start else None,
         frames=stream.frames or None,
-        sample_aspect_ratio=sar if sar > 0 else Fraction(1),
+        sample_aspect_ratio=_pixel_shape(name, stream, warn),
         display_matrix=matrix,
         hdr=hdr,
         interlaced=bool(frame.interlaced_frame),
+        video_streams=_place_of(stream, container),
         stream_index=stream.index,
     ), dynamic
+
+
+def _pixel_shape(name: str, stream: Any, warn: Callable[[str], None]) -> Fraction:
+    """Return the sample aspect ratio; 1 if it is missing or no display could show it."""
+    ratio = Fraction(stream.sample_aspect_ratio or 1)
+    if ratio <= 0:
+        return Fraction(1)
+    if not 1 / _MAX_PIXEL_SHAPE <= ratio <= _MAX_PIXEL_SHAPE:
+        warn(
+            f"{name} declares a pixel shape of {ratio.numerator}:{ratio.denominator}. It is ignored: pixels are square."
+        )
+        return Fraction(1)
+    return ratio.limit_denominator(_MAX_PIXEL_TERM)
+
+
+def _crop(hidden: tuple[int, int, int, int], layout: Layout, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the container's crop at the (left, top, right, bottom), in whole chroma samples, or zeros."""
+    left, top, right, bottom = hidden
+    if left + right >= width or top + bottom >= height:
+        return 0, 0, 0, 0
+    x, y = layout.subsampling if layout.model == "yuv" else (0, 0)
+    return left >> x << x, top >> y << y, right, bottom
+
+
+def _geometry(name: str, frame: av.VideoFrame, header: bytes, warn: Callable[[str], None]) -> bytes:
+    """Return the stereo mode and projection of the header, or the stereo mode that the codec declares."""
+    side_data = {data.type.name: bytes(data) for data in _entries(frame) if data.type.name in ("SPHERICAL", "STEREO3D")}
+    if "SPHERICAL" in side_data and not has_projection(header):
+        warn(f"{name} is a spherical video in a projection that cannot be written. The tag is dropped.")
+    if "STEREO3D" in side_data and not has_stereo_mode(header):
+        arrangement, flags = struct.unpack_from("=2i", side_data["STEREO3D"])
+        stereo = stereo_mode(arrangement, bool(flags & 1))
+        if arrangement and not stereo:
+            warn(f"{name} is a stereo video in an arrangement that cannot be written. The tag is dropped.")
+        return stereo + header
+    return header
+
+
+def _place_of(stream: Any, container: Any) -> tuple[int, int]:
+    """Return (number of the stream, number of streams) among the video streams without cover images."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    videos = [each.index for each in container.streams.video if not each.disposition & stills]
+    return (videos.index(stream.index), len(videos)) if stream.index in videos else (0, 1)
 
 
 def _codec_name(context: Any) -> str:
@@ -97,22 +148,38 @@ def _end_on_own_clock(container: Any, stream: Any) -> int | None:
     return None
 
 
-def _color(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None]) -> Color:
+def color_tags(frame: av.VideoFrame) -> tuple[int, ...]:
+    """Return what a frame says of its color, to see cheaply that it changes on the way."""
+    return (
+        int(frame.color_range or 0),
+        int(frame.colorspace or 0),
+        int(frame.color_primaries or 0),
+        int(frame.color_trc or 0),
+        int(pixel_format(frame.format.name).full_range),
+    )
+
+
+def color_of(name: str, stream: Any, frame: av.VideoFrame, warn: Callable[[str], None], *, first: bool = True) -> Color:
+    """Return the color of a frame, with defaults for missing tags.
+
+    first: the tags of the stream count as well. Later they may be those of a frame that is still in the decoder.
+    """
     context = stream.codec_context
     known = pixel_format(frame.format.name)
     model = known.layout.model
 
     def tag(name: str) -> int:
-        for value in (getattr(frame, name, None), getattr(context, name, None)):
+        for value in (getattr(frame, name, None), getattr(context, name, None) if first else None):
             if value is not None and int(value) not in (UNSPECIFIED, 3):
                 return int(value)
         return UNSPECIFIED
 
     matrix, primaries, transfer = tag("colorspace"), tag("color_primaries"), tag("color_trc")
-    code_range = int(frame.color_range or 0) or int(context.color_range or 0)
+    code_range = int(frame.color_range or 0) or (int(context.color_range or 0) if first else 0)
     if model == "rgb":
         return Color(0, True, "left", primaries, transfer, True)
-    full = code_range == 2 or known.full_range
+    # H.264's decoder keeps the pixel format of the first frames (yuvj420p), which then contradicts the range.
+    full = code_range == 2 or (known.full_range and (first or code_range == 0))
     if model == "gray" and code_range == 0:
         full = _codec_name(context) not in _MPEG_LIKE
     tagged = matrix not in (UNSPECIFIED, 0)  # 0 means RGB, which is wrong for YUV planes
@@ -144,7 +211,7 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
     location = getattr(frame, "chroma_location", None)  # from PyAV 19 on
     if location is not None:
         return {1: "left", 2: "center", 3: "topleft"}.get(int(location))
-    return chroma_siting(stream)
+    return header_properties(stream).siting
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:

@@ -43,6 +43,9 @@ _LARGE = 2560 * 1440
 _HUGE = 4096 * 2304
 _MAX_THREADS = 16  # each frame thread keeps frames in memory
 
+# x265's CU tree writes whole vectors into a row of one number for 16 pixels; in narrower frames it corrupts the heap.
+_MIN_CU_TREE_WIDTH = 64
+
 
 @dataclass(frozen=True)
 class EncoderOptions:
@@ -133,6 +136,8 @@ def _x265(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[
         normal = {"ultrafast": 5, "superfast": 10}.get(options.preset, 15)
         extra["rc-lookahead"] = str(_look_ahead(pixels, normal))
         extra["frame-threads"] = "2"
+    if frames.width < _MIN_CU_TREE_WIDTH:
+        extra["cutree"] = "0"
     if (location := _chroma_location(frames)) is not None:
         extra["chromaloc"] = str(location)
     if hdr.mastering:

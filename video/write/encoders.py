@@ -97,9 +97,7 @@ def choose_encoder(
     wanted, width, height = frames.layout, frames.width, frames.height
     _check_arguments(options, container)
     codec = options.codec
-    if codec == "auto":
-        codec = _auto_codec(container, wanted)
-    base = HARDWARE.get(codec, codec)
+    base = codec_of(container, options, wanted)
     if base not in CONTAINERS[container]:
         holds = ", ".join(CONTAINERS[container])
         elsewhere = ", ".join(SUFFIXES[name] for name, codecs in CONTAINERS.items() if base in codecs)
@@ -166,6 +164,12 @@ def _check_arguments(options: EncoderOptions, container: str) -> None:
         raise VideoError(f"Unknown preset {options.preset!r}. Choose one of {', '.join(PRESETS)}.")
 
 
+def codec_of(container: str, options: EncoderOptions, wanted: Layout) -> str:
+    """Return the codec, one of SOFTWARE, that the options mean for frames of a layout in a container."""
+    codec = _auto_codec(container, wanted) if options.codec == "auto" else options.codec
+    return HARDWARE.get(codec, codec)
+
+
 def _auto_codec(container: str, wanted: Layout) -> str:
     if container == "webm" and wanted.depth > 8 and "yuv420p10le" not in formats_of("libvpx-vp9"):
         return "av1"
@@ -213,8 +217,8 @@ def _choose_format(encoder: str, container: str, frames: FrameFormat, name: str,
         chroma = "4:2:2" if best.layout.subsampling == (1, 0) else "4:4:4"
         if best.layout.model == "yuv":
             warn(
-                f"{encoder} writes {width}x{height} in {chroma}, because {ideal.name} needs even sizes. Some players "
-                "support 4:2:0 only."
+                f"{encoder} writes {width}x{height} in {chroma}, because {ideal.name} needs even sizes. Many players "
+                f"support 4:2:0 only: for them choose {width + width % 2}x{height + height % 2}."
             )
     for loss in _losses(wanted, best.layout):
         warn(f"{loss}: {best.name} is the closest pixel format of {encoder} in {SUFFIXES[container]}.")

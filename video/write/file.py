@@ -17,7 +17,7 @@ from ...images.io.atomic import check_target, lock_part, part_of, publish, unloc
 from ..container import metadata_errors
 from ..errors import VideoError, reason
 from ..frames import Color, Frame, StaticHdr, VideoInfo
-from ..matroska import TITLE_PADDING, hdr_video, set_display_size
+from ..matroska import TITLE_PADDING, set_display_size, tagged_video
 from ..remux.tags import custom_tags
 from .encoders import Encoding
 from .planes import fill_frame
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_FRAME_RATE = {"libsvtav1": 240}  # for rate control only: times are always pts
 _MAX_TIMESCALE = 2**31 - 1
+_MAX_SAMPLE_DESCRIPTION = 1 << 20  # bytes from the start of an MP4 file with its head in front
 
 
 class VideoWriter:
@@ -67,6 +68,7 @@ class VideoWriter:
         self._time_base = Fraction(info.time_base)
         # For `set_display_size`; other containers take it from the encoder.
         self._ratio = Fraction(sample_aspect_ratio) if encoding.container in ("matroska", "webm") else Fraction(1)
+        self._geometry = info.geometry
         self._durations: dict[int, int] = {}  # by pts, of frames inside the encoder
         self._first_dts: int | None = None
         self._start = self._end = 0  # pts, over all frames
@@ -140,8 +142,8 @@ class VideoWriter:
         options = dict(encoding.options)
         stream = cast("av.VideoStream", self._output.add_stream(encoding.encoder, rate=rate, options=options))
         context = stream.codec_context
-        if encoding.container_hdr is not None:
-            self._set_hdr(stream, encoding.container_hdr)
+        if encoding.container_hdr is not None or info.geometry:
+            self._set_side_data(stream, encoding.container_hdr or StaticHdr(), info.geometry)
             context.framerate = rate
         context.width, context.height = self.format.width, self.format.height
         context.pix_fmt = encoding.pixel_format.name
@@ -159,10 +161,10 @@ class VideoWriter:
             stream.metadata["alpha_mode"] = "1"
         return stream
 
-    def _set_hdr(self, stream: av.VideoStream, hdr: StaticHdr) -> None:
-        """Let the muxer write HDR metadata: a null bitstream filter copies it from a template stream."""
-        template, with_hdr = hdr_video(self._encoding.codec, self.format.width, self.format.height, hdr)
-        BitStreamFilterContext("null", in_stream=with_hdr, out_stream=stream)
+    def _set_side_data(self, stream: av.VideoStream, hdr: StaticHdr, geometry: bytes) -> None:
+        """Let the muxer write HDR metadata and geometry: a null bitstream filter copies them from a template stream."""
+        template, tagged = tagged_video(self._encoding.codec, self.format.width, self.format.height, hdr, geometry)
+        BitStreamFilterContext("null", in_stream=tagged, out_stream=stream)
         template.close()
 
     @property
@@ -224,6 +226,8 @@ class VideoWriter:
                         return
                 self._release()
                 output.close()
+                if self._geometry and self._encoding.container == "mp4":
+                    _hide_spatial_box(self._part)
                 if self._ratio != 1:
                     set_display_size(self._part, self.format.width, self.format.height, self._ratio)
                 _sync(self._part)
@@ -300,6 +304,18 @@ class VideoWriter:
 def _tag(tagged: av.VideoFrame | av.VideoCodecContext, color: Color) -> None:
     tagged.color_primaries, tagged.color_trc, tagged.colorspace = color.primaries, color.transfer, color.matrix
     tagged.color_range = 2 if color.full_range else 1
+
+
+def _hide_spatial_box(path: Path) -> None:
+    """Turn Apple's box for spatial video into free space.
+
+    FFmpeg writes it without the arrangement of the views, and readers prefer it to the complete box of stereo video.
+    """
+    with open(path, "r+b") as file:
+        head = file.read(_MAX_SAMPLE_DESCRIPTION)
+        if (position := head.find(b"vexu")) >= 0 and b"stsd" in head[:position]:
+            file.seek(position)
+            file.write(b"free")
 
 
 def _sync(path: Path) -> None:

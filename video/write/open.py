@@ -14,12 +14,13 @@ from ...images.io.animation import ANIMATION_SUFFIXES
 from ...images.io.atomic import check_target
 from ..container import SUFFIXES
 from ..errors import VideoError
-from ..frames import FrameFormat, FrameSink, Span, VideoInfo
+from ..frames import Color, FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
+from ..matroska import fitting_geometry
 from ..remux.copier import StreamCopier
 from .animation import ANIMATION_CODECS, AnimationWriter
 from .encoder_options import EncoderOptions
-from .encoders import choose_encoder
+from .encoders import choose_encoder, codec_of
 from .file import VideoWriter
 from .images import ImageSequenceWriter, existing_of
 
@@ -35,6 +36,15 @@ def container_of(target: Path) -> str:
             f"{target} has {suffix}. Choose .mp4, .mkv, .mov or .webm, or numbered images such as frames/%06d.png."
         )
     return container
+
+
+def wants_even_sides(target: str | Path, info: VideoInfo, encoder: EncoderOptions) -> bool:
+    """Return True if frames for a target should have even sides, so that they can be written in 4:2:0 and play."""
+    container = _CONTAINERS.get(Path(target).suffix.lower())
+    if container is None or is_pattern(Path(target)):
+        return False
+    is_420 = encoder.pixel_format == "auto" or encoder.pixel_format.startswith(("yuv420", "nv12", "p010"))
+    return is_420 and codec_of(container, encoder, info.layout) in ("h264", "hevc")
 
 
 def open_target(
@@ -75,11 +85,19 @@ def open_target(
         if encoder.codec not in ("auto", "png") or encoder.pixel_format != "auto":
             raise VideoError(f"{target} is written as PNG images; --codec and --pixel-format are for video files only.")
         images = _images_among(sources)
+        if info.geometry:
+            warn(f"{target}: PNG images cannot hold the stereo mode and projection of {info.name}. They are dropped.")
         return ImageSequenceWriter(target, info, frames, overwrite=overwrite, sources=images, warn=warn)
     if target.suffix.lower() in ANIMATION_SUFFIXES and info.codec in ANIMATION_CODECS:
         return AnimationWriter(target, info, frames, quality=round(encoder.quality), overwrite=overwrite, warn=warn)
     container = container_of(target)
+    geometry = fitting_geometry(info.geometry, container)
+    if geometry != info.geometry:
+        warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
+        info = replace(info, geometry=geometry)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
+    if info.codec == "gif" and encoder.pixel_format == "auto":
+        frames = _as_420(frames, codec_of(container, encoder, frames.layout))
     try:
         encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
     except VideoError as error:
@@ -99,6 +117,14 @@ def open_target(
         metadata=metadata,
         shift=shift,
     )
+
+
+def _as_420(frames: FrameFormat, codec: str) -> FrameFormat:
+    """Return the format of a palette animation in 4:2:0, for H.264 and HEVC, where many players show nothing else."""
+    if codec not in ("h264", "hevc") or frames.layout.model != "rgb":
+        return frames
+    layout = replace(frames.layout, model="yuv", subsampling=(1, 1))
+    return replace(frames, layout=layout, color=Color(primaries=1, transfer=13))
 
 
 def _images_among(sources: list[Path]) -> list[Path]:
