@@ -206,14 +206,14 @@ def test_a_real_file_keeps_its_frames_times_and_sound(nasa, identity, tmp_path):
     with av.open(str(nasa)) as before, av.open(str(target)) as after:
         best = before.streams.best("video").index
         kinds = [(s.type, s.codec_context.name if s.codec_context else None) for s in before.streams]
-        assert [s.type for s in after.streams] == [kind for kind, _ in kinds]
-        sound = [s.index for s in before.streams.audio]
+        assert sorted(s.type for s in after.streams) == sorted(kind for kind, _ in kinds)
+        sound = [(a.index, b.index) for a, b in zip(before.streams.audio, after.streams.audio, strict=True)]
         times = [frame.pts * frame.time_base for frame in before.decode(before.streams[best])]
-        assert times == [frame.pts * frame.time_base for frame in after.decode(after.streams[best])]
+        assert times == [frame.pts * frame.time_base for frame in after.decode(video=0)]
     assert report.frames == len(times)
     assert report.complete
-    for index in sound:
-        before, after = packets(nasa, index), packets(target, index)
+    for index, copied in sound:
+        before, after = packets(nasa, index), packets(target, copied)
         assert [data for _, data in before] == [data for _, data in after]
         tick = Fraction(1, 44100)
         assert all(abs(a - b) <= tick for (a, _), (b, _) in zip(before, after, strict=True))
