@@ -137,7 +137,7 @@ def upscale(
         ),
     ] = Deinterlace.auto,
     keep_times: Annotated[
-        bool, typer.Option("--keep-times", help="Give each result the modification time of its source.")
+        bool, typer.Option("--keep-times", help="Give each result the file times of its source.")
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
