@@ -13,7 +13,6 @@ from supertile.analysis.fidelity import psnr_y
 from supertile.weights.bundle import bundled_for, bundled_models, resolve
 from supertile.weights.loader import inspect_checkpoint, load_model
 
-
 NAMES = ["supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-4x"]
 
 
