@@ -44,9 +44,9 @@ def degraded(rng: Generator, small: Pixels, large: Pixels) -> Pixels:
     Returns:
         (H, W, 3).
     """
-    image = small if rng.random() < 0.5 else lens_and_resampling(rng, large, small.shape[1], small.shape[0])
+    image = small if rng.random() < 0.65 else lens_and_resampling(rng, large, small.shape[1], small.shape[0])
     steps: list[Step] = []
-    for step, chance in ((noisy, 0.45), (compressed, 0.65), (compressed, 0.12), (sharpened, 0.12)):
+    for step, chance in ((noisy, 0.35), (compressed, 0.72), (compressed, 0.12), (sharpened, 0.1)):
         if rng.random() < chance:
             steps.append(step)
     for index in rng.permutation(len(steps)):

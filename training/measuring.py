@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..analysis.fidelity import mean, measure
+from ..analysis.fidelity import codes, inside, luma, psnr_y
+from ..analysis.ssim import ssim
 from ..images.imresize import imresize
 from .degradations import Pixels, gaussian_noise, jpeg
 from .errors import TrainingError
@@ -73,9 +74,15 @@ def rows(net: nn.Module, folder: Path, scale: int) -> Iterator[Row]:
         for clean, truth in pairs:
             small = _tensor(degrade(_pixels(clean)))
             bicubic = imresize(small, (truth.shape[2], truth.shape[1]))
-            figures.append([measure(each, truth, scale) for each in (bicubic, net(small[None])[0])])
-        means = [mean(each) for each in zip(*figures, strict=True)]
-        yield Row(name, *((each.psnr_y, each.ssim_y) for each in means))
+            figures.append([_fidelity(each, truth, scale) for each in (bicubic, net(small[None])[0])])
+        bicubic_mean, network_mean = np.mean(figures, axis=0).tolist()
+        yield Row(name, tuple(bicubic_mean), tuple(network_mean))
+
+
+def _fidelity(result: Tensor, truth: Tensor, border: int) -> tuple[float, float]:
+    """Return PSNR and SSIM of luma, as papers report them."""
+    y, true_y = (luma(inside(codes(image), border) / 255) for image in (result, truth))
+    return psnr_y(result, truth, border), ssim(y, true_y)
 
 
 def _pixels(image: Tensor) -> Pixels:

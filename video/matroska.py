@@ -114,7 +114,7 @@ def _opened(track: bytes) -> tuple[av.container.InputContainer, Any]:
 
 @dataclass(frozen=True)
 class HeaderProperties:
-    """What the container says about a video stream.
+    """The properties of a video stream that its container states.
 
     Attributes:
         siting: where the chroma samples lie, as `Color.siting`; None if it is not said.

@@ -1,4 +1,4 @@
-"""The networks that come with the package: small, trained by `training/` on images made there."""
+"""The networks that come with the package: small, trained by `training/`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ _FOLDER = Path(__file__).parent / "bundled"
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return name -> file of each bundled network, by name: "supertile-2x", "supertile-4x"."""
+    """Return the file of each bundled network by its name, sorted.
+
+    "supertile-2x" and "supertile-4x" are for clean images, "supertile-photo-2x" and "supertile-photo-4x" for
+    compressed, noisy or blurred ones.
+    """
     return {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
 
 

@@ -1,4 +1,4 @@
-"""What the boxes of an AVIF or HEIC file say of its main image: bit depth, colors, gain maps (ISO 23008-12)."""
+"""Read bit depth, colors and gain maps of the main image of an AVIF or HEIC file from its boxes (ISO 23008-12)."""
 
 from __future__ import annotations
 
