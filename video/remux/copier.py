@@ -133,13 +133,13 @@ class StreamCopier:
         ]
 
     def _ordered_streams(self) -> list[Any]:
-        """Return all streams as in the source, but the upscaled one in front of other video streams."""
+        """Return all streams as in the source, but the upscaled one in the place of the first video stream."""
         streams = list(self._input.streams)
         upscaled = next((stream for stream in streams if stream.index == self._skip), None)
         others = self._other_videos()
         if upscaled is not None and others and others[0].index < upscaled.index:
-            streams.remove(upscaled)
-            streams.insert(streams.index(others[0]), upscaled)
+            first, own = streams.index(others[0]), streams.index(upscaled)
+            streams[first], streams[own] = streams[own], streams[first]
         return streams
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:

@@ -235,7 +235,7 @@ def test_another_stream_can_be_the_one_that_is_upscaled(tmp_path):
     rich_file(original, second_video=True)
     upscaled(original, result, index=1)
     with av.open(str(result)) as file:
-        assert [(s.width, s.metadata["title"]) for s in file.streams.video] == [(64, "Image"), (128, "Angle 2")]
+        assert [(s.width, s.metadata["title"]) for s in file.streams.video] == [(128, "Angle 2"), (64, "Image")]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
