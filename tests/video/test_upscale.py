@@ -209,7 +209,7 @@ def test_a_real_file_keeps_its_frames_times_and_sound(nasa, identity, tmp_path):
         assert [s.type for s in after.streams] == [kind for kind, _ in kinds]
         sound = [s.index for s in before.streams.audio]
         times = [frame.pts * frame.time_base for frame in before.decode(before.streams[best])]
-        assert times == [frame.pts * frame.time_base for frame in after.decode(after.streams[best])]
+        assert times == [frame.pts * frame.time_base for frame in after.decode(video=0)]
     assert report.frames == len(times)
     assert report.complete
     for index in sound:
