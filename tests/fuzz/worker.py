@@ -18,7 +18,7 @@ os.environ["SUPERTILE_KERNELS"] = "off"  # compiling starts a process, which is 
 
 import torch
 from spandrel import ImageModelDescriptor
-from supertile import SupertileError, Upscaler, load_model, upscale_image_file, upscale_video
+from supertile import Span, SupertileError, Upscaler, load_model, upscale_image_file, upscale_video
 from supertile.arch import VapSR, VapSRConfig
 
 _SUSPICIOUS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "subprocess.Popen", "socket.connect",
@@ -60,7 +60,7 @@ def _open(kind: str, path: Path, target: Path, upscaler: Upscaler) -> None:
     elif kind == "image":
         upscale_image_file(path, target, upscaler)
     else:
-        upscale_video(path, target, upscaler, end=2)
+        upscale_video(path, target, upscaler, span=Span(end=2))
 
 
 def main() -> None:
