@@ -326,7 +326,7 @@ def test_absurd_pixel_shapes_do_not_end_the_job(
         assert round(float(container.streams.video[0].sample_aspect_ratio or 1), 2) == 1
 
 
-# --- memory ----------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["from_rgb", "to_rgb"])
