@@ -1,8 +1,8 @@
 """Run batches of tiles of one shape through torch.compile where that saves time, and eagerly where it fails.
 
 Compiling takes from half a minute to many minutes, so it is never begun for an image or two. "auto" begins once batches
-of one shape have taken a minute, or are known to take one: whoever has waited a minute will likely wait another. So at
-worst the work takes about twice as long.
+of one shape have taken a minute, or are known to take one: a job that has run for a minute will likely run for another.
+So at worst the work takes about twice as long.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def fastest(
     kind: Hashable = (),
     tf32: Callable[[], bool] = lambda: False,
 ) -> Tensor:
-    """Return what an operation computes, from whoever computes it fastest.
+    """Return what an operation computes, from the backend that computes it fastest.
 
     Args:
         operation: Its name in the log.

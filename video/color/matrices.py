@@ -31,11 +31,6 @@ def luma_weights(matrix: int) -> tuple[float, float]:
     return _LUMA_WEIGHTS[_CLOSEST.get(matrix, matrix if matrix in _LUMA_WEIGHTS else 1)]
 
 
-def is_exact(matrix: int) -> bool:
-    """Return True if H.273 defines luma weights for the code."""
-    return matrix in _LUMA_WEIGHTS
-
-
 def ycc_from_rgb(matrix: int) -> np.ndarray:
     """Return (3, 3): R'G'B' in [0, 1] to Y' in [0, 1] and Cb, Cr in [-1/2, 1/2]; H.273 equations 38 to 40."""
     kr, kb = luma_weights(matrix)
