@@ -84,7 +84,8 @@ class Stream:
         self._results = Results(
             self._downloads,
             keep_on_device=keep_on_device,
-            check_finite=check_finite and self._asynchronous,
+            # Waiting for a flag would hold back an image of fp32 that stays on its device.
+            check_finite=check_finite and self._asynchronous and (self._may_overflow or not keep_on_device),
         )
         self._static: StaticTiles[_Tile] = StaticTiles()
         self._steps_done = self._steps_known = 0
@@ -259,7 +260,6 @@ class Stream:
 
         results = [tile.image.result for tile in tiles]
         downloads = None if first.on_device else self._downloads
-        check = not self._asynchronous
         fp32 = self._fp32
         check = not self._asynchronous and precisions.all_finite(batch)
         if not self._engine.fill(batch, results, first.plan, tick, fp32=fp32, check=check, downloads=downloads):
