@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from contextlib import suppress
 from functools import cache
@@ -56,20 +57,25 @@ def check_memory(path: Path, width: int, height: int) -> None:
     if pixels <= _PIXELS_WITHOUT_CHECK:
         return
     needed, free = pixels * _BYTES_PER_PIXEL, free_memory()
-    if needed > free:
+    if free is not None and needed > free:
         raise ImageFileError(
             f"{path} has {width}x{height} pixels, which take {needed / 2**30:.1f} GiB of memory to read; "
             f"{free / 2**30:.1f} GiB are free."
         )
 
 
-def free_memory() -> int:
-    """Return the bytes that can be allocated without swapping."""
-    import torch
-
-    from ...inference.memory import free_bytes  # imported for huge images only: it loads the networks
-
-    return free_bytes(torch.device("cpu"))
+def free_memory() -> int | None:
+    """Return the bytes that can be allocated without swapping; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo") as file:
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def register_jxl() -> bool:
