@@ -260,9 +260,8 @@ class Stream:
 
         results = [tile.image.result for tile in tiles]
         downloads = None if first.on_device else self._downloads
-        fp32 = self._fp32
         check = not self._asynchronous and precisions.all_finite(batch)
-        if not self._engine.fill(batch, results, first.plan, tick, fp32=fp32, check=check, downloads=downloads):
+        if not self._engine.fill(batch, results, first.plan, tick, fp32=self._fp32, check=check, downloads=downloads):
             if not self._may_overflow:
                 raise self._engine.no_numbers()
             self._engine.warn_of_overflow()

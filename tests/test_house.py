@@ -190,7 +190,7 @@ def test_networks_and_files_leave_the_device_to_the_core():
 
 # --- private members and circles ---------------------------------------------------------------------------------
 
-# Names with an underscore of other libraries, and why they are used. Those that a class of ours could have too are
+# Private names of other libraries that are used, and why. Those that a class of ours could have too are
 # allowed in one file only.
 OUTSIDE_PRIVATE = {
     "weights/unpickler.py _Unpickler": "pickle: the interpreter of opcodes in Python; the one in C cannot be limited",

@@ -1,4 +1,4 @@
-"""What a family says of itself, and that nothing else has to know of a new one."""
+"""Families describe themselves, and nothing else has to know of a new one."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def recording(
 
 @dataclass
 class Found:
-    """What PyAV finds in a file: types of streams, and by index the times of packets in seconds, and payloads."""
+    """The contents of a file as PyAV reads it: types of streams; packet times in seconds and payloads by index."""
 
     types: list[str]
     times: list[list[float]]

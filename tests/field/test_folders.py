@@ -12,25 +12,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app
 from supertile.images.io import atomic
 from supertile.images.jobs import plan_jobs
 from typer.testing import CliRunner
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links and names of any bytes")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(net.state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture

@@ -10,23 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli.streams import TolerantStream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its terminals are another matter")
 ODD = os.fsdecode(b"caf\xe9.png")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(net.state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What comes out of a video job: it plays where people play it, and no encoder harms the process."""
+"""Results of a video job play everywhere, and no encoder harms the process."""
 
 from __future__ import annotations
 

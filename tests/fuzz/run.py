@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass
 class Counts:
-    """What happened to all files, by kind and outcome."""
+    """The outcomes of all files, by kind."""
 
     by_kind: dict[str, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in KINDS})
     findings: list[Finding] = field(default_factory=list)

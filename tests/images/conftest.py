@@ -32,7 +32,7 @@ def upscaler(model_file: Path):
 
 
 class Bicubic:
-    """What `upscale_image` needs of an Upscaler, with a plain enlargement in the network's place."""
+    """The part of an Upscaler that `upscale_image` uses, with plain interpolation instead of a network."""
 
     seamless = "none"
 

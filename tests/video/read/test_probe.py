@@ -1,4 +1,4 @@
-"""What a reader tells of a stream: color, metadata, and which stream it chose."""
+"""A reader reports the color and metadata of a stream, and which stream it chose."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ TITLES = {"Image", "Main", "Commentaire", "Signs"}
 
 
 def upscaled(source, target, *, first=0, count=25, base=None, index=0, metadata=None, **more):
-    """What `upscale_video` does with the streams of a file, with another image; the warnings."""
+    """`upscale_video` keeps the other streams of a file, and warns of what it cannot keep."""
     with av.open(str(source)) as container:
         stream = container.streams[index]
         base = Fraction(stream.time_base)
