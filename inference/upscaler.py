@@ -20,6 +20,7 @@ from .allocator import keep_freed_memory
 from .engine import Engine
 from .errors import UpscaleError
 from .host import Host
+from .identity import weights_hash
 from .planner import Planner
 from .stream import Stats, Stream
 from .tiling import TilePlan
@@ -97,6 +98,14 @@ class Upscaler:
             network = model.to(self.device)
         else:
             network = precisions.cast(model, self.dtype, self.device)
+        self._model = model
+        self._settings = {
+            "precision": str(self.dtype).removeprefix("torch."),
+            "tile": str(tile),
+            "overlap": str(overlap),
+            "seamless": seamless,
+            "self-ensemble": str(self_ensemble),
+        }
         self._planner = Planner(
             model,
             self.device,
@@ -181,6 +190,13 @@ class Upscaler:
             reuse_static=reuse_static,
         )
         return stream.run(images)
+
+    def identity(self) -> dict[str, str]:
+        """Return what decides the results: a hash of the weights as "model", and the settings by name.
+
+        Device, batch and `compile` are not among them: they change results by rounding only.
+        """
+        return {"model": weights_hash(self._model.model), **self._settings}
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """Return the tiles in which an image is computed, without the margins that `seamless` adds.
