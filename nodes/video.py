@@ -16,7 +16,8 @@ from ..video.container import CONTAINERS, SUFFIXES
 from ..video.kinds import VIDEO_SUFFIXES
 from ..video.read.open import SourceOptions
 from ..video.report import VideoProgress, VideoReport
-from ..video.upscale import expected_frames, target_size, upscale_video
+from ..video.transcode import expected_frames
+from ..video.upscale import target_size, upscale_video
 from ..video.write.encoder_options import PRESETS, EncoderOptions
 from ..video.write.encoders import HARDWARE
 from ..video.write.open import wants_even_sides

@@ -13,14 +13,15 @@ from .pipeline import STAGES, StageTimes
 class VideoProgress:
     """Progress of a job."""
 
-    frames: int  # upscaled
+    frames: int  # upscaled, those of an interrupted run included
     expected: int | None  # declared by the source; None if it declares nothing
     seconds: float  # since the job started
     bytes_written: int  # of the file so far
+    resumed_frames: int = 0  # upscaled by an interrupted run
 
     @property
     def fps(self) -> float:
-        return self.frames / self.seconds if self.seconds else 0.0
+        return (self.frames - self.resumed_frames) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class VideoReport:
         read: what the reader repaired or could not read.
         tiles_computed, tiles_reused: tiles that went through the model, and static tiles that were reused.
         warnings: one sentence for each stream or property that was converted, dropped, repaired or damaged, in order.
+        resumed_frames: frames that an interrupted run had upscaled.
     """
 
     source: str
@@ -48,11 +50,12 @@ class VideoReport:
     tiles_computed: int = 0
     tiles_reused: int = 0
     warnings: list[str] = field(default_factory=list)
+    resumed_frames: int = 0
 
     @property
     def fps(self) -> float:
-        """Frames per second over the whole job."""
-        return self.frames / self.times.total if self.times.total else 0.0
+        """Frames per second of this run."""
+        return (self.frames - self.resumed_frames) / self.times.total if self.times.total else 0.0
 
     @property
     def complete(self) -> bool:
@@ -73,6 +76,8 @@ class VideoReport:
             f"{self.source} {before} -> {self.target} {after}: {self.frames} frames in {self.times.total:.1f} s, "
             f"{self.fps:.2f} fps ({self.stage_table()})"
         )
+        if self.resumed_frames:
+            line += f"; {self.resumed_frames} of them were done before"
         number, count = self.video_streams
         if count > 1:
             line += f"; video stream {number} of 0 to {count - 1} was upscaled, the others copied as they are"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
-from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
-from . import pipeline
-from .frame_upscaler import FrameUpscaler, pinned, wait_for
-from .frames import Frame, FrameSink, FrameSource, Span, VideoInfo, is_turned
+from .frames import Span, VideoInfo, is_turned
+from .parts.job import JobOptions, PartsJob, VideoTask, plan_job
+from .parts.plan import Part
 from .priority import in_background
 from .read.open import SourceOptions, open_source
 from .read.shared_file import views
 from .report import VideoProgress, VideoReport
+from .transcode import transcode
 from .write.encoder_options import EncoderOptions
+from .write.file import VideoWriter
 from .write.open import open_target, wants_even_sides
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def upscale_video(
     progress: Callable[[VideoProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
+    job: JobOptions = JobOptions(),
+    inform: Callable[[str], None] | None = None,
 ) -> VideoReport:
     """Upscale a video. Decoding, upscaling and encoding overlap, in memory that does not grow with the video's length.
 
@@ -69,6 +71,9 @@ def upscale_video(
             that it raises are passed on.
         warn: called with one sentence for each property that cannot be kept. Default: the log. The report contains
             these sentences as well.
+        job: long videos are computed in parts, which stay when the job is interrupted; the same call goes on from
+            there. See `JobOptions`.
+        inform: called with sentences about such parts. Default: the log.
 
     Raises:
         VideoError: the source cannot be read, or the target cannot be written with these options. One sentence.
@@ -77,7 +82,7 @@ def upscale_video(
         Cancelled: `cancelled` returned True.
         ValueError: another argument is out of range.
 
-    After any of them, whatever had the target's name is unchanged.
+    After any of them, whatever had the target's name is unchanged. Finished parts stay, in a hidden folder beside it.
     """
     warnings: list[str] = []
 
@@ -111,7 +116,41 @@ def upscale_video(
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
-            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
+            parts: list[Part] = []
+            if isinstance(source, (str, Path)) and isinstance(sink, VideoWriter):
+                task = VideoTask(Path(source), Path(target), width, height, encoder, span, source_options)
+                parts = plan_job(task, info, sink.encoding, job.part_seconds)
+            if parts:
+                sink.discard()  # opened to learn early what is wrong; the join opens it again
+                parts_job = PartsJob(
+                    task,
+                    info,
+                    parts,
+                    upscaler,
+                    metadata=metadata,
+                    overwrite=overwrite,
+                    options=job,
+                    inform=inform or _log.info,
+                )
+                report = parts_job.run(
+                    frames,
+                    reuse_static=reuse_static,
+                    progress=progress,
+                    cancelled=cancelled,
+                    warn=warn_and_keep,
+                    warnings=warnings,
+                )
+            else:
+                report = transcode(
+                    frames,
+                    sink,
+                    upscaler,
+                    str(target),
+                    reuse_static=reuse_static,
+                    progress=progress,
+                    cancelled=cancelled,
+                    warnings=warnings,
+                )
         except BaseException:
             sink.discard()
             raise
@@ -119,72 +158,6 @@ def upscale_video(
         frames.close()
     _log.info("%s", report.summary())
     return report
-
-
-def _run(
-    source: FrameSource,
-    sink: FrameSink,
-    upscaler: Upscaler,
-    target: str,
-    reuse_static: bool,
-    progress: Callable[[VideoProgress], None] | None,
-    cancelled: Callable[[], bool] | None,
-    warnings: list[str],
-) -> VideoReport:
-    info = source.info
-    frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
-    computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
-    total = expected_frames(info)
-    done = 0
-    started = time.perf_counter()
-    first: int | None = None
-    end = 0
-
-    def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
-        nonlocal done
-        for frame in frame_upscaler.run(frames):
-            yield frame
-            done += 1
-            if progress is not None:
-                expected = None if total is None else max(total, done)
-                progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
-
-    def write(frame: Frame) -> None:
-        nonlocal first, end
-        wait_for(frame)
-        sink.write(frame)
-        first = frame.pts if first is None else first
-        end = max(end, frame.pts + frame.duration)
-
-    def check() -> None:
-        if cancelled is not None and cancelled():
-            raise Cancelled("the upscaling was cancelled")
-
-    try:
-        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"there is not enough memory for frames of {sink.format.width}x{sink.format.height} pixels; close other "
-            "programs, use another device, or choose a smaller size"
-        ) from error
-    return VideoReport(
-        source=info.name,
-        target=target,
-        frames=done,
-        source_size=(info.width, info.height),
-        target_size=(sink.format.width, sink.format.height),
-        duration=(end - (first or 0)) * info.time_base,
-        encoder=sink.encoder,
-        pixel_format=sink.pixel_format,
-        times=times,
-        read=source.report,
-        tiles_computed=upscaler.stats.tiles_computed - computed,
-        video_streams=info.video_streams,
-        tiles_reused=upscaler.stats.tiles_reused - reused,
-        warnings=warnings,
-    )
 
 
 def target_size(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> tuple[int, int]:
@@ -208,12 +181,3 @@ def _even(size: tuple[int, int], source: tuple[int, int]) -> tuple[int, int]:
     best = min(((width, height) for width in widths for height in heights), key=error)
     within_source = all(side >= 2 * before for side, before in zip(size, source, strict=True))
     return best if within_source or error(best)[0] <= 0.5 else size
-
-
-def expected_frames(info: VideoInfo) -> int | None:
-    """Return the number of frames: declared, else from duration and nominal frame rate, else None."""
-    if info.frames is not None:
-        return info.frames
-    if info.duration is None or not info.frame_rate:
-        return None
-    return max(1, round(info.duration * info.time_base * info.frame_rate))

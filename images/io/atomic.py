@@ -63,6 +63,19 @@ def lock_part(part: Path) -> None:
         _locks[part] = descriptor
 
 
+def try_lock(path: Path) -> bool:
+    """Lock a file or folder until `unlock_part`; return False if another process has locked it."""
+    try:
+        descriptor = _open_locked(path, os.O_RDONLY, wait=False)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network file system without locks
+        return True
+    if descriptor is not None:
+        _locks[path] = descriptor
+    return True
+
+
 def unlock_part(part: Path) -> None:
     """Release the lock of `part` if this process holds it."""
     if (descriptor := _locks.pop(part, None)) is not None:

@@ -44,6 +44,7 @@ class VideoWriter:
         copied: the other streams, chapters and tags; closed by this writer. None: nothing is copied.
         metadata: global tags, which override those of the source.
         shift: subtracted from the pts of every frame, in the source's time base: the start of a trimmed video.
+        on_packet: called with each packet of the video before it is muxed, in decoding order.
 
     Raises:
         VideoError: the target cannot be written, or the encoder or muxer refuses the options.
@@ -60,11 +61,13 @@ class VideoWriter:
         copied: StreamCopier | None = None,
         metadata: Mapping[str, str] | None = None,
         shift: int = 0,
+        on_packet: Callable[[av.Packet], None] | None = None,
     ) -> None:
         self.format = encoding.frames
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
+        self._on_packet = on_packet
         self._time_base = Fraction(info.time_base)
         # For `set_display_size`; other containers take it from the encoder.
         self._ratio = Fraction(sample_aspect_ratio) if encoding.container in ("matroska", "webm") else Fraction(1)
@@ -75,6 +78,7 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._held: av.Packet | None = None
         self._finished = False
+        self._is_encoder_used = False
         self._output: av.container.OutputContainer | None = None
         self._part = part_of(target)
         try:
@@ -195,8 +199,38 @@ class VideoWriter:
             self._start = pts
         self._last_pts, self._end = pts, max(self._end, pts + frame.duration)
         self._durations[pts] = frame.duration
+        self._is_encoder_used = True
         with self._named_errors():
             self._take(self._stream.encode(video_frame))
+        self.frames += 1
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoder with its options."""
+        return self._encoding
+
+    @property
+    def extradata(self) -> bytes:
+        """Headers of the encoder, which hold for all packets."""
+        return self._stream.codec_context.extradata or b""
+
+    def write_packet(self, packet: av.Packet, pts: int, dts: int, duration: int) -> None:
+        """Take a packet that an equal encoder has made, in decoding order; then no frames may be written.
+
+        Args:
+            packet: whose times are replaced.
+            pts, dts, duration: in the source's time base; `dts` must increase.
+
+        Raises:
+            VideoError: the packet cannot be written.
+        """
+        packet.stream, packet.time_base = self._stream, self._time_base
+        packet.pts, packet.dts = pts - self._shift, dts - self._shift
+        self._durations[packet.pts] = duration
+        self._start = packet.pts if not self.frames else min(self._start, packet.pts)
+        self._end = max(self._end, packet.pts + duration)
+        with self._named_errors():
+            self._take([packet])
         self.frames += 1
 
     def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -216,7 +250,7 @@ class VideoWriter:
             if not self.frames:
                 raise VideoError(f"{self.target} was not written, because the source had no frames.")
             with self._named_errors():
-                for packet in self._stream.encode_lazy(None):
+                for packet in self._stream.encode_lazy(None) if self._is_encoder_used else ():
                     if self.frames <= 2 and packet.pts is not None:
                         packet.dts = packet.pts  # x265 invents dts for videos this short; there is no reordering
                     packet.stream = self._stream  # unlike `encode`, `encode_lazy` does not set it
@@ -282,6 +316,8 @@ class VideoWriter:
         assert packet.dts is not None
         if self._copied is not None:
             self._copied.mux_until(self._output, packet.dts * self._time_base)
+        if self._on_packet is not None:
+            self._on_packet(packet)
         self._output.mux(packet)  # which rounds times to the container's tick: 1 ms in Matroska
 
     def _close_copied(self) -> None:

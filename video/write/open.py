@@ -20,7 +20,7 @@ from ..matroska import fitting_geometry
 from ..remux.copier import StreamCopier
 from .animation import ANIMATION_CODECS, AnimationWriter
 from .encoder_options import EncoderOptions
-from .encoders import choose_encoder, codec_of
+from .encoders import Encoding, choose_encoder, codec_of
 from .file import VideoWriter
 from .images import ImageSequenceWriter, existing_of
 
@@ -45,6 +45,41 @@ def wants_even_sides(target: str | Path, info: VideoInfo, encoder: EncoderOption
         return False
     is_420 = encoder.pixel_format == "auto" or encoder.pixel_format.startswith(("yuv420", "nv12", "p010"))
     return is_420 and codec_of(container, encoder, info.layout) in ("h264", "hevc")
+
+
+def choose_encoding(
+    target: Path,
+    info: VideoInfo,
+    frames: FrameFormat,
+    encoder: EncoderOptions = EncoderOptions(),
+    *,
+    warn: Callable[[str], None] = _log.warning,
+) -> tuple[VideoInfo, Encoding]:
+    """Return (the properties of the source that a video file can keep, the encoder of its frames).
+
+    Args:
+        target: path of an .mp4, .mkv, .mov, .webm or .m4v file.
+        info: of the source.
+        frames: size, layout and color of the upscaled frames.
+        encoder: options; `bit_depth` replaces that of `frames`.
+        warn: called with one sentence for each property that cannot be kept.
+
+    Raises:
+        VideoError: the file cannot be written with these options.
+    """
+    container = container_of(target)
+    if encoder.bit_depth is not None:
+        frames = replace(frames, layout=replace(frames.layout, depth=encoder.bit_depth))
+    geometry = fitting_geometry(info.geometry, container)
+    if geometry != info.geometry:
+        warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
+        info = replace(info, geometry=geometry)
+    if info.codec == "gif" and encoder.pixel_format == "auto":
+        frames = _as_420(frames, codec_of(container, encoder, frames.layout))
+    try:
+        return info, choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
+    except VideoError as error:
+        raise VideoError(f"{target}: {error}") from None
 
 
 def open_target(
@@ -91,17 +126,8 @@ def open_target(
     if target.suffix.lower() in ANIMATION_SUFFIXES and info.codec in ANIMATION_CODECS:
         return AnimationWriter(target, info, frames, quality=round(encoder.quality), overwrite=overwrite, warn=warn)
     container = container_of(target)
-    geometry = fitting_geometry(info.geometry, container)
-    if geometry != info.geometry:
-        warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
-        info = replace(info, geometry=geometry)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
-    if info.codec == "gif" and encoder.pixel_format == "auto":
-        frames = _as_420(frames, codec_of(container, encoder, frames.layout))
-    try:
-        encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
-    except VideoError as error:
-        raise VideoError(f"{target}: {error}") from None
+    info, encoding = choose_encoding(target, info, frames, encoder, warn=warn)
     shift = math.floor(span.start / info.time_base) if span.start is not None else 0
     copied = None
     if copy_from is not None:

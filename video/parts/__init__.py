@@ -1,0 +1,1 @@
+"""Long jobs in parts: an interrupted one goes on, and several devices or machines share one."""

@@ -1,0 +1,195 @@
+"""The folder that keeps a job's parts until they are joined, and proves which of them are done.
+
+It lies beside the target, `.supertile-jobs/NAME/`, where NAME is a hash of everything that decides the frames: source,
+model, settings, encoder, versions, bounds of the parts. `job.json` says all of that in plain words. A part is the file
+`00012.nut` and then, once it is complete on disk, its record `00012.json`; without the record it does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...images.io.atomic import atomic_file, remove_stale_parts, try_lock, unlock_part
+from ..errors import VideoError, reason
+from .plan import Part
+
+JOBS = ".supertile-jobs"
+_FORMAT = 1
+_MAX_RECORD_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What is known of a part that is done. Times are in the source's time base.
+
+    Attributes:
+        pts, durations, sizes: of its packets, in decoding order; sizes in bytes.
+        checksum: CRC-32 of the payloads of all packets.
+        reorder: by how many packets decoding runs ahead of presentation.
+        end: end of the last frame.
+        extradata: SHA-256 of the encoder's headers.
+        damage: counters of the reader that are not 0, by name.
+        missing_at_end: seconds that the source declares after its last frame, as a fraction; "" for none.
+        seconds: computing time.
+        device: that computed it.
+    """
+
+    pts: list[int] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    checksum: int = 0
+    reorder: int = 0
+    end: int = 0
+    extradata: str = ""
+    damage: dict[str, int] = field(default_factory=dict)
+    missing_at_end: str = ""
+    seconds: float = 0.0
+    device: str = ""
+
+    @property
+    def frames(self) -> int:
+        return len(self.pts)
+
+
+class JobFolder:
+    """The parts of one job.
+
+    Attributes:
+        path: the folder.
+        parts: all parts, done or not.
+        job: `job.json`, as `create` was given it.
+    """
+
+    def __init__(self, path: Path, job: dict[str, Any]) -> None:
+        self.path, self.job = path, job
+        try:
+            self.parts = [Part(index, *bounds) for index, bounds in enumerate(job["parts"])]
+        except (KeyError, TypeError, ValueError) as error:
+            raise VideoError(f"{path} holds no job that this version of Supertile can continue.") from error
+
+    @classmethod
+    def create(
+        cls, target: Path, identity: Mapping[str, str], parts: Sequence[Part], settings: Mapping[str, Any]
+    ) -> JobFolder:
+        """Open the folder of a job, which an interrupted run may have left, and lock it.
+
+        Args:
+            target: the video file to be.
+            identity: what decides the frames, by names that users understand.
+            parts: of the job.
+            settings: whatever `join` needs, as JSON.
+
+        Raises:
+            VideoError: another process works on this job, or the folder cannot be written.
+        """
+        bounds = [[part.start, part.stop, part.expected] for part in parts]
+        job = {
+            "format": _FORMAT,
+            "target": os.path.abspath(target),
+            "identity": dict(identity),
+            "settings": dict(settings),
+            "parts": bounds,
+        }
+        text = json.dumps([_FORMAT, job["identity"], bounds], sort_keys=True)
+        path = target.parent / JOBS / hashlib.sha256(text.encode()).hexdigest()[:16]
+        folder = cls(path, job)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not try_lock(path):
+                raise VideoError(f"{target}: another run is working on this very job.")
+            remove_stale_parts(path)
+            _write_json(path / "job.json", job)
+        except OSError as error:
+            raise VideoError(f"{target}: the folder {path} cannot be written: {reason(error)}.") from error
+        return folder
+
+    @classmethod
+    def find(cls, target: Path) -> list[JobFolder]:
+        """Return the jobs that have been begun for a target, the latest first."""
+        jobs: list[tuple[float, JobFolder]] = []
+        with suppress(OSError):
+            for path in (target.parent / JOBS).iterdir():
+                with suppress(OSError, ValueError):
+                    job = _read_json(path / "job.json")
+                    if job.get("format") == _FORMAT and job.get("target") == os.path.abspath(target):
+                        jobs.append(((path / "job.json").stat().st_mtime, cls(path, job)))
+        return [folder for _, folder in sorted(jobs, key=lambda each: each[0], reverse=True)]
+
+    def media(self, part: Part) -> Path:
+        """Return the path of a part's packets."""
+        return self.path / f"{part.index:05}.nut"
+
+    def save(self, part: Part, record: PartRecord) -> None:
+        """Record a part whose file is complete. Raises VideoError."""
+        try:
+            _write_json(self._record(part), asdict(record))
+        except OSError as error:
+            raise VideoError(f"{self._record(part)} cannot be written: {reason(error)}.") from error
+
+    def load(self, part: Part) -> PartRecord | None:
+        """Return the record of a part; None if it is not done, or its record or file is damaged."""
+        try:
+            record = PartRecord(**_read_json(self._record(part)))
+            consistent = len(record.pts) == len(record.durations) == len(record.sizes)
+            size = self.media(part).stat().st_size if record.pts else 0
+        except (OSError, ValueError, TypeError):
+            return None
+        return record if consistent and size >= sum(record.sizes) else None
+
+    def done(self) -> Iterator[tuple[Part, PartRecord]]:
+        """Yield the parts that are done, in order, with their records."""
+        for part in self.parts:
+            if self._record(part).exists() and (record := self.load(part)) is not None:
+                yield part, record
+
+    def close(self) -> None:
+        """Let other processes work on the job."""
+        unlock_part(self.path)
+
+    def delete(self) -> None:
+        """Delete the folder, and the folder of all jobs if it is empty then. Never raises OSError."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+        with suppress(OSError):
+            self.path.parent.rmdir()
+
+    def _record(self, part: Part) -> Path:
+        return self.path / f"{part.index:05}.json"
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names in two identities whose values differ."""
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
+
+
+def file_identity(path: Path) -> str:
+    """Return a text that changes with a file: its size, its time, and a hash of its first and last mebibyte."""
+    status = path.stat()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        digest.update(file.read(2**20))
+        file.seek(max(0, status.st_size - 2**20))
+        digest.update(file.read(2**20))
+    return f"{status.st_size} bytes, {status.st_mtime_ns}, {digest.hexdigest()[:16]}"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with atomic_file(path, overwrite=True) as file:
+        file.write(json.dumps(value).encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MAX_RECORD_BYTES:
+        raise ValueError(f"{path} is too large")
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is no JSON object")
+    return value

@@ -1,0 +1,70 @@
+"""Read the times of all frames of a video from its packets, without decoding."""
+
+from __future__ import annotations
+
+from array import array
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from ..broadcast import open_file
+from ..clock import Clock
+from ..container import name_of, video_stream_of
+
+
+@dataclass(frozen=True)
+class PacketTimes:
+    """Presentation times of the packets of a video stream, sorted, in its time base.
+
+    Attributes:
+        pts: (N,) int64, of all packets that are shown.
+        keys: (K,) int64, of the key frames among them.
+    """
+
+    pts: NDArray[np.int64]
+    keys: NDArray[np.int64]
+
+
+def packet_times(source: str | Path, number: int | None = None) -> PacketTimes | None:
+    """Return the times of a video stream, on the clock of `VideoReader`.
+
+    Args:
+        source: path of a video file; it is read once, as fast as the disk allows.
+        number: which video stream, as `VideoReader` takes it.
+
+    Returns:
+        The times; None if a packet has none, so that they do not tell where frames are.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
+    opened = open_file(source)
+    pts, keys = array("q"), array("q")
+    with opened.container as container:
+        stream = video_stream_of(container, name_of(source), number)
+        clock = Clock(opened, stream.index)
+        streams = clock.clocked_streams() if clock.follows_jumps else [stream]
+        with suppress(IndexError, av.FFmpegError, OSError):  # damage, which decoding meets as well
+            for packet in container.demux(streams):
+                if packet.size and not _note(clock.feed(packet), stream.index, pts, keys):
+                    return None
+        if not _note(clock.flush(), stream.index, pts, keys):
+            return None
+    return PacketTimes(np.sort(np.array(pts, np.int64)), np.sort(np.array(keys, np.int64)))
+
+
+def _note(packets: list[av.Packet], index: int, pts: array[int], keys: array[int]) -> bool:
+    """Append the times of a stream's packets; return False if one has none."""
+    for packet in packets:
+        if packet.stream_index != index or packet.is_discard:
+            continue
+        if packet.pts is None:
+            return False
+        pts.append(packet.pts)
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    return True

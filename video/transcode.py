@@ -1,0 +1,104 @@
+"""Upscale the frames of one source into one sink, with decoding and encoding beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
+
+from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
+from . import pipeline
+from .frame_upscaler import FrameUpscaler, pinned, wait_for
+from .frames import Frame, FrameSink, FrameSource, VideoInfo
+from .report import VideoProgress, VideoReport
+
+if TYPE_CHECKING:
+    from ..inference.upscaler import Upscaler
+
+
+def transcode(
+    source: FrameSource,
+    sink: FrameSink,
+    upscaler: Upscaler,
+    target: str,
+    *,
+    reuse_static: bool = True,
+    progress: Callable[[VideoProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    warnings: list[str] | None = None,
+) -> VideoReport:
+    """Run a job to its end; both source and sink are left to the caller to close.
+
+    Args:
+        source, sink: frames in and out.
+        upscaler: the model.
+        target: for the report.
+        reuse_static, progress, cancelled: as `upscale_video` takes them.
+        warnings: for the report, which shares the list.
+
+    Raises:
+        VideoError, UpscaleError, Cancelled: as `upscale_video`.
+    """
+    info = source.info
+    frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
+    computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
+    total = expected_frames(info)
+    done = 0
+    started = time.perf_counter()
+    first: int | None = None
+    end = 0
+
+    def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+        nonlocal done
+        for frame in frame_upscaler.run(frames):
+            yield frame
+            done += 1
+            if progress is not None:
+                expected = None if total is None else max(total, done)
+                progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
+
+    def write(frame: Frame) -> None:
+        nonlocal first, end
+        wait_for(frame)
+        sink.write(frame)
+        first = frame.pts if first is None else first
+        end = max(end, frame.pts + frame.duration)
+
+    def check() -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled("the upscaling was cancelled")
+
+    try:
+        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"there is not enough memory for frames of {sink.format.width}x{sink.format.height} pixels; close other "
+            "programs, use another device, or choose a smaller size"
+        ) from error
+    return VideoReport(
+        source=info.name,
+        target=target,
+        frames=done,
+        source_size=(info.width, info.height),
+        target_size=(sink.format.width, sink.format.height),
+        duration=(end - (first or 0)) * info.time_base,
+        encoder=sink.encoder,
+        pixel_format=sink.pixel_format,
+        times=times,
+        read=source.report,
+        tiles_computed=upscaler.stats.tiles_computed - computed,
+        video_streams=info.video_streams,
+        tiles_reused=upscaler.stats.tiles_reused - reused,
+        warnings=[] if warnings is None else warnings,
+    )
+
+
+def expected_frames(info: VideoInfo) -> int | None:
+    """Return the number of frames: declared, else from duration and nominal frame rate, else None."""
+    if info.frames is not None:
+        return info.frames
+    if info.duration is None or not info.frame_rate:
+        return None
+    return max(1, round(info.duration * info.time_base * info.frame_rate))
