@@ -19,10 +19,15 @@ class Deinterlacer:
     bwdif (Bob Weaver deinterlacing: the taps of w3fdif, the checks of yadif) needs the previous and the next frame, so
     one frame is held back. In "auto" it starts at the first flagged frame, and anew where the format of frames changes.
     Frames with a plane of less than 4 lines or 3 columns are passed on.
+
+    Attributes:
+        previous: the frame before the next one. A reader that starts in mid-stream sets it, so that its first frame
+            comes out as it would in a pass over the whole stream.
     """
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
+        self.previous: av.VideoFrame | None = None
 
     def __call__(self, frames: Iterable[Timed[av.VideoFrame]]) -> Iterator[Timed[av.VideoFrame]]:
         graph: Graph | None = None
@@ -33,11 +38,16 @@ class Deinterlacer:
                 graph.push(None)
                 yield from _finished(graph, waiting)
                 graph = None
+            previous, self.previous = self.previous, None if self._mode == "no" else entry.item
             if graph is None:
                 if self._mode == "no" or not self._wants(entry.item):
                     yield entry
                     continue
                 graph, properties = self._graph(entry.item), _properties(entry.item)
+                if previous is not None and _properties(previous) == properties:
+                    waiting.append(Timed(previous, None))
+                    previous.pts = 0
+                    graph.push(previous)
             waiting.append(entry)
             entry.item.pts = len(waiting)  # bwdif needs any pts
             graph.push(entry.item)
@@ -77,4 +87,6 @@ def _finished(graph: Graph, waiting: deque[Timed[av.VideoFrame]]) -> Iterator[Ti
             return
         entry = waiting.popleft()
         assert isinstance(frame, av.VideoFrame)
+        if entry.pts is None:  # the frame before the first: only to be seen by it
+            continue
         yield Timed(frame, entry.pts, entry.duration)

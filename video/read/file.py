@@ -99,7 +99,8 @@ class VideoReader:
         frames = decoder.frames()
         opening: av.VideoFrame | None = frame
         if first > origin and frame.pts is not None:
-            decoder.seek(first)
+            needs_previous = deinterlace == "yes" or (deinterlace == "auto" and info.interlaced)
+            decoder.seek(first - 1 if needs_previous else first)
             frames, opening = decoder.frames(), None
         self._timeline = Timeline(
             info.time_base,
@@ -144,6 +145,8 @@ class VideoReader:
             assert entry.duration is not None
             duration = entry.duration
             if self._end is not None:
+                if entry.pts >= self._end:  # read for the deinterlacing and the duration of the frame before
+                    break
                 duration = max(1, min(duration, self._end - entry.pts))
             try:
                 planes = cropped(planes_of(entry.item, self._reformatter), self._layout, self._crop)
@@ -157,22 +160,23 @@ class VideoReader:
     def _timed(
         self, opening: av.VideoFrame | None, frames: Iterator[av.VideoFrame], first: int | None
     ) -> Iterator[Timed[av.VideoFrame]]:
-        """Yield the frames of the span, in one size and format, with repaired times."""
+        """Yield the frames of the span, and the one after it, in one size and format, with repaired times."""
         if opening is not None:
             yield from self._in_span(opening, first)
         for frame in frames:
             for entry in self._in_span(frame, first):
+                yield entry
                 if self._end is not None and entry.pts is not None and entry.pts >= self._end:
                     return
-                yield entry
 
     def _in_span(self, frame: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
         own = frame.pts if frame.pts is not None else frame.dts
         if first is not None and own is not None and own < first and self._timeline.is_untouched:
+            self._deinterlacer.previous = frame
             return
         pts = self._timeline.repaired(own)
         if self._end is not None and pts >= self._end:
-            yield Timed(frame, pts)  # ends `_timed`
+            yield Timed(frame, pts)  # the last of `_timed`
             return
         if frame.is_corrupt:
             self.report.corrupt_frames += 1
