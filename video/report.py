@@ -34,6 +34,7 @@ class VideoReport:
         tiles_computed, tiles_reused: tiles that went through the model, and static tiles that were reused.
         warnings: one sentence for each stream or property that was converted, dropped, repaired or damaged, in order.
         resumed_frames: frames that an interrupted run had upscaled.
+        frames_by_device: frames that each device of a pool has upscaled; empty without a pool.
     """
 
     source: str
@@ -51,6 +52,7 @@ class VideoReport:
     tiles_reused: int = 0
     warnings: list[str] = field(default_factory=list)
     resumed_frames: int = 0
+    frames_by_device: dict[str, int] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -69,12 +71,15 @@ class VideoReport:
         shares = ", ".join(f"{stage} {self.times.share(stage):.0%}" for stage in STAGES)
         return f"busy: {shares}; bound by {self.times.bound_by}"
 
+    def _devices(self) -> str:
+        return ", ".join(f"{device} {frames} frames" for device, frames in self.frames_by_device.items())
+
     def summary(self) -> str:
         """Return one line about the job."""
         before, after = ("x".join(map(str, size)) for size in (self.source_size, self.target_size))
         line = (
             f"{self.source} {before} -> {self.target} {after}: {self.frames} frames in {self.times.total:.1f} s, "
-            f"{self.fps:.2f} fps ({self.stage_table()})"
+            f"{self.fps:.2f} fps ({self._devices() or self.stage_table()})"
         )
         if self.resumed_frames:
             line += f"; {self.resumed_frames} of them were done before"

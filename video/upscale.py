@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
 from .frames import Span, VideoInfo, is_turned
-from .parts.job import JobOptions, PartsJob, VideoTask, plan_job
+from .parts.job import JobOptions, PartsJob, plan_job
 from .parts.plan import Part
+from .parts.task import VideoTask
 from .priority import in_background
 from .read.open import SourceOptions, open_source
 from .read.shared_file import views
@@ -23,6 +24,7 @@ from .write.file import VideoWriter
 from .write.open import open_target, wants_even_sides
 
 if TYPE_CHECKING:
+    from ..inference.pool import UpscalerPool
     from ..inference.upscaler import Upscaler
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def upscale_video(
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
     job: JobOptions = JobOptions(),
+    pool: UpscalerPool | None = None,
     inform: Callable[[str], None] | None = None,
 ) -> VideoReport:
     """Upscale a video. Decoding, upscaling and encoding overlap, in memory that does not grow with the video's length.
@@ -73,6 +76,7 @@ def upscale_video(
             these sentences as well.
         job: long videos are computed in parts, which stay when the job is interrupted; the same call goes on from
             there. See `JobOptions`.
+        pool: devices that compute such parts instead of `upscaler`, whose settings they share.
         inform: called with sentences about such parts. Default: the log.
 
     Raises:
@@ -118,7 +122,7 @@ def upscale_video(
         try:
             parts: list[Part] = []
             if isinstance(source, (str, Path)) and isinstance(sink, VideoWriter):
-                task = VideoTask(Path(source), Path(target), width, height, encoder, span, source_options)
+                task = VideoTask(Path(source), Path(target), width, height, encoder, span, source_options, reuse_static)
                 parts = plan_job(task, info, sink.encoding, job.part_seconds)
             if parts:
                 sink.discard()  # opened to learn early what is wrong; the join opens it again
@@ -130,13 +134,13 @@ def upscale_video(
                     metadata=metadata,
                     overwrite=overwrite,
                     options=job,
+                    pool=pool,
                     inform=inform or _log.info,
                 )
                 report = parts_job.run(
                     frames,
-                    reuse_static=reuse_static,
                     progress=progress,
-                    cancelled=cancelled,
+                    cancelled=cancelled or (lambda: False),
                     warn=warn_and_keep,
                     warnings=warnings,
                 )

@@ -112,6 +112,14 @@ class JobFolder:
         return folder
 
     @classmethod
+    def open(cls, path: Path) -> JobFolder:
+        """Open the folder of a job that this or another process has created. Raises VideoError."""
+        try:
+            return cls(path, _read_json(path / "job.json"))
+        except (OSError, ValueError) as error:
+            raise VideoError(f"{path} holds no job that can be continued.") from error
+
+    @classmethod
     def find(cls, target: Path) -> list[JobFolder]:
         """Return the jobs that have been begun for a target, the latest first."""
         jobs: list[tuple[float, JobFolder]] = []

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING
 
-import av
-import torch
+import numpy as np
 
-from ... import __version__
-from ...inference.errors import Cancelled
+from ...inference.pool import Event
 from ..errors import VideoError
-from ..frames import FrameFormat, FrameSource, ReadReport, Span, VideoInfo
+from ..frames import FrameSource, ReadReport, VideoInfo
 from ..pipeline import STAGES, StageTimes
-from ..read.open import SourceOptions, open_source
 from ..read.scan import packet_times
 from ..report import VideoProgress, VideoReport
 from ..transcode import transcode
-from ..write.encoder_options import EncoderOptions
 from ..write.encoders import Encoding
-from ..write.file import VideoWriter
-from ..write.open import choose_encoding, open_target, scaled_aspect_ratio
-from .folder import JobFolder, PartRecord, changes, file_identity
-from .join import join
+from .folder import JobFolder, PartRecord, changes
 from .plan import PART_SECONDS, Part, contiguous, plan_parts
+from .publish import join_partial, join_parts
+from .task import VideoTask
+from .worker import PartTask, compute_part, first_frame
 from .writer import PartsWriter
 
 if TYPE_CHECKING:
+    from ...inference.pool import UpscalerPool
     from ...inference.upscaler import Upscaler
 
 _log = logging.getLogger(__name__)
+MAX_DEVICE_DIFFERENCE = 16
+"""Largest difference of a sample, of 255, that rounding in half precision explains."""
 
 
 @dataclass(frozen=True)
@@ -52,84 +50,6 @@ class JobOptions:
     part_seconds: float = PART_SECONDS
     restart: bool = False
     keep_partial: bool = False
-
-
-@dataclass(frozen=True)
-class VideoTask:
-    """Source, target and settings of a video: all that decides its frames, but for the upscaler."""
-
-    source: Path
-    target: Path
-    width: int
-    height: int
-    encoder: EncoderOptions
-    span: Span
-    source_options: SourceOptions
-
-    def frames(self, info: VideoInfo) -> FrameFormat:
-        """Return the format of the upscaled frames."""
-        return replace(info.format, width=self.width, height=self.height)
-
-    def encoding(self, info: VideoInfo) -> Encoding:
-        """Return the encoder of the frames. Raises VideoError."""
-        return choose_encoding(self.target, info, self.frames(info), self.encoder, warn=lambda _: None)[1]
-
-    def aspect_ratio(self, info: VideoInfo) -> Fraction:
-        """Return the sample aspect ratio of the target."""
-        return scaled_aspect_ratio(info, self.width, self.height)
-
-    def open_run(self, info: VideoInfo, run: Sequence[Part], warn: Callable[[str], None]) -> FrameSource:
-        """Open the source for the frames of parts that follow each other. Raises VideoError."""
-        start, stop = run[0].start, run[-1].stop
-        after = self.span.end if stop is None else stop * info.time_base - info.origin
-        span = Span(start * info.time_base - info.origin, after)
-        return open_source(self.source, self.source_options, span=span, warn=warn)
-
-    def identity(self, upscaler: Mapping[str, str], encoding: Encoding) -> dict[str, str]:
-        """Return what decides the frames, by names for users."""
-        options = {f"the {name.replace('_', ' ')}": str(value) for name, value in asdict(self.encoder).items()}
-        return {
-            "Supertile's version": __version__,
-            "PyAV's version": av.__version__,
-            "PyTorch's version": torch.__version__,
-            "the source": file_identity(self.source),
-            "the size": f"{self.width}x{self.height}",
-            "the time span": f"{self.span.start} to {self.span.end}",
-            "deinterlacing": self.source_options.deinterlace,
-            "the video stream": str(self.source_options.stream),
-            "the encoder": f"{encoding.encoder} in {encoding.pixel_format.name}",
-            **{f"the {name}": value for name, value in upscaler.items()},
-            **options,
-        }
-
-    def settings(self, metadata: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return the task as JSON; see `task_of`."""
-        return {
-            "source": os.path.abspath(self.source),
-            "size": [self.width, self.height],
-            "encoder": asdict(self.encoder),
-            "span": [None if bound is None else str(bound) for bound in (self.span.start, self.span.end)],
-            "deinterlace": self.source_options.deinterlace,
-            "stream": self.source_options.stream,
-            "metadata": dict(metadata or {}),
-        }
-
-
-def task_of(folder: JobFolder) -> VideoTask:
-    """Return the task of a job that an earlier run has begun. Raises VideoError if it cannot be read."""
-    try:
-        settings = folder.job["settings"]
-        start, end = (None if bound is None else Fraction(bound) for bound in settings["span"])
-        return VideoTask(
-            Path(settings["source"]),
-            Path(folder.job["target"]),
-            *settings["size"],
-            EncoderOptions(**settings["encoder"]),
-            Span(start, end),
-            SourceOptions(deinterlace=settings["deinterlace"], stream=settings["stream"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise VideoError(f"{folder.path} holds no job that this version of Supertile can continue.") from error
 
 
 def plan_job(task: VideoTask, info: VideoInfo, encoding: Encoding, seconds: float) -> list[Part]:
@@ -160,6 +80,7 @@ class PartsJob:
         metadata: further tags of the file.
         overwrite: replace the target if it exists.
         options: see `JobOptions`.
+        pool: devices that compute the parts instead of the upscaler.
         inform: called with sentences about what is done already.
 
     Raises:
@@ -176,9 +97,10 @@ class PartsJob:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         options: JobOptions = JobOptions(),
+        pool: UpscalerPool | None = None,
         inform: Callable[[str], None] = _log.info,
     ) -> None:
-        self._task, self._info, self._upscaler = task, info, upscaler
+        self._task, self._info, self._upscaler, self._pool = task, info, upscaler, pool
         self._metadata, self._overwrite, self._options, self._inform = metadata, overwrite, options, inform
         self._encoding = task.encoding(info)
         identity = task.identity(upscaler.identity(), self._encoding)
@@ -189,12 +111,13 @@ class PartsJob:
             earlier = []
         self.folder = JobFolder.create(task.target, identity, parts, task.settings(metadata))
         others = [folder for folder in earlier if folder.path != self.folder.path]
-        self._frames_before = self._frames_done = 0
+        self._frames_before = self._bytes = 0
+        self._expected = sum(part.expected for part in parts)
+        self._work = _Work()
         self._done: set[int] = set()
         for part, record in self.folder.done():
             self._done.add(part.index)
             self._frames_before += record.frames
-        self._frames_done = self._frames_before
         if self._done:
             self._say_where(parts)
         elif others:
@@ -213,9 +136,8 @@ class PartsJob:
         self,
         frames: FrameSource,
         *,
-        reuse_static: bool = True,
         progress: Callable[[VideoProgress], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
         warn: Callable[[str], None] = _log.warning,
         warnings: list[str] | None = None,
     ) -> VideoReport:
@@ -223,19 +145,30 @@ class PartsJob:
 
         Args:
             frames: the opened source, at the first frame of the job.
-            reuse_static, progress, cancelled, warn: as `upscale_video` takes them.
+            progress, cancelled, warn: as `upscale_video` takes them.
             warnings: for the report, which shares the list.
 
         Raises:
             VideoError, UpscaleError, Cancelled: as `upscale_video`. The parts that are done stay.
         """
         try:
-            reports = self._compute(frames, reuse_static, progress, cancelled, warn)
-            self._join(self.folder.parts, self._task.target, self._task.span, cancelled)
+            if self._pool is None:
+                self._compute(frames, progress, cancelled, warn)
+            else:
+                self._compute_with(self._pool, progress, cancelled, warn)
+            join_parts(
+                self.folder,
+                self._task,
+                self._info,
+                self.folder.parts,
+                metadata=self._metadata,
+                overwrite=self._overwrite,
+                cancelled=cancelled,
+            )
         except BaseException:
-            self._leave(warn)
+            self._leave()
             raise
-        report = self._report(reports, [] if warnings is None else warnings)
+        report = self._report([] if warnings is None else warnings)
         self.folder.delete()
         for folder in JobFolder.find(self._task.target):
             folder.delete()
@@ -244,17 +177,14 @@ class PartsJob:
     def _compute(
         self,
         frames: FrameSource,
-        reuse_static: bool,
         progress: Callable[[VideoProgress], None] | None,
-        cancelled: Callable[[], bool] | None,
+        cancelled: Callable[[], bool],
         warn: Callable[[str], None],
-    ) -> list[VideoReport]:
-        reports: list[VideoReport] = []
-        pending = [part for part in self.folder.parts if part.index not in self._done]
-        total = sum(part.expected for part in self.folder.parts)
-        for run in contiguous(pending):
+    ) -> None:
+        """Compute what is pending in this process, as few passes over the source as possible."""
+        for run in contiguous(self._pending()):
             whole = len(run) == len(self.folder.parts)
-            source = frames if whole else self._task.open_run(self._info, run, _silent if reports else warn)
+            source = frames if whole else self._task.open_run(self._info, run, _silent if self._work.seconds else warn)
             writer = PartsWriter(
                 self.folder,
                 run,
@@ -265,29 +195,20 @@ class PartsJob:
                 device=str(self._upscaler.device),
                 finished=self._note,
             )
-            before = self._frames_before + sum(report.frames for report in reports)
-            seconds = sum(report.times.total for report in reports)
+            before, seconds = self._work.frames, self._work.seconds
 
             def forward(state: VideoProgress, before: int = before, seconds: float = seconds) -> None:
-                assert progress is not None
-                done = before + state.frames
-                progress(
-                    VideoProgress(
-                        done, max(total, done), seconds + state.seconds, state.bytes_written, self._frames_before
-                    )
-                )
+                self._tell(progress, before + state.frames, seconds + state.seconds, state.bytes_written)
 
             try:
-                reports.append(
-                    transcode(
-                        source,
-                        writer,
-                        self._upscaler,
-                        str(self._task.target),
-                        reuse_static=reuse_static,
-                        progress=None if progress is None else forward,
-                        cancelled=cancelled,
-                    )
+                report = transcode(
+                    source,
+                    writer,
+                    self._upscaler,
+                    str(self._task.target),
+                    reuse_static=self._task.reuse_static,
+                    progress=forward,
+                    cancelled=cancelled,
                 )
             except BaseException:
                 writer.discard()
@@ -295,24 +216,73 @@ class PartsJob:
             finally:
                 if source is not frames:
                     source.close()
-        return reports
+            self._work.add(report, str(self._upscaler.device))
+
+    def _compute_with(
+        self,
+        pool: UpscalerPool,
+        progress: Callable[[VideoProgress], None] | None,
+        cancelled: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> None:
+        """Let the processes of a pool compute what is pending, part by part."""
+        tasks = [PartTask(self.folder.path, part.index) for part in self._pending()]
+        if not tasks:
+            return
+        self._compare_devices(pool, tasks[0], cancelled)
+        started = perf_counter()
+        running: dict[int, int] = {}  # frames by part
+        for event in pool.run(compute_part, tasks, cancelled=cancelled):
+            index = event.task.index
+            if event.kind == "report":
+                running[index] = event.value
+            else:
+                running.pop(index, None)
+            if event.kind == "failed":
+                raise event.value
+            if event.kind == "lost":
+                warn(f"The process on {event.device} ended unexpectedly. Its part is computed again.")
+            elif event.kind == "finished":
+                self._done.add(index)
+                self._work.frames += event.value
+                self._work.by_device[event.device] = self._work.by_device.get(event.device, 0) + event.value
+                self._bytes += self.folder.media(self.folder.parts[index]).stat().st_size
+            self._work.seconds = perf_counter() - started
+            self._tell(progress, self._work.frames + sum(running.values()), self._work.seconds, self._bytes)
+
+    def _compare_devices(self, pool: UpscalerPool, task: PartTask, cancelled: Callable[[], bool]) -> None:
+        """Let every device compute the same frame. Raises VideoError if one computes other pixels."""
+        if len(pool.devices) < 2:
+            return
+        results: list[Event[PartTask]] = []
+        for event in pool.run(first_frame, [task] * len(pool.devices), cancelled=cancelled):
+            if event.kind == "failed":
+                raise event.value
+            results += [event] if event.kind == "finished" else []
+        code = 1 << max(0, self._encoding.frames.layout.depth - 8)
+        for event in results[1:]:
+            pairs = zip(results[0].value, event.value, strict=True)
+            largest = max(float(np.abs(a.astype(np.int32) - b.astype(np.int32)).max()) for a, b in pairs) / code
+            if largest > MAX_DEVICE_DIFFERENCE:
+                raise VideoError(
+                    f"{event.device} and {results[0].device} compute different pixels (by up to {largest:.0f} of 255). "
+                    "One of them is broken; leave it out of --devices."
+                )
+
+    def _pending(self) -> list[Part]:
+        return [part for part in self.folder.parts if part.index not in self._done]
+
+    def _tell(
+        self, progress: Callable[[VideoProgress], None] | None, frames: int, seconds: float, written: int
+    ) -> None:
+        if progress is not None:
+            done = self._frames_before + frames
+            progress(VideoProgress(done, max(self._expected, done), seconds, written, self._frames_before))
 
     def _note(self, part: Part, record: PartRecord) -> None:
         self._done.add(part.index)
-        self._frames_done += record.frames
 
-    def _join(self, parts: Sequence[Part], target: Path, span: Span, cancelled: Callable[[], bool] | None) -> None:
-        join_parts(
-            self.folder,
-            replace(self._task, target=target, span=span),
-            self._info,
-            parts,
-            metadata=self._metadata,
-            overwrite=self._overwrite,
-            cancelled=cancelled or (lambda: False),
-        )
-
-    def _leave(self, warn: Callable[[str], None]) -> None:
+    def _leave(self) -> None:
         """Let go of the job after an interruption; its folder stays if a part is done."""
         if not self._done:
             self.folder.delete()
@@ -327,107 +297,58 @@ class PartsJob:
             with suppress(VideoError):
                 self._inform(f"{join_partial(self.folder)} holds the parts that are done.")
 
-    def _report(self, reports: Sequence[VideoReport], warnings: list[str]) -> VideoReport:
+    def _report(self, warnings: list[str]) -> VideoReport:
         read = ReadReport()
-        first, end, frames = None, 0, 0
+        first: int | None = None
+        end = 0
         for _, record in self.folder.done():
             for name, count in record.damage.items():
                 setattr(read, name, getattr(read, name) + count)
             if record.missing_at_end:
                 read.missing_at_end = Fraction(record.missing_at_end)
-            frames += record.frames
+            read.frames += record.frames
             if record.pts:
-                first, end = (min(record.pts) if first is None else first), max(end, record.end)
-        read.frames = frames
-        busy: dict[str, float] = {}
-        for report in reports:
-            for stage, seconds in report.times.busy.items():
-                busy[stage] = busy.get(stage, 0.0) + seconds
-        times = StageTimes(sum(report.times.total for report in reports), busy or dict.fromkeys(STAGES, 0.0))
+                first, end = min(record.pts) if first is None else first, max(end, record.end)
+        work = self._work
         return VideoReport(
             source=self._info.name,
             target=str(self._task.target),
-            frames=frames,
+            frames=read.frames,
             source_size=(self._info.width, self._info.height),
             target_size=(self._task.width, self._task.height),
             duration=(end - (first or 0)) * self._info.time_base,
             encoder=self._encoding.encoder,
             pixel_format=self._encoding.pixel_format.name,
-            times=times,
+            times=StageTimes(work.seconds, work.busy),
             read=read,
             video_streams=self._info.video_streams,
-            tiles_computed=sum(report.tiles_computed for report in reports),
-            tiles_reused=sum(report.tiles_reused for report in reports),
+            tiles_computed=work.tiles_computed,
+            tiles_reused=work.tiles_reused,
             warnings=warnings,
             resumed_frames=self._frames_before,
+            frames_by_device=work.by_device if self._pool else {},
         )
 
 
-def join_parts(
-    folder: JobFolder,
-    task: VideoTask,
-    info: VideoInfo,
-    parts: Sequence[Part],
-    *,
-    metadata: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> None:
-    """Write the file of a task from parts that are done. Raises VideoError, Cancelled."""
-    sink = open_target(
-        task.target,
-        info,
-        task.frames(info),
-        task.encoder,
-        span=task.span.shifted(info.origin),
-        copy_from=task.source,
-        metadata=metadata,
-        overwrite=overwrite,
-        warn=lambda _: None,
-    )
-    assert isinstance(sink, VideoWriter)
-    try:
-        join(folder, parts, sink, cancelled=cancelled)
-    except BaseException:
-        sink.discard()
-        raise
-    if cancelled():
-        raise Cancelled("the upscaling was cancelled")
+@dataclass
+class _Work:
+    """What this run has computed."""
 
+    frames: int = 0
+    seconds: float = 0.0
+    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    tiles_computed: int = 0
+    tiles_reused: int = 0
+    by_device: dict[str, int] = field(default_factory=dict)
 
-def join_partial(folder: JobFolder, target: Path | None = None, *, overwrite: bool = True) -> Path:
-    """Join the parts of an unfinished job, up to the first that is missing; the parts stay.
-
-    Args:
-        folder: of the job.
-        target: of the file; None: NAME.partial.SUFFIX beside the job's target.
-        overwrite: replace the file if it exists.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        VideoError: the first part is missing, the source has changed, or the file cannot be written.
-    """
-    task = task_of(folder)
-    parts: list[Part] = []
-    for part, _ in folder.done():
-        if part.index != len(parts):
-            break
-        parts.append(part)
-    if not parts:
-        raise VideoError(f"No part of {task.target} from its beginning on is done yet.")
-    if folder.job["identity"].get("the source") != file_identity(task.source):
-        raise VideoError(f"{task.source} has changed since its parts were made; start again with --restart.")
-    target = target or task.target.with_name(f"{task.target.stem}.partial{task.target.suffix}")
-    frames = open_source(task.source, task.source_options, span=task.span, warn=lambda _: None)
-    info = frames.info
-    frames.close()
-    stop = parts[-1].stop
-    end = task.span.end if stop is None else stop * info.time_base - info.origin
-    cut = replace(task, target=target, span=Span(task.span.start, end))
-    join_parts(folder, cut, info, parts, metadata=folder.job["settings"]["metadata"], overwrite=overwrite)
-    return target
+    def add(self, report: VideoReport, device: str) -> None:
+        self.frames += report.frames
+        self.seconds += report.times.total
+        for stage, seconds in report.times.busy.items():
+            self.busy[stage] += seconds
+        self.tiles_computed += report.tiles_computed
+        self.tiles_reused += report.tiles_reused
+        self.by_device[device] = self.by_device.get(device, 0) + report.frames
 
 
 def _silent(_: str) -> None:

@@ -1,0 +1,39 @@
+"""An upscaler as values that travel to other processes and machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..weights.loader import load_model
+from .upscaler import Upscaler
+
+
+@dataclass(frozen=True)
+class UpscalerSpec:
+    """Everything that `Upscaler` is made of, but the device.
+
+    Attributes:
+        model: path of a checkpoint, or the name of a bundled network.
+        mean, base_window: as `load_model` takes them.
+        settings: keyword arguments of `Upscaler`, without `device`.
+    """
+
+    model: str | Path
+    mean: tuple[float, ...] | None = None
+    base_window: Any = None
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def build(self, device: str = "auto") -> Upscaler:
+        """Load the model and return an upscaler on a device. Raises CheckpointError, UpscaleError."""
+        model = load_model(self.model, mean=self.mean, base_window=self.base_window)
+        return Upscaler(model, device=device, **dict(self.settings))
+
+    def with_precision(self, upscaler: Upscaler) -> UpscalerSpec:
+        """Return the spec with the precision that an upscaler has chosen, for devices that must agree."""
+        names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+        precision = names[str(upscaler.dtype).removeprefix("torch.")]
+        return UpscalerSpec(
+            self.model, self.mean, self.base_window, tuple({**dict(self.settings), "precision": precision}.items())
+        )

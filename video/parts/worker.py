@@ -1,0 +1,102 @@
+"""Compute one part of a job, in a process that knows nothing but the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...inference.upscaler import Upscaler
+from ..frame_upscaler import FrameUpscaler, wait_for
+from ..frames import VideoInfo
+from ..read.open import open_source
+from ..transcode import transcode
+from .folder import JobFolder
+from .task import VideoTask, task_of
+from .writer import PartsWriter
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """A part to be computed: the job's folder, and the number of the part."""
+
+    folder: Path
+    index: int
+
+
+def compute_part(
+    upscaler: Upscaler, task: PartTask, report: Callable[[int], None], cancelled: Callable[[], bool]
+) -> int:
+    """Compute a part and record it in the job's folder.
+
+    Args:
+        upscaler: with the settings of the job.
+        task: which part.
+        report: called with the frames of this part that are done, after each.
+        cancelled: called before every batch of tiles.
+
+    Returns:
+        Its number of frames.
+
+    Raises:
+        VideoError, UpscaleError, Cancelled: as `upscale_video`.
+    """
+    folder, video, info = _opened(task.folder)
+    part = folder.parts[task.index]
+    source = video.open_run(info, [part], lambda _: None)
+    writer = PartsWriter(
+        folder,
+        [part],
+        info,
+        video.encoding(info),
+        sample_aspect_ratio=video.aspect_ratio(info),
+        read=source.report,
+        device=str(upscaler.device),
+    )
+    try:
+        done = transcode(
+            source,
+            writer,
+            upscaler,
+            str(video.target),
+            reuse_static=video.reuse_static,
+            progress=lambda state: report(state.frames),
+            cancelled=cancelled,
+        )
+    except BaseException:
+        writer.discard()
+        raise
+    finally:
+        source.close()
+    return done.frames
+
+
+def first_frame(
+    upscaler: Upscaler, task: PartTask, report: Callable[[Any], None], cancelled: Callable[[], bool]
+) -> list[NDArray[np.generic]]:
+    """Return the planes of the first frame of a part, upscaled, to compare devices."""
+    folder, video, info = _opened(task.folder)
+    source = video.open_run(info, [folder.parts[task.index]], lambda _: None)
+    try:
+        target = video.encoding(info).frames
+        frames = FrameUpscaler(upscaler, info, target, reuse_static=video.reuse_static, cancelled=cancelled)
+        frame = next(iter(frames.run(iter([next(iter(source))]))))
+    finally:
+        source.close()
+    wait_for(frame)
+    return [plane.cpu().numpy() for plane in frame.planes]
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path) -> tuple[JobFolder, VideoTask, VideoInfo]:
+    """Return a job and the properties of its source, which are the same for all of its parts."""
+    folder = JobFolder.open(path)
+    video = task_of(folder)
+    source = open_source(video.source, video.source_options, span=video.span, warn=lambda _: None)
+    source.close()
+    return folder, video, source.info
