@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Folder -> the folders it may import from, besides itself. What is not listed stands on top and may import anything.
 ARROWS = {
     "errors": set(),
+    "version": set(),
     "kernels": set(),
     "arch": {"kernels"},
     "weights": {"arch"},
@@ -35,7 +36,7 @@ ARROWS = {
     "video": {"arch", "weights", "inference", "images"},
 }
 ON_TOP = {"__init__", "__main__", "cli", "nodes", "benchmarks"}
-ROOT_MODULES = {"errors"}  # the root of all errors, which anything may import and which imports nothing
+ROOT_MODULES = {"errors", "version"}  # which anything may import and which import nothing
 
 # Folder -> what it may import from outside, besides the standard library.
 OUTSIDE = {

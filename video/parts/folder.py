@@ -28,7 +28,7 @@ _MAX_RECORD_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class PartRecord:
-    """What is known of a part that is done. Times are in the source's time base.
+    """The record of a part that is done. Times are in the source's time base.
 
     Attributes:
         pts, durations, sizes: of its packets, in decoding order; sizes in bytes.

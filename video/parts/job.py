@@ -332,7 +332,7 @@ class PartsJob:
 
 @dataclass
 class _Work:
-    """What this run has computed."""
+    """The work of this run."""
 
     frames: int = 0
     seconds: float = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import torch
 
-from ... import __version__
+from ...version import version
 from ..errors import VideoError
 from ..frames import FrameFormat, FrameSource, Span, VideoInfo
 from ..read.open import SourceOptions, open_source
@@ -59,9 +59,9 @@ class VideoTask:
         """Return what decides the frames, by names for users."""
         options = {f"the {name.replace('_', ' ')}": str(value) for name, value in asdict(self.encoder).items()}
         return {
-            "Supertile's version": __version__,
-            "PyAV's version": av.__version__,
-            "PyTorch's version": torch.__version__,
+            "Supertile's version": version(),
+            "PyAV's version": av.version(),
+            "PyTorch's version": torch.version(),
             "the source": file_identity(self.source),
             "the size": f"{self.width}x{self.height}",
             "the time span": f"{self.span.start} to {self.span.end}",
