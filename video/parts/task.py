@@ -60,8 +60,8 @@ class VideoTask:
         options = {f"the {name.replace('_', ' ')}": str(value) for name, value in asdict(self.encoder).items()}
         return {
             "Supertile's version": version(),
-            "PyAV's version": av.version(),
-            "PyTorch's version": torch.version(),
+            "PyAV's version": av.__version__,
+            "PyTorch's version": torch.__version__,
             "the source": file_identity(self.source),
             "the size": f"{self.width}x{self.height}",
             "the time span": f"{self.span.start} to {self.span.end}",
