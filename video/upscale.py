@@ -111,7 +111,9 @@ def upscale_video(
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
-            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings)
+            report = _run(
+                frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings, warn_and_keep
+            )
         except BaseException:
             sink.discard()
             raise
@@ -130,6 +132,7 @@ def _run(
     progress: Callable[[VideoProgress], None] | None,
     cancelled: Callable[[], bool] | None,
     warnings: list[str],
+    warn: Callable[[str], None],
 ) -> VideoReport:
     info = source.info
     frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
@@ -139,6 +142,7 @@ def _run(
     started = time.perf_counter()
     first: int | None = None
     end = 0
+    captions_dropped = False
 
     def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
         nonlocal done
@@ -150,8 +154,14 @@ def _run(
                 progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
 
     def write(frame: Frame) -> None:
-        nonlocal first, end
+        nonlocal first, end, captions_dropped
         wait_for(frame)
+        if frame.captions is not None and not sink.holds_captions and not captions_dropped:
+            captions_dropped = True
+            warn(
+                f"{info.name} has closed captions (CEA-608 or CEA-708) inside its video stream. They are dropped, "
+                f"because {sink.encoder} cannot write them; h264 and hevc can."
+            )
         sink.write(frame)
         first = frame.pts if first is None else first
         end = max(end, frame.pts + frame.duration)

@@ -228,9 +228,58 @@ def test_the_crop_of_the_known_file(tmp_path: Path, double: Upscaler) -> None:
             assert np.abs(new.to_ndarray()[:64].astype(int) - enlarged).mean() < 1
 
 
-def test_closed_captions_are_named(tmp_path: Path, double: Upscaler) -> None:
-    report = upscale_video(shared("cc.mp4"), tmp_path / "out.mkv", double)
+def with_captions(path: Path, captions: list[bytes]) -> Path:
+    """An H.264 stream with CEA-708 triplets (A/53 part 4, cc_data) in an SEI message before each picture."""
+    plain = write_video(path, [flat((100, 128, 128))] * len(captions), codec="libx264", options=LOSSLESS | {"bf": "0"})
+    units = [b"\0\0\1" + unit for unit in plain.read_bytes().replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]]
+    data, number = b"", 0
+    for unit in units:
+        if unit[3] & 31 in (1, 5):  # a picture
+            triplets = captions[number]
+            user = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | len(triplets) // 3, 0xFF]) + triplets + b"\xff"
+            data += b"\0\0\1\x06\x04" + bytes([len(user)]) + user + b"\x80"
+            number += 1
+        data += unit
+    path.write_bytes(data)
+    return path
+
+
+def captions_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [b"".join(bytes(d) for d in frame.side_data if d.type.name == "A53_CC") for frame in frames]
+
+
+CAPTIONS = [bytes((0xFC, 0x94, 0x20 + n, 0xFD, 0x80, 0x81 + n)) for n in range(6)]
+
+
+@pytest.mark.parametrize("deinterlace", ["auto", "yes"])
+@pytest.mark.parametrize(("name", "codec"), [("out.mp4", "h264"), ("out.mkv", "hevc"), ("out.mov", "h264")])
+def test_closed_captions_stay_on_their_frames(
+    tmp_path: Path, double: Upscaler, name: str, codec: str, deinterlace: str
+) -> None:
+    source = with_captions(tmp_path / "in.h264", CAPTIONS)
+    assert captions_of(source) == CAPTIONS
+    options = SourceOptions(deinterlace=deinterlace)
+    report = upscale_video(source, tmp_path / name, double, encoder=EncoderOptions(codec=codec), source_options=options)
+    assert captions_of(tmp_path / name) == CAPTIONS
+    assert report.warnings == []
+    assert close(means(tmp_path / name), (100, 128, 128))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.webm", "vp9"), ("out.mkv", "ffv1"), ("frames/%03d.png", "auto")])
+def test_closed_captions_that_cannot_be_written_are_named(
+    tmp_path: Path, double: Upscaler, name: str, codec: str
+) -> None:
+    source = with_captions(tmp_path / "in.h264", CAPTIONS)
+    report = upscale_video(source, tmp_path / name, double, encoder=EncoderOptions(codec=codec))
     assert len([w for w in report.warnings if "closed captions" in w]) == 1
+
+
+def test_the_captions_of_the_known_file(tmp_path: Path, double: Upscaler) -> None:
+    upscale_video(shared("cc.mp4"), tmp_path / "out.mp4", double)
+    assert captions_of(tmp_path / "out.mp4") == captions_of(shared("cc.mp4"))
+    assert len(captions_of(tmp_path / "out.mp4")) == 12
 
 
 def tags_of(path: Path) -> dict[str, bytes]:

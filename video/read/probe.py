@@ -18,8 +18,8 @@ from ..matroska import has_projection, has_stereo_mode, header_properties, stere
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-CAPTIONS = "closed captions"
-_DYNAMIC = {"A53_CC": CAPTIONS, "DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
+_CAPTIONS = "A53_CC"
+_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
             "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
 
 # Demuxers that estimate durations from the bit rate.
@@ -218,6 +218,14 @@ def _entries(frame: av.VideoFrame) -> list[Any]:
     """Return the side data of a frame. Iterating yields entries, in PyAV 19 their types."""
     side_data = cast(Any, frame.side_data)
     return [entry if hasattr(entry, "type") else side_data[entry] for entry in side_data]
+
+
+def has_captions(frame: av.VideoFrame) -> bool:
+    """Return True if a frame carries closed captions."""
+    try:
+        return any(entry.type.name == _CAPTIONS for entry in _entries(frame))
+    except ValueError:  # PyAV does not know the type
+        return False
 
 
 def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:

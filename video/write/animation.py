@@ -46,6 +46,8 @@ class AnimationWriter:
         VideoError: the target exists and `overwrite` is False, is too large for its format, or cannot be written.
     """
 
+    holds_captions = False
+
     def __init__(
         self,
         target: Path,
