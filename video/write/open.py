@@ -14,7 +14,7 @@ from ...images.io.animation import ANIMATION_SUFFIXES
 from ...images.io.atomic import check_target
 from ..container import SUFFIXES
 from ..errors import VideoError
-from ..frames import Color, FrameFormat, FrameSink, Span, VideoInfo
+from ..frames import FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
 from ..matroska import fitting_geometry
 from ..remux.copier import StreamCopier
@@ -96,8 +96,6 @@ def open_target(
         warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
         info = replace(info, geometry=geometry)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
-    if info.codec == "gif" and encoder.pixel_format == "auto":
-        frames = _as_420(frames, codec_of(container, encoder, frames.layout))
     try:
         encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
     except VideoError as error:
@@ -117,14 +115,6 @@ def open_target(
         metadata=metadata,
         shift=shift,
     )
-
-
-def _as_420(frames: FrameFormat, codec: str) -> FrameFormat:
-    """Return the format of a palette animation in 4:2:0, for H.264 and HEVC, where many players show nothing else."""
-    if codec not in ("h264", "hevc") or frames.layout.model != "rgb":
-        return frames
-    layout = replace(frames.layout, model="yuv", subsampling=(1, 1))
-    return replace(frames, layout=layout, color=Color(primaries=1, transfer=13))
 
 
 def _images_among(sources: list[Path]) -> list[Path]:
