@@ -111,16 +111,14 @@ def upscale_video(
         )
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
-            report = _run(
-                frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warnings, warn_and_keep
-            )
+            report = _run(frames, sink, upscaler, str(target), reuse_static, progress, cancelled, warn_and_keep)
         except BaseException:
             sink.discard()
             raise
     finally:
         frames.close()
     _log.info("%s", report.summary())
-    return report
+    return replace(report, warnings=warnings)
 
 
 def _run(
@@ -131,7 +129,6 @@ def _run(
     reuse_static: bool,
     progress: Callable[[VideoProgress], None] | None,
     cancelled: Callable[[], bool] | None,
-    warnings: list[str],
     warn: Callable[[str], None],
 ) -> VideoReport:
     info = source.info
@@ -193,7 +190,6 @@ def _run(
         tiles_computed=upscaler.stats.tiles_computed - computed,
         video_streams=info.video_streams,
         tiles_reused=upscaler.stats.tiles_reused - reused,
-        warnings=warnings,
     )
 
 
