@@ -17,9 +17,9 @@ import av
 from ..broadcast import open_file
 from ..clock import Clock
 from ..container import name_of, video_stream_of
+from ..encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 from ..errors import VideoError, reason
 from ..frames import ReadReport
-from .encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 
 # The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

@@ -18,6 +18,7 @@ from av.stream import Discard, Disposition
 
 from ..broadcast import open_file
 from ..clock import Clock
+from ..encryption import is_encrypted_packet
 from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
@@ -79,6 +80,7 @@ class StreamCopier:
                     warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
         self._damaged: set[int] = set()  # indices in the output
+        self._encrypted: set[int] = set()
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
@@ -228,7 +230,10 @@ class StreamCopier:
         return copy
 
     def _look_ahead(self) -> None:
-        """Buffer packets until the first one of each audio stream and cover image is known."""
+        """Buffer packets until the first one of each audio and video stream and cover image is known.
+
+        Streams that begin with an encrypted packet are dropped.
+        """
         wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
         read = [*wanted]
@@ -239,13 +244,17 @@ class StreamCopier:
                 stream.discard = Discard.all
         self._wanted = {stream.index for stream in wanted}
         self._demuxed = self._input.demux(read) if wanted else iter(())
-        missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
+        missing = {s.index for s in wanted if s.type in ("audio", "video")}
         size = 0
         while missing and size < _MAX_LOOK_AHEAD and (packet := self._next_packet()) is not None:
             self._first.setdefault(packet.stream_index, packet)
             missing.discard(packet.stream_index)
             self._ahead.append(packet)
             size += packet.size
+        for index, packet in self._first.items():
+            if is_encrypted_packet(packet):
+                self._actions[index] = StreamAction("drop")
+                self._warn(f"{described(self._input.streams[index])} dropped: it is encrypted.")
 
     def _next_packet(self) -> av.Packet | None:
         """Return the next packet with data, on the clock of the video; None at the end of the file or at damage."""
@@ -277,8 +286,13 @@ class StreamCopier:
     def _read(self) -> Iterator[TimedPacket]:
         """Yield packets of the output's streams, in the order of the source."""
         while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
-            if (copied := self._copied.get(packet.stream_index)) is not None:
+            if (copied := self._copied.get(packet.stream_index)) is None:
+                continue
+            if not is_encrypted_packet(packet):
                 yield from copied.take(packet)
+            elif packet.stream_index not in self._encrypted:
+                self._encrypted.add(packet.stream_index)
+                self._warn(f"{described(copied.source)} is encrypted in part. That part is left out.")
         for copied in self._copied.values():
             yield from copied.flush()
 
