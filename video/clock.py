@@ -63,8 +63,9 @@ class Clock:
     jumps: list[Fraction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.follows_jumps = is_broadcast(self.file.container)
-        wrapped = self.follows_jumps and self.file.start < 0  # a clock of 33 bits that ends within the file
+        self.follows_jumps = self.file.may_jump
+        self._is_broadcast = is_broadcast(self.file.container)
+        wrapped = self._is_broadcast and self.file.start < 0  # a clock of 33 bits that ends within the file
         self.base = self.file.start if wrapped or self.file.start > _MAX_KEPT_START_SECONDS else Fraction(0)
         self._numbers: dict[int, list[int]] = {}  # that a stream had, in order
         self._changed: set[int] = set()  # streams that have just got another number
@@ -171,6 +172,8 @@ class Clock:
     def _jumps(self, track: _Track, time: Fraction) -> bool:
         if time < track.last - _BACKWARD_SECONDS:
             return True
+        if not self._is_broadcast:
+            return False  # a pause
         limit = max(Fraction(_FORWARD_SECONDS), 3 * track.step)  # slides may be far apart
         return track.step > 0 and time > track.last + limit and time > track.segment.last + limit
 

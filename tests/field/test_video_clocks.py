@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 
 import av
 import pytest
@@ -96,6 +97,59 @@ def test_joined_program_streams(upscaled):
     assert report.frames == 150
     assert is_steady(result.of("video"), FRAME)
     assert result.of("audio")[-1] == pytest.approx(result.of("video")[-1], abs=0.15)
+
+
+LIVE = {"live": "1"}  # a Matroska file of unknown length, as browsers record
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize(
+    ("name", "options", "parts"),
+    [("in.flv", {}, 2), ("in.flv", {}, 3), ("in.mkv", {}, 2), ("in.mkv", LIVE, 2), ("in.mkv", {}, 4)],
+)
+def test_other_containers_that_were_joined(upscaled, suffix, name, options, parts):
+    """FFmpeg reads FLV to the end of the first file only, and starts the clock of Matroska anew."""
+    format = "matroska" if name.endswith("mkv") else "flv"
+    part = recording(3, format=format, options=options)
+    result, report = upscaled(part * parts, suffix, name)
+    video, audio = result.of("video"), result.of("audio")
+    assert report.frames == len(video) == 75 * parts
+    assert is_steady(video, FRAME)
+    assert result.types == ["video", "audio"]
+    assert len(audio) == pytest.approx(3 * parts / AAC, abs=2 * parts)
+    assert max(gaps(audio)) <= 2 * AAC + 0.002
+    assert audio[-1] == pytest.approx(video[-1], abs=0.06)
+    assert len(report.warnings) == 1
+    assert "clock" in report.warnings[0]
+    assert report.complete
+
+
+@pytest.mark.parametrize(("name", "format"), [("in.flv", "flv"), ("in.mkv", "matroska")])
+def test_a_span_of_other_containers_that_were_joined(upscaled, name, format):
+    data = recording(3, format=format) * 2
+    result, report = upscaled(data, name=name, span=Span(2.6, 3.4))
+    assert report.frames == 20
+    assert is_steady(result.of("video"), FRAME)
+    assert result.of("audio")[-1] == pytest.approx(0.8, abs=0.07)
+    result, report = upscaled(io.BytesIO(data), span=Span(4))
+    assert report.frames == 50
+
+
+@pytest.mark.parametrize("options", [{}, LIVE])
+def test_a_pause_in_matroska_is_no_jump(upscaled, tmp_path, options):
+    """A screen that was recorded while nothing moved."""
+    with av.open(str(tmp_path / "in.mkv"), "w", options=options) as output:
+        stream = output.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width, stream.height = 64, 48
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time in (0, 40, 80, 9000, 9040, 60_000):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    result, report = upscaled(tmp_path / "in.mkv")
+    assert result.of("video") == pytest.approx([0, 0.04, 0.08, 9, 9.04, 60])
+    assert report.warnings == []
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(1, 2, 25), (4, 5, 25), (2.6, 3.4, 20)])

@@ -54,6 +54,8 @@ class CopiedStream:
 
     def take(self, packet: av.Packet) -> Iterator[TimedPacket]:
         """Yield the packets that one packet of the source becomes."""
+        if packet.has_sidedata("new_extradata"):
+            packet = self._without_repeated_header(packet)
         if self._is_cover:
             packet.pts = packet.dts = 0
         elif not self._inside(packet) or self._is_gap(packet):
@@ -131,6 +133,19 @@ class CopiedStream:
             else:
                 self._brief = packet
         return ready
+
+    def _without_repeated_header(self, packet: av.Packet) -> av.Packet:
+        """Return a packet that does not announce the codec's header again, as joined files do.
+
+        FFmpeg's Matroska muxer would write all tracks a second time.
+        """
+        context = self.source.codec_context
+        if context is None or bytes(packet.get_sidedata("new_extradata")) != bytes(context.extradata or b""):
+            return packet
+        bare = av.Packet(bytes(packet))
+        bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        bare.is_keyframe = packet.is_keyframe
+        return bare
 
     def _is_gap(self, packet: av.Packet) -> bool:
         """Return True for an empty text that fills a gap in MP4; the muxer makes those itself."""
