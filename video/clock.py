@@ -17,6 +17,7 @@ from .container import is_broadcast
 
 _BACKWARD_SECONDS = Fraction(1, 2)  # smaller steps back are single wrong times
 _FORWARD_SECONDS = 2
+_MAX_REORDERED_FRAMES = 17
 _MATCH_SECONDS = 10  # of the start of one stream after a jump from that of another
 _MAX_HELD_PACKETS = 2000
 _MAX_KEPT_START_SECONDS = 1
@@ -108,6 +109,7 @@ class Clock:
     def _fed(self, packet: av.Packet) -> list[av.Packet]:
         if not self.follows_jumps:
             return [_moved(packet, -self.base)]
+        self._replace_stale_dts(packet)
         segment = self._segment_of(packet)
         if not self._held and segment.offset is not None:
             return [_moved(packet, segment.offset)]
@@ -136,6 +138,15 @@ class Clock:
     def ticks(self, time_base: Fraction) -> int:
         """Return `base` in ticks of a stream."""
         return round(self.base / time_base)
+
+    def _replace_stale_dts(self, packet: av.Packet) -> None:
+        """Correct a dts that FFmpeg has counted on from before a jump, as it does in MPEG-PS."""
+        track = self._tracks.get(packet.stream_index)
+        if track is None or packet.dts is None or packet.pts is None or not self._is_broadcast:
+            return
+        delay = abs(packet.pts - packet.dts) * Fraction(packet.time_base)
+        if delay > max(Fraction(_FORWARD_SECONDS), _MAX_REORDERED_FRAMES * track.step):
+            packet.dts = packet.pts
 
     def _segment_of(self, packet: av.Packet) -> _Segment:
         ticks = packet.dts if packet.dts is not None else packet.pts
