@@ -34,13 +34,21 @@ class _Segment:
 
 @dataclass
 class _Track:
-    """The latest times of a stream, in seconds of the file's clock."""
+    """The latest times of a stream, in seconds of the file's clock.
+
+    Attributes:
+        last, first: dts.
+        end: of what is shown.
+        step: between the last two packets.
+        delay: from dts to pts of the first packet.
+    """
 
     segment: _Segment
     last: Fraction
     end: Fraction
     first: Fraction
     step: Fraction = Fraction(0)
+    delay: Fraction = Fraction(0)
 
 
 @dataclass
@@ -152,6 +160,7 @@ class Clock:
         ticks = packet.dts if packet.dts is not None else packet.pts
         newest = self._segments[-1] if self._segments else None
         if ticks is None:
+            self._count_untimed(packet)
             return newest or self._begin(self.base, -self.base)
         time = ticks * Fraction(packet.time_base)
         if newest is None:
@@ -163,7 +172,8 @@ class Clock:
             segment = self._nearest_segment(time)
             if segment.offset is None and packet.stream_index == self.reference:
                 self._set_offset(segment, time, self._end())
-            track = self._tracks[packet.stream_index] = _Track(segment, time, time, time)
+            track = _Track(segment, time, time, time, delay=_delay(packet))
+            self._tracks[packet.stream_index] = track
         elif packet.stream_index in self._changed or self._jumps(track, time):
             self._changed.discard(packet.stream_index)
             track.segment = self._next_segment(track, time, packet)
@@ -172,10 +182,17 @@ class Clock:
             track.step = time - track.last
         segment = track.segment
         track.last, segment.last = time, max(segment.last, time)
-        shown = (packet.pts if packet.pts is not None else ticks) * Fraction(packet.time_base)
+        shown = time + _delay(packet)
         duration = packet.duration * Fraction(packet.time_base) if packet.duration else track.step
         track.end = max(track.end, shown + duration)
         return segment
+
+    def _count_untimed(self, packet: av.Packet) -> None:
+        """Let a packet without times, as in MPEG-PS, follow the previous one."""
+        if (track := self._tracks.get(packet.stream_index)) is not None and packet.duration:
+            duration = packet.duration * Fraction(packet.time_base)
+            track.last += duration
+            track.end = max(track.end, track.last + track.delay + duration)
 
     def _nearest_segment(self, time: Fraction) -> _Segment:
         return min(reversed(self._segments), key=lambda segment: abs(time - segment.last))
@@ -198,7 +215,7 @@ class Clock:
             self._settle()  # the reference stream has skipped a segment
             segment = self._begin(time, None)
         if segment.offset is None and packet.stream_index == self.reference:
-            shown = packet.pts * Fraction(packet.time_base) if packet.pts is not None else time
+            shown = time + _delay(packet)
             assert track.segment.offset is not None
             self._set_offset(segment, shown, track.end + track.segment.offset)
         return segment
@@ -236,6 +253,13 @@ class Clock:
     def _release(self) -> list[av.Packet]:
         self._settle()
         return self._released()
+
+
+def _delay(packet: av.Packet) -> Fraction:
+    """Return the seconds from dts to pts."""
+    if packet.pts is None or packet.dts is None:
+        return Fraction(0)
+    return (packet.pts - packet.dts) * Fraction(packet.time_base)
 
 
 def _moved(packet: av.Packet, offset: Fraction) -> av.Packet:

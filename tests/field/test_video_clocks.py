@@ -105,7 +105,7 @@ LIVE = {"live": "1"}  # a Matroska file of unknown length, as browsers record
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
-    [("in.flv", {}, 2), ("in.flv", {}, 3), ("in.mkv", {}, 2), ("in.mkv", LIVE, 2), ("in.mkv", {}, 4)],
+    [("in.flv", {}, 3), ("in.mkv", {}, 2), ("in.mkv", LIVE, 2), ("in.mkv", {}, 4)],
 )
 def test_other_containers_that_were_joined(upscaled, suffix, name, options, parts):
     """FFmpeg reads FLV to the end of the first file only, and starts the clock of Matroska anew."""
@@ -150,6 +150,85 @@ def test_a_pause_in_matroska_is_no_jump(upscaled, tmp_path, options):
     result, report = upscaled(tmp_path / "in.mkv")
     assert result.of("video") == pytest.approx([0, 0.04, 0.08, 9, 9.04, 60])
     assert report.warnings == []
+
+
+def remuxed(data, format, place):
+    """A recording with the packets at other times: place(type, dts in seconds) -> seconds to add; None to lose one."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=format) as output:
+        copies = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
+        packets = [packet for packet in source.demux() if packet.size]
+        moved = []
+        for packet in packets:
+            seconds = place(packet.stream.type, float(packet.dts * packet.time_base))
+            if seconds is not None:
+                packet.pts += round(Fraction(seconds) / packet.time_base)
+                packet.dts += round(Fraction(seconds) / packet.time_base)
+                packet.stream = copies[packet.stream_index]
+                moved.append(packet)
+        for packet in sorted(moved, key=lambda packet: packet.dts * packet.time_base):
+            output.mux(packet)
+    return file.getvalue()
+
+
+PS = {"format": "mpeg", "video": "mpeg2video", "sounds": ("mp2", "mp2")}
+TWO = {"sounds": ("aac", "aac")}
+
+
+@pytest.mark.parametrize(
+    ("options", "starts", "suffix"),
+    [
+        (PS, (5, 200, 1), ".mkv"),
+        (PS, (5, 200, 1), ".mp4"),
+        ({"format": "mpeg", "sounds": ("mp2",)}, (0, 0, 0), ".mkv"),  # most frames have no times
+        (TWO, (95_442.0, 12.0, 7200), ".mp4"),  # 33 bits end
+        (TWO, (3, 2, 1), ".webm"),
+        ({"options": {"mpegts_m2ts_mode": "1"}}, (0, 500, 503), ".mkv"),
+        ({"video": "mpeg2video", "sounds": ("ac3",)}, (30, 3, 6), ".mp4"),
+    ],
+)
+def test_joins_of_many_kinds(upscaled, options, starts, suffix):
+    parts = [recording(3, start, **options) for start in starts]
+    result, report = upscaled(b"".join(parts), suffix)
+    video = result.of("video")
+    assert report.frames == len(video) == 225
+    assert is_steady(video, FRAME)
+    assert report.complete
+    assert len([text for text in report.warnings if "clock" in text]) == 1
+    for number in range(result.types.count("audio")):
+        assert result.of("audio", number)[-1] == pytest.approx(video[-1], abs=0.1)
+        assert max(gaps(result.of("audio", number))) < 0.08
+
+
+@pytest.mark.parametrize(("format", "options"), [("mpeg", PS), ("mpegts", {**PS, "format": "mpegts"})])
+@pytest.mark.parametrize("hours", [2, 8])
+def test_hours_of_gap(upscaled, format, options, hours):
+    data = recording(4, **options)
+    result, report = upscaled(remuxed(data, format, lambda kind, time: 0 if time < 2 else 3600 * hours), name="in.mpg")
+    assert report.frames == 100
+    assert is_steady(result.of("video"), FRAME)
+    assert result.of("audio", 1)[-1] == pytest.approx(result.of("video")[-1], abs=0.1)
+
+
+def test_video_that_begins_after_the_sound(upscaled):
+    data = remuxed(recording(3), "mpegts", lambda kind, time: 30_003 if kind == "video" else 30_000)
+    for suffix in (".mkv", ".mp4"):
+        result, report = upscaled(data, suffix)
+        assert (report.frames, report.warnings) == (75, [])
+        assert result.of("audio")[0] == pytest.approx(0, abs=0.03)
+        assert result.of("video")[0] == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_one_of_three_joined_recordings_has_no_sound(upscaled, silent):
+    parts = [
+        recording(3, start, sounds=() if number == silent else ("aac",)) for number, start in enumerate((0, 0, 50))
+    ]
+    result, report = upscaled(b"".join(parts))
+    assert report.frames == 225
+    assert is_steady(result.of("video"), FRAME)
+    assert len(result.of("audio")) == pytest.approx(6 / AAC, abs=4)
+    assert result.of("audio")[-1] == pytest.approx(result.of("video")[-1], abs=0.1)
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(1, 2, 25), (4, 5, 25), (2.6, 3.4, 20)])

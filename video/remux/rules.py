@@ -92,6 +92,8 @@ def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
         return StreamAction("drop", warning=f"{name} dropped: FFmpeg does not know its codec.")
     if kind == "audio" and not (context.channels and context.sample_rate):
         return StreamAction("drop", warning=f"{name} dropped: the file declares it, but no sound of it can be found.")
+    if kind == "video" and not (context.width and context.height):
+        return StreamAction("drop", warning=f"{name} dropped: the file declares it, but no frame of it can be found.")
     return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
 
 
