@@ -18,12 +18,13 @@ from av.stream import Discard, Disposition
 
 from ..broadcast import open_file
 from ..clock import Clock
+from ..container import is_broadcast
 from ..encryption import is_encrypted_packet
 from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
-from .packets import CopiedStream, TimedPacket
+from .packets import CopiedStream, TimedPacket, other_codec
 from .rules import StreamAction, choose_action, codec_name, described
 from .subtitles import SubtitleConverter
 from .tags import custom_tags, global_tags, stream_tags
@@ -80,7 +81,7 @@ class StreamCopier:
                     warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
         self._damaged: set[int] = set()  # indices in the output
-        self._encrypted: set[int] = set()
+        self._left_out: set[tuple[int, str]] = set()  # index in the source, problem
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
@@ -288,13 +289,21 @@ class StreamCopier:
         while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
             if (copied := self._copied.get(packet.stream_index)) is None:
                 continue
-            if not is_encrypted_packet(packet):
+            if (problem := self._problem_of(packet, copied.source)) is None:
                 yield from copied.take(packet)
-            elif packet.stream_index not in self._encrypted:
-                self._encrypted.add(packet.stream_index)
-                self._warn(f"{described(copied.source)} is encrypted in part. That part is left out.")
+            elif (packet.stream_index, problem) not in self._left_out:
+                self._left_out.add((packet.stream_index, problem))
+                self._warn(f"{described(copied.source)} {problem} That part is left out.")
         for copied in self._copied.values():
             yield from copied.flush()
+
+    def _problem_of(self, packet: av.Packet, stream: Any) -> str | None:
+        """Return why a packet cannot be copied, in a sentence without its subject; None if it can."""
+        if is_encrypted_packet(packet):
+            return "is encrypted in part."
+        if stream.type == "audio" and is_broadcast(self._input) and (other := other_codec(packet, codec_name(stream))):
+            return f"changes to {other} in mid-stream."
+        return None
 
     def _moved_chapters(self) -> list[Any]:
         """Return the chapters of the span, trimmed and shifted."""
