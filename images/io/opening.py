@@ -65,7 +65,12 @@ def check_memory(path: Path, width: int, height: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that can be allocated without swapping; None where the system does not tell."""
+    """Return the bytes that this process can still allocate without swapping; None where the system does not tell."""
+    limits = [limit for limit in (_free_in_system(), free_in_container(), _free_address_space()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _free_in_system() -> int | None:
     try:
         with open("/proc/meminfo") as file:
             available = next(line for line in file if line.startswith("MemAvailable"))
@@ -76,6 +81,30 @@ def free_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def free_in_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what the limit of a container leaves (cgroup v2); None without a limit. Cached files count as free."""
+    try:
+        limit = int((root / "memory.max").read_text())
+        used = int((root / "memory.current").read_text())
+        facts = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(facts.get("inactive_file", 0)))
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
+def _free_address_space() -> int | None:
+    """Return what `ulimit -v` leaves; None without a limit, and on Windows."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else max(0, limit - used)
 
 
 def register_jxl() -> bool:
