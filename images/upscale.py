@@ -13,9 +13,10 @@ from .io.atomic import check_target
 from .io.errors import ImageFileError
 from .io.files import read_image, write_image
 from .io.formats import ImageFormat, format_of
+from .io.opening import free_memory
 from .io.picture import Picture
 from .jobs import FileJob
-from .memory import shortage
+from .memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
 from .transfer import SRGB, Transfer, gamma, transfer_of_cicp
@@ -96,7 +97,14 @@ def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | N
     """
     target = size.of(picture.width, picture.height, upscaler.scale)
     *_, (width, height) = runs_of_the_model(picture.width, picture.height, target, upscaler.scale)
-    return shortage(picture, (width * upscaler.scale, height * upscaler.scale), target)
+    output = width * upscaler.scale, height * upscaler.scale
+    if max(output[0] * output[1], target[0] * target[1]) <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
+        return None
+    has_alpha = picture.alpha is not None
+    channels = picture.color.shape[0] + has_alpha
+    return shortage(
+        result_bytes(channels, picture.bit_depth, output, target, has_alpha=has_alpha), free, output, target
+    )
 
 
 def _transfer_of(picture: Picture) -> Transfer:

@@ -71,6 +71,7 @@ def _read_plane(image: TiffImageFile, plane: int) -> np.ndarray:
         entries += struct.pack(order + "HHI", tag, _LONG, len(numbers)) + packed
     file.write(struct.pack(order + "H", len(values)) + entries + bytes(4) + tail)
     file.seek(position)
+    assert image.fp is not None  # it is opened and not yet loaded
     for offset, count in zip(tags[offsets_tag][own], values[counts_tag], strict=True):
         image.fp.seek(offset)
         file.write(image.fp.read(count))

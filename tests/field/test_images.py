@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePlugin
 from supertile.images.batch import upscale_image_files
 from supertile.images.io.errors import ImageFileError, ImageFileWarning
 from supertile.images.io.files import read_image, write_image
@@ -425,6 +425,51 @@ def test_broken_exif_beside_good_pixels(tmp_path, exif, suffix):
         data = file.getvalue()
     doubled(data, tmp_path / f"a{suffix}", tmp_path / "b.png")
     assert Image.open(tmp_path / "b.png").size == (16, 16)
+
+
+@pytest.mark.parametrize("format", ["TIFF", "AVIF", "WEBP", "GIF"])
+def test_a_cut_file_is_called_damaged_and_not_unknown(tmp_path, format):
+    file = io.BytesIO()
+    Image.fromarray(noise(60, 50, 3)).save(file, format, **({"compression": "tiff_lzw"} if format == "TIFF" else {}))
+    for share in (0.1, 0.5, 0.9):
+        (tmp_path / "a.img").write_bytes(file.getvalue()[: int(share * len(file.getvalue()))])
+        with pytest.raises(ImageFileError, match=r"a\.img is damaged"):
+            read_image(tmp_path / "a.img")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_any_orientation_in_any_format(tmp_path, format, orientation):
+    """Against Pillow's own turning, of a picture whose corners differ."""
+    y, x = np.mgrid[:32, :48]
+    image = Image.fromarray(np.stack([x * 5, y * 7, 128 + 0 * x], axis=2).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}.get(format, {"quality": 100})
+    image.save(tmp_path / "a.img", format, exif=exif, **options)
+    exif[0x0112] = orientation  # which Pillow's writer of AVIF takes out
+    image.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+    picture = read_image(tmp_path / "a.img")
+    codes = picture.codes(8).astype(int)
+    assert codes.shape == expected.shape
+    assert np.abs(codes - expected).max() <= (0 if format in ("PNG", "TIFF", "WEBP") else 12)
+    if picture.exif is not None:
+        kept = Image.Exif()
+        kept.load(picture.exif)
+        assert kept.get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_interlaced_png_of_sixteen_bits(tmp_path, channels):
+    codes = noise(13, 19, channels, 16)
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = b"".join(raw_rows(part, 16) for x, y, dx, dy in passes if (part := codes[y::dy, x::dx]).size)
+    header = struct.pack(">IIBBBBB", 19, 13, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 1)
+    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    picture, said = read(data, tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.codes(16), codes)
+    assert said == ""
 
 
 # What is kept

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from supertile.images import memory
+from supertile.images import upscale as upscale_module
 from supertile.images.batch import upscale_image_files
 from supertile.images.io import opening
 from supertile.images.io.errors import ImageFileError
@@ -38,7 +39,7 @@ class Repeater:
 @pytest.mark.parametrize("size", [None, "39999x39999", "1601mp"])
 def test_more_than_a_gigapixel_is_refused_for_memory_alone(monkeypatch, size):
     upscaler = Repeater()
-    monkeypatch.setattr(memory, "free_memory", lambda: 2**32)
+    monkeypatch.setattr(upscale_module, "free_memory", lambda: 2**32)
     with pytest.raises(ImageFileError, match=r"A result of \d+x\d+ pixels.* GiB of memory, and 4\.0 GiB are free"):
         upscale_image(Picture(torch.zeros(1, 1, 1).expand(1, 10000, 10000)), upscaler, size=size)
     assert upscaler.runs == []
@@ -91,7 +92,7 @@ def test_the_limit_of_a_container(tmp_path):
 
 def test_in_a_folder_a_large_result_waits_for_the_one_before(tmp_path, monkeypatch):
     """With memory for one result, both are made; with less, neither, and a small one beside them is."""
-    monkeypatch.setattr(memory, "_PIXELS_WITHOUT_CHECK", 1000)
+    monkeypatch.setattr(upscale_module, "PIXELS_WITHOUT_CHECK", 1000)
     for name, side in (("a", 20), ("b", 20), ("c", 2)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
     jobs = [FileJob(tmp_path / f"{name}.png", tmp_path / f"{name}2.png") for name in "abc"]
@@ -101,8 +102,8 @@ def test_in_a_folder_a_large_result_waits_for_the_one_before(tmp_path, monkeypat
         return needed if written or not upscaler.runs else 0
 
     upscaler = Repeater()
-    needed = memory.result_bytes(Picture(torch.zeros(3, 20, 20)), (80, 80), (80, 80))
-    monkeypatch.setattr(memory, "free_memory", free)
+    needed = memory.result_bytes(3, 8, (80, 80), (80, 80), has_alpha=False)
+    monkeypatch.setattr(upscale_module, "free_memory", free)
     outcomes = list(upscale_image_files(jobs, upscaler))
     assert [outcome.error for outcome in outcomes] == [None, None, None]
     needed = 1
@@ -117,4 +118,7 @@ def test_the_estimate_covers_gray_color_transparency_and_resizing():
             picture = Picture(torch.rand(channels, 3, 4), alpha)
             larger = upscale_image(picture, upscaler, size="3x")
             tensors = 4 * larger.color.numel() + (0 if larger.alpha is None else 4 * larger.alpha.numel())
-            assert memory.result_bytes(picture, (16, 12), (12, 9)) > 2 * tensors
+            needed = memory.result_bytes(
+                channels + (alpha is not None), 8, (16, 12), (12, 9), has_alpha=alpha is not None
+            )
+            assert needed > 2 * tensors
