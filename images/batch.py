@@ -24,6 +24,9 @@ from .upscale import memory_shortage, read_source, upscale_image, write_result
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
+_SMALL_PIXELS = 1 << 18
+"""Smaller sources do not wait for memory."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -121,6 +124,8 @@ def upscale_image_files(
 
 def _is_short_of_memory(picture: Picture, upscaler: Upscaler, size: Size) -> bool:
     """Return True if a result does not fit into memory beside the one that is being written."""
+    if picture.width * picture.height < _SMALL_PIXELS:
+        return False
     try:
         return memory_shortage(picture, upscaler, size) is not None
     except SizeError:  # which the next step raises

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from supertile.images import memory
+from supertile.images import batch, memory
 from supertile.images import upscale as upscale_module
 from supertile.images.batch import upscale_image_files
 from supertile.images.io import opening
@@ -93,6 +93,7 @@ def test_the_limit_of_a_container(tmp_path):
 def test_in_a_folder_a_large_result_waits_for_the_one_before(tmp_path, monkeypatch):
     """With memory for one result, both are made; with less, neither, and a small one beside them is."""
     monkeypatch.setattr(upscale_module, "PIXELS_WITHOUT_CHECK", 1000)
+    monkeypatch.setattr(batch, "_SMALL_PIXELS", 0)
     for name, side in (("a", 20), ("b", 20), ("c", 2)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
     jobs = [FileJob(tmp_path / f"{name}.png", tmp_path / f"{name}2.png") for name in "abc"]
