@@ -20,6 +20,8 @@ from .color_tags import ColorTags
 from .errors import ImageFileError, ImageFileWarning
 from .heic_reader import is_heic, read_heic
 from .heif_boxes import read_facts
+from .iptc import iptc_of_jpeg, iptc_of_tiff
+from .jxl_boxes import read_xmp
 from .metadata import EXIF_PREFIX, normalize_exif, read_exif, upright_xmp, usable_dpi
 from .opening import check_memory, open_image
 from .picture import Picture
@@ -33,7 +35,6 @@ _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second fra
 _HEAD_BYTES = 1 << 16
 _MAX_MISSING = 0.1  # of a cut image's pixels
 _MOTION_NAMES = (b"GCamera:MotionPhoto", b"Camera:MicroVideo=")
-_IPTC = 0x0404  # of Photoshop's image resources
 _GAIN_MAP_NAMES = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496")
 
 # EXIF orientation -> (exchange x and y, then flip y, then flip x) that makes the pixels upright.
@@ -96,7 +97,14 @@ def _warn(path: Path, sentence: str) -> None:
 
 def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
     with open_image(file, path) as image:
-        if image.format not in ("AVIF",):
+        if image.format == "JXL":
+            image.info["xmp"], is_compressed = read_xmp(file)
+            if is_compressed:
+                _warn(path, "has compressed XMP data, which are left out.")
+            return _read(image, path, lambda: image)
+        if image.format == "TIFF":
+            return replace(_read(image, path, lambda: _reopened(file, path)), iptc=iptc_of_tiff(file))
+        if image.format != "AVIF":
             return _read(image, path, lambda: _reopened(file, path))
         facts = read_facts(head)
         if facts.bit_depth > 8:
@@ -220,8 +228,6 @@ def _name_what_is_beside(image: Image.Image, path: Path) -> None:
         _warn(path, "has a video (motion photo), which is left out.")
     if any(content.startswith(jpeg_reader.EXTENDED_XMP) for content in segments):
         _warn(path, "has XMP data of more than 64 KB, of which the first 64 KB are read.")
-    if _IPTC in (image.info.get("photoshop") or {}):
-        _warn(path, "has IPTC data, which are left out.")
 
 
 def _read(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]) -> Picture:
@@ -265,6 +271,7 @@ def _read(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]) -> 
         exif=exif,
         dpi=usable_dpi(dpi),
         xmp=upright_xmp(xmp.rstrip(b"\0")) if isinstance(xmp, bytes) and xmp.strip(b"\0") else None,
+        iptc=iptc_of_jpeg(image) if image.format in ("JPEG", "MPO") else None,
         comment=comment if isinstance(comment, bytes) and image.format in ("JPEG", "MPO", "GIF") else None,
     )
 
