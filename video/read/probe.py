@@ -30,6 +30,7 @@ _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 20
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
 
+_MAX_PLAUSIBLE_RATE = 1000
 _MAX_PIXEL_SHAPE = 100  # wider or narrower pixels are damage
 _MAX_PIXEL_TERM = 65535  # what the sequence headers of H.264 and HEVC hold
 
@@ -121,10 +122,10 @@ def _codec_name(context: Any) -> str:
 
 
 def _rate(stream: Any) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and Fraction(rate) > 0:
-            return Fraction(rate)
-    return Fraction(25)
+    """Return the nominal frame rate. 1000 a second and more is mostly the tick of a container with a wrong header."""
+    rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    rates = [rate for rate in rates if rate > 0]
+    return next((rate for rate in rates if rate < _MAX_PLAUSIBLE_RATE), rates[0] if rates else Fraction(25))
 
 
 def declared_end(container: Any, stream: Any, clock: Clock) -> int | None:
@@ -216,7 +217,10 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
 
 def _entries(frame: av.VideoFrame) -> list[Any]:
     """Return the side data of a frame. Iterating yields entries, in PyAV 19 their types."""
-    side_data = cast(Any, frame.side_data)
+    try:
+        side_data = cast(Any, frame.side_data)
+    except ValueError:  # PyAV does not know the type of one, and then reads none
+        return []
     return [entry if hasattr(entry, "type") else side_data[entry] for entry in side_data]
 
 
