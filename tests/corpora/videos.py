@@ -46,6 +46,7 @@ class Decoded:
 
     size: tuple[int, int]
     end: Fraction = MAX_SECONDS
+    rate: Fraction = Fraction(25)
     times: list[Fraction | None] = field(default_factory=list)
     luma: list[np.ndarray | None] = field(default_factory=list)
     duration: Fraction | None = None
@@ -110,10 +111,10 @@ def decoded(path: Path, end: Fraction | None) -> Decoded:
         stream.thread_type = "NONE"
         width, height = stream.codec_context.width, stream.codec_context.height
         found = Decoded((width, height), end or MAX_SECONDS, kinds=[each.type for each in container.streams])
+        found.rate = max(Fraction(1), Fraction(stream.average_rate or stream.guessed_rate or 25))
         if end is None and width and height:
             frames = max(_MIN_FRAMES, MAX_PIXELS // (width * height))
-            rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            found.end = min(MAX_SECONDS, Fraction(frames) / max(rate, Fraction(1))).limit_denominator(1000)
+            found.end = min(MAX_SECONDS, frames / found.rate).limit_denominator(1000)
         sounds = {each.index: Sound(each.codec_context.name) for each in container.streams.audio if each.codec_context}
         past_end = False
         for packet in _packets(container):
@@ -162,7 +163,7 @@ def _take(found: Decoded, frame: Any) -> bool:
     seconds = None if time is None else time * base
     if seconds is not None and found.times and seconds - found.start >= found.end:
         return False
-    if seconds is None and len(found.times) > 25 * found.end:
+    if seconds is None and len(found.times) >= found.rate * found.end:
         return False
     found.times.append(seconds)
     found.sizes.add((frame.width, frame.height))

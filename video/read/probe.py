@@ -30,7 +30,7 @@ _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 20
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
 
-_MAX_PLAUSIBLE_RATE = 1000
+_MILLISECONDS = 1000
 _MAX_PIXEL_SHAPE = 100  # wider or narrower pixels are damage
 _MAX_PIXEL_TERM = 65535  # what the sequence headers of H.264 and HEVC hold
 
@@ -122,10 +122,10 @@ def _codec_name(context: Any) -> str:
 
 
 def _rate(stream: Any) -> Fraction:
-    """Return the nominal frame rate. 1000 a second and more is mostly the tick of a container with a wrong header."""
+    """Return the nominal frame rate; 25 if it is unknown, or if it is only the tick of 1 ms of the container."""
     rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
-    rates = [rate for rate in rates if rate > 0]
-    return next((rate for rate in rates if rate < _MAX_PLAUSIBLE_RATE), rates[0] if rates else Fraction(25))
+    is_tick = Fraction(stream.time_base) == Fraction(1, _MILLISECONDS)
+    return next((rate for rate in rates if rate > 0 and not (is_tick and rate >= _MILLISECONDS)), Fraction(25))
 
 
 def declared_end(container: Any, stream: Any, clock: Clock) -> int | None:
