@@ -17,7 +17,7 @@ from .comparison import CRASH, HANG, WRONG_EXCEPTION, Comparison
 
 Kind = Literal["image", "video"]
 TIMEOUT_S = 300
-MEMORY_LIMIT = 24 << 30
+MEMORY_LIMIT = 12 << 30
 _START_TIMEOUT_S = 300
 
 
