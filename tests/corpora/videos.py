@@ -21,7 +21,7 @@ MAX_SECONDS = Fraction(2)
 MAX_PIXELS = 4_000_000  # of all frames of a file
 _MIN_FRAMES = 3
 _TOLERANCE = Fraction(3, 1000)  # seconds: Matroska rounds both ends of an offset to 1 ms
-_MAX_MEAN_DIFFERENCE = 1.0  # of luma, in 8-bit codes: the conversion to RGB clips and rounds
+_MAX_MEAN_DIFFERENCE = 1.0  # of luma, in 8-bit codes
 _LOSSLESS_SUFFIXES = (".mp4", ".mkv")  # of containers that hold FFV1
 _MAX_DOUBLED_SIDE = 2048
 _LUMA_FORMATS = ("yuv", "gray", "nv")
@@ -183,7 +183,7 @@ def _luma(frame: Any) -> np.ndarray | None:
     codes = rows[:, : frame.width] if bits == 8 else rows[:, : 2 * frame.width].copy().view("<u2")
     if "422" in name and name.startswith("yuyv"):
         return None
-    # Blacker than black and whiter than white are clipped on the way through RGB.
+    # What lies outside RGB bypasses the network and is enlarged smoothly.
     return np.clip(codes.astype(np.float32) / 2 ** (bits - 8), 16, 235)
 
 
