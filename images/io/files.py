@@ -27,6 +27,7 @@ from .opening import check_memory, open_image
 from .picture import Picture
 from .pixels import read_codes
 from .ppm_reader import Pixmap
+from .tga_reader import without_runs
 from .writing import write_image
 
 __all__ = ["read_image", "read_png", "write_image"]
@@ -84,6 +85,8 @@ def read_image(path: str | Path) -> Picture:
     except NotImplementedError as error:
         raise ImageFileError(f"{path} cannot be read: {_one_line(error)}.") from error
     except Exception as error:  # readers of damaged files raise anything
+        if str(error).startswith("Unsupported"):
+            raise ImageFileError(f"{path} cannot be read: {_one_line(error)}.") from error
         raise ImageFileError(f"{path} is damaged or incomplete: {_one_line(error)}.") from error
 
 
@@ -104,6 +107,8 @@ def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
             return _read(image, path, lambda: image)
         if image.format == "TIFF":
             return replace(_read(image, path, lambda: _reopened(file, path)), iptc=iptc_of_tiff(file))
+        if image.format == "TGA":
+            return _read_tga(image, file, path)
         if image.format != "AVIF":
             return _read(image, path, lambda: _reopened(file, path))
         facts = read_facts(head)
@@ -115,6 +120,17 @@ def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
         if facts.primaries is not None and facts.transfer is not None and picture.icc is None:
             picture = replace(picture, color_tags=ColorTags.from_cicp(facts.primaries, facts.transfer))
         return picture
+
+
+def _read_tga(image: Image.Image, file: BinaryIO, path: Path) -> Picture:
+    try:
+        return _read(image, path, lambda: _reopened(file, path))
+    except OSError:
+        file.seek(0)
+        if (unpacked := without_runs(file.read())) is None:
+            raise
+    with open_image(io.BytesIO(unpacked), path) as image:
+        return _read(image, path, lambda: _reopened(io.BytesIO(unpacked), path))
 
 
 def _read_heic(file: BinaryIO, path: Path) -> Picture:

@@ -744,3 +744,29 @@ def test_targets_of_animations_in_a_folder(tmp_path):
         ("moving.gif", True), ("moving.webp", True), ("still.png", False), ("still.png", False), ("cut.png", False),
     ]  # fmt: skip
     assert not is_video_job(tmp_path / "in" / "moving.gif", tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("depth", [8, 24, 32])
+def test_runs_of_a_tga_that_go_on_in_the_next_row(tmp_path, depth):
+    channels = depth // 8
+    codes = noise(5, 4, channels)
+    codes.reshape(-1, channels)[2:9] = codes.reshape(-1, channels)[2]
+    flat = codes[..., [2, 1, 0, 3][:channels] if channels > 1 else [0]].reshape(-1, channels)  # stored as BGRA
+    header = struct.pack("<BBBHHBHHHHBB", 3, 0, 11 if depth == 8 else 10, 0, 0, 0, 0, 0, 4, 5, depth, 0x20)
+    packets = b"\x01" + flat[:2].tobytes() + b"\x86" + flat[2].tobytes() + b"\x0a" + flat[9:].tobytes()
+    path = tmp_path / "a.tga"
+    path.write_bytes(header + b"id!" + packets)
+    assert np.array_equal(read_image(path).codes(8), codes)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ImageFileError):
+        read_image(path)
+
+
+def test_an_unsupported_bmp_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.bmp"
+    Image.new("RGB", (4, 4)).save(path)
+    data = bytearray(path.read_bytes())
+    data[28] = 2  # bits per pixel
+    path.write_bytes(data)
+    with pytest.raises(ImageFileError, match=r"cannot be read: Unsupported BMP pixel depth"):
+        read_image(path)

@@ -289,3 +289,43 @@ def test_an_avi_that_was_cut_short_is_incomplete(upscaled):
     assert report.frames == len(result.of("video"))
     assert not report.complete
     assert report.read.missing_frames == 50 - report.frames
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_reordered_frames_in_avi_are_shown_in_even_steps(upscaled, codec):
+    result, report = upscaled(recording(1, format="avi", video=codec), name="in.avi")
+    assert (report.frames, report.read.repaired_pts, report.warnings) == (25, 0, [])
+    assert is_steady(result.of("video"), FRAME)
+
+
+def test_a_wrong_frame_rate_is_not_believed(upscaled):
+    """Phones write a default duration of 1 ms into Matroska."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        picture = output.add_stream("libx264", rate=1000)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        for number in range(60):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = 33 * number, Fraction(1, 1000)
+            output.mux(picture.encode(frame))
+        output.mux(picture.encode(None))
+    for suffix in (".mkv", ".mp4"):
+        _, report = upscaled(file.getvalue(), suffix, "in.mkv", span=Span(end=1))
+        assert (report.frames, report.complete, report.warnings) == (31, True, [])
+        assert report.duration == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_before_0_are_moved_and_not_hidden(upscaled, tmp_path, suffix):
+    options = {"avoid_negative_ts": "disabled"}
+    data = recording(1, -0.4, format="matroska", video="mpeg4", sounds=("pcm_s16le",), bf=0, options=options)
+    (tmp_path / "in.mkv").write_bytes(data)
+    source = found(tmp_path / "in.mkv")
+    assert source.of("video")[0] == pytest.approx(-0.4)
+    for span in (Span(), Span(end=0.2)):
+        result, report = upscaled(data, suffix, "in.mkv", span=span)
+        video, audio = result.of("video"), result.of("audio")
+        assert report.frames == len(video) == (5 if span.end else 25)
+        assert video[0] == pytest.approx(0, abs=0.03)
+        assert is_steady(video, FRAME)
+        assert audio[0] - video[0] == pytest.approx(source.of("audio")[0] - source.of("video")[0], abs=0.0016)

@@ -163,6 +163,7 @@ class VideoReader:
         for frame in frames:
             for entry in self._in_span(frame, first):
                 if self._end is not None and entry.pts is not None and entry.pts >= self._end:
+                    self._timeline.next_pts = entry.pts
                     return
                 yield entry
 

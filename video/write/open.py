@@ -68,7 +68,7 @@ def open_target(
         frames: size, layout and color of the upscaled frames. `FrameSink.format` is what to convert them to.
         encoder: for video files; `bit_depth` for images as well.
         span: the interval that the frames come from, on the source's clock. With a start, all times are moved so that
-            it becomes 0; without, offsets stay. Frames are written with the pts of the source in both cases.
+            it becomes 0; without, only times before 0 are moved. Frames are written with the pts of the source.
         copy_from: file whose streams are copied, all but `info.stream_index`. None: no stream is copied.
         metadata: further global tags.
         overwrite: replace existing files.
@@ -100,7 +100,8 @@ def open_target(
         encoding = choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
     except VideoError as error:
         raise VideoError(f"{target}: {error}") from None
-    shift = math.floor(span.start / info.time_base) if span.start is not None else 0
+    # Without a start, times before 0 are moved to it: MP4 would hide those frames.
+    shift = min(0, info.start_pts) if span.start is None else math.floor(span.start / info.time_base)
     copied = None
     if copy_from is not None:
         seconds = shift * Fraction(info.time_base)
