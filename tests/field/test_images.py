@@ -513,6 +513,18 @@ def animation(path: Path, *, transparent: bool = True) -> list[np.ndarray]:
     return [np.asarray(frame) for frame in frames]
 
 
+@pytest.mark.parametrize("target", [".gif", ".webp"])
+def test_more_plays_than_a_format_can_count(tmp_path, enlarger, target):
+    animation(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    once, many = (chunk(b"acTL", struct.pack(">II", 3, plays)) for plays in (3, 2**31 - 1))
+    assert once in data
+    (tmp_path / "a.png").write_bytes(data.replace(once, many))
+    upscale_video(tmp_path / "a.png", tmp_path / f"b{target}", Upscaler(enlarger(), device="cpu"))
+    with Image.open(tmp_path / f"b{target}") as result:
+        assert (result.n_frames, result.info["loop"]) == (3, 65535)
+
+
 @pytest.mark.parametrize("source", [".png", ".webp"])
 @pytest.mark.parametrize("target", [".gif", ".png", ".apng", ".webp"])
 def test_an_animation_stays_one(tmp_path, enlarger, source, target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import av
 import pytest
@@ -156,3 +157,14 @@ def test_an_avi_that_was_cut_short_is_incomplete(upscaled):
     assert report.frames == len(result.of("video"))
     assert not report.complete
     assert report.read.missing_frames == 50 - report.frames
+
+
+def test_a_time_beyond_any_clock_is_unknown(upscaled):
+    data = bytearray(recording(1, format="ivf", video="libvpx", sounds=()))
+    position, number = 32, 0
+    while position < len(data):
+        size, _ = struct.unpack_from("<Iq", data, position)
+        struct.pack_into("<q", data, position + 4, -(2**63) + 5 if number == 20 else 500 + number)
+        position, number = position + 12 + size, number + 1
+    result, report = upscaled(bytes(data), name="in.ivf")
+    assert report.frames == len(result.of("video")) >= 20
