@@ -21,6 +21,7 @@ _MAX_REORDERED_FRAMES = 17
 _MATCH_SECONDS = 10  # of the start of one stream after a jump from that of another
 _MAX_HELD_PACKETS = 2000
 _MAX_KEPT_START_SECONDS = 1
+_MAX_TICKS = 2**62
 
 
 @dataclass
@@ -265,8 +266,10 @@ def _delay(packet: av.Packet) -> Fraction:
 def _moved(packet: av.Packet, offset: Fraction) -> av.Packet:
     if offset:
         ticks = round(offset / Fraction(packet.time_base))
-        if packet.pts is not None:
-            packet.pts += ticks
-        if packet.dts is not None:
-            packet.dts += ticks
+        packet.pts, packet.dts = _sum(packet.pts, ticks), _sum(packet.dts, ticks)
     return packet
+
+
+def _sum(time: int | None, ticks: int) -> int | None:
+    """Add ticks to a time; the absurd times of damaged files, which do not fit into a packet, become unknown."""
+    return None if time is None or abs(time + ticks) > _MAX_TICKS else time + ticks

@@ -162,6 +162,9 @@ def read_png(data: bytes, path: Path) -> Picture:
     parts = png_reader.read_parts(data)
     if parts is None:
         raise ImageFileError(f"{path} is damaged or incomplete: it has no header of a PNG.")
+    check_memory(path, *parts.size)
+    if parts.max_inflated_bytes < (1 - _MAX_MISSING) * parts.inflated_bytes:  # before memory for all of them is taken
+        raise ImageFileError(f"{path} is damaged or incomplete: it is far too short for the size that it declares.")
     for problem in parts.problems:
         _warn(path, problem)
     if parts.frames > 1:
@@ -184,10 +187,11 @@ def read_png(data: bytes, path: Path) -> Picture:
     except ImageFileError:
         raise
     except Exception:
-        pixels, missing = png_reader.salvage(parts)
+        inflated = png_reader.inflate(parts)
+        missing = parts.inflated_bytes - len(inflated)
         if parts.has_damaged_pixels or missing > _MAX_MISSING * parts.inflated_bytes:
             raise
-        picture = decode(pixels)
+        picture = decode(png_reader.with_pixels(parts, inflated))
         if not missing and is_complete:
             _warn(path, "has a wrong checksum over its pixels.")
     if missing:
@@ -208,7 +212,7 @@ def _has_an_empty_edge(picture: Picture, has_palette: bool) -> bool:
 
 def _read_jpeg(file: BinaryIO, path: Path) -> Picture:
     try:
-        with open_image(file, path) as image:
+        with jpeg_reader.open_jpeg(file, path) as image:
             picture = _read(image, path, lambda: image)
             _name_what_is_beside(image, path)
             return picture
@@ -224,7 +228,7 @@ def _read_jpeg(file: BinaryIO, path: Path) -> Picture:
                 _name_what_is_beside(image, path)
             return replace(picture, is_complete=False)
         try:
-            with open_image(io.BytesIO(jpeg_reader.without_metadata(data)), path) as image:
+            with jpeg_reader.open_jpeg(io.BytesIO(jpeg_reader.without_metadata(data)), path) as image:
                 picture = _read(image, path, lambda: image)
         except Exception:
             raise error from None

@@ -306,6 +306,49 @@ def test_no_limit_in_pixels_but_one_in_memory(tmp_path, monkeypatch):
 # Damage
 
 
+def test_an_image_far_too_short_for_its_size_takes_no_memory(tmp_path, monkeypatch):
+    """1 GB for 40 bytes of pixels, and for what a decoder of JPEG makes of none."""
+    header = struct.pack(">IIBBBBB", 9000, 9000, 16, 6, 0, 0, 0)
+    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    small = jpeg()
+    at = small.index(b"\xff\xc0") + 5
+    (tmp_path / "a.jpg").write_bytes(small[:at] + struct.pack(">HH", 9000, 9000) + small[at + 4 :])
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("pixels are decoded"))
+    for name in ("a.png", "a.jpg"):
+        with pytest.raises(ImageFileError, match="far too short for the size that it declares"):
+            read_image(tmp_path / name)
+
+
+def test_the_most_that_formats_can_compress_is_read(tmp_path):
+    """Deflate: 1032 to 1; Huffman's codes: one bit for each block."""
+    flat = np.zeros((2000, 2000, 1), np.uint8)
+    picture, said = read(png(flat, compressed=zlib.compress(raw_rows(flat, 8), 9)), tmp_path / "a.png")
+    assert (picture.width, said) == (2000, "")
+    Image.fromarray(flat[..., 0]).save(tmp_path / "a.jpg", quality=1, optimize=True)
+    assert (tmp_path / "a.jpg").stat().st_size < 2000 * 2000 / 200
+    assert read_image(tmp_path / "a.jpg").width == 2000
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0"),
+        (b"zTXt", b"Raw profile type exif\0\0"),
+        (b"iCCP", b"profile\0\0"),
+        (b"iTXt", b"XML:com.adobe.xmp\0"),
+        (b"cHRM", bytes(31)),
+    ],
+)
+def test_broken_or_boundless_metadata_is_left_out(tmp_path, kind, start):
+    codes = noise(8, 9, 3)
+    bomb = zlib.compress(bytes((1 << 26) + 1), 9) if start.endswith(b"\0\0") and kind != b"cHRM" else b""
+    picture, said = read(png(codes, beside=chunk(kind, start + bomb)), tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.codes(8), codes)
+    assert f"has a broken {kind.decode()} chunk, which is left out" in said
+    assert (picture.xmp, picture.exif, picture.icc, picture.color_tags.chunks) == (None, None, None, ())
+
+
 @pytest.mark.parametrize("kind", [b"tEXt", b"iCCP", b"eXIf", b"IHDR", b"IDAT"])
 def test_a_wrong_checksum_is_a_warning(tmp_path, kind):
     codes = noise(8, 9, 3)
@@ -681,6 +724,18 @@ def animation(path: Path, *, transparent: bool = True) -> list[np.ndarray]:
     options = {"lossless": True} if path.suffix == ".webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 50, 250], loop=3, **options)
     return [np.asarray(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("target", [".gif", ".webp"])
+def test_more_plays_than_a_format_can_count(tmp_path, enlarger, target):
+    animation(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    once, many = (chunk(b"acTL", struct.pack(">II", 3, plays)) for plays in (3, 2**31 - 1))
+    assert once in data
+    (tmp_path / "a.png").write_bytes(data.replace(once, many))
+    upscale_video(tmp_path / "a.png", tmp_path / f"b{target}", Upscaler(enlarger(), device="cpu"))
+    with Image.open(tmp_path / f"b{target}") as result:
+        assert (result.n_frames, result.info["loop"]) == (3, 65535)
 
 
 @pytest.mark.parametrize("source", [".png", ".webp"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 
 import av
@@ -329,3 +330,14 @@ def test_frames_before_0_are_moved_and_not_hidden(upscaled, tmp_path, suffix):
         assert video[0] == pytest.approx(0, abs=0.03)
         assert is_steady(video, FRAME)
         assert audio[0] - video[0] == pytest.approx(source.of("audio")[0] - source.of("video")[0], abs=0.0016)
+
+
+def test_a_time_beyond_any_clock_is_unknown(upscaled):
+    data = bytearray(recording(1, format="ivf", video="libvpx", sounds=()))
+    position, number = 32, 0
+    while position < len(data):
+        size, _ = struct.unpack_from("<Iq", data, position)
+        struct.pack_into("<q", data, position + 4, -(2**63) + 5 if number == 20 else 500 + number)
+        position, number = position + 12 + size, number + 1
+    result, report = upscaled(bytes(data), name="in.ivf")
+    assert report.frames == len(result.of("video")) >= 20
