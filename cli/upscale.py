@@ -105,7 +105,8 @@ def upscale(
         str,
         typer.Option(
             rich_help_panel=VIDEOS,
-            help="Pixel format, by FFmpeg's name (yuv420p10le). auto: bit depth and chroma subsampling of the source.",
+            help="Pixel format, by FFmpeg's name (yuv444p10le). auto: bit depth and chroma subsampling of the source; "
+            "4:2:0 in h264 and hevc, which few players show otherwise.",
         ),
     ] = "auto",
     start: Annotated[

@@ -18,11 +18,14 @@ from ..inference.errors import Cancelled
 from .io.errors import ImageFileError
 from .io.picture import Picture
 from .jobs import FileJob
-from .size import Size
-from .upscale import read_source, upscale_image, write_result
+from .size import Size, SizeError
+from .upscale import memory_shortage, read_source, upscale_image, write_result
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
+
+_SMALL_PIXELS = 1 << 18
+"""Smaller sources do not wait for memory."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def upscale_image_files(
                 error = caught
             del future
             reading = read_next()
+            if writing is not None and picture is not None and _is_short_of_memory(picture, upscaler, size):
+                yield _written(*writing)
+                writing = None
             started = time.perf_counter()
             if picture is not None:
                 before = (picture.width, picture.height)
@@ -114,6 +120,16 @@ def upscale_image_files(
             writing = (outcome, writer.submit(write_result, job, picture, quality=quality, overwrite=overwrite))
         if writing is not None:
             yield _written(*writing)
+
+
+def _is_short_of_memory(picture: Picture, upscaler: Upscaler, size: Size) -> bool:
+    """Return True if a result does not fit into memory beside the one that is being written."""
+    if picture.width * picture.height < _SMALL_PIXELS:
+        return False
+    try:
+        return memory_shortage(picture, upscaler, size) is not None
+    except SizeError:  # which the next step raises
+        return False
 
 
 def _written(outcome: Outcome, future: Future[None]) -> Outcome:

@@ -14,6 +14,8 @@ from .folder import JobFolder, PartRecord
 from .plan import Part
 from .writer import extradata_hash
 
+PART_CONTAINERS = ("nut", "matroska")
+
 
 def join(
     folder: JobFolder,
@@ -89,7 +91,9 @@ def _packets(folder: JobFolder, part: Part, record: PartRecord) -> Iterator[av.P
     damaged = VideoError(f"{path} is damaged; delete it and run the upscaling again.")
     checksum = count = 0
     try:
-        with av.open(str(path.absolute()), format="nut") as container:
+        if record.container not in PART_CONTAINERS:
+            raise damaged
+        with av.open(str(path.absolute()), format=record.container) as container:
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:
                     continue

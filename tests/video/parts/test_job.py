@@ -99,7 +99,7 @@ def test_going_on_inside_open_gops_loses_no_frame(clip, upscaler, tmp_path, inte
 
 def test_a_part_that_was_damaged_is_computed_again(clip, upscaler, tmp_path, interrupted):
     target, reference = interrupted(), tmp_path / "reference.mp4"
-    [media] = tmp_path.glob(f"{JOBS}/*/00000.nut")
+    [media] = tmp_path.glob(f"{JOBS}/*/00000.media")
     media.write_bytes(media.read_bytes()[:100])
     upscale_video(clip("h264"), target, upscaler, job=TWO_SECONDS)
     upscale_video(clip("h264"), reference, upscaler, job=TWO_SECONDS)
@@ -108,7 +108,7 @@ def test_a_part_that_was_damaged_is_computed_again(clip, upscaler, tmp_path, int
 
 def test_a_flipped_bit_in_a_part_is_an_error_not_a_file(clip, upscaler, tmp_path, interrupted):
     target = interrupted()
-    [media] = tmp_path.glob(f"{JOBS}/*/00001.nut")
+    [media] = tmp_path.glob(f"{JOBS}/*/00001.media")
     content = bytearray(media.read_bytes())
     content[len(content) // 2] ^= 1
     media.write_bytes(content)
