@@ -93,7 +93,7 @@ class Journal:
         jobs: those of this run; what the journal says of other files is not kept in memory.
         sources: as they were given to `plan_jobs`. Files in folders among them are known by their path in the folder,
             so that both folders can be moved.
-        version: of this program; results of another version are not trusted.
+        version: `supertile.__version__`; results of another version are not trusted.
         model_name: for messages.
     """
 
@@ -103,7 +103,7 @@ class Journal:
         jobs: Iterable[FileJob],
         *,
         sources: Sequence[str | Path] = (),
-        version: str = "",
+        version: str,
         model_name: str = "",
     ) -> None:
         self.path = Path(folder) / JOURNAL_NAME
@@ -263,11 +263,12 @@ class Journal:
         line = _Line.parse(text)
         if line is None or line.target not in self._lines or line.options != _hash(line.settings):
             return
-        names = ("source_folder", "options", "model_name")
         self._lines[line.target] = replace(
             line,
             settings=self._known_settings.setdefault(line.options, line.settings),  # one object for 100,000 lines
-            **{name: sys.intern(getattr(line, name)) for name in names},
+            source_folder=sys.intern(line.source_folder),
+            options=sys.intern(line.options),
+            model_name=sys.intern(line.model_name),
         )
 
     def _warn(self, sentence: str) -> None:

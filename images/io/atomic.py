@@ -130,7 +130,7 @@ def before_publishing(target: Path, record: Callable[[Path], None]) -> Iterator[
     try:
         yield
     finally:
-        del _recorders[key]
+        _recorders.pop(key, None)
 
 
 def publish(part: Path, target: Path, *, overwrite: bool, error: type[Exception] = ImageFileError) -> None:
