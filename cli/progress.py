@@ -46,7 +46,7 @@ class UpscaleProgress:
         self._frame_pace: Pace | None = None
         self._line_due = time.monotonic() + LINE_INTERVAL_S
         self._event_due = 0.0
-        self._files = bars.add_task("files", total=self._total, visible=self._total > 1)
+        self._files = bars.add_task("files", total=self._total, visible=self._total > 1, seconds_left=None)
         self._steps = bars.add_task("tiles" if images else "frames", total=None)
 
     def tiles(self, done: int, total: int) -> None:
@@ -82,17 +82,14 @@ class UpscaleProgress:
         self._finished += 1
         self._computed += computed
         self._bars.advance(self._files)
-        if self._finished >= self._images:
+        if self._videos and self._finished >= self._images:
             self._frame_pace = None
             self._bars.reset(self._steps, description="frames", total=None)
         else:
             self._pace.update(self._computed)
 
     def _event(
-        self,
-        source: Path | None = None,
-        target: Path | None = None,
-        **fields: float | None,
+        self, source: Path | None = None, target: Path | None = None, **fields: float | None
     ) -> dict[str, object]:
         names = ("frames", "frames_expected", "fps", "seconds_per_file", "seconds_left")
         files = {"files_done": self._finished, "files": self._total}
