@@ -30,6 +30,7 @@ DONE_BEFORE, EXISTS = "done before", "existed already"
 
 _MAX_LINE_BYTES = 1 << 16
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_MAX_LINES_OF_A_FILE = 4
 _SECOND_NS = 10**9
 _TYPES = {"settings": dict, **dict.fromkeys(("source", "source_folder", "target", "options", "model_name"), str)}
 
@@ -111,7 +112,7 @@ class Journal:
         self._roots = [os.path.abspath(source) for source in sources if os.path.isdir(source)]
         self._version = version
         self._model_name = "".join(letter if letter.isprintable() else "?" for letter in model_name)
-        self._lines: dict[str, _Line | None] = {self._target_key(job): None for job in jobs}
+        self._lines: dict[str, tuple[_Line, ...]] = {self._target_key(job): () for job in jobs}
         self._known_settings: dict[str, dict[str, str]] = {}
         self._bytes_read = 0
         self._lock = threading.Lock()
@@ -144,11 +145,11 @@ class Journal:
         Only needed where the file system rounds them: a target with the very time of its source is recognized.
         """
         self._read_on()
-        line = self._lines.get(self._target_key(job))
+        lines = self._lines.get(self._target_key(job), ())
         with self._one_warning_if_unwritable():
             time = job.target.stat().st_mtime_ns
-            if line is not None and time not in (line.target_mtime_ns, line.source_mtime_ns):
-                self._append(replace(line, target_mtime_ns=time))
+            if lines and time not in (lines[0].target_mtime_ns, lines[0].source_mtime_ns):
+                self._append(replace(lines[0], target_mtime_ns=time))
 
     @contextmanager
     def _one_warning_if_unwritable(self) -> Iterator[None]:
@@ -162,11 +163,10 @@ class Journal:
 
         Raises `error` if it was made with other settings, or from its source before that was changed.
         """
-        key = self._target_key(job)
-        line = self._line_of(key, job)
+        line = self._line_of(job)
         if line is None:
             self._read_on()  # another process may have made it
-            line = self._line_of(key, job)
+            line = self._line_of(job)
         if line is None:
             return False
         try:
@@ -186,17 +186,18 @@ class Journal:
             )
         return True
 
-    def _line_of(self, key: str, job: FileJob) -> _Line | None:
-        """Return the line of a job's target if that is still the file that the line was written for."""
-        line = self._lines.get(key)
-        if line is None:
-            return None
+    def _line_of(self, job: FileJob) -> _Line | None:
+        """Return the line that was written for the file which a job's target is now."""
+        lines = self._lines.get(self._target_key(job), ())
         try:
             target = job.target.stat()
         except OSError:
             return None
-        times = (line.target_mtime_ns, line.source_mtime_ns)  # the latter after --keep-times
-        return line if target.st_size == line.target_size and target.st_mtime_ns in times else None
+        for line in lines:
+            times = (line.target_mtime_ns, line.source_mtime_ns)  # the latter after --keep-times
+            if target.st_size == line.target_size and target.st_mtime_ns in times:
+                return line
+        return None
 
     def _is_from(self, line: _Line, job: FileJob) -> bool:
         source, folder = self._source_key(job.source)
@@ -263,13 +264,15 @@ class Journal:
         line = _Line.parse(text)
         if line is None or line.target not in self._lines or line.options != _hash(line.settings):
             return
-        self._lines[line.target] = replace(
+        line = replace(
             line,
             settings=self._known_settings.setdefault(line.options, line.settings),  # one object for 100,000 lines
             source_folder=sys.intern(line.source_folder),
             options=sys.intern(line.options),
             model_name=sys.intern(line.model_name),
         )
+        # Two processes may publish one file, and the last to write its line need not be the last to rename.
+        self._lines[line.target] = (line, *self._lines[line.target][: _MAX_LINES_OF_A_FILE - 1])
 
     def _warn(self, sentence: str) -> None:
         if not self._warned:

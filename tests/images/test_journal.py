@@ -153,11 +153,14 @@ def test_a_target_with_the_times_of_its_source_is_proven(job, rounded):
     assert len((job.target.parent / JOURNAL_NAME).read_text().splitlines()) == 1 + rounded
 
 
-def test_the_last_line_counts(job):
+def test_a_file_may_have_several_lines_in_any_order(job):
     make(job, journal_of(job))
     make(job, journal_of(job), b"result, later", overwrite=True)
     assert journal_of(job).proves(job, SETTINGS)
-    assert len((job.target.parent / JOURNAL_NAME).read_text().splitlines()) == 2
+    path = job.target.parent / JOURNAL_NAME
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(second + first)  # another process was faster between its line and its rename
+    assert journal_of(job).proves(job, SETTINGS)
 
 
 def test_a_damaged_journal_is_ignored_line_by_line(job):
