@@ -152,7 +152,7 @@ def upscale_image_files(
 
 
 class _Source(NamedTuple):
-    """What is read of a file; if it is skipped, the reason."""
+    """A source as it was read; `skipped` says why it was not."""
 
     picture: Picture | None = None
     pending: PendingFile | None = None
