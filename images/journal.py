@@ -6,72 +6,26 @@ so a process killed at any moment leaves no file without its line; a line withou
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
-import stat
 import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from .io.atomic import before_publishing, same_file
 from .io.errors import ImageFileError, ImageFileWarning
 from .jobs import FileJob
+from .journal_file import JournalLine, append_line, read_lines, settings_hash
 
 JOURNAL_NAME = ".supertile-done.jsonl"
 DONE_BEFORE, EXISTS = "done before", "existed already"
 
-_MAX_LINE_BYTES = 1 << 16
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _MAX_LINES_OF_A_FILE = 4
 _SECOND_NS = 10**9
-_TYPES = {"settings": dict, **dict.fromkeys(("source", "source_folder", "target", "options", "model_name"), str)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line of the journal.
-
-    Attributes:
-        source: relative to `source_folder`, or absolute if that is empty.
-        source_folder: the folder among the sources of the job that holds the source.
-        target: relative to the journal's folder.
-        options: a hash of `settings`.
-        settings: everything that decides the result, by name.
-        model_name: for messages only; the settings have a hash of the weights.
-    """
-
-    source: str
-    source_folder: str
-    source_size: int
-    source_mtime_ns: int
-    target: str
-    target_size: int
-    target_mtime_ns: int
-    options: str
-    settings: dict[str, str]
-    model_name: str
-
-    @classmethod
-    def parse(cls, text: bytes) -> _Line | None:
-        """Return a line, None if it is not one that this class has written."""
-        try:
-            values = json.loads(text)
-            line = cls(**values)
-        except (ValueError, TypeError, RecursionError):
-            return None
-        if any(type(value) is not _TYPES.get(name, int) for name, value in values.items()):
-            return None
-        # They are shown to users, and a file that anybody could write must not control their terminal.
-        shown = (line.model_name, *line.settings, *line.settings.values())
-        return line if all(isinstance(text, str) and text.isprintable() for text in shown) else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +66,7 @@ class Journal:
         self._roots = [os.path.abspath(source) for source in sources if os.path.isdir(source)]
         self._version = version
         self._model_name = "".join(letter if letter.isprintable() else "?" for letter in model_name)
-        self._lines: dict[str, tuple[_Line, ...]] = {self._target_key(job): () for job in jobs}
+        self._lines: dict[str, tuple[JournalLine, ...]] = {self._target_key(job): () for job in jobs}
         self._known_settings: dict[str, dict[str, str]] = {}
         self._bytes_read = 0
         self._lock = threading.Lock()
@@ -125,7 +79,7 @@ class Journal:
         settings = self._complete(pending.settings)
         with self._one_warning_if_unwritable():
             status = file.stat()
-            line = _Line(
+            line = JournalLine(
                 source=source,
                 source_folder=folder,
                 source_size=pending.source.st_size,
@@ -133,7 +87,7 @@ class Journal:
                 target=self._target_key(pending.job),
                 target_size=status.st_size,
                 target_mtime_ns=status.st_mtime_ns,
-                options=_hash(settings),
+                options=settings_hash(settings),
                 settings=settings,
                 model_name=self._model_name,
             )
@@ -186,7 +140,7 @@ class Journal:
             )
         return True
 
-    def _line_of(self, job: FileJob) -> _Line | None:
+    def _line_of(self, job: FileJob) -> JournalLine | None:
         """Return the line that was written for the file which a job's target is now."""
         lines = self._lines.get(self._target_key(job), ())
         try:
@@ -199,13 +153,13 @@ class Journal:
                 return line
         return None
 
-    def _is_from(self, line: _Line, job: FileJob) -> bool:
+    def _is_from(self, line: JournalLine, job: FileJob) -> bool:
         source, folder = self._source_key(job.source)
         # Archives store whole seconds only: frames of two of them may agree in name, size and time.
         same_folder = line.source_folder == folder or line.source_mtime_ns % _SECOND_NS != 0
         return line.source == source and same_folder
 
-    def _differences(self, line: _Line, new: Mapping[str, str]) -> Iterator[str]:
+    def _differences(self, line: JournalLine, new: Mapping[str, str]) -> Iterator[str]:
         old = line.settings
         for name in {**new, **old}:
             before, now = old.get(name, "default"), new.get(name, "default")
@@ -231,38 +185,24 @@ class Journal:
                 return path.relative_to(root).as_posix(), root
         return path.as_posix(), ""
 
-    def _append(self, line: _Line) -> None:
-        text = json.dumps(asdict(line), separators=(",", ":")).encode() + b"\n"
+    def _append(self, line: JournalLine) -> None:
         with self._lock:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _FLAGS, 0o666)
-            try:
-                if not _ends_with_newline(descriptor):
-                    text = b"\n" + text  # another process was killed while it wrote
-                if os.write(descriptor, text) < len(text):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            append_line(self.path, line)
 
     def _read_on(self) -> None:
         """Read the lines that were written since the last time, by whatever process."""
         with self._lock:
             try:
-                descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
-                with open(descriptor, "rb") as file:
-                    _check_regular(descriptor)
-                    file.seek(self._bytes_read)
-                    for text in _whole_lines(file):
-                        self._bytes_read += len(text)
-                        self._keep(text)
+                for line, end in read_lines(self.path, self._bytes_read):
+                    self._keep(line)
+                    self._bytes_read = end
             except FileNotFoundError:
                 return
             except OSError as error:
                 self._warn(f"cannot be read ({error.strerror}); finished files are not recognized.")
 
-    def _keep(self, text: bytes) -> None:
-        line = _Line.parse(text)
-        if line is None or line.target not in self._lines or line.options != _hash(line.settings):
+    def _keep(self, line: JournalLine | None) -> None:
+        if line is None or line.target not in self._lines:
             return
         line = replace(
             line,
@@ -278,32 +218,6 @@ class Journal:
         if not self._warned:
             self._warned = True
             warnings.warn(f"{self.path} {sentence}", ImageFileWarning, stacklevel=3)
-
-
-def _hash(settings: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_regular(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-
-
-def _ends_with_newline(descriptor: int) -> bool:
-    """Return True for a file without an unfinished line."""
-    _check_regular(descriptor)
-    if not os.fstat(descriptor).st_size:
-        return True
-    os.lseek(descriptor, -1, os.SEEK_END)
-    return os.read(descriptor, 1) == b"\n"
-
-
-def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield lines up to the last that is complete; those that are too long come in several pieces."""
-    while text := file.readline(_MAX_LINE_BYTES):
-        if not text.endswith(b"\n") and len(text) < _MAX_LINE_BYTES:
-            return
-        yield text
 
 
 def reason_to_skip(
