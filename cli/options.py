@@ -186,6 +186,14 @@ CompileOption = Annotated[
 Device = Annotated[
     str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps. auto: CUDA, else MPS, else the CPU.")
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Several devices that share the work, a process for each: cuda:0,cuda:1 or all. They take images, and "
+        "parts of long videos.",
+    ),
+]
 SeamlessOption = Annotated[
     Seamless,
     typer.Option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ from .options import (
     Debug,
     Deinterlace,
     Device,
+    Devices,
     Format,
     Mean,
     Model,
@@ -59,6 +62,7 @@ def upscale(
     batch: Batch = "auto",
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
+    devices: Devices = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
     compile: CompileOption = Compile.off,
@@ -126,6 +130,20 @@ def upscale(
             rich_help_panel=VIDEOS, help="Deinterlace every frame (yes), none (no) or those flagged interlaced (auto)."
         ),
     ] = Deinterlace.auto,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", rich_help_panel=VIDEOS, help="Begin anew instead of continuing an interrupted video."
+        ),
+    ] = False,
+    keep_partial: Annotated[
+        bool,
+        typer.Option(
+            "--keep-partial",
+            rich_help_panel=VIDEOS,
+            help="When interrupted, join the finished parts of a video into a file with .partial in its name.",
+        ),
+    ] = False,
     keep_times: Annotated[
         bool, typer.Option("--keep-times", help="Give each result the file times of its source.")
     ] = False,
@@ -153,7 +171,8 @@ def upscale(
     """Upscale images and videos.
 
     One file is written to a file or into a folder, several files into a folder, and folders into a folder with their
-    structure kept. A folder that was not finished is continued by the same command.
+    structure kept. A folder or video that was interrupted is continued by the same
+    command.
     """
     with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
         console = Console(stderr=True)
@@ -174,14 +193,16 @@ def upscale(
         _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
-        from ..inference.upscaler import Upscaler
+        from ..images.pool_batch import upscale_image_files_with
+        from ..inference.pool import UpscalerPool, device_names
+        from ..inference.spec import UpscalerSpec
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
         from ..video.kinds import is_video_job
+        from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
-        from ..weights.loader import load_model
 
         encoder = EncoderOptions(
             codec=codec,
@@ -192,7 +213,9 @@ def upscale(
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
         model = model or bundled_for(None if size is None else size.common_factor)
-        with progress_bar(console, hidden=quiet) as bars, warnings_once(console, warning_event):
+        with ExitStack() as stack:
+            bars = stack.enter_context(progress_bar(console, hidden=quiet))
+            stack.enter_context(warnings_once(console, warning_event))
             journal = _journal(jobs, sources, target, model)
             results = Results(
                 console,
@@ -203,28 +226,34 @@ def upscale(
                 journal=journal,
                 events=as_json,
             )
-            upscaler = Upscaler(
-                load_model(model, mean=mean, base_window=base_window),
-                device=device,
-                precision=precision.value,
-                tile=tile,
-                overlap=overlap,
-                batch=batch,
-                seamless=seamless.value,
-                self_ensemble=self_ensemble,
-                compile=compile.value,
-            )
+            settings = {
+                "precision": precision.value,
+                "tile": tile,
+                "overlap": overlap,
+                "batch": batch,
+                "seamless": seamless.value,
+                "self_ensemble": self_ensemble,
+                "compile": compile.value,
+            }
+            spec = UpscalerSpec(model, mean, base_window, tuple(settings.items()))
+            names = device_names(devices) if devices else []
+            upscaler = spec.build(names[0] if names else device)
+            pool = None
+            if len(names) > 1:
+                pool = stack.enter_context(UpscalerPool(spec.with_precision(upscaler), names))
             progress = UpscaleProgress(console, bars, len(images), videos, quiet=quiet, events=as_json)
-            for outcome in upscale_image_files(
-                images,
-                upscaler,
-                size=size,
-                quality=quality or DEFAULT_IMAGE_QUALITY,
-                overwrite=overwrite,
-                skip_existing=skip_existing,
-                journal=journal,
-                progress=progress.tiles,
-            ):
+            image_options = {
+                "size": size,
+                "quality": quality or DEFAULT_IMAGE_QUALITY,
+                "overwrite": overwrite,
+                "skip_existing": skip_existing,
+                "journal": journal,
+            }
+            if pool is None:
+                outcomes = upscale_image_files(images, upscaler, **image_options, progress=progress.tiles)
+            else:
+                outcomes = upscale_image_files_with(pool, images, identity=upscaler.identity(), **image_options)
+            for outcome in outcomes:
                 progress.file_finished(computed=outcome.error is None and not outcome.skipped)
                 results.add_image(outcome)
             for video_outcome in upscale_video_files(
@@ -239,6 +268,9 @@ def upscale(
                 journal=journal,
                 progress=progress.frame,
                 warn=warn,
+                job=JobOptions(restart=restart, keep_partial=keep_partial),
+                pool=pool,
+                inform=partial(say, console),
             ):
                 progress.file_finished(computed=video_outcome.report is not None)
                 results.add_video(video_outcome)

@@ -91,14 +91,14 @@ def upscale_image_files(
     identity = upscaler.identity() if jobs and journal is not None else {}
 
     def reason(job: FileJob) -> str:
-        settings = _settings(job, identity, size, quality)
+        settings = settings_of(job, identity, size, quality)
         return reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
 
     def read(job: FileJob) -> _Source:
         refuse_dangling_link(job.source)
         if skipped := reason(job):
             return _Source(skipped=skipped)
-        pending = None if journal is None else pending_file(job, _settings(job, identity, size, quality))
+        pending = None if journal is None else pending_file(job, settings_of(job, identity, size, quality))
         return _Source(read_source(job, upscaler, size, overwrite=overwrite), pending)
 
     def write(pending: PendingFile | None, job: FileJob, picture: Picture) -> None:
@@ -174,7 +174,7 @@ class _Source(NamedTuple):
     skipped: str = ""
 
 
-def _settings(job: FileJob, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
+def settings_of(job: FileJob, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
     """Return everything that decides the result of a job, by name."""
     format = format_of(job.target, job.format)
     settings = {**identity, "size": str(size) or "model scale", "format": format.value}

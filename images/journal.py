@@ -37,6 +37,16 @@ class PendingFile:
     source: os.stat_result
 
 
+@dataclass(frozen=True)
+class JournalPlace:
+    """Where a journal is and how it names files: enough to write to it from another process."""
+
+    folder: str
+    roots: tuple[str, ...]
+    version: str
+    model_name: str
+
+
 class Journal:
     """The journal of one target folder. Safe for use by several threads and by several processes at once.
 
@@ -71,7 +81,18 @@ class Journal:
         self._bytes_read = 0
         self._lock = threading.Lock()
         self._warned = False
-        self._read_on()
+        if self._lines:
+            self._read_on()
+
+    @property
+    def place(self) -> JournalPlace:
+        """Return what `at` needs."""
+        return JournalPlace(self._folder, tuple(self._roots), self._version, self._model_name)
+
+    @classmethod
+    def at(cls, place: JournalPlace) -> Journal:
+        """Return a journal that knows of no file, to record finished ones."""
+        return cls(place.folder, (), sources=place.roots, version=place.version, model_name=place.model_name)
 
     def record(self, pending: PendingFile, file: Path) -> None:
         """Append the line of a finished file, which may still have a temporary name."""
