@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,15 +91,19 @@ def upscale_image_files(
     queue = iter(jobs)
     identity = upscaler.identity() if jobs and journal is not None else {}
 
+    @cache
+    def settings_in(format: ImageFormat) -> dict[str, str]:
+        return settings_of(format, identity, size, quality)
+
     def reason(job: FileJob) -> str:
-        settings = settings_of(job, identity, size, quality)
+        settings = settings_in(format_of(job.target, job.format))
         return reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
 
     def read(job: FileJob) -> _Source:
         refuse_dangling_link(job.source)
         if skipped := reason(job):
             return _Source(skipped=skipped)
-        pending = None if journal is None else pending_file(job, settings_of(job, identity, size, quality))
+        pending = None if journal is None else pending_file(job, settings_in(format_of(job.target, job.format)))
         return _Source(read_source(job, upscaler, size, overwrite=overwrite), pending)
 
     def write(pending: PendingFile | None, job: FileJob, picture: Picture) -> None:
@@ -174,9 +179,8 @@ class _Source(NamedTuple):
     skipped: str = ""
 
 
-def settings_of(job: FileJob, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
-    """Return everything that decides the result of a job, by name."""
-    format = format_of(job.target, job.format)
+def settings_of(format: ImageFormat, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
+    """Return everything that decides a result in a format, by name."""
     settings = {**identity, "size": str(size) or "model scale", "format": format.value}
     return settings | ({"quality": str(quality)} if format in _WITH_QUALITY else {})
 

@@ -77,6 +77,7 @@ class Journal:
         self._version = version
         self._model_name = "".join(letter if letter.isprintable() else "?" for letter in model_name)
         self._lines: dict[str, tuple[JournalLine, ...]] = {self._target_key(job): () for job in jobs}
+        self._latest: tuple[Mapping[str, str], dict[str, str], str] | None = None
         self._known_settings: dict[str, dict[str, str]] = {}
         self._bytes_read = 0
         self._lock = threading.Lock()
@@ -97,7 +98,7 @@ class Journal:
     def record(self, pending: PendingFile, file: Path) -> None:
         """Append the line of a finished file, which may still have a temporary name."""
         source, folder = self._source_key(pending.job.source)
-        settings = self._complete(pending.settings)
+        settings, options = self._completed(pending.settings)
         with self._one_warning_if_unwritable():
             status = file.stat()
             line = JournalLine(
@@ -108,7 +109,7 @@ class Journal:
                 target=self._target_key(pending.job),
                 target_size=status.st_size,
                 target_mtime_ns=status.st_mtime_ns,
-                options=settings_hash(settings),
+                options=options,
                 settings=settings,
                 model_name=self._model_name,
             )
@@ -192,6 +193,13 @@ class Journal:
                 yield "with another model of the same name" if now else "with another model"
             else:
                 yield f"with another {'version of Supertile' if name == 'version' else name} ({before}, now {now})"
+
+    def _completed(self, settings: Mapping[str, str]) -> tuple[dict[str, str], str]:
+        """Return settings with the version, and their hash; most files of a run share one object."""
+        if self._latest is None or self._latest[0] is not settings:
+            complete = self._complete(settings)
+            self._latest = settings, complete, settings_hash(complete)
+        return self._latest[1:]
 
     def _complete(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {**settings, "version": self._version}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .batch import Outcome, refuse_dangling_link, settings_of
+from .io.formats import format_of
 from .jobs import FileJob
 from .journal import Journal, JournalPlace, pending_file, reason_to_skip, recording
 from .size import Size
@@ -57,8 +58,8 @@ def upscale_image_files_with(
 
     def tasks() -> Iterator[ImageTask]:
         for job in jobs:
-            settings = settings_of(job, identity, size, quality)
             try:
+                settings = settings_of(format_of(job.target, job.format), identity, size, quality)
                 refuse_dangling_link(job.source)
                 skipped = reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
             except Exception as error:
