@@ -42,7 +42,7 @@ OUTSIDE = {
     "kernels": {"torch", "triton", "einops"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
-    "inference": {"torch", "spandrel"},
+    "inference": {"torch", "spandrel", "ray"},
     "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
@@ -356,7 +356,7 @@ def test_what_is_imported_is_declared(project):
     always, optional = names(project["project"]["dependencies"]), project["project"]["optional-dependencies"]
     used = {each.outside for each in ALL} - set(sys.stdlib_module_names) - HOSTS - {None}
     needed = {PACKAGES.get(name, name) for name in used} - {None}
-    assert needed <= always | names(optional["cli"]) | names(optional["bench"])
+    assert needed <= always | names(optional["cli"]) | names(optional["bench"] + optional["cluster"])
     only_cli = {each.outside for each in ALL if home(each.file) not in ("cli", "__main__", "training")} & names(
         optional["cli"]
     )
