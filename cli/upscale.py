@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from .console import (
 from .options import (
     BaseWindow,
     Batch,
+    Cluster,
     Compile,
     CompileOption,
     Debug,
@@ -70,6 +72,7 @@ def upscale(
     batch: Batch = "auto",
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
+    cluster: Cluster = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
     compile: CompileOption = Compile.off,
@@ -155,14 +158,14 @@ def upscale(
         _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
-        from ..inference.upscaler import Upscaler
+        from ..inference.cluster.pool import RayPool
+        from ..inference.spec import UpscalerSpec, precision_name
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
         from ..video.kinds import is_video_job
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
-        from ..weights.loader import load_model
 
         encoder = EncoderOptions(
             codec=codec,
@@ -173,13 +176,15 @@ def upscale(
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
         bundled = bundled_for(None if size is None else size.common_factor)
+
+        def warn(sentence: str) -> None:
+            say(console, f"Warning: {sentence}")
+
         results = _Results(console, len(jobs), quiet=quiet, debug=debug, keep_times=keep_times)
         with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
             files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
             tiles = progress.add_task("tiles", total=None)
-            upscaler = Upscaler(
-                load_model(model or bundled, mean=mean, base_window=base_window),
-                device=device,
+            spec = UpscalerSpec(model or bundled, mean, base_window).with_settings(
                 precision=precision.value,
                 tile=tile,
                 overlap=overlap,
@@ -188,6 +193,7 @@ def upscale(
                 self_ensemble=self_ensemble,
                 compile=compile.value,
             )
+            upscaler = spec.build(device)
             for outcome in upscale_image_files(
                 images,
                 upscaler,
@@ -198,9 +204,14 @@ def upscale(
             ):
                 progress.advance(files)
                 results.add_image(outcome)
-            if videos:
+            with ExitStack() as stack:
+                pool = None
+                if videos and cluster is not None:
+                    pool = stack.enter_context(RayPool(spec, cluster, warn=warn))
+                    if pool.precision() != precision_name(upscaler):  # the machines of the cluster have other devices
+                        upscaler = spec.with_settings(precision=pool.precision()).build(device)
                 progress.update(tiles, visible=False)
-                frames = progress.add_task("frames", total=None)
+                frames = progress.add_task("frames", total=None, visible=bool(videos))
                 for video_outcome in upscale_video_files(
                     videos,
                     upscaler,
@@ -210,7 +221,8 @@ def upscale(
                     source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
                     overwrite=overwrite,
                     progress=lambda state: progress.update(frames, **frame_bar_state(state)),
-                    warn=lambda sentence: say(console, f"Warning: {sentence}"),
+                    warn=warn,
+                    pool=pool,
                 ):
                     progress.advance(files)
                     results.add_video(video_outcome)

@@ -55,6 +55,7 @@ class RayPool:
         cpu_workers: for each machine of a cluster without GPUs.
         shared: True if all machines see the files of tasks under the same paths; False: copy them. None: find out.
         patience: a task is slow when it takes this many times the median of the others.
+        warn: called with a sentence for each device that cannot be used.
 
     Raises:
         UpscaleError: Ray is not installed, the cluster cannot be reached, or the model's file cannot be read.
@@ -70,8 +71,9 @@ class RayPool:
         cpu_workers: int = 1,
         shared: bool | None = None,
         patience: float = 3.0,
+        warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        self.spec, self._cpu_workers, self._patience = spec, cpu_workers, patience
+        self.spec, self._cpu_workers, self._patience, self._warn = spec, cpu_workers, patience, warn
         model = _stamp(resolve(spec.model))
         self._ray = import_ray()
         self._owns_ray = connect(self._ray, address)
@@ -302,7 +304,7 @@ class RayPool:
         worker.kill()
         if not self._workers:
             raise error
-        _log.warning("%s is not used: %s", worker.label, error)
+        self._warn(f"{worker.label} is not used: {error}")
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -322,7 +324,7 @@ class RayPool:
         elif self._waits_since is not None and self._looked - self._waits_since > _START_SECONDS:
             self._waits_since = None
             kind = "GPU" if self._gpu else "processor"
-            _log.warning("No worker has started for a minute; perhaps every %s of the cluster is taken.", kind)
+            self._warn(f"No worker has started for a minute; perhaps every {kind} of the cluster is taken.")
 
     def _create(self, node: dict[str, Any], key: Key) -> RemoteWorker:
         """Create a worker on a machine, which starts as soon as Ray has resources for it there."""
