@@ -14,13 +14,17 @@ from typing import Any
 from ..errors import UpscaleError
 
 _CONNECT_SECONDS = 10.0
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to Ray's makers
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no reports about machines that leave, with hundreds of lines of a log
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no notice about workers without a GPU
+}
 
 
 def import_ray() -> Any:
     """Return the module ray. Raises UpscaleError if it is not installed."""
-    # Set before the import: workers of CPUs would print a notice of it, and nothing is to be sent to anybody.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _ENVIRONMENT.items():  # Ray reads most of them when it is imported
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

@@ -72,7 +72,7 @@ def test_a_file_that_the_machine_does_not_see_is_copied_once(temporary, video, t
 
 def test_a_file_that_is_too_large_to_be_copied_says_what_to_do(temporary, video, monkeypatch):
     monkeypatch.setattr(files, "MAX_SENT_BYTES", 10_000)
-    with pytest.raises(UpscaleError, match=r"film.mkv is not visible on node-2, .* use storage that all machines share"):
+    with pytest.raises(UpscaleError, match=r"film.mkv is not visible on node-2, .* use storage that"):
         NodeFiles(POOL, "node-2", read, False).locate(FileStamp.of(video), "run")
 
 
