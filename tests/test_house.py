@@ -166,6 +166,14 @@ def test_triton_is_left_alone_until_a_tensor_on_cuda_asks():
     ] == []
 
 
+def test_ray_is_imported_where_a_cluster_is_used():
+    """It is an extra, and importing it takes a second."""
+    assert {e.file.parent for e in ALL if e.outside == "ray"} == {ROOT / "inference" / "cluster"}
+    at_import = [node for file in sources() for node in ast.parse(file.read_text(encoding="utf-8")).body]
+    assert not any("import ray" in ast.unparse(each) for each in at_import if isinstance(each, ast.Import))
+    assert not any(str(each.module).startswith("ray") for each in at_import if isinstance(each, ast.ImportFrom))
+
+
 def test_only_weights_opens_checkpoints():
     wrong = [where(e) for e in ALL if e.outside in ("pickle", "safetensors") and home(e.file) not in ("weights",)]
     for file in sources():

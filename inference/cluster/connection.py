@@ -17,6 +17,7 @@ _CONNECT_SECONDS = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to Ray's makers
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no reports about machines that leave, with hundreds of lines of a log
+    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no notice about workers without a GPU
 }
 
@@ -56,6 +57,11 @@ def connect(ray: Any, address: str) -> bool:
         with _signals_kept():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:
+        if "InvalidAuthToken" in f"{error} {error.__cause__} {error.__context__}":
+            raise UpscaleError(
+                f"The cluster {address} wants a token: set RAY_AUTH_MODE=token, and copy the file ~/.ray/auth_token of "
+                "the machine that started it."
+            ) from error
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UpscaleError(f"Ray cannot use the cluster {address!r}: {first_line}") from error
     return True

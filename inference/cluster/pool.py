@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...weights.bundle import resolve
 from ..errors import Cancelled, UpscaleError
@@ -167,13 +167,13 @@ class RayPool:
             ticket = queue.take()
             if ticket is None:
                 return
-            task = ticket.task
+            task, tag = ticket.task, cast(Any, ticket)
             if self._check is not None and worker.passed is not self._check:
                 queue.put_back(ticket)
                 function, task, tag = self._check.work, self._check.task, self._check
             else:
                 queue.begin(ticket, worker.key)
-                function, tag = work, ticket
+                function = work
             paths = task.inputs() if isinstance(task, FileTask) else ()
             inputs = [stamps.get(path) or stamps.setdefault(path, _stamp(path)) for path in paths]
             worker.begin(Job(next(self._numbers), function, task, inputs, run), tag)
