@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .weights.registration import register_with_spandrel
@@ -95,25 +94,14 @@ def __getattr__(name: str) -> Any:
     if name == "comfy_entrypoint" and "comfy_api" in sys.modules and "folder_paths" in sys.modules:
         home = "nodes.extension"
     if name == "__version__":
-        return _version()
+        from .version import version
+
+        return version()
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    """Return the version in pyproject.toml: from the file beside this one in a checkout, else as it was installed."""
-    project = Path(__file__).with_name("pyproject.toml")
-    if project.is_file():
-        for line in project.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() == "version":
-                return value.strip().strip('"')
-    from importlib.metadata import version
-
-    return version("supertile")
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,7 @@ from .checkpoints import convert, info
 from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
+from .join import join
 from .measure import attribution, receptive_field, seams
 from .upscale import upscale
 
@@ -43,6 +44,6 @@ def _main(
     """Upscale images and videos with HAT, VapSR, HiT-SR or any other network that spandrel supports."""
 
 
-for command in (upscale, info, convert, demo, compare, attribution, receptive_field, seams, bench):
+for command in (upscale, join, info, convert, demo, compare, attribution, receptive_field, seams, bench):
     app.command()(command)
 app.command("eval")(evaluate)

@@ -7,17 +7,19 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import SupertileError
+from .pace import duration_in_words
 from .streams import tolerant_streams
 
 if TYPE_CHECKING:
@@ -115,10 +117,25 @@ def show(table: Table) -> None:
     (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
+class TimeLeftColumn(ProgressColumn):
+    """The time left, from the first step on: the task's `seconds_left` if it has that, else by its average pace."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if "seconds_left" in task.fields:
+            left = task.fields["seconds_left"]
+        elif task.total is None or not task.completed or task.elapsed is None:
+            left = None
+        else:
+            left = task.elapsed / task.completed * max(0.0, task.total - task.completed)
+        return Text("" if left is None else f"{duration_in_words(left)} left")
+
+
 @contextmanager
 def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
     """Show progress bars on stderr while the block runs, unless `hidden` or stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeftColumn())
     with Progress(
         *columns,
         console=console,
@@ -130,8 +147,11 @@ def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
 
 
 @contextmanager
-def warnings_once(console: Console) -> Iterator[None]:
-    """Print each of our warnings once, as a sentence on stderr. Those of other libraries need `python -W`."""
+def warnings_once(console: Console, also: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Print each of our warnings once, as a sentence on stderr. Those of other libraries need `python -W`.
+
+    `also` is called with each sentence that is printed.
+    """
     from ..images.io.errors import ImageFileWarning
 
     with warnings.catch_warnings():
@@ -144,6 +164,8 @@ def warnings_once(console: Console) -> Iterator[None]:
             if str(message) not in printed:
                 printed.add(str(message))
                 say(console, f"Warning: {message}")
+                if also is not None:
+                    also(str(message))
 
         warnings.showwarning = show
         yield

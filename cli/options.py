@@ -194,6 +194,14 @@ Cluster = Annotated[
         "belongs to) or local (start Ray here). Needs supertile[cluster].",
     ),
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Several devices that share the work, a process for each: cuda:0,cuda:1 or all. They take images, and "
+        "parts of long videos.",
+    ),
+]
 SeamlessOption = Annotated[
     Seamless,
     typer.Option(

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ..errors import SupertileError
-from .console import (
-    FAILED,
-    INCOMPLETE,
-    error_sentence,
-    errors_as_sentences,
-    frame_bar_state,
-    progress_bar,
-    say,
-    show_traceback,
-    termination_cleans_up,
-    warnings_once,
-)
+from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
+from .events import print_event
 from .options import (
     BaseWindow,
     Batch,
@@ -31,11 +21,11 @@ from .options import (
     Debug,
     Deinterlace,
     Device,
+    Devices,
     Format,
     Mean,
     Model,
     Overlap,
-    Overwrite,
     Precision,
     PrecisionOption,
     Quiet,
@@ -47,11 +37,12 @@ from .options import (
     parse_rate,
     parse_time,
 )
+from .progress import UpscaleProgress
+from .results import Results
 
 if TYPE_CHECKING:
-    from ..images.batch import Outcome
     from ..images.jobs import FileJob
-    from ..video.batch import VideoOutcome
+    from ..images.journal import Journal
 
 VIDEOS = "Videos"
 DEFAULT_IMAGE_QUALITY = 95
@@ -72,6 +63,7 @@ def upscale(
     batch: Batch = "auto",
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
+    devices: Devices = None,
     cluster: Cluster = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
@@ -108,7 +100,8 @@ def upscale(
         str,
         typer.Option(
             rich_help_panel=VIDEOS,
-            help="Pixel format, by FFmpeg's name (yuv420p10le). auto: bit depth and chroma subsampling of the source.",
+            help="Pixel format, by FFmpeg's name (yuv444p10le). auto: bit depth and chroma subsampling of the source; "
+            "4:2:0 in h264 and hevc, which few players show otherwise.",
         ),
     ] = "auto",
     start: Annotated[
@@ -139,30 +132,77 @@ def upscale(
             rich_help_panel=VIDEOS, help="Deinterlace every frame (yes), none (no) or those flagged interlaced (auto)."
         ),
     ] = Deinterlace.auto,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", rich_help_panel=VIDEOS, help="Begin anew instead of continuing an interrupted video."
+        ),
+    ] = False,
+    keep_partial: Annotated[
+        bool,
+        typer.Option(
+            "--keep-partial",
+            rich_help_panel=VIDEOS,
+            help="When interrupted, join the finished parts of a video into a file with .partial in its name.",
+        ),
+    ] = False,
     keep_times: Annotated[
         bool, typer.Option("--keep-times", help="Give each result the file times of its source.")
     ] = False,
-    overwrite: Overwrite = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing", help="Skip files whose target exists, also if no record shows how that was made."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace files that exist, also those that this command has finished before. Sources are never "
+            "replaced.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print progress and results as lines of JSON on standard output."),
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Upscale images and videos.
 
     One file is written to a file or into a folder, several files into a folder, and folders into a folder with their
-    structure kept.
+    structure kept. A folder or video that was interrupted is continued by the same
+    command.
     """
     with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
         console = Console(stderr=True)
-        with warnings_once(console):
+        if skip_existing and overwrite:
+            say(console, "--skip-existing and --overwrite exclude each other.")
+            raise typer.Exit(USAGE)
+
+        def warning_event(sentence: str) -> None:
+            if as_json:
+                print_event("warning", message=sentence)
+
+        def warn(sentence: str) -> None:
+            say(console, f"Warning: {sentence}")
+            warning_event(sentence)
+
+        with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
         _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
+        from ..images.pool_batch import upscale_image_files_with
         from ..inference.cluster.pool import RayPool
+        from ..inference.pool import UpscalerPool, device_names
         from ..inference.spec import UpscalerSpec, precision_name
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
         from ..video.kinds import is_video_job
+        from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
@@ -175,57 +215,73 @@ def upscale(
         )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
-        bundled = bundled_for(None if size is None else size.common_factor)
-
-        def warn(sentence: str) -> None:
-            say(console, f"Warning: {sentence}")
-
-        results = _Results(console, len(jobs), quiet=quiet, debug=debug, keep_times=keep_times)
-        with progress_bar(console, hidden=quiet) as progress, warnings_once(console):
-            files = progress.add_task("files", total=len(jobs), visible=len(jobs) > 1)
-            tiles = progress.add_task("tiles", total=None)
-            spec = UpscalerSpec(model or bundled, mean, base_window).with_settings(
-                precision=precision.value,
-                tile=tile,
-                overlap=overlap,
-                batch=batch,
-                seamless=seamless.value,
-                self_ensemble=self_ensemble,
-                compile=compile.value,
+        model = model or bundled_for(None if size is None else size.common_factor)
+        with ExitStack() as stack:
+            bars = stack.enter_context(progress_bar(console, hidden=quiet))
+            stack.enter_context(warnings_once(console, warning_event))
+            journal = _journal(jobs, sources, target, model)
+            results = Results(
+                console,
+                len(jobs),
+                quiet=quiet,
+                debug=debug,
+                keep_times=keep_times,
+                journal=journal,
+                events=as_json,
             )
-            upscaler = spec.build(device)
-            for outcome in upscale_image_files(
-                images,
+            settings = {
+                "precision": precision.value,
+                "tile": tile,
+                "overlap": overlap,
+                "batch": batch,
+                "seamless": seamless.value,
+                "self_ensemble": self_ensemble,
+                "compile": compile.value,
+            }
+            spec = UpscalerSpec(model, mean, base_window, tuple(settings.items()))
+            names = device_names(devices) if devices else []
+            upscaler = spec.build(names[0] if names else device)
+            pool = None
+            if len(names) > 1:
+                pool = stack.enter_context(UpscalerPool(spec.with_precision(upscaler), names))
+            progress = UpscaleProgress(console, bars, len(images), videos, quiet=quiet, events=as_json)
+            image_options = {
+                "size": size,
+                "quality": quality or DEFAULT_IMAGE_QUALITY,
+                "overwrite": overwrite,
+                "skip_existing": skip_existing,
+                "journal": journal,
+            }
+            if pool is None:
+                outcomes = upscale_image_files(images, upscaler, **image_options, progress=progress.tiles)
+            else:
+                outcomes = upscale_image_files_with(pool, images, identity=upscaler.identity(), **image_options)
+            for outcome in outcomes:
+                progress.file_finished(computed=outcome.error is None and not outcome.skipped)
+                results.add_image(outcome)
+            video_pool: UpscalerPool | RayPool | None = pool
+            if videos and cluster is not None:
+                video_pool = ray_pool = stack.enter_context(RayPool(spec, cluster, warn=warn))
+                if ray_pool.precision() != precision_name(upscaler):  # the cluster has other devices
+                    upscaler = spec.with_settings(precision=ray_pool.precision()).build(device)
+            for video_outcome in upscale_video_files(
+                videos,
                 upscaler,
                 size=size,
-                quality=quality or DEFAULT_IMAGE_QUALITY,
+                encoder=encoder,
+                span=Span(start, end),
+                source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
                 overwrite=overwrite,
-                progress=lambda done, total: progress.update(tiles, completed=done, total=total),
+                skip_existing=skip_existing,
+                journal=journal,
+                progress=progress.frame,
+                warn=warn,
+                job=JobOptions(restart=restart, keep_partial=keep_partial),
+                pool=video_pool,
+                inform=partial(say, console),
             ):
-                progress.advance(files)
-                results.add_image(outcome)
-            with ExitStack() as stack:
-                pool = None
-                if videos and cluster is not None:
-                    pool = stack.enter_context(RayPool(spec, cluster, warn=warn))
-                    if pool.precision() != precision_name(upscaler):  # the machines of the cluster have other devices
-                        upscaler = spec.with_settings(precision=pool.precision()).build(device)
-                progress.update(tiles, visible=False)
-                frames = progress.add_task("frames", total=None, visible=bool(videos))
-                for video_outcome in upscale_video_files(
-                    videos,
-                    upscaler,
-                    size=size,
-                    encoder=encoder,
-                    span=Span(start, end),
-                    source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
-                    overwrite=overwrite,
-                    progress=lambda state: progress.update(frames, **frame_bar_state(state)),
-                    warn=warn,
-                    pool=pool,
-                ):
-                    progress.advance(files)
-                    results.add_video(video_outcome)
+                progress.file_finished(computed=video_outcome.report is not None)
+                results.add_video(video_outcome)
         results.exit()
 
 
@@ -238,69 +294,18 @@ def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
 
+def _journal(jobs: list[FileJob], sources: list[Path], target: str, model: str) -> Journal | None:
+    """Return the journal of a target folder; None for a single file, whose existence says enough."""
+    from .. import __version__
+    from ..images.journal import Journal
+
+    if len(jobs) < 2 and not any(source.is_dir() for source in sources):
+        return None
+    return Journal(target, jobs, sources=sources, version=__version__, model_name=Path(model).name)
+
+
 def _remove_stale_parts(jobs: list[FileJob]) -> None:
     from ..images.io.atomic import remove_stale_parts
 
     for folder in {job.target.parent for job in jobs}:
         remove_stale_parts(folder)
-
-
-class _Results:
-    """Print a line for each file as it is finished, and find the exit code of them all."""
-
-    def __init__(self, console: Console, total: int, *, quiet: bool, debug: bool, keep_times: bool) -> None:
-        self._console, self._total = console, total
-        self._quiet, self._debug, self._keep_times = quiet, debug, keep_times
-        self._failed = 0
-        self._incomplete = False
-
-    def add_image(self, outcome: Outcome) -> None:
-        before, after = ("x".join(map(str, size)) for size in (outcome.source_size, outcome.target_size))
-        self._add(
-            outcome.job,
-            f"{outcome.job.source} {before} -> {outcome.job.target} {after} ({outcome.seconds:.1f} s)",
-            outcome.error,
-        )
-        self._incomplete |= not outcome.complete
-
-    def add_video(self, outcome: VideoOutcome) -> None:
-        self._add(outcome.job, outcome.report.summary() if outcome.report else "", outcome.error)
-        self._incomplete |= outcome.report is not None and not outcome.report.complete
-
-    def _add(self, job: FileJob, summary: str, error: Exception | None) -> None:
-        """Print a summary or an error; raise the error of a single file, which decides the exit code."""
-        if error is None and self._keep_times:
-            error = _times_error(job)
-        if error is None:
-            if not self._quiet:
-                typer.echo(summary)
-            return
-        if self._total == 1 and (self._debug or isinstance(error, SupertileError)):
-            raise error
-        self._failed += 1
-        if self._debug and not isinstance(error, SupertileError):
-            show_traceback(self._console, error)
-        say(self._console, error_sentence(error, job.source))
-
-    def exit(self) -> None:
-        """Leave the program with a code other than 0 unless every file is done and complete."""
-        if self._failed and self._total == 1:
-            raise typer.Exit(FAILED)
-        if self._failed:
-            say(self._console, f"{self._failed} of {self._total} files failed; the others are done.")
-            raise typer.Exit(FAILED)
-        if self._incomplete:
-            raise typer.Exit(INCOMPLETE)
-
-
-def _times_error(job: FileJob) -> Exception | None:
-    """Give the target of a job, unless it is numbered images, the times of its source; return why that failed."""
-    from ..images.io.atomic import copy_times
-
-    if not (job.source.is_file() and job.target.is_file()):
-        return None
-    try:
-        copy_times(job.source, job.target)
-    except OSError as error:
-        return SupertileError(f"{job.target} is written, but its times cannot be set ({error.strerror}).")
-    return None

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..inference.errors import Cancelled
 from .io.errors import ImageFileError
+from .io.formats import ImageFormat, format_of
 from .io.picture import Picture
 from .jobs import FileJob
-from .size import Size
-from .upscale import read_source, upscale_image, write_result
+from .journal import DONE_BEFORE, Journal, PendingFile, pending_file, reason_to_skip, recording
+from .size import Size, SizeError
+from .upscale import memory_shortage, read_source, upscale_image, write_result
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
+
+_SMALL_PIXELS = 1 << 18
+"""Smaller sources do not wait for memory."""
+_WITH_QUALITY = (ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.AVIF, ImageFormat.JXL)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Outcome:
         target_size: (width, height) of the result in pixels.
         seconds: time in the network, without reading and writing.
         complete: False if the source ended early, so that the last of its pixels are missing.
+        skipped: why the file was not made: "done before", "existed already"; else "".
     """
 
     job: FileJob
@@ -44,6 +51,7 @@ class Outcome:
     target_size: tuple[int, int] = (0, 0)
     seconds: float = 0.0
     complete: bool = True
+    skipped: str = ""
 
 
 def upscale_image_files(
@@ -53,6 +61,8 @@ def upscale_image_files(
     size: Size | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    skip_existing: bool = False,
+    journal: Journal | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
@@ -64,6 +74,9 @@ def upscale_image_files(
         size: of each result, see `Size.parse`; None is the model's own scale.
         quality: 1 to 100, for JPEG and WebP.
         overwrite: replace targets that exist. Sources are never replaced.
+        skip_existing: skip targets that exist, unless `journal` knows that they were made otherwise.
+        journal: of the target folder. Files that it proves to be made by these jobs are skipped, without being read,
+            unless `overwrite` is True; finished files are recorded in it.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
@@ -73,27 +86,54 @@ def upscale_image_files(
     size = Size.coerce(size)
     callbacks = Callbacks()
     progress, cancelled = callbacks.watch(progress), callbacks.watch(cancelled)
+    jobs = list(jobs)
     queue = iter(jobs)
+    identity = upscaler.identity() if jobs and journal is not None else {}
+
+    def reason(job: FileJob) -> str:
+        settings = settings_of(job, identity, size, quality)
+        return reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
+
+    def read(job: FileJob) -> _Source:
+        refuse_dangling_link(job.source)
+        if skipped := reason(job):
+            return _Source(skipped=skipped)
+        pending = None if journal is None else pending_file(job, settings_of(job, identity, size, quality))
+        return _Source(read_source(job, upscaler, size, overwrite=overwrite), pending)
+
+    def write(pending: PendingFile | None, job: FileJob, picture: Picture) -> None:
+        with recording(journal, pending):
+            write_result(job, picture, quality=quality, overwrite=overwrite)
+
+    def written(outcome: Outcome, future: Future[None]) -> Outcome:
+        try:
+            future.result()
+        except Exception as error:
+            if isinstance(error, ImageFileError) and reason(outcome.job) == DONE_BEFORE:
+                return Outcome(outcome.job, skipped=DONE_BEFORE)  # another process was faster
+            return Outcome(outcome.job, error)
+        return outcome
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
 
-        def read_next() -> tuple[FileJob, Future[Picture]] | None:
+        def read_next() -> tuple[FileJob, Future[_Source]] | None:
             job = next(queue, None)
-            if job is None:
-                return None
-            return job, reader.submit(_read, job, upscaler, size, overwrite=overwrite)
+            return None if job is None else (job, reader.submit(read, job))
 
         reading = read_next()
         writing: tuple[Outcome, Future[None]] | None = None
         while reading is not None:
             job, future = reading
-            picture = error = None
+            (picture, pending, skipped), error = _Source(), None
             try:
-                picture = future.result()
+                picture, pending, skipped = future.result()
             except Exception as caught:
                 error = caught
             del future
             reading = read_next()
+            if writing is not None and picture is not None and _is_short_of_memory(picture, upscaler, size):
+                yield written(*writing)
+                writing = None
             started = time.perf_counter()
             if picture is not None:
                 before = (picture.width, picture.height)
@@ -104,29 +144,41 @@ def upscale_image_files(
                         raise
                     error = caught
             if writing is not None:
-                yield _written(*writing)
+                yield written(*writing)
                 writing = None
             if error is not None or picture is None:
-                yield Outcome(job, error)
+                yield Outcome(job, error, skipped=skipped)
                 continue
             after, seconds = (picture.width, picture.height), time.perf_counter() - started
             outcome = Outcome(job, None, before, after, seconds, picture.is_complete)
-            writing = (outcome, writer.submit(write_result, job, picture, quality=quality, overwrite=overwrite))
+            writing = (outcome, writer.submit(write, pending, job, picture))
         if writing is not None:
-            yield _written(*writing)
+            yield written(*writing)
 
 
-def _written(outcome: Outcome, future: Future[None]) -> Outcome:
+def _is_short_of_memory(picture: Picture, upscaler: Upscaler, size: Size) -> bool:
+    """Return True if a result does not fit into memory beside the one that is being written."""
+    if picture.width * picture.height < _SMALL_PIXELS:
+        return False
     try:
-        future.result()
-    except Exception as error:
-        return Outcome(outcome.job, error)
-    return outcome
+        return memory_shortage(picture, upscaler, size) is not None
+    except SizeError:  # which the next step raises
+        return False
 
 
-def _read(job: FileJob, upscaler: Upscaler, size: Size, *, overwrite: bool) -> Picture:
-    refuse_dangling_link(job.source)
-    return read_source(job, upscaler, size, overwrite=overwrite)
+class _Source(NamedTuple):
+    """A source as it was read; `skipped` says why it was not."""
+
+    picture: Picture | None = None
+    pending: PendingFile | None = None
+    skipped: str = ""
+
+
+def settings_of(job: FileJob, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
+    """Return everything that decides the result of a job, by name."""
+    format = format_of(job.target, job.format)
+    settings = {**identity, "size": str(size) or "model scale", "format": format.value}
+    return settings | ({"quality": str(quality)} if format in _WITH_QUALITY else {})
 
 
 def refuse_dangling_link(source: Path) -> None:

@@ -16,8 +16,8 @@ class SizeError(SupertileError, ValueError):
     """A size is not understood, is zero, or is too large. The message is one sentence."""
 
 
-LARGEST_SIDE = 100_000
-LARGEST_AREA = 1_000_000_000  # 12 GB as float32 RGB
+MAX_SIDE = 2**31 - 1
+"""The most pixels along a side that any format can state: PNG's limit."""
 
 # Landscape; a portrait is fitted into the same box turned by 90 degrees.
 _BOXES = {
@@ -30,7 +30,7 @@ _LARGEST_FACTOR_WITHOUT_POINT = 16  # "2x" is a factor, "1920x" a width: no mode
 _NUMBER = r"(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})"
 _FORMS = f"a factor (2x, 1.5x), a size (1920x1080, 1920x, x1080), megapixels (12mp) or one of {', '.join(_BOXES)}"
 
-# None of these fits every size: "x90000" is too large for a square, but not for a tall image.
+# None of these fits every size: "x2000000000" is too large for a wide image, but not for a tall one.
 _SHAPES_TRIED = ((1024, 1024), (1, 1024), (1024, 1))
 
 
@@ -153,17 +153,15 @@ class Size:
             scale: how many times larger the model makes images; matters for `model_scale` only.
 
         Raises:
-            SizeError: a result of no pixels, of more than 100 000 pixels a side, or of more than 1000 megapixels.
+            SizeError: a result of no pixels, or of more than `MAX_SIDE` pixels a side. Formats hold less, and so may
+                the memory; `images.upscale` checks both.
         """
         wide, high = map(_round, self._scaled(width, height, scale))
         shown = str(self) or f"{scale}x"
         if wide < 1 or high < 1:
             raise SizeError(f"Size {shown!r} leaves no pixels; it must be more than zero.")
-        if max(wide, high) > LARGEST_SIDE or wide * high > LARGEST_AREA:
-            raise SizeError(
-                f"Size {shown!r} means {wide}x{high} pixels; the limits are {LARGEST_SIDE} pixels a side "
-                f"and {LARGEST_AREA // 1_000_000} megapixels."
-            )
+        if max(wide, high) > MAX_SIDE:
+            raise SizeError(f"Size {shown!r} means {wide}x{high} pixels; no format holds more than {MAX_SIDE} a side.")
         return wide, high
 
     def _scaled(self, width: int, height: int, scale: int) -> tuple[Fraction, Fraction]:
@@ -205,7 +203,7 @@ def runs_of_the_model(width: int, height: int, target: tuple[int, int], scale: i
     while True:
         yield width, height
         width, height = width * scale, height * scale
-        if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
+        if max(width, height) > MAX_SIDE:
             raise SizeError(
                 f"{target[0]}x{target[1]} pixels need an intermediate image of {width}x{height}, which is too large; "
                 "choose a size closer to the image's aspect ratio."

@@ -13,8 +13,10 @@ from .io.atomic import check_target
 from .io.errors import ImageFileError
 from .io.files import read_image, write_image
 from .io.formats import ImageFormat, format_of
+from .io.opening import free_memory
 from .io.picture import Picture
 from .jobs import FileJob
+from .memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
 from .transfer import SRGB, Transfer, gamma, transfer_of_cicp
@@ -49,12 +51,16 @@ def upscale_image(
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
     Raises:
+        ImageFileError: the result does not fit into memory.
         SizeError: the size is not understood, is zero, or is too large.
         UpscaleError: the model has other channels, and for any reason that the upscaler has.
         Cancelled: `cancelled` returned True.
     """
     width, height = Size.coerce(size).of(picture.width, picture.height, upscaler.scale)
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
+    network_size = runs[-1][0] * upscaler.scale, runs[-1][1] * upscaler.scale
+    if (problem := _shortage(picture, network_size, (width, height))) is not None:
+        raise ImageFileError(problem)
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
     alpha_level = None if alpha is None else alpha.flatten()[0]
@@ -82,6 +88,27 @@ def upscale_image(
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
     return replace(picture, color=color, alpha=new_alpha)
+
+
+def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | None:
+    """Return a sentence if the result of an image does not fit into the memory that is free, else None.
+
+    Raises:
+        SizeError: as `upscale_image`.
+    """
+    target = size.of(picture.width, picture.height, upscaler.scale)
+    *_, (width, height) = runs_of_the_model(picture.width, picture.height, target, upscaler.scale)
+    return _shortage(picture, (width * upscaler.scale, height * upscaler.scale), target)
+
+
+def _shortage(picture: Picture, network_size: tuple[int, int], target: tuple[int, int]) -> str | None:
+    largest = max(network_size[0] * network_size[1], target[0] * target[1])
+    if largest <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
+        return None
+    has_alpha = picture.alpha is not None
+    channels = picture.color.shape[0] + has_alpha
+    needed = result_bytes(channels, picture.bit_depth, network_size, target, has_alpha=has_alpha)
+    return shortage(needed, free, network_size, target)
 
 
 def _transfer_of(picture: Picture) -> Transfer:

@@ -13,11 +13,13 @@ from spandrel import ImageModelDescriptor, ModelTiling
 
 from . import memory
 from . import precision as precisions
-from .errors import OutOfMemoryError
+from .errors import OutOfMemoryError, UpscaleError
 from .overlap import needed_overlap
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
 
 log = logging.getLogger(__name__)
+
+_GFPGAN_SIDE = 512
 
 STEPS_OF_WHOLE_IMAGE = 64
 """Steps of progress of an image that is computed whole but larger than a tile. A tile is one step."""
@@ -46,7 +48,7 @@ class Planner:
     ) -> None:
         self._model, self._device, self._dtype = model, device, dtype
         self._in_strips = precisions.is_ours(model.model)
-        self._tileable = model.tiling != ModelTiling.INTERNAL
+        self._tileable = model.tiling != ModelTiling.INTERNAL and model.purpose != "FaceSR"
         self._mode = "auto" if tile == "auto" else "tiles" if isinstance(tile, int) else "whole"
         if not self._tileable:
             self._mode = "whole"
@@ -62,8 +64,14 @@ class Planner:
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """Return the tiles of an image of this size; one tile is the whole image.
 
-        With `reuse_static`, "auto" means tiles: nothing of a whole image can be reused.
+        With `reuse_static`, "auto" means tiles: nothing of a whole image can be reused. Raises UpscaleError for a size
+        that the architecture cannot take.
         """
+        if self._model.architecture.name == "GFPGAN" and max(height, width) > _GFPGAN_SIDE:
+            raise UpscaleError(
+                f"GFPGAN networks restore one face of at most {_GFPGAN_SIDE}x{_GFPGAN_SIDE} pixels, and the image has "
+                f"{width}x{height}; crop the face, or choose another model."
+            )
         whole, strip_rows = self._mode == "whole", None
         if self._mode == "auto" and self._in_strips and not reuse_static:
             strip_rows = self._strip_rows(height, width)

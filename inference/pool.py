@@ -6,9 +6,9 @@ task that kills three is given up. Exceptions of the function are passed on.
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
-import pickle
 import signal
 import time
 from collections import deque
@@ -208,7 +208,7 @@ class _Worker:
         task = self.task
         try:
             kind, value = self.connection.recv()
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError):
             self._end()
             self.task = None
             return Event("lost", task, self.label)
@@ -258,7 +258,7 @@ def _serve(connection: Connection, spec: UpscalerSpec, device: str, threads: int
         try:
             connection.send(("report", value))
         except OSError:
-            os._exit(1)  # the parent is gone; what is under a temporary name is removed by the next run
+            raise SystemExit(1) from None  # the parent is gone
 
     while True:
         try:
@@ -286,8 +286,8 @@ def _serve(connection: Connection, spec: UpscalerSpec, device: str, threads: int
 
 def portable(error: Exception) -> Exception:
     """Return an exception that can be sent to the parent."""
-    try:
-        copy = pickle.loads(pickle.dumps(error))
-        return error if type(copy) is type(error) and str(copy) == str(error) else UpscaleError(str(error))
-    except Exception:
-        return UpscaleError(f"{type(error).__name__}: {error}")
+    with suppress(Exception):  # copying takes the same way as sending
+        same = copy.copy(error)
+        if type(same) is type(error) and str(same) == str(error):
+            return error
+    return UpscaleError(f"{type(error).__name__}: {error}")

@@ -223,10 +223,12 @@ def _plays_in_a_browser(report: VideoReport) -> bool:
 def _report_text(report: VideoReport) -> str:
     """Return the report as lines of text; the file by its name, without folders."""
     before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
+    number, count = report.video_streams
     lines = [
         f"file: {Path(report.target).name}",
         f"frames: {report.frames}",
         f"size: {before} -> {after}",
+        *([f"video stream: {number} of 0 to {count - 1}; the others are copied as they are"] if count > 1 else []),
         f"encoder: {report.encoder}, {report.pixel_format}",
         f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
         *(f"note: {sentence}" for sentence in report.warnings),

@@ -77,8 +77,7 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        # The video stream that ComfyUI reads too.
-        return VideoInput(source, SourceOptions(stream=0), trim(*window))
+        return VideoInput(source, span=trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(
             f"The video input is a {type(video).__name__}; connect the output of Load Video or Create Video."

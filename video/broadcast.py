@@ -1,4 +1,4 @@
-"""Open a file with all its streams known, also those that appear late or change their numbers.
+"""Open a file with all its streams known, also those that appear late or change their numbers, and all joined files.
 
 Broadcast formats (MPEG-TS, MPEG-PS) have no header that lists the streams, and PyAV does not return packets of a stream
 that FFmpeg had not met when the file was opened. So short windows of the file are looked at first. If one has a stream
@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 
 from .container import PROBED_BYTES, PROBED_MICROSECONDS, is_broadcast, metadata_errors, open_container
+from .joined import JoinedFlv, JoinedMatroska
+from .matroska import segment_sizes
 
 _WINDOWS = 8
 _MAX_WINDOW_BYTES = 2**20
@@ -31,6 +33,7 @@ class OpenedFile:
 
     Attributes:
         start: time in seconds at which the first stream starts on the file's clock.
+        may_jump: True if the file's clock may start anew on the way.
         is_spliced: True if the container was opened with windows before the file, so that the start times and
             durations that it declares are wrong.
         continues: index of a stream -> index of the stream that it continues after a change of numbers.
@@ -40,6 +43,7 @@ class OpenedFile:
 
     container: Any
     start: Fraction
+    may_jump: bool = False
     is_spliced: bool = False
     continues: dict[int, int] = field(default_factory=dict)
     last_packets: dict[int, list[av.Packet]] = field(default_factory=dict)
@@ -52,9 +56,20 @@ def open_file(source: str | Path | BinaryIO) -> OpenedFile:
     if is_broadcast(container):
         with suppress(av.FFmpegError, OSError, ValueError):  # opened without its late streams
             if (spliced := _with_late_streams(source, container)) is not None:
-                opened = OpenedFile(spliced, start, True, *_continued(source, spliced))
+                opened = OpenedFile(spliced, start, True, True, *_continued(source, spliced))
                 container.close()
                 return opened
+        return OpenedFile(container, start, may_jump=True)
+    if container.format.name == "flv":
+        container.close()
+        return OpenedFile(open_container(cast(BinaryIO, JoinedFlv(source))), start, may_jump=True)
+    if container.format.name.startswith("matroska"):
+        with _reading(source) as file:
+            sizes, is_live = segment_sizes(file)
+        if len(sizes) > 1:
+            container.close()
+            container = open_container(cast(BinaryIO, JoinedMatroska(source, sizes)))
+        return OpenedFile(container, start, may_jump=is_live or len(sizes) > 1)
     return OpenedFile(container, start)
 
 

@@ -17,9 +17,11 @@ from .container import is_broadcast
 
 _BACKWARD_SECONDS = Fraction(1, 2)  # smaller steps back are single wrong times
 _FORWARD_SECONDS = 2
+_MAX_REORDERED_FRAMES = 17
 _MATCH_SECONDS = 10  # of the start of one stream after a jump from that of another
 _MAX_HELD_PACKETS = 2000
 _MAX_KEPT_START_SECONDS = 1
+_MAX_TICKS = 2**62
 
 
 @dataclass
@@ -33,13 +35,21 @@ class _Segment:
 
 @dataclass
 class _Track:
-    """The latest times of a stream, in seconds of the file's clock."""
+    """The latest times of a stream, in seconds of the file's clock.
+
+    Attributes:
+        last, first: dts.
+        end: of what is shown.
+        step: between the last two packets.
+        delay: from dts to pts of the first packet.
+    """
 
     segment: _Segment
     last: Fraction
     end: Fraction
     first: Fraction
     step: Fraction = Fraction(0)
+    delay: Fraction = Fraction(0)
 
 
 @dataclass
@@ -63,8 +73,9 @@ class Clock:
     jumps: list[Fraction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.follows_jumps = is_broadcast(self.file.container)
-        wrapped = self.follows_jumps and self.file.start < 0  # a clock of 33 bits that ends within the file
+        self.follows_jumps = self.file.may_jump
+        self._is_broadcast = is_broadcast(self.file.container)
+        wrapped = self._is_broadcast and self.file.start < 0  # a clock of 33 bits that ends within the file
         self.base = self.file.start if wrapped or self.file.start > _MAX_KEPT_START_SECONDS else Fraction(0)
         self._numbers: dict[int, list[int]] = {}  # that a stream had, in order
         self._changed: set[int] = set()  # streams that have just got another number
@@ -107,6 +118,7 @@ class Clock:
     def _fed(self, packet: av.Packet) -> list[av.Packet]:
         if not self.follows_jumps:
             return [_moved(packet, -self.base)]
+        self._replace_stale_dts(packet)
         segment = self._segment_of(packet)
         if not self._held and segment.offset is not None:
             return [_moved(packet, segment.offset)]
@@ -136,10 +148,20 @@ class Clock:
         """Return `base` in ticks of a stream."""
         return round(self.base / time_base)
 
+    def _replace_stale_dts(self, packet: av.Packet) -> None:
+        """Correct a dts that FFmpeg has counted on from before a jump, as it does in MPEG-PS."""
+        track = self._tracks.get(packet.stream_index)
+        if track is None or packet.dts is None or packet.pts is None or not self._is_broadcast:
+            return
+        delay = abs(packet.pts - packet.dts) * Fraction(packet.time_base)
+        if delay > max(Fraction(_FORWARD_SECONDS), _MAX_REORDERED_FRAMES * track.step):
+            packet.dts = packet.pts
+
     def _segment_of(self, packet: av.Packet) -> _Segment:
         ticks = packet.dts if packet.dts is not None else packet.pts
         newest = self._segments[-1] if self._segments else None
         if ticks is None:
+            self._count_untimed(packet)
             return newest or self._begin(self.base, -self.base)
         time = ticks * Fraction(packet.time_base)
         if newest is None:
@@ -151,7 +173,8 @@ class Clock:
             segment = self._nearest_segment(time)
             if segment.offset is None and packet.stream_index == self.reference:
                 self._set_offset(segment, time, self._end())
-            track = self._tracks[packet.stream_index] = _Track(segment, time, time, time)
+            track = _Track(segment, time, time, time, delay=_delay(packet))
+            self._tracks[packet.stream_index] = track
         elif packet.stream_index in self._changed or self._jumps(track, time):
             self._changed.discard(packet.stream_index)
             track.segment = self._next_segment(track, time, packet)
@@ -160,10 +183,17 @@ class Clock:
             track.step = time - track.last
         segment = track.segment
         track.last, segment.last = time, max(segment.last, time)
-        shown = (packet.pts if packet.pts is not None else ticks) * Fraction(packet.time_base)
+        shown = time + _delay(packet)
         duration = packet.duration * Fraction(packet.time_base) if packet.duration else track.step
         track.end = max(track.end, shown + duration)
         return segment
+
+    def _count_untimed(self, packet: av.Packet) -> None:
+        """Let a packet without times, as in MPEG-PS, follow the previous one."""
+        if (track := self._tracks.get(packet.stream_index)) is not None and packet.duration:
+            duration = packet.duration * Fraction(packet.time_base)
+            track.last += duration
+            track.end = max(track.end, track.last + track.delay + duration)
 
     def _nearest_segment(self, time: Fraction) -> _Segment:
         return min(reversed(self._segments), key=lambda segment: abs(time - segment.last))
@@ -171,6 +201,8 @@ class Clock:
     def _jumps(self, track: _Track, time: Fraction) -> bool:
         if time < track.last - _BACKWARD_SECONDS:
             return True
+        if not self._is_broadcast:
+            return False  # a pause
         limit = max(Fraction(_FORWARD_SECONDS), 3 * track.step)  # slides may be far apart
         return track.step > 0 and time > track.last + limit and time > track.segment.last + limit
 
@@ -184,7 +216,7 @@ class Clock:
             self._settle()  # the reference stream has skipped a segment
             segment = self._begin(time, None)
         if segment.offset is None and packet.stream_index == self.reference:
-            shown = packet.pts * Fraction(packet.time_base) if packet.pts is not None else time
+            shown = time + _delay(packet)
             assert track.segment.offset is not None
             self._set_offset(segment, shown, track.end + track.segment.offset)
         return segment
@@ -224,11 +256,20 @@ class Clock:
         return self._released()
 
 
+def _delay(packet: av.Packet) -> Fraction:
+    """Return the seconds from dts to pts."""
+    if packet.pts is None or packet.dts is None:
+        return Fraction(0)
+    return (packet.pts - packet.dts) * Fraction(packet.time_base)
+
+
 def _moved(packet: av.Packet, offset: Fraction) -> av.Packet:
     if offset:
         ticks = round(offset / Fraction(packet.time_base))
-        if packet.pts is not None:
-            packet.pts += ticks
-        if packet.dts is not None:
-            packet.dts += ticks
+        packet.pts, packet.dts = _sum(packet.pts, ticks), _sum(packet.dts, ticks)
     return packet
+
+
+def _sum(time: int | None, ticks: int) -> int | None:
+    """Add ticks to a time; the absurd times of damaged files, which do not fit into a packet, become unknown."""
+    return None if time is None or abs(time + ticks) > _MAX_TICKS else time + ticks

@@ -23,6 +23,8 @@ from .color.yuv import from_rgb, split_gamut, to_rgb
 from .frames import Frame, FrameFormat, VideoInfo
 
 if TYPE_CHECKING:
+    import av
+
     from ..inference.upscaler import Upscaler
 
 
@@ -36,6 +38,7 @@ class _Opened:
     overshoot: Tensor | None  # (1 or 3, H, W): values minus their clamp to [0, 1]
     alpha: Tensor | None  # (1, H, W), of the source
     alpha_varies: bool
+    captions: av.VideoFrame | None = None
 
 
 class FrameUpscaler:
@@ -122,7 +125,7 @@ class FrameUpscaler:
         if alpha is not None and varies:
             color = fill_transparent(color, alpha)
         batch = to_batch(color, alpha if varies else None, self._upscaler.input_channels)
-        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha, varies)
+        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha, varies, frame.captions)
 
     @torch.inference_mode()
     def _close(self, frame: _Opened, larger: list[Tensor]) -> Frame:
@@ -136,7 +139,7 @@ class FrameUpscaler:
         if frame.alpha is not None and alpha is None:
             alpha = frame.alpha.flatten()[0].expand(1, self._target.height, self._target.width)
         planes = from_rgb(color, alpha, self._target.layout, self._target.color)
-        return Frame(_to_host(planes), frame.pts, frame.duration)
+        return Frame(_to_host(planes), frame.pts, frame.duration, captions=frame.captions)
 
     def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
         size = self._size

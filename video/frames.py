@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from .errors import VideoError
+
+if TYPE_CHECKING:
+    import av
 
 UNSPECIFIED = 2  # the "unspecified" code of AVCOL_* (libavutil/pixfmt.h)
 
@@ -179,12 +182,14 @@ class Frame:
     """A frame: planes as in its `Layout`, on any device; `pts` and `duration` in the time base of its VideoInfo.
 
     color: of this frame, where it differs from that of the VideoInfo. None: that of the VideoInfo.
+    captions: a tiny frame whose side data are closed captions (CEA-608, CEA-708), which PyAV copies with a frame only.
     """
 
     planes: tuple[Tensor, ...]
     pts: int
     duration: int
     color: Color | None = None
+    captions: av.VideoFrame | None = None
 
 
 @dataclass
@@ -218,6 +223,7 @@ class FrameSink(Protocol):
     format: FrameFormat  # of the frames it takes
     encoder: str  # FFmpeg's names, for the report
     pixel_format: str
+    holds_captions: bool  # False: those of the frames are dropped
 
     @property
     def bytes_written(self) -> int: ...

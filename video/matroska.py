@@ -19,10 +19,11 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 
@@ -41,6 +42,7 @@ _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _CHROMA_SITING = (0x55B7, 0x55B8)
 _STEREO_MODE, _PROJECTION = 0x53B8, 0x7670
 _VOID, _CRC = 0xEC, 0xBF
+_UNKNOWN_SIZES = {(1 << 7 * length) - 1 for length in range(1, 9)}  # of an element that was written live
 
 _AUDIO_CODECS = {
     "aac": "A_AAC", "mp3": "A_MPEG/L3", "ac3": "A_AC3", "eac3": "A_EAC3", "flac": "A_FLAC", "alac": "A_ALAC",
@@ -174,6 +176,33 @@ def stereo_mode(arrangement: int, right_first: bool) -> bytes:
     """Return the geometry of two views in a frame, arranged as in AVStereo3DType; empty for one view."""
     modes = _STEREO_MODES.get(arrangement)
     return _number(_STEREO_MODE, modes[right_first]) if modes else b""
+
+
+# --- joined files ------------------------------------------------------------------------------------------------
+
+
+def segment_sizes(file: BinaryIO) -> tuple[list[tuple[int, int]], bool]:
+    """Return ((start, end) of the length field of each segment, True if the length of the last is not known).
+
+    There is more than one segment if files were joined.
+    """
+    sizes: list[tuple[int, int]] = []
+    place = 0
+    with suppress(IndexError):  # damaged
+        while True:
+            file.seek(place)
+            head = file.read(2**12)
+            if not head.startswith(_EBML.to_bytes(4, "big")):
+                break
+            _, _, begin = next(_spans(head))
+            number, start, end = next(_spans(head[begin:]), (0, 0, 0))
+            if number != _SEGMENT:
+                break
+            sizes.append((place + begin + 4, place + begin + start))
+            if end - start in _UNKNOWN_SIZES:
+                return sizes, True
+            place += begin + end
+    return sizes, False
 
 
 # --- display size ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from .report import VideoProgress, VideoReport
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
+_log = logging.getLogger(__name__)
+
 
 def transcode(
     source: FrameSource,
@@ -25,7 +28,7 @@ def transcode(
     reuse_static: bool = True,
     progress: Callable[[VideoProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    warnings: list[str] | None = None,
+    warn: Callable[[str], None] = _log.warning,
 ) -> VideoReport:
     """Run a job to its end; both source and sink are left to the caller to close.
 
@@ -33,8 +36,7 @@ def transcode(
         source, sink: frames in and out.
         upscaler: the model.
         target: for the report.
-        reuse_static, progress, cancelled: as `upscale_video` takes them.
-        warnings: for the report, which shares the list.
+        reuse_static, progress, cancelled, warn: as `upscale_video` takes them.
 
     Raises:
         VideoError, UpscaleError, Cancelled: as `upscale_video`.
@@ -47,6 +49,7 @@ def transcode(
     started = time.perf_counter()
     first: int | None = None
     end = 0
+    captions_dropped = False
 
     def upscale(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
         nonlocal done
@@ -58,8 +61,14 @@ def transcode(
                 progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
 
     def write(frame: Frame) -> None:
-        nonlocal first, end
+        nonlocal first, end, captions_dropped
         wait_for(frame)
+        if frame.captions is not None and not sink.holds_captions and not captions_dropped:
+            captions_dropped = True
+            warn(
+                f"{info.name} has closed captions (CEA-608 or CEA-708) inside its video stream. They are dropped, "
+                f"because {sink.encoder} cannot write them; h264 and hevc can."
+            )
         sink.write(frame)
         first = frame.pts if first is None else first
         end = max(end, frame.pts + frame.duration)
@@ -91,7 +100,6 @@ def transcode(
         tiles_computed=upscaler.stats.tiles_computed - computed,
         video_streams=info.video_streams,
         tiles_reused=upscaler.stats.tiles_reused - reused,
-        warnings=[] if warnings is None else warnings,
     )
 
 

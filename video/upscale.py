@@ -143,7 +143,6 @@ def upscale_video(
                     progress=progress,
                     cancelled=cancelled or (lambda: False),
                     warn=warn_and_keep,
-                    warnings=warnings,
                 )
             else:
                 report = transcode(
@@ -154,7 +153,7 @@ def upscale_video(
                     reuse_static=reuse_static,
                     progress=progress,
                     cancelled=cancelled,
-                    warnings=warnings,
+                    warn=warn_and_keep,
                 )
         except BaseException:
             sink.discard()
@@ -162,7 +161,7 @@ def upscale_video(
     finally:
         frames.close()
     _log.info("%s", report.summary())
-    return report
+    return replace(report, warnings=warnings)
 
 
 def target_size(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -129,9 +129,28 @@ def copy_times(source: Path, target: Path) -> None:
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+_recorders: dict[str, Callable[[Path], None]] = {}
+
+
+@contextmanager
+def before_publishing(target: Path, record: Callable[[Path], None]) -> Iterator[None]:
+    """Within the block, call `record(part)` just before a complete file `part` is renamed to `target`, in any thread.
+
+    The rename keeps the size and the modification time of `part`.
+    """
+    key = os.path.abspath(target)
+    _recorders[key] = record
+    try:
+        yield
+    finally:
+        _recorders.pop(key, None)
+
+
 def publish(part: Path, target: Path, *, overwrite: bool, error: type[Exception] = ImageFileError) -> None:
     """Rename a complete file to `target`. Raises `error` if `target` appeared meanwhile and `overwrite` is False."""
     check_target(target, overwrite=overwrite, error=error)
+    if (record := _recorders.get(os.path.abspath(target))) is not None:
+        record(part)
     os.replace(part, target)
     unlock_part(part)
 

@@ -20,11 +20,14 @@ from .color_tags import ColorTags
 from .errors import ImageFileError, ImageFileWarning
 from .heic_reader import is_heic, read_heic
 from .heif_boxes import read_facts
+from .iptc import iptc_of_jpeg, iptc_of_tiff
+from .jxl_boxes import read_xmp
 from .metadata import EXIF_PREFIX, normalize_exif, read_exif, upright_xmp, usable_dpi
 from .opening import check_memory, open_image
 from .picture import Picture
 from .pixels import read_codes
 from .ppm_reader import Pixmap
+from .tga_reader import without_runs
 from .writing import write_image
 
 __all__ = ["read_image", "read_png", "write_image"]
@@ -33,7 +36,6 @@ _MAY_BE_ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's second fra
 _HEAD_BYTES = 1 << 16
 _MAX_MISSING = 0.1  # of a cut image's pixels
 _MOTION_NAMES = (b"GCamera:MotionPhoto", b"Camera:MicroVideo=")
-_IPTC = 0x0404  # of Photoshop's image resources
 _GAIN_MAP_NAMES = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496")
 
 # EXIF orientation -> (exchange x and y, then flip y, then flip x) that makes the pixels upright.
@@ -83,6 +85,8 @@ def read_image(path: str | Path) -> Picture:
     except NotImplementedError as error:
         raise ImageFileError(f"{path} cannot be read: {_one_line(error)}.") from error
     except Exception as error:  # readers of damaged files raise anything
+        if str(error).startswith("Unsupported"):
+            raise ImageFileError(f"{path} cannot be read: {_one_line(error)}.") from error
         raise ImageFileError(f"{path} is damaged or incomplete: {_one_line(error)}.") from error
 
 
@@ -96,7 +100,16 @@ def _warn(path: Path, sentence: str) -> None:
 
 def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
     with open_image(file, path) as image:
-        if image.format not in ("AVIF",):
+        if image.format == "JXL":
+            image.info["xmp"], is_compressed = read_xmp(file)
+            if is_compressed:
+                _warn(path, "has compressed XMP data, which are left out.")
+            return _read(image, path, lambda: image)
+        if image.format == "TIFF":
+            return replace(_read(image, path, lambda: _reopened(file, path)), iptc=iptc_of_tiff(file))
+        if image.format == "TGA":
+            return _read_tga(image, file, path)
+        if image.format != "AVIF":
             return _read(image, path, lambda: _reopened(file, path))
         facts = read_facts(head)
         if facts.bit_depth > 8:
@@ -107,6 +120,17 @@ def _read_any(file: BinaryIO, head: bytes, path: Path) -> Picture:
         if facts.primaries is not None and facts.transfer is not None and picture.icc is None:
             picture = replace(picture, color_tags=ColorTags.from_cicp(facts.primaries, facts.transfer))
         return picture
+
+
+def _read_tga(image: Image.Image, file: BinaryIO, path: Path) -> Picture:
+    try:
+        return _read(image, path, lambda: _reopened(file, path))
+    except OSError:
+        file.seek(0)
+        if (unpacked := without_runs(file.read())) is None:
+            raise
+    with open_image(io.BytesIO(unpacked), path) as image:
+        return _read(image, path, lambda: _reopened(io.BytesIO(unpacked), path))
 
 
 def _read_heic(file: BinaryIO, path: Path) -> Picture:
@@ -138,6 +162,9 @@ def read_png(data: bytes, path: Path) -> Picture:
     parts = png_reader.read_parts(data)
     if parts is None:
         raise ImageFileError(f"{path} is damaged or incomplete: it has no header of a PNG.")
+    check_memory(path, *parts.size)
+    if parts.max_inflated_bytes < (1 - _MAX_MISSING) * parts.inflated_bytes:  # before memory for all of them is taken
+        raise ImageFileError(f"{path} is damaged or incomplete: it is far too short for the size that it declares.")
     for problem in parts.problems:
         _warn(path, problem)
     if parts.frames > 1:
@@ -160,10 +187,11 @@ def read_png(data: bytes, path: Path) -> Picture:
     except ImageFileError:
         raise
     except Exception:
-        pixels, missing = png_reader.salvage(parts)
+        inflated = png_reader.inflate(parts)
+        missing = parts.inflated_bytes - len(inflated)
         if parts.has_damaged_pixels or missing > _MAX_MISSING * parts.inflated_bytes:
             raise
-        picture = decode(pixels)
+        picture = decode(png_reader.with_pixels(parts, inflated))
         if not missing and is_complete:
             _warn(path, "has a wrong checksum over its pixels.")
     if missing:
@@ -184,7 +212,7 @@ def _has_an_empty_edge(picture: Picture, has_palette: bool) -> bool:
 
 def _read_jpeg(file: BinaryIO, path: Path) -> Picture:
     try:
-        with open_image(file, path) as image:
+        with jpeg_reader.open_jpeg(file, path) as image:
             picture = _read(image, path, lambda: image)
             _name_what_is_beside(image, path)
             return picture
@@ -200,7 +228,7 @@ def _read_jpeg(file: BinaryIO, path: Path) -> Picture:
                 _name_what_is_beside(image, path)
             return replace(picture, is_complete=False)
         try:
-            with open_image(io.BytesIO(jpeg_reader.without_metadata(data)), path) as image:
+            with jpeg_reader.open_jpeg(io.BytesIO(jpeg_reader.without_metadata(data)), path) as image:
                 picture = _read(image, path, lambda: image)
         except Exception:
             raise error from None
@@ -220,8 +248,6 @@ def _name_what_is_beside(image: Image.Image, path: Path) -> None:
         _warn(path, "has a video (motion photo), which is left out.")
     if any(content.startswith(jpeg_reader.EXTENDED_XMP) for content in segments):
         _warn(path, "has XMP data of more than 64 KB, of which the first 64 KB are read.")
-    if _IPTC in (image.info.get("photoshop") or {}):
-        _warn(path, "has IPTC data, which are left out.")
 
 
 def _read(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]) -> Picture:
@@ -265,6 +291,7 @@ def _read(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]) -> 
         exif=exif,
         dpi=usable_dpi(dpi),
         xmp=upright_xmp(xmp.rstrip(b"\0")) if isinstance(xmp, bytes) and xmp.strip(b"\0") else None,
+        iptc=iptc_of_jpeg(image) if image.format in ("JPEG", "MPO") else None,
         comment=comment if isinstance(comment, bytes) and image.format in ("JPEG", "MPO", "GIF") else None,
     )
 

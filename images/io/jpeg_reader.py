@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,27 @@ _END = b"\xff\xd9"
 _APP0, _APP14, _APP15, _COMMENT, _START_OF_SCAN = 0xE0, 0xEE, 0xEF, 0xFE, 0xDA
 _MAX_MISSING = 0.1  # of the rows
 _MARKERS_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
+_ARITHMETIC = (b"\xff\xc9", b"\xff\xca")  # starts of frames without Huffman's codes
+_MAX_PIXELS_PER_BYTE = 512  # one bit for each 8x8 block
+
+
+def open_jpeg(file: BinaryIO, path: Path) -> Image.Image:
+    """Open a JPEG without loading its pixels. `path` is named in errors.
+
+    Raises:
+        ImageFileError: as `open_image`; or most of the pixels are missing, for which a decoder would take memory, and
+            gray.
+    """
+    image = open_image(file, path)
+    position, length = file.tell(), file.seek(0, io.SEEK_END)
+    file.seek(position)
+    if image.width * image.height * (1 - _MAX_MISSING) > length * _MAX_PIXELS_PER_BYTE:
+        file.seek(0)
+        content = file.read()
+        if not any(marker in content for marker in _ARITHMETIC):
+            raise ImageFileError(f"{path} is damaged or incomplete: it is far too short for the size that it declares.")
+        file.seek(position)
+    return image
 
 
 def open_cut_jpeg(data: bytes, path: Path) -> tuple[Image.Image, int]:

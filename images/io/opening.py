@@ -17,6 +17,7 @@ from .errors import ImageFileError
 _PILLOW_FORMATS = (
     "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "JXL", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "DDS",
 )  # fmt: skip
+_SIGNED_FORMATS = ("JPEG", "WEBP", "TIFF", "AVIF", "GIF", "JPEG2000", "DDS")  # those with an unmistakable beginning
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 _BYTES_PER_PIXEL = 24  # Pillow's four, integers, and float32 of up to four channels
@@ -30,6 +31,7 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
         ImageFileError: no reader knows the file, or its pixels do not fit into memory.
     """
     prefix = file.read(16)
+    problem = None
     for name in _formats():
         factory, accepts = Image.OPEN[name]
         try:
@@ -37,7 +39,10 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
                 continue
             file.seek(0)
             image = factory(file, b"")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # what a reader raises for a file not its own
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            # This is what a reader raises for a file of another format, and for a damaged one.
+            if name in _SIGNED_FORMATS and accepts:
+                problem = f"it begins as a {name} file, but cannot be opened ({' '.join(str(error).split())[:100]})"
             continue
         check_memory(path, *image.size)
         return image
@@ -45,6 +50,8 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
         raise ImageFileError(
             f"{path} is a JPEG XL file, for which pillow-jxl-plugin is needed: pip install supertile[formats]."
         )
+    if problem is not None:
+        raise ImageFileError(f"{path} is damaged, incomplete or of an unknown kind: {problem}.")
     raise ImageFileError(
         f"{path} is not an image in a format that can be read: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
         "JPEG 2000 or DDS."
@@ -65,7 +72,12 @@ def check_memory(path: Path, width: int, height: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that can be allocated without swapping; None where the system does not tell."""
+    """Return the bytes that this process can still allocate without swapping; None where the system does not tell."""
+    limits = [limit for limit in (_free_in_system(), free_in_container(), _free_address_space()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _free_in_system() -> int | None:
     try:
         with open("/proc/meminfo") as file:
             available = next(line for line in file if line.startswith("MemAvailable"))
@@ -76,6 +88,30 @@ def free_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def free_in_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what the limit of a container leaves (cgroup v2); None without a limit. Cached files count as free."""
+    try:
+        limit = int((root / "memory.max").read_text())
+        used = int((root / "memory.current").read_text())
+        facts = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(facts.get("inactive_file", 0)))
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
+def _free_address_space() -> int | None:
+    """Return what `ulimit -v` leaves; None without a limit, and on Windows."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else max(0, limit - used)
 
 
 def register_jxl() -> bool:

@@ -25,6 +25,7 @@ class Picture:
         color_tags: what a PNG or AVIF says of its colors besides a profile.
         xmp: an XMP packet; its orientation reads 1 too.
         text: text chunks of a PNG as (kind, content), byte for byte.
+        iptc: captions and keywords (IIM), byte for byte, of a JPEG or TIFF.
         comment: the comment of a JPEG or GIF.
         is_complete: False if the file ended early, so that the last pixels are missing.
     """
@@ -38,6 +39,7 @@ class Picture:
     color_tags: ColorTags = field(default_factory=ColorTags)
     xmp: bytes | None = None
     text: tuple[tuple[bytes, bytes], ...] = ()
+    iptc: bytes | None = None
     comment: bytes | None = None
     is_complete: bool = True
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import ImageFileError
 from .metadata import to_srgb
+from .planar_tiff import can_read, read_planes
 from .sixteen_bit import is_sixteen_bit_color, raw_mode, read_sixteen_bit
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _PLANAR = 258, 262, 277, 284
@@ -28,6 +30,8 @@ def read_codes(image: Image.Image, path: Path, reopen: Callable[[], Image.Image]
     Raises:
         ImageFileError: the pixels are no integers of up to 16 bits, or in a layout that cannot be read exactly.
     """
+    if isinstance(image, TiffImageFile) and _tag(image, _PLANAR, 1) == _SEPARATE_PLANES and can_read(image):
+        return read_planes(image)
     if image.format == "TIFF" and image.mode not in ("F", "I"):
         _refuse_inexact_tiff(image, path)
     if is_sixteen_bit_color(image):

@@ -19,8 +19,9 @@ TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
-_MAX_PROFILE_BYTES = 1 << 26
+_COLOR_CHUNK_BYTES = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"mDCV": 24, b"cLLI": 8}
+_MAX_INFLATED_BYTES = 1 << 26  # of a profile, an XMP packet or a text
+_MAX_DEFLATE_RATIO = 1032  # 258 bytes from two bits
 _BLOCK = 1 << 16
 _EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
@@ -63,6 +64,12 @@ class PngParts:
     has_damaged_pixels: bool = False
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = struct.unpack_from(">II", self.header)
+        return width, height
+
+    @property
     def is_interlaced(self) -> bool:
         """True if the pixels come in seven passes."""
         return self.header[12] == 1
@@ -75,7 +82,8 @@ class PngParts:
     @property
     def inflated_bytes(self) -> int:
         """How many bytes the compressed pixels must hold."""
-        width, height, depth, color_type = struct.unpack(">IIBB", self.header[:10])
+        width, height = self.size
+        depth, color_type = self.header[8:10]
         bits = _CHANNELS.get(color_type, 4) * depth
         passes = _ADAM7 if self.is_interlaced else ((0, 0, 1, 1),)
         total = 0
@@ -84,6 +92,11 @@ class PngParts:
             if columns > 0 and rows > 0:
                 total += rows * (1 + (columns * bits + 7) // 8)
         return total
+
+    @property
+    def max_inflated_bytes(self) -> int:
+        """How many bytes the compressed pixels can hold at most; less than `inflated_bytes` in a damaged file."""
+        return len(self.pixels) * _MAX_DEFLATE_RATIO
 
 
 def read_parts(data: bytes) -> PngParts | None:
@@ -162,11 +175,7 @@ def _read_beside(parts: PngParts, kind: bytes, content: bytes, color: list[tuple
     """Read a chunk that makes no pixels. Raises ValueError, struct.error or zlib.error if it is broken."""
     if kind == b"iCCP":
         compressed = content[content.index(b"\0") + 2 :]
-        inflater = zlib.decompressobj()
-        parts.icc = inflater.decompress(compressed, _MAX_PROFILE_BYTES)
-        if not inflater.eof:
-            parts.icc = None
-            raise ValueError("incomplete or too large")
+        parts.icc = inflate_beside(compressed)
     elif kind == b"eXIf":
         parts.exif = content
     elif kind == b"pHYs":
@@ -175,7 +184,9 @@ def _read_beside(parts: PngParts, kind: bytes, content: bytes, color: list[tuple
             parts.dpi = x * 0.0254, y * 0.0254
     elif kind == b"acTL":
         (parts.frames,) = struct.unpack_from(">I", content)
-    elif kind in _COLOR_CHUNKS:
+    elif kind in _COLOR_CHUNK_BYTES:
+        if len(content) != _COLOR_CHUNK_BYTES[kind]:
+            raise ValueError("a wrong length")
         color.append((kind, content))
     elif kind in TEXT_CHUNKS:
         keyword = content[: content.index(b"\0")]
@@ -189,18 +200,27 @@ def _read_beside(parts: PngParts, kind: bytes, content: bytes, color: list[tuple
 
 
 def international_text(content: bytes) -> bytes:
-    """Return the text of an iTXt chunk in UTF-8."""
+    """Return the text of an iTXt chunk in UTF-8. Raises ValueError or zlib.error if it is broken or far too large."""
     rest = content[content.index(b"\0") + 1 :]
-    is_compressed = rest[0] == 1
+    is_compressed = rest[:1] == b"\1"
     _language, _keyword, text = rest[2:].split(b"\0", 2)
-    return zlib.decompress(text) if is_compressed else text
+    return inflate_beside(text) if is_compressed else text
+
+
+def inflate_beside(compressed: bytes) -> bytes:
+    """Inflate what lies beside the pixels. Raises ValueError or zlib.error if it is broken or far too large."""
+    inflater = zlib.decompressobj()
+    inflated = inflater.decompress(compressed, _MAX_INFLATED_BYTES)
+    if not inflater.eof:
+        raise ValueError("incomplete or too large")
+    return inflated
 
 
 def _raw_profile(kind: bytes, content: bytes) -> bytes:
     """Return EXIF that is written as hexadecimal text, as ImageMagick does: a name, a length, then the digits."""
     text = content[content.index(b"\0") + 1 :]
     if kind == b"zTXt":
-        text = zlib.decompress(text[1:])
+        text = inflate_beside(text[1:])
     return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
 
 
@@ -225,16 +245,14 @@ def inflate(parts: PngParts) -> bytes:
     return bytes(inflated[:needed])
 
 
-def salvage(parts: PngParts) -> tuple[bytes, int]:
-    """Make a PNG of as much of the pixels as there is, the rest zeros; return it and how many bytes are missing."""
-    inflated = inflate(parts)
-    missing = parts.inflated_bytes - len(inflated)
+def with_pixels(parts: PngParts, inflated: bytes) -> bytes:
+    """Return a PNG of as many of the pixels as there are, the rest zeros."""
     pixels = [SIGNATURE]
     for kind, _, whole, _ in chunks_in(parts.pixels):
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             pixels.append(bytes(whole))
-    pixels += [chunk(b"IDAT", zlib.compress(inflated + bytes(missing), 1)), chunk(b"IEND", b"")]
-    return b"".join(pixels), missing
+    filled = inflated + bytes(parts.inflated_bytes - len(inflated))
+    return b"".join([*pixels, chunk(b"IDAT", zlib.compress(filled, 1)), chunk(b"IEND", b"")])
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

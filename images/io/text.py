@@ -11,7 +11,7 @@ from PIL import Image
 
 from .formats import ImageFormat
 from .metadata import EXIF_PREFIX
-from .png_reader import international_text
+from .png_reader import inflate_beside, international_text
 
 _DETAILS = 0x8769
 _USER_COMMENT = 0x9286
@@ -95,11 +95,11 @@ def decoded(kind: bytes, content: bytes) -> tuple[str, str | None]:
     """Return keyword and text of a text chunk; None for text that cannot be decoded."""
     name, _, rest = content.partition(b"\0")
     keyword = name.decode("latin-1")
-    with suppress(zlib.error, ValueError, IndexError):
+    with suppress(zlib.error, ValueError):
         if kind == b"tEXt":
             return keyword, _utf8_or_latin1(rest)
         if kind == b"zTXt":
-            return keyword, _utf8_or_latin1(zlib.decompress(rest[1:]))
+            return keyword, _utf8_or_latin1(inflate_beside(rest[1:]))
         return keyword, international_text(content).decode("utf-8")
     return keyword, None
 

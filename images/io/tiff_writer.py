@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from .iptc import IPTC_TAG
 from .metadata import exif_directories
 
 _UNCOMPRESSED_STRIP_BYTES = 1 << 18
@@ -37,6 +38,7 @@ def write_tiff(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
     xmp: bytes | None = None,
+    iptc: bytes | None = None,
 ) -> None:
     """Write (H, W, 1 to 4 channels) uint8 or uint16; a second or fourth channel is straight alpha."""
     height, width, channels = codes.shape
@@ -73,6 +75,8 @@ def write_tiff(
         tags[34675] = _UNDEFINED, icc
     if xmp:
         tags[700] = _BYTE, xmp
+    if iptc:
+        tags[IPTC_TAG] = _UNDEFINED, iptc
     for tag, entry in (exif_directories(exif) if exif else {}).items():
         if isinstance(entry, dict):
             tags[tag] = _LONG, [_write_subdirectory(file, tag, entry)]

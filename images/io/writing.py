@@ -15,6 +15,7 @@ from PIL import Image, features
 from .atomic import atomic_file, check_target
 from .errors import ImageFileError, ImageFileWarning
 from .formats import ImageFormat, format_of
+from .iptc import jpeg_segment
 from .metadata import EXIF_PREFIX, icc_describes, normalize_exif
 from .opening import register_jxl
 from .picture import Picture
@@ -112,7 +113,7 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
 
     bare_exif = exif.removeprefix(EXIF_PREFIX) if exif else None
     if format is ImageFormat.TIFF:
-        write_tiff(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi, xmp=picture.xmp)
+        write_tiff(file, codes, icc=icc, exif=bare_exif, dpi=picture.dpi, xmp=picture.xmp, iptc=picture.iptc)
         return
     beside = b""
     if format is ImageFormat.PNG:
@@ -127,9 +128,11 @@ def _encode(file: BinaryIO, path: Path, picture: Picture, format: ImageFormat, q
         options |= {"quality": quality, "subsampling": 0}  # 4:4:4: chroma at full resolution
         if places.comment is not None:
             options["comment"] = places.comment
+        segments = (jpeg_segment(picture.iptc) or b"") if picture.iptc else b""
         if picture.xmp and len(picture.xmp) <= _MAX_JPEG_XMP_BYTES:
             content = _XMP_IN_JPEG + picture.xmp
-            options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
+            segments += b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
+        options["extra"] = segments
     elif format is ImageFormat.AVIF:
         options |= {"quality": quality, "subsampling": "4:4:4", "xmp": picture.xmp or b""}
     elif format is ImageFormat.JXL:
@@ -156,5 +159,9 @@ def _warn_of_lost(path: Path, picture: Picture, format: ImageFormat, places: Tex
         _warn(f"{path}: {name} has no place for the comment, which is left out.")
     if format is ImageFormat.JPEG and picture.xmp and len(picture.xmp) > _MAX_JPEG_XMP_BYTES:
         _warn(f"{path}: the XMP data is too large for a JPEG and is left out.")
+    if picture.iptc and format is ImageFormat.JPEG and jpeg_segment(picture.iptc) is None:
+        _warn(f"{path}: the IPTC data are too large for a JPEG and are left out.")
+    if picture.iptc and format not in (ImageFormat.JPEG, ImageFormat.TIFF):
+        _warn(f"{path}: {name} has no place for IPTC data, which are left out.")
     if format is not ImageFormat.PNG and (lost := picture.color_tags.lost_without_chunks) and not picture.icc:
         _warn(f"{path}: {name} has no place for the color description {', '.join(lost)}, which is left out.")

@@ -168,15 +168,15 @@ def test_a_video_in_memory_is_read_as_it_is(server, clip):
         assert np.array_equal(one, other)
 
 
-def test_the_stream_that_comfyui_takes_for_the_video_is_upscaled(server, nasa):
-    """A file with two video streams, of which the larger is not the first."""
+def test_of_two_video_streams_the_larger_is_upscaled(server, nasa):
+    """Both are flagged default, and the larger is not the first. Formerly this node alone took the first."""
     (server.base / "input" / nasa.name).write_bytes(nasa.read_bytes())
     nodes = {
         "loaded": node("LoadVideo", file=nasa.name),
         "video": node("Video Slice", video=["loaded", 0], start_time=0.0, duration=0.2, strict_duration=False),
         **upscaled(["video", 0]),
     }
-    assert frames(saved(server, nodes))[0].shape == (360, 640, 3)
+    assert frames(saved(server, nodes))[0].shape == (540, 960, 3)
 
 
 def test_what_is_no_video_is_refused(server, clip):

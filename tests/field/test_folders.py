@@ -16,6 +16,7 @@ from PIL import Image
 from supertile.cli import app
 from supertile.images.io import atomic
 from supertile.images.jobs import plan_jobs
+from supertile.images.journal import JOURNAL_NAME
 from typer.testing import CliRunner
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links and names of any bytes")
@@ -48,7 +49,7 @@ def clip(name: str) -> None:
 
 
 def made(folder: str = "out") -> list[str]:
-    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
     for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as result:
@@ -68,7 +69,8 @@ def test_percent_signs_are_no_frame_patterns(upscale):
         assert sum(1 for _ in video.decode(video=0)) == 3
     assert upscale("in/100%done.png", "100%done.png").exit_code == 0
     assert Image.open("100%done.png").size == (16, 12)
-    assert upscale("in", "out").exit_code == 1  # all exist already
+    assert upscale("in", "out").stderr == "0 files done, 4 skipped (done before).\n"
+    assert upscale("in", "out", "--size", "3x").exit_code == 1  # all exist already, in another size
     assert upscale("in", "out", "--overwrite").exit_code == 0
 
 
@@ -85,7 +87,7 @@ def test_dangling_and_circular_links_are_one_sentence_each(upscale):
     lines = result.stderr.splitlines()
     assert "in/gone.png is a link to nowhere.png, which cannot be reached." in lines
     assert "in/gone.mp4 is a link to nowhere.mp4, which cannot be reached." in lines
-    assert lines[-1] == "3 of 5 files failed; the others are done."
+    assert lines[-1] == "2 files done, 3 failed."
     assert len(lines) == 4
     alone = upscale("in/gone.png", "b.png")
     assert (alone.exit_code, len(alone.stderr.splitlines())) == (1, 1)
@@ -269,7 +271,7 @@ def test_parts_of_killed_runs_are_removed_and_of_living_ones_are_not(upscale):
         Path("out/.01234567.part").mkdir()
         Path("out/.01234567.part/1.png").write_bytes(b"half")
         assert upscale("in", "out").exit_code == 0
-        hidden = sorted(path.name for path in Path("out").iterdir() if path.name != "a.png")
+        hidden = sorted(path.name for path in Path("out").iterdir() if path.name not in ("a.png", JOURNAL_NAME))
         assert hidden[:2] == [".89abcdef.part", hidden[1]]
         assert hidden[1].startswith(".held.png.")
         assert hidden[2:] == [".notes.part"]
@@ -277,7 +279,7 @@ def test_parts_of_killed_runs_are_removed_and_of_living_ones_are_not(upscale):
         living.kill()
         living.wait()
     assert upscale("in", "out", "--overwrite").exit_code == 0
-    assert sorted(path.name for path in Path("out").iterdir()) == [".notes.part", "a.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [".notes.part", JOURNAL_NAME, "a.png"]
 
 
 @needs_links
@@ -316,7 +318,7 @@ def test_signals_leave_nothing_or_what_the_next_run_removes(upscale, model, name
         assert upscale("one", "out").exit_code == 0
     else:
         assert started.returncode == 128 + getattr(signal, name)
-    assert not list(Path("out").glob(".*"))
-    for path in Path("out").iterdir():
+    assert [path.name for path in Path("out").glob(".*")] == [JOURNAL_NAME]
+    for path in Path("out").glob("*.png"):
         with Image.open(path) as result:
             result.load()

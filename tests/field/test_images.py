@@ -7,16 +7,18 @@ import os
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, IptcImagePlugin, PngImagePlugin
 from supertile.images.batch import upscale_image_files
 from supertile.images.io.errors import ImageFileError, ImageFileWarning
 from supertile.images.io.files import read_image, write_image
+from supertile.images.io.jxl_boxes import read_xmp
 from supertile.images.io.picture import Picture
 from supertile.images.jobs import FileJob, plan_jobs
 from supertile.images.upscale import upscale_image_file
@@ -184,6 +186,18 @@ def tiff(
     return header + b"".join(strips) + tail + directory
 
 
+def with_tag(data: bytes, tag: int, kind: int, value: bytes) -> bytes:
+    """A TIFF with one more tag, of which the directory comes last."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    entries = [data[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    length = len(value) // 4 if kind == 4 else len(value)
+    entries.append(struct.pack(order + "HHII", tag, kind, length, start))
+    directory = struct.pack(order + "H", count + 1) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack(order + "I", start + len(value)) + data[8:start] + value + directory
+
+
 def test_gray_tiff_of_twelve_bits_is_scaled_by_its_own_depth(tmp_path):
     codes = noise(4, 6, 1, 12)
     picture, _ = read(tiff(codes, 12), tmp_path / "a.tif")
@@ -199,10 +213,71 @@ def test_gray_tiff_in_which_zero_is_white(tmp_path):
     np.testing.assert_array_equal(picture.codes(16), 65535 - codes)
 
 
+def joined_planes(codes: np.ndarray, extra: int | None, **options: object) -> bytes:
+    """A planar TIFF made of the strips or tiles of one gray TIFF for each channel, which Pillow has written."""
+    height, width, channels = codes.shape
+    data, offsets, counts, layout = b"II*\0" + bytes(4), [], [], {}
+    for channel in range(channels):
+        file = io.BytesIO()
+        Image.fromarray(codes[..., channel]).save(file, "TIFF", **options)
+        with Image.open(file) as image:
+            tags = image.tag_v2
+            for offset, count in zip(tags[273], tags[279], strict=True):
+                offsets.append(len(data))
+                counts.append(count)
+                data += file.getvalue()[offset : offset + count]
+            layout = {tag: [int(tags[tag])] for tag in (259, 278, 317) if tag in tags}
+    bits = codes.itemsize * 8
+    tags = layout | {256: [width], 257: [height], 258: [bits] * channels, 262: [2], 273: offsets, 277: [channels],
+                     279: counts, 284: [2], 274: [6]}  # fmt: skip
+    if extra is not None:
+        tags[338] = [extra]
+    start, tail, entries = len(data), b"", b""
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            packed, tail = struct.pack("<I", start + len(tail)), tail + packed
+        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return data[:4] + struct.pack("<I", start + len(tail)) + data[8:] + tail + directory
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_deflate", "tiff_lzw", "packbits"])
+@pytest.mark.parametrize(("channels", "extra"), [(3, None), (4, 2), (4, 1), (4, 0)])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_tiff_in_separate_planes_is_exact(tmp_path, compression, channels, extra, depth):
+    if (compression, extra, depth) == ("raw", 0, 8):
+        pytest.skip("Pillow does not open this layout")
+    codes = noise(50, 61, channels, depth)
+    if extra == 1:
+        codes[..., :3] = codes[..., :3].astype(np.uint64) * codes[..., 3:] // (2**depth - 1)
+    options = {"compression": compression, "strip_size": 1500}
+    if compression in ("tiff_deflate", "tiff_lzw"):
+        options["tiffinfo"] = {317: 2}
+    picture, _ = read(joined_planes(codes, extra, **options), tmp_path / "a.tif")
+    turned = np.rot90(codes, -1)  # the orientation is 6
+    assert picture.bit_depth == depth
+    if extra == 1:
+        alpha = turned[..., 3:].astype(float)
+        straight = turned[..., :3] * ((2**depth - 1) / np.maximum(alpha, 1))
+        np.testing.assert_allclose(picture.codes(depth)[..., :3], straight, atol=1)
+    else:
+        np.testing.assert_array_equal(picture.codes(depth), turned[..., : 3 if extra == 0 else channels])
+
+
 @pytest.mark.parametrize("channels", [3, 4])
-def test_deep_tiff_in_separate_planes_is_refused(tmp_path, channels):
-    (tmp_path / "a.tif").write_bytes(tiff(noise(4, 6, channels, 16), 16, photometric=2, planar=2))
-    with pytest.raises(ImageFileError, match=r"a\.tif stores 16-bit channels in separate planes"):
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_deep_uncompressed_planes_of_either_byte_order(tmp_path, channels, order):
+    codes = noise(4, 6, channels, 16)
+    extra = {338: [2]} if channels == 4 else {}
+    data = tiff(codes, 16, photometric=2, planar=2, order=order, extra=tuple(extra.items()))
+    picture, _ = read(data, tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.codes(16), codes)
+
+
+def test_planes_of_twelve_bits_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(noise(4, 6, 3, 12), 12, photometric=2, planar=2))
+    with pytest.raises(ImageFileError, match=r"a\.tif "):
         read_image(tmp_path / "a.tif")
 
 
@@ -229,6 +304,49 @@ def test_no_limit_in_pixels_but_one_in_memory(tmp_path, monkeypatch):
 
 
 # Damage
+
+
+def test_an_image_far_too_short_for_its_size_takes_no_memory(tmp_path, monkeypatch):
+    """1 GB for 40 bytes of pixels, and for what a decoder of JPEG makes of none."""
+    header = struct.pack(">IIBBBBB", 9000, 9000, 16, 6, 0, 0, 0)
+    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    small = jpeg()
+    at = small.index(b"\xff\xc0") + 5
+    (tmp_path / "a.jpg").write_bytes(small[:at] + struct.pack(">HH", 9000, 9000) + small[at + 4 :])
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("pixels are decoded"))
+    for name in ("a.png", "a.jpg"):
+        with pytest.raises(ImageFileError, match="far too short for the size that it declares"):
+            read_image(tmp_path / name)
+
+
+def test_the_most_that_formats_can_compress_is_read(tmp_path):
+    """Deflate: 1032 to 1; Huffman's codes: one bit for each block."""
+    flat = np.zeros((2000, 2000, 1), np.uint8)
+    picture, said = read(png(flat, compressed=zlib.compress(raw_rows(flat, 8), 9)), tmp_path / "a.png")
+    assert (picture.width, said) == (2000, "")
+    Image.fromarray(flat[..., 0]).save(tmp_path / "a.jpg", quality=1, optimize=True)
+    assert (tmp_path / "a.jpg").stat().st_size < 2000 * 2000 / 200
+    assert read_image(tmp_path / "a.jpg").width == 2000
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0"),
+        (b"zTXt", b"Raw profile type exif\0\0"),
+        (b"iCCP", b"profile\0\0"),
+        (b"iTXt", b"XML:com.adobe.xmp\0"),
+        (b"cHRM", bytes(31)),
+    ],
+)
+def test_broken_or_boundless_metadata_is_left_out(tmp_path, kind, start):
+    codes = noise(8, 9, 3)
+    bomb = zlib.compress(bytes((1 << 26) + 1), 9) if start.endswith(b"\0\0") and kind != b"cHRM" else b""
+    picture, said = read(png(codes, beside=chunk(kind, start + bomb)), tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.codes(8), codes)
+    assert f"has a broken {kind.decode()} chunk, which is left out" in said
+    assert (picture.xmp, picture.exif, picture.icc, picture.color_tags.chunks) == (None, None, None, ())
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"iCCP", b"eXIf", b"IHDR", b"IDAT"])
@@ -352,6 +470,51 @@ def test_broken_exif_beside_good_pixels(tmp_path, exif, suffix):
     assert Image.open(tmp_path / "b.png").size == (16, 16)
 
 
+@pytest.mark.parametrize("format", ["TIFF", "AVIF", "WEBP", "GIF"])
+def test_a_cut_file_is_called_damaged_and_not_unknown(tmp_path, format):
+    file = io.BytesIO()
+    Image.fromarray(noise(60, 50, 3)).save(file, format, **({"compression": "tiff_lzw"} if format == "TIFF" else {}))
+    for share in (0.1, 0.5, 0.9):
+        (tmp_path / "a.img").write_bytes(file.getvalue()[: int(share * len(file.getvalue()))])
+        with pytest.raises(ImageFileError, match=r"a\.img is damaged"):
+            read_image(tmp_path / "a.img")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_any_orientation_in_any_format(tmp_path, format, orientation):
+    """Against Pillow's own turning, of a picture whose corners differ."""
+    y, x = np.mgrid[:32, :48]
+    image = Image.fromarray(np.stack([x * 5, y * 7, 128 + 0 * x], axis=2).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}.get(format, {"quality": 100})
+    image.save(tmp_path / "a.img", format, exif=exif, **options)
+    exif[0x0112] = orientation  # which Pillow's writer of AVIF takes out
+    image.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+    picture = read_image(tmp_path / "a.img")
+    codes = picture.codes(8).astype(int)
+    assert codes.shape == expected.shape
+    assert np.abs(codes - expected).max() <= (0 if format in ("PNG", "TIFF", "WEBP") else 12)
+    if picture.exif is not None:
+        kept = Image.Exif()
+        kept.load(picture.exif)
+        assert kept.get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_interlaced_png_of_sixteen_bits(tmp_path, channels):
+    codes = noise(13, 19, channels, 16)
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = b"".join(raw_rows(part, 16) for x, y, dx, dy in passes if (part := codes[y::dy, x::dx]).size)
+    header = struct.pack(">IIBBBBB", 19, 13, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 1)
+    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    picture, said = read(data, tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.codes(16), codes)
+    assert said == ""
+
+
 # What is kept
 
 
@@ -404,6 +567,35 @@ def test_comment_and_xmp_of_a_jpeg(tmp_path):
                 assert image.info["comment"] == b"hello"
             elif suffix == ".png":
                 assert image.info["Comment"] == "hello"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_iptc_of_a_jpeg(tmp_path, suffix):
+    """Keyword and caption (IIM 2:25, 2:120); a TIFF holds them in a tag, a JPEG in Photoshop's resources."""
+    iptc = b"\x1c\x02\x19\0\x03cat\x1c\x02\x78\0\x04Caf\xe9"
+    resource = b"8BIM\x04\x04\x03abc" + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2)
+    other = b"8BIM\x03\xed\0\0" + struct.pack(">I", 16) + bytes(16)
+    content = b"Photoshop 3.0\0" + other + resource
+    data = jpeg()
+    data = data[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + data[2:]
+    padded = iptc + bytes(-len(iptc) % 4)
+    sources = [data]
+    for order in "<>":
+        directory = tiff(noise(4, 6, 3, 16), 16, photometric=2, order=order)
+        for tag, kind, value in ((33723, 7, iptc), (33723, 4, padded), (34377, 1, other + resource)):
+            sources.append(with_tag(directory, tag, kind, value))
+    for source in sources:
+        assert doubled(source, tmp_path / "a.img", tmp_path / f"b{suffix}") == ""
+        with Image.open(tmp_path / f"b{suffix}") as image:
+            kept = image.tag_v2[33723] if suffix == ".tif" else image.info["photoshop"][0x0404]
+            assert kept.rstrip(b"\0") == iptc
+            assert IptcImagePlugin.getiptcinfo(image)[2, 25] == b"cat"
+    for target in (".png", ".webp"):
+        said = doubled(data, tmp_path / "a.jpg", tmp_path / f"b{target}")
+        assert "no place for IPTC data, which are left out" in said
+    too_large = replace(read_image(tmp_path / "a.jpg"), iptc=bytes(70_000))
+    with pytest.warns(ImageFileWarning, match="IPTC data are too large for a JPEG"):
+        write_image(tmp_path / "c.jpg", too_large)
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -486,6 +678,27 @@ def test_heic_and_jpeg_xl_without_their_libraries(tmp_path, monkeypatch):
         read_image(tmp_path / "a.heic")
 
 
+def test_xmp_of_jpeg_xl():
+    container, codestream = b"\0\0\0\x0cJXL \r\n\x87\n", struct.pack(">I4s", 12, b"jxlc") + bytes(4)
+    large = struct.pack(">I4sQ", 1, b"jxlp", 20) + bytes(4)
+    for box in (
+        struct.pack(">I4s", 13, b"xml "),
+        struct.pack(">I4s", 0, b"xml "),
+        struct.pack(">I4sQ", 1, b"xml ", 21),
+    ):
+        assert read_xmp(io.BytesIO(container + codestream + large + box + b"<xmp>")) == (b"<xmp>", False)
+    compressed = struct.pack(">I4s4s", 20, b"brob", b"xml ") + bytes(8)
+    assert read_xmp(io.BytesIO(container + compressed)) == (None, True)
+    for data in (b"\xff\x0a" + bytes(40), container, container + codestream, container + bytes(40)):
+        assert read_xmp(io.BytesIO(data)) == (None, False)
+
+
+def test_jpeg_xl_keeps_xmp(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    write_image(tmp_path / "a.jxl", Picture(torch.rand(3, 8, 9), xmp=b"<x:xmpmeta/>"))
+    assert read_image(tmp_path / "a.jxl").xmp == b"<x:xmpmeta/>"
+
+
 @pytest.mark.parametrize("suffix", [".avif", ".jxl"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_avif_and_jpeg_xl_as_targets(tmp_path, suffix, channels):
@@ -511,6 +724,18 @@ def animation(path: Path, *, transparent: bool = True) -> list[np.ndarray]:
     options = {"lossless": True} if path.suffix == ".webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 50, 250], loop=3, **options)
     return [np.asarray(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("target", [".gif", ".webp"])
+def test_more_plays_than_a_format_can_count(tmp_path, enlarger, target):
+    animation(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    once, many = (chunk(b"acTL", struct.pack(">II", 3, plays)) for plays in (3, 2**31 - 1))
+    assert once in data
+    (tmp_path / "a.png").write_bytes(data.replace(once, many))
+    upscale_video(tmp_path / "a.png", tmp_path / f"b{target}", Upscaler(enlarger(), device="cpu"))
+    with Image.open(tmp_path / f"b{target}") as result:
+        assert (result.n_frames, result.info["loop"]) == (3, 65535)
 
 
 @pytest.mark.parametrize("source", [".png", ".webp"])
@@ -574,3 +799,29 @@ def test_targets_of_animations_in_a_folder(tmp_path):
         ("moving.gif", True), ("moving.webp", True), ("still.png", False), ("still.png", False), ("cut.png", False),
     ]  # fmt: skip
     assert not is_video_job(tmp_path / "in" / "moving.gif", tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("depth", [8, 24, 32])
+def test_runs_of_a_tga_that_go_on_in_the_next_row(tmp_path, depth):
+    channels = depth // 8
+    codes = noise(5, 4, channels)
+    codes.reshape(-1, channels)[2:9] = codes.reshape(-1, channels)[2]
+    flat = codes[..., [2, 1, 0, 3][:channels] if channels > 1 else [0]].reshape(-1, channels)  # stored as BGRA
+    header = struct.pack("<BBBHHBHHHHBB", 3, 0, 11 if depth == 8 else 10, 0, 0, 0, 0, 0, 4, 5, depth, 0x20)
+    packets = b"\x01" + flat[:2].tobytes() + b"\x86" + flat[2].tobytes() + b"\x0a" + flat[9:].tobytes()
+    path = tmp_path / "a.tga"
+    path.write_bytes(header + b"id!" + packets)
+    assert np.array_equal(read_image(path).codes(8), codes)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ImageFileError):
+        read_image(path)
+
+
+def test_an_unsupported_bmp_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.bmp"
+    Image.new("RGB", (4, 4)).save(path)
+    data = bytearray(path.read_bytes())
+    data[28] = 2  # bits per pixel
+    path.write_bytes(data)
+    with pytest.raises(ImageFileError, match=r"cannot be read: Unsupported BMP pixel depth"):
+        read_image(path)

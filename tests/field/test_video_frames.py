@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from supertile import EncoderOptions, SourceOptions, Upscaler, VideoError, upscale_video
 from supertile.inference.errors import OutOfMemoryError
+from supertile.tests.field.boxes import with_clean_aperture, with_encrypted
+from supertile.tests.field.recordings import recording
 from supertile.tests.video.conftest import write_video
+from supertile.tests.video.media import rich_file
 
 FIELD = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[3] / "shared") / "field"
 LIMITED, FULL = 1, 2
@@ -219,6 +222,25 @@ def test_what_the_container_crops_is_not_shown(
     assert close(means(tmp_path / target), (120, 128, 128))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(
+    ("aperture", "box"),
+    [((64, 40, 0, 0), (0, 4, 0, 4)), ((40, 32, -4, 2), (8, 10, 16, 6)), ((64, 48, 0, 0), (0, 0, 0, 0))],
+)
+def test_the_clean_aperture_of_mp4_is_what_is_shown(
+    tmp_path: Path, double: Upscaler, suffix: str, aperture: tuple[int, ...], box: tuple[int, int, int, int]
+) -> None:
+    source = write_video(tmp_path / f"in{suffix}", [bordered(64, 48, box)] * 2, codec="libx264", options=LOSSLESS)
+    source.write_bytes(with_clean_aperture(source.read_bytes(), *aperture))
+    report = upscale_video(source, tmp_path / "out.mp4", double, encoder=H264)
+    assert report.target_size == (2 * aperture[0], 2 * aperture[1])
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.width, frame.height) == report.target_size
+    assert close(means(tmp_path / "out.mp4"), (120, 128, 128))
+    assert report.warnings == []
+
+
 def test_the_crop_of_the_known_file(tmp_path: Path, double: Upscaler) -> None:
     report = upscale_video(shared("crop.mkv"), tmp_path / "out.mkv", double, encoder=FFV1)
     assert report.target_size == (128, 64)
@@ -228,9 +250,58 @@ def test_the_crop_of_the_known_file(tmp_path: Path, double: Upscaler) -> None:
             assert np.abs(new.to_ndarray()[:64].astype(int) - enlarged).mean() < 1
 
 
-def test_closed_captions_are_named(tmp_path: Path, double: Upscaler) -> None:
-    report = upscale_video(shared("cc.mp4"), tmp_path / "out.mkv", double)
+def with_captions(path: Path, captions: list[bytes]) -> Path:
+    """An H.264 stream with CEA-708 triplets (A/53 part 4, cc_data) in an SEI message before each picture."""
+    plain = write_video(path, [flat((100, 128, 128))] * len(captions), codec="libx264", options=LOSSLESS | {"bf": "0"})
+    units = [b"\0\0\1" + unit for unit in plain.read_bytes().replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]]
+    data, number = b"", 0
+    for unit in units:
+        if unit[3] & 31 in (1, 5):  # a picture
+            triplets = captions[number]
+            user = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | len(triplets) // 3, 0xFF]) + triplets + b"\xff"
+            data += b"\0\0\1\x06\x04" + bytes([len(user)]) + user + b"\x80"
+            number += 1
+        data += unit
+    path.write_bytes(data)
+    return path
+
+
+def captions_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [b"".join(bytes(d) for d in frame.side_data if d.type.name == "A53_CC") for frame in frames]
+
+
+CAPTIONS = [bytes((0xFC, 0x94, 0x20 + n, 0xFD, 0x80, 0x81 + n)) for n in range(6)]
+
+
+@pytest.mark.parametrize("deinterlace", ["auto", "yes"])
+@pytest.mark.parametrize(("name", "codec"), [("out.mp4", "h264"), ("out.mkv", "hevc"), ("out.mov", "h264")])
+def test_closed_captions_stay_on_their_frames(
+    tmp_path: Path, double: Upscaler, name: str, codec: str, deinterlace: str
+) -> None:
+    source = with_captions(tmp_path / "in.h264", CAPTIONS)
+    assert captions_of(source) == CAPTIONS
+    options = SourceOptions(deinterlace=deinterlace)
+    report = upscale_video(source, tmp_path / name, double, encoder=EncoderOptions(codec=codec), source_options=options)
+    assert captions_of(tmp_path / name) == CAPTIONS
+    assert report.warnings == []
+    assert close(means(tmp_path / name), (100, 128, 128))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.webm", "vp9"), ("out.mkv", "ffv1"), ("frames/%03d.png", "auto")])
+def test_closed_captions_that_cannot_be_written_are_named(
+    tmp_path: Path, double: Upscaler, name: str, codec: str
+) -> None:
+    source = with_captions(tmp_path / "in.h264", CAPTIONS)
+    report = upscale_video(source, tmp_path / name, double, encoder=EncoderOptions(codec=codec))
     assert len([w for w in report.warnings if "closed captions" in w]) == 1
+
+
+def test_the_captions_of_the_known_file(tmp_path: Path, double: Upscaler) -> None:
+    upscale_video(shared("cc.mp4"), tmp_path / "out.mp4", double)
+    assert captions_of(tmp_path / "out.mp4") == captions_of(shared("cc.mp4"))
+    assert len(captions_of(tmp_path / "out.mp4")) == 12
 
 
 def tags_of(path: Path) -> dict[str, bytes]:
@@ -305,6 +376,53 @@ def test_a_scrambled_broadcast_is_called_encrypted(tmp_path: Path, double: Upsca
     source.write_bytes(data)
     with pytest.raises(VideoError, match="is encrypted"):
         upscale_video(source, tmp_path / "out.mkv", double, warn=lambda text: None)
+
+
+# ContentEncodings (RFC 9559, 5.1.4.1.31): AES, with the key 01 02 03 04 05.
+CONTENT_ENCRYPTION = bytes.fromhex("6d809e 62409b 50318100 50328101 50338101 50358c 47e18105 47e285 0102030405")
+
+
+def matroska_with_encrypted(path: Path, kind: str) -> Path:
+    """A Matroska file of video and sound, one of which has a ContentEncryption in the place of its title."""
+    rich_file(path, audio=("aac",), subtitle=None)
+    padding = "x" * 60
+    with av.open(str(path)) as source, av.open(str(path.with_name("titled.mkv")), "w") as target:
+        copies = {}
+        for stream in source.streams:
+            copies[stream.index] = target.add_stream_from_template(stream)
+            copies[stream.index].metadata["title"] = padding if stream.type == kind else "clear"
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                target.mux(packet)
+    data = path.with_name("titled.mkv").read_bytes()
+    name = b"\x53\x6e" + bytes([0x80 | len(padding)]) + padding.encode()
+    assert data.count(name) == 1
+    void = len(name) - len(CONTENT_ENCRYPTION) - 2
+    path.write_bytes(data.replace(name, CONTENT_ENCRYPTION + b"\xec" + bytes([0x80 | void]) + bytes(void)))
+    return path
+
+
+def test_encrypted_video_in_matroska_is_called_encrypted(tmp_path: Path, double: Upscaler) -> None:
+    source = matroska_with_encrypted(tmp_path / "in.mkv", "video")
+    assert refused(source, double) == f"{source} is encrypted. Only a copy without encryption can be upscaled."
+
+
+@pytest.mark.parametrize("source_name", ["in.mkv", "in.mp4"])
+@pytest.mark.parametrize("target", ["out.mkv", "out.mp4", "out.webm"])
+def test_encrypted_sound_is_named_and_not_copied_as_noise(
+    tmp_path: Path, double: Upscaler, source_name: str, target: str
+) -> None:
+    source = tmp_path / source_name
+    if source.suffix == ".mkv":
+        matroska_with_encrypted(source, "audio")
+    else:
+        source.write_bytes(with_encrypted(recording(1, format="mp4"), b"mp4a"))
+    report = upscale_video(source, tmp_path / target, double)
+    assert [w for w in report.warnings if w.startswith("Audio stream 1") and w.endswith("dropped: it is encrypted.")]
+    with av.open(str(tmp_path / target)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    assert report.complete
 
 
 # --- pixel shapes ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from supertile import EncoderOptions, Upscaler, upscale_video
+from supertile.nodes.video_input import video_input
 from supertile.tests.video.conftest import smooth_planes, write_video
 
 # Encodes noise of every given size and preset; prints each before it starts, so that the last line names the culprit.
@@ -111,6 +112,24 @@ def test_a_gif_plays(tmp_path: Path, double: Upscaler, name: str, codec: str, fo
     assert np.abs(shown - (0, 200, 90)).max() < 4
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "yuv422p10le"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_chroma_of_h264_and_hevc_becomes_420_unless_it_is_kept_by_name(
+    tmp_path: Path, double: Upscaler, pix_fmt: str, codec: str
+) -> None:
+    path = write_video(tmp_path / "in.mkv", [smooth_planes(pix_fmt, 64, 48)] * 2, pix_fmt)
+    report = upscale_video(path, tmp_path / "out.mp4", double, encoder=EncoderOptions(codec))
+    assert written(tmp_path / "out.mp4") == (128, 96, pix_fmt.replace("422", "420").replace("444", "420"))
+    assert [pix_fmt in warning for warning in report.warnings] == [True]
+    report = upscale_video(path, tmp_path / "kept.mp4", double, encoder=EncoderOptions(codec, pixel_format=pix_fmt))
+    assert (written(tmp_path / "kept.mp4"), report.warnings) == ((128, 96, pix_fmt), [])
+    report = upscale_video(path, tmp_path / "out.mkv", double, encoder=EncoderOptions("ffv1"))
+    assert (written(tmp_path / "out.mkv"), report.warnings) == ((128, 96, pix_fmt), [])
+    report = upscale_video(path, tmp_path / "odd.mp4", double, size="99x63", encoder=EncoderOptions(codec))
+    assert written(tmp_path / "odd.mp4") == (99, 63, pix_fmt.replace("422", "444"))
+    assert ["for them choose 100x64" in warning for warning in report.warnings] == [True]
+
+
 def two_videos(path: Path, default: int) -> None:
     """A file with two video streams; the second is larger."""
     with av.open(str(path), "w") as output:
@@ -138,3 +157,27 @@ def test_the_upscaled_stream_is_first_and_alone_the_default(
         assert (first.width, second.width) == (2 * (64 + 32 * default), 96 - 32 * default)
         assert (first.disposition & 1, second.disposition & 1) == (1, 0)
     assert f"video stream {default} of 0 to 1 was upscaled" in report.summary()
+
+
+class ConnectedVideo:
+    """A VIDEO of ComfyUI that was loaded from a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get_stream_source(self) -> str:
+        return str(self._path)
+
+
+@pytest.mark.parametrize("default", [0, 1, None])
+def test_the_node_takes_the_stream_that_everything_else_takes(
+    tmp_path: Path, double: Upscaler, default: int | None
+) -> None:
+    two_videos(tmp_path / "in.mkv", -1 if default is None else default)
+    source = video_input(ConnectedVideo(tmp_path / "in.mkv"), object, lossless_sound=False)
+    report = upscale_video(
+        source.source, tmp_path / "node.mkv", double, span=source.span, source_options=source.options
+    )
+    direct = upscale_video(tmp_path / "in.mkv", tmp_path / "direct.mkv", double)
+    assert report.video_streams == direct.video_streams == (1 if default is None else default, 2)
+    assert source.info().width == report.source_size[0]

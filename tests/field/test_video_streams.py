@@ -88,6 +88,25 @@ def test_video_that_goes_on_in_another_codec_is_incomplete(upscaled):
     assert len(result.of("video", 1)) == 75
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize(
+    ("before", "after", "name"), [("mp2", "aac", "AAC"), ("aac", "mp2", "MPEG audio"), ("ac3", "aac", "AAC")]
+)
+def test_sound_that_changes_its_codec_is_named_and_not_copied_as_noise(upscaled, suffix, before, after, name):
+    data = recording(3, sounds=(before,)) + recording(3, 3.2, sounds=(after,))
+    result, report = upscaled(data, suffix)
+    assert report.frames == 150
+    assert any(f"changes to {name} in mid-stream. That part is left out." in text for text in report.warnings)
+    assert result.of("audio")[-1] == pytest.approx(3, abs=0.15)
+    assert 90 <= len(result.of("audio")) <= 145
+
+
+@pytest.mark.parametrize("sound", ["aac", "mp2", "ac3", "eac3", "libmp3lame"])
+def test_sound_of_broadcasts_is_taken_for_its_own_codec(upscaled, sound):
+    _, report = upscaled(recording(2, 100, sounds=(sound,)))
+    assert report.warnings == []
+
+
 def test_late_streams_of_the_shared_folder(upscaled):
     result, report = upscaled(field_file("newaudio.ts"))
     assert (report.frames, report.warnings) == (100, [])

@@ -1,4 +1,5 @@
-"""Open thousands of damaged checkpoints, images and videos, and report whatever is not a clean result or refusal.
+"""Open thousands of damaged checkpoints, images, animations and videos, and report whatever is not a clean result or
+refusal: crashes, hangs, other exceptions, code that ran, files left behind, memory beyond 1 GB.
 
 python -m tests.fuzz --minutes 10 --seed 1
 python -m tests.fuzz --files 10000 --kind image --keep findings/
@@ -22,13 +23,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random changes (default: 0)")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind of file; repeatable")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep files with a bad outcome here")
+    parser.add_argument("--also", type=Path, metavar="FOLDER", help="change the files in this folder too; needs --kind")
     arguments = parser.parse_args()
+    if arguments.also is not None and len(arguments.kind or ()) != 1:
+        parser.error("--also needs one --kind, which all files in its folder are opened as")
     minutes = 10 if arguments.minutes is None and arguments.files is None else arguments.minutes
+    kinds = tuple(arguments.kind or KINDS)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
         folder = Path(temporary)
+        seeds = make_seeds(folder, kinds)
+        if arguments.also is not None:
+            seeds[kinds[0]] += sorted(path for path in arguments.also.iterdir() if path.is_file())
         counts = fuzz(
-            folder, make_seeds(folder / "seeds"), seed=arguments.seed, files=arguments.files,
-            seconds=None if minutes is None else 60 * minutes, kinds=tuple(arguments.kind or KINDS),
+            folder, seeds, seed=arguments.seed, files=arguments.files,
+            seconds=None if minutes is None else 60 * minutes, kinds=kinds,
         )  # fmt: skip
         print(f"{counts.total} files\n{counts.table()}")
         for finding in counts.findings:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image
+from supertile.images import batch
 from supertile.images.batch import upscale_image_files
 from supertile.images.io.errors import ImageFileError
 from supertile.images.jobs import plan_jobs
+from supertile.images.journal import Journal
 
 
 def test_a_corrupt_file_does_not_stop_the_others(folder, make_image, upscaler):
@@ -23,6 +25,24 @@ def test_a_corrupt_file_does_not_stop_the_others(folder, make_image, upscaler):
     with Image.open(folder / "out" / "a.png") as a, Image.open(folder / "out" / "z.png") as z:
         assert (a.size, z.size) == ((20, 16), (14, 10))
     assert not (folder / "out" / "b.jpg").exists()
+
+
+def test_files_that_another_process_makes_meanwhile_are_skipped(folder, upscaler, monkeypatch):
+    jobs = plan_jobs([folder / "in"], folder / "out")
+
+    def run():
+        journal = Journal(folder / "out", jobs, sources=[folder / "in"], version="1")
+        return list(upscale_image_files(jobs, upscaler, journal=journal))
+
+    def slow(job, *arguments, **options):
+        monkeypatch.undo()
+        assert [outcome.skipped for outcome in run()] == ["", "", ""]
+        batch.write_result(job, *arguments, **options)
+
+    monkeypatch.setattr(batch, "write_result", slow)
+    outcomes = run()
+    assert [outcome.error for outcome in outcomes] == [None, None, None]
+    assert [outcome.skipped for outcome in outcomes] == ["done before"] * 3
 
 
 def test_results_are_those_of_the_files_one_by_one(folder, upscaler):

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from supertile.arch import VapSR, VapSRConfig
 from supertile.cli import app
+from supertile.images.journal import JOURNAL_NAME
 from supertile.tests.conftest import hear_interrupts
 from supertile.tests.video.conftest import random_planes, smooth_planes
 from typer.testing import CliRunner
@@ -60,7 +61,8 @@ def test_a_video_becomes_a_larger_video_and_a_line_says_so(folder, model):
 def test_a_folder_mixes_images_and_videos(folder, model):
     result = run("in", "out", "--model", model, "--preset", "ultrafast")
     assert result.exit_code == 0, result.output
-    assert sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.*")) == ["deep/photo.png", "film.mkv"]
+    made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.*"))
+    assert made == [JOURNAL_NAME, "deep/photo.png", "film.mkv"]
     assert frames_of("out/film.mkv") == 50
 
 
@@ -69,8 +71,8 @@ def test_what_fails_in_a_folder_does_not_stop_the_others(folder, model):
     result = run("in", "out", "--model", model, "--preset", "ultrafast")
     assert result.exit_code == 1
     assert "in/broken.mp4" in result.stderr
-    assert "1 of 3 files failed; the others are done." in result.stderr
-    assert sorted(p.name for p in Path("out").iterdir()) == ["deep", "film.mkv"]
+    assert "2 files done, 1 failed." in result.stderr
+    assert sorted(p.name for p in Path("out").iterdir()) == [JOURNAL_NAME, "deep", "film.mkv"]
 
 
 def test_a_part_at_a_codec_of_choice(folder, model):

@@ -2,7 +2,7 @@
 
 It lies beside the target, `.supertile-jobs/NAME/`, where NAME is a hash of everything that decides the frames: source,
 model, settings, encoder, versions, bounds of the parts. `job.json` says all of that in plain words. A part is the file
-`00012.nut` and then, once it is complete on disk, its record `00012.json`; without the record it does not exist.
+`00012.media` and then, once it is complete on disk, its record `00012.json`; without the record it does not exist.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _MAX_RECORD_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class PartRecord:
-    """What is known of a part that is done. Times are in the source's time base.
+    """The record of a part that is done. Times are in the source's time base.
 
     Attributes:
         pts, durations, sizes: of its packets, in decoding order; sizes in bytes.
         checksum: CRC-32 of the payloads of all packets.
         reorder: by how many packets decoding runs ahead of presentation.
         end: end of the last frame.
+        container: FFmpeg's name of the part's container.
         extradata: SHA-256 of the encoder's headers.
         damage: counters of the reader that are not 0, by name.
         missing_at_end: seconds that the source declares after its last frame, as a fraction; "" for none.
@@ -49,6 +50,7 @@ class PartRecord:
     checksum: int = 0
     reorder: int = 0
     end: int = 0
+    container: str = "nut"
     extradata: str = ""
     damage: dict[str, int] = field(default_factory=dict)
     missing_at_end: str = ""
@@ -134,7 +136,7 @@ class JobFolder:
 
     def media(self, part: Part) -> Path:
         """Return the path of a part's packets."""
-        return self.path / f"{part.index:05}.nut"
+        return self.path / f"{part.index:05}.media"
 
     def files(self, part: Part) -> list[Path]:
         """Return the paths of a part's packets and record, in the order in which they appear."""

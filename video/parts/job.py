@@ -140,14 +140,12 @@ class PartsJob:
         progress: Callable[[VideoProgress], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         warn: Callable[[str], None] = _log.warning,
-        warnings: list[str] | None = None,
     ) -> VideoReport:
         """Compute the parts that are not done, and join all of them.
 
         Args:
             frames: the opened source, at the first frame of the job.
             progress, cancelled, warn: as `upscale_video` takes them.
-            warnings: for the report, which shares the list.
 
         Raises:
             VideoError, UpscaleError, Cancelled: as `upscale_video`. The parts that are done stay.
@@ -169,7 +167,7 @@ class PartsJob:
         except BaseException:
             self._leave()
             raise
-        report = self._report([] if warnings is None else warnings)
+        report = self._report()
         self.folder.delete()
         for folder in JobFolder.find(self._task.target):
             folder.delete()
@@ -210,6 +208,7 @@ class PartsJob:
                     reuse_static=self._task.reuse_static,
                     progress=forward,
                     cancelled=cancelled,
+                    warn=warn,
                 )
             except BaseException:
                 writer.discard()
@@ -291,7 +290,7 @@ class PartsJob:
             with suppress(VideoError):
                 self._inform(f"{join_partial(self.folder)} holds the parts that are done.")
 
-    def _report(self, warnings: list[str]) -> VideoReport:
+    def _report(self) -> VideoReport:
         read = ReadReport()
         first: int | None = None
         end = 0
@@ -318,7 +317,6 @@ class PartsJob:
             video_streams=self._info.video_streams,
             tiles_computed=work.tiles_computed,
             tiles_reused=work.tiles_reused,
-            warnings=warnings,
             resumed_frames=self._frames_before,
             frames_by_device=work.by_device if self._pool else {},
         )
@@ -326,7 +324,7 @@ class PartsJob:
 
 @dataclass
 class _Work:
-    """What this run has computed."""
+    """The work of this run."""
 
     frames: int = 0
     seconds: float = 0.0

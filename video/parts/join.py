@@ -14,6 +14,8 @@ from .folder import JobFolder, PartRecord
 from .plan import Part
 from .writer import extradata_hash
 
+PART_CONTAINERS = ("nut", "matroska")
+
 
 def join(
     folder: JobFolder,
@@ -63,8 +65,7 @@ def _with_times(
             raise VideoError(f"{folder.media(part)} was made by another encoder; start again with --restart.")
         ordered = sorted(record.pts)
         if not earlier:
-            step = ordered[1] - ordered[0] if len(ordered) > 1 else max(1, record.durations[0])
-            earlier.extend(ordered[0] - (reorder - n + 1) * step for n in range(reorder + 1))
+            earlier.extend(_before(ordered, reorder, record.end))
         elif ordered[0] <= earlier[-1]:
             raise VideoError(f"{folder.media(part)} does not follow the part before it; start again with --restart.")
         after = min(current[1].pts) if current is not None else record.end
@@ -73,6 +74,14 @@ def _with_times(
             earlier.append(ordered[number])
             pts = record.pts[number]
             yield packet, pts, earlier[0], ends[pts] - pts
+
+
+def _before(ordered: Sequence[int], reorder: int, end: int) -> list[int]:
+    """Return `reorder` + 1 times before the first, spaced as the first times are, which is what x264 does."""
+    frame = ordered[1] - ordered[0] if len(ordered) > 1 else max(1, end - ordered[0])
+    delay = ordered[reorder] - ordered[0] if len(ordered) > reorder else reorder * frame
+    leading = ordered[:reorder] if len(ordered) > reorder else [ordered[0] + n * frame for n in range(reorder)]
+    return [ordered[0] - delay - frame, *(time - delay for time in leading)]
 
 
 def _records(folder: JobFolder, parts: Sequence[Part]) -> Iterator[tuple[Part, PartRecord]]:
@@ -89,7 +98,9 @@ def _packets(folder: JobFolder, part: Part, record: PartRecord) -> Iterator[av.P
     damaged = VideoError(f"{path} is damaged; delete it and run the upscaling again.")
     checksum = count = 0
     try:
-        with av.open(str(path.absolute()), format="nut") as container:
+        if record.container not in PART_CONTAINERS:
+            raise damaged
+        with av.open(str(path.absolute()), format=record.container) as container:
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:
                     continue

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import torch
 
-from ... import __version__
+from ...version import version
 from ..errors import VideoError
 from ..frames import FrameFormat, FrameSource, Span, VideoInfo
 from ..read.open import SourceOptions, open_source
@@ -59,7 +59,7 @@ class VideoTask:
         """Return what decides the frames, by names for users."""
         options = {f"the {name.replace('_', ' ')}": str(value) for name, value in asdict(self.encoder).items()}
         return {
-            "Supertile's version": __version__,
+            "Supertile's version": version(),
             "PyAV's version": av.__version__,
             "PyTorch's version": torch.__version__,
             "the source": file_identity(self.source),

@@ -16,6 +16,7 @@ import av
 from ..errors import VideoError
 from ..frames import Frame, ReadReport, VideoInfo
 from ..priority import lower_priority
+from ..write.encoder_options import holds_captions
 from ..write.encoders import Encoding
 from ..write.file import VideoWriter
 from .folder import JobFolder, PartRecord
@@ -52,8 +53,10 @@ class PartsWriter:
     ) -> None:
         self.format = encoding.frames
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
-        # NUT keeps packets as the encoder made them; HDR metadata of containers is added by the join.
-        self._encoding = replace(encoding, container="nut", codec_tag=None, container_hdr=None)
+        self.holds_captions = holds_captions(encoding.encoder)
+        # Both keep packets as the encoder made them; HDR metadata of containers is added by the join.
+        container = "matroska" if encoding.codec == "prores" else "nut"
+        self._encoding = replace(encoding, container=container, codec_tag=None, container_hdr=None)
         self._info = replace(info, display_matrix=None, geometry=b"")
         self._folder, self._ratio, self._device, self._finished = folder, sample_aspect_ratio, device, finished
         self._read, self._seen = read, _counters(read)
@@ -140,6 +143,7 @@ class _Part:
 
     def __init__(self, part: Part, folder: JobFolder, info: VideoInfo, encoding: Encoding, ratio: Fraction) -> None:
         self.part, self.end = part, 0
+        self._container = encoding.container
         self._pts: list[int] = []
         self._durations: list[int] = []
         self._sizes: list[int] = []
@@ -170,6 +174,7 @@ class _Part:
             checksum=self._checksum,
             reorder=max(place - ranks[pts] for place, pts in enumerate(self._pts)),
             end=self.end,
+            container=self._container,
             extradata=extradata_hash(self.writer),
             damage=damage,
             missing_at_end=missing_at_end,

@@ -17,9 +17,9 @@ import av
 from ..broadcast import open_file
 from ..clock import Clock
 from ..container import name_of, video_stream_of
+from ..encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 from ..errors import VideoError, reason
 from ..frames import ReadReport
-from .encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 
 # The native VP8 and VP9 decoders drop alpha.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -83,8 +83,7 @@ class Decoder:
             self._context = context
             self.clock = Clock(opened, self.stream.index)
             self._last_dts = -1
-            # AVI has decoding times only. FFmpeg guesses the others, wrongly for packed B-frames.
-            self._by_decoding_time = self.container.format.name == "avi" and context.name == "mpeg4"
+            self._by_decoding_time = _has_decoding_times_only(self.container.format.name, self.stream.codec.name)
         except BaseException:
             self.container.close()
             raise
@@ -248,6 +247,11 @@ class Decoder:
             with contextlib.suppress(ValueError):  # `_reopen_at` is called from inside it
                 self._frames.close()  # type: ignore[attr-defined]
         self.container.close()
+
+
+def _has_decoding_times_only(format: str, codec: str) -> bool:
+    """Return True for AVI and OGM. FFmpeg guesses presentation times there, wrongly where frames are reordered."""
+    return format == "avi" or (format == "ogg" and codec.startswith(("mpeg", "h264", "msmpeg")))
 
 
 def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -20,7 +20,7 @@ from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
 from .planes import cropped, pixel_format, planes_of
-from .probe import CAPTIONS, color_of, color_tags, declared_end, probe, side_data
+from .probe import color_of, color_tags, declared_end, has_captions, probe, side_data
 from .timestamps import Timed, Timeline
 
 DEINTERLACE = ("auto", "yes", "no")
@@ -71,7 +71,7 @@ class VideoReader:
         self.report = ReadReport()
         self._warn = warn
         self._warned: set[str] = set()
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._captions = VideoReformatter(), VideoReformatter()
         self._decoder = Decoder(source, self.report, warn, stream)
         try:
             self._probe_and_seek(span.start or Fraction(0), span.end, deinterlace)
@@ -154,7 +154,7 @@ class VideoReader:
                 raise VideoError(
                     f"{self.name} decodes to {entry.item.format.name}, a pixel format that cannot be read."
                 ) from error
-            yield Frame(planes, entry.pts, duration, self._other_color(entry.item))
+            yield Frame(planes, entry.pts, duration, self._other_color(entry.item), self._captions_of(entry.item))
         self._look_at_end()
 
     def _timed(
@@ -167,6 +167,7 @@ class VideoReader:
             for entry in self._in_span(frame, first):
                 yield entry
                 if self._end is not None and entry.pts is not None and entry.pts >= self._end:
+                    self._timeline.next_pts = entry.pts
                     return
 
     def _in_span(self, frame: av.VideoFrame, first: int | None) -> Iterator[Timed[av.VideoFrame]]:
@@ -201,6 +202,12 @@ class VideoReader:
         return self._reformatter.reformat(
             frame, width, height, self._format, interpolation=Interpolation.BICUBIC
         )  # fmt: skip
+
+    def _captions_of(self, frame: av.VideoFrame) -> av.VideoFrame | None:
+        """Return a tiny copy of a frame with closed captions, since PyAV can copy side data but not set it."""
+        if not has_captions(frame):
+            return None
+        return self._captions.reformat(frame, 2, 2, "yuv420p", interpolation=Interpolation.POINT)
 
     def _other_color(self, frame: av.VideoFrame) -> Color | None:
         """Return the color of a frame if it is not that of the first."""
@@ -258,12 +265,6 @@ class VideoReader:
     def _note_dropped(self, dynamic: set[str]) -> None:
         for kind in sorted(dynamic - self.report.dropped_metadata):
             self.report.dropped_metadata.add(kind)
-            if kind == CAPTIONS:
-                self._warn(
-                    f"{self.name} has closed captions (CEA-608 or CEA-708) inside its video stream. They are dropped; "
-                    "extract them from the source as a subtitle file to keep them."
-                )
-                continue
             self._warn(f"{self.name} contains {kind} metadata, which changes from frame to frame. It is dropped.")
 
     def _warn_once(self, kind: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from ..matroska import has_projection, has_stereo_mode, header_properties, stere
 from .planes import pixel_format
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-CAPTIONS = "closed captions"
-_DYNAMIC = {"A53_CC": CAPTIONS, "DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
+_CAPTIONS = "A53_CC"
+_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision",
             "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
 
 # Demuxers that estimate durations from the bit rate.
@@ -30,6 +31,7 @@ _UNUSUAL_MATRICES = {8: "YCgCo", 10: "constant-luminance BT.2020", 11: "SMPTE 20
                      13: "chroma-derived constant-luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
                      17: "YCgCo-Ro"}  # fmt: skip
 
+_MILLISECONDS = 1000
 _MAX_PIXEL_SHAPE = 100  # wider or narrower pixels are damage
 _MAX_PIXEL_TERM = 65535  # what the sequence headers of H.264 and HEVC hold
 
@@ -44,6 +46,11 @@ def probe(
         raise VideoError(f"{name} decodes to the pixel format {frame.format.name}, which is not supported.") from None
     context = stream.codec_context
     header = header_properties(stream)
+    if _has_unreadable_side_data(frame):
+        warn(
+            f"{name} has data beside its frames that PyAV cannot read, as stereo videos have. Of several views the "
+            "first is upscaled. The rotation is kept; HDR, stereo and spherical tags of frames are dropped."
+        )
     hdr, matrix, dynamic = side_data(frame)
     rate = _rate(stream)
     time_base = Fraction(stream.time_base)
@@ -121,10 +128,10 @@ def _codec_name(context: Any) -> str:
 
 
 def _rate(stream: Any) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and Fraction(rate) > 0:
-            return Fraction(rate)
-    return Fraction(25)
+    """Return the nominal frame rate; 25 if it is unknown, or if it is only the tick of 1 ms of the container."""
+    rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    is_tick = Fraction(stream.time_base) == Fraction(1, _MILLISECONDS)
+    return next((rate for rate in rates if rate > 0 and not (is_tick and rate >= _MILLISECONDS)), Fraction(25))
 
 
 def declared_end(container: Any, stream: Any, clock: Clock) -> int | None:
@@ -214,10 +221,28 @@ def _siting_tag(frame: av.VideoFrame, stream: Any) -> str | None:
     return header_properties(stream).siting
 
 
+def _has_unreadable_side_data(frame: av.VideoFrame) -> bool:
+    """Return True if a frame carries a type that PyAV does not know. PyAV then reads none of them."""
+    try:
+        return frame.side_data is None
+    except ValueError:
+        return True
+
+
 def _entries(frame: av.VideoFrame) -> list[Any]:
     """Return the side data of a frame. Iterating yields entries, in PyAV 19 their types."""
+    if _has_unreadable_side_data(frame):
+        return []
     side_data = cast(Any, frame.side_data)
     return [entry if hasattr(entry, "type") else side_data[entry] for entry in side_data]
+
+
+def has_captions(frame: av.VideoFrame) -> bool:
+    """Return True if a frame carries closed captions."""
+    try:
+        return any(entry.type.name == _CAPTIONS for entry in _entries(frame))
+    except ValueError:  # PyAV does not know the type
+        return False
 
 
 def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, set[str]]:
@@ -239,7 +264,15 @@ def side_data(frame: av.VideoFrame) -> tuple[StaticHdr, tuple[int, ...] | None, 
         elif kind == "DISPLAYMATRIX":
             turned = struct.unpack_from("=9i", data)
             matrix = turned if turned != _IDENTITY else None
+    if not entries and (degrees := getattr(frame, "rotation", 0)):
+        matrix = _rotation_matrix(degrees)
     return StaticHdr(mastering, light), matrix, dynamic
+
+
+def _rotation_matrix(degrees: float) -> tuple[int, ...]:
+    """Return the display matrix of a counterclockwise rotation, as av_display_rotation_get reads it."""
+    cosine, sine = (round(65536 * turn(math.radians(degrees))) for turn in (math.cos, math.sin))
+    return cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30
 
 
 def _mastering(data: bytes) -> tuple[tuple[Fraction, Fraction], ...] | None:

@@ -32,6 +32,7 @@ class Timeline:
     Attributes:
         nominal: nominal duration of a frame, at least 1.
         declared_end: pts at which the stream declares to end.
+        next_pts: pts of the first frame that is not read, where reading ends before the stream does.
         end: end of the last frame, after all frames.
         count: number of frames so far.
     """
@@ -40,6 +41,7 @@ class Timeline:
     nominal: int
     report: ReadReport
     declared_end: int | None = None
+    next_pts: int | None = None
     end: int | None = None
     count: int = 0
     _last: int | None = None
@@ -95,7 +97,9 @@ class Timeline:
             yield Timed(held.item, held.pts, duration)
 
     def _last_duration(self, pts: int, own: int | None, step: int) -> int:
-        """Return the duration up to the declared end if that is plausible, else the frame's own or the nominal one."""
+        """Return the duration up to the next frame, else to a plausible declared end, else its own or the nominal."""
+        if self.next_pts is not None:
+            return self.next_pts - pts
         own = own if own is not None and own > 0 else None
         if self.declared_end is not None:
             until_end = self.declared_end - pts

@@ -18,11 +18,13 @@ from av.stream import Discard, Disposition
 
 from ..broadcast import open_file
 from ..clock import Clock
+from ..container import is_broadcast
+from ..encryption import is_encrypted_packet
 from ..errors import reason
 from ..frames import Span
 from ..matroska import delayed_audio
 from .audio import AudioConverter, standard_layout
-from .packets import CopiedStream, TimedPacket
+from .packets import CopiedStream, TimedPacket, other_codec
 from .rules import StreamAction, choose_action, codec_name, described
 from .subtitles import SubtitleConverter
 from .tags import custom_tags, global_tags, stream_tags
@@ -79,6 +81,7 @@ class StreamCopier:
                     warn(action.warning)
         self._copied: dict[int, CopiedStream] = {}
         self._damaged: set[int] = set()  # indices in the output
+        self._left_out: set[tuple[int, str]] = set()  # index in the source, problem
         self._templates: list[av.container.InputContainer] = []
         self._ahead: deque[av.Packet] = deque()
         self._first: dict[int, av.Packet] = {}
@@ -228,7 +231,10 @@ class StreamCopier:
         return copy
 
     def _look_ahead(self) -> None:
-        """Buffer packets until the first one of each audio stream and cover image is known."""
+        """Buffer packets until the first one of each audio and video stream and cover image is known.
+
+        Streams that begin with an encrypted packet are dropped.
+        """
         wanted = [s for s in self._input.streams if self._actions.get(s.index, StreamAction("drop")).kind != "drop"]
         wanted = [stream for stream in wanted if stream.type != "attachment"]
         read = [*wanted]
@@ -239,13 +245,17 @@ class StreamCopier:
                 stream.discard = Discard.all
         self._wanted = {stream.index for stream in wanted}
         self._demuxed = self._input.demux(read) if wanted else iter(())
-        missing = {s.index for s in wanted if s.type == "audio" or self._actions[s.index].kind == "cover"}
+        missing = {s.index for s in wanted if s.type in ("audio", "video")}
         size = 0
         while missing and size < _MAX_LOOK_AHEAD and (packet := self._next_packet()) is not None:
             self._first.setdefault(packet.stream_index, packet)
             missing.discard(packet.stream_index)
             self._ahead.append(packet)
             size += packet.size
+        for index, packet in self._first.items():
+            if is_encrypted_packet(packet):
+                self._actions[index] = StreamAction("drop")
+                self._warn(f"{described(self._input.streams[index])} dropped: it is encrypted.")
 
     def _next_packet(self) -> av.Packet | None:
         """Return the next packet with data, on the clock of the video; None at the end of the file or at damage."""
@@ -277,10 +287,23 @@ class StreamCopier:
     def _read(self) -> Iterator[TimedPacket]:
         """Yield packets of the output's streams, in the order of the source."""
         while (packet := self._ahead.popleft() if self._ahead else self._next_packet()) is not None:
-            if (copied := self._copied.get(packet.stream_index)) is not None:
+            if (copied := self._copied.get(packet.stream_index)) is None:
+                continue
+            if (problem := self._problem_of(packet, copied.source)) is None:
                 yield from copied.take(packet)
+            elif (packet.stream_index, problem) not in self._left_out:
+                self._left_out.add((packet.stream_index, problem))
+                self._warn(f"{described(copied.source)} {problem} That part is left out.")
         for copied in self._copied.values():
             yield from copied.flush()
+
+    def _problem_of(self, packet: av.Packet, stream: Any) -> str | None:
+        """Return why a packet cannot be copied, in a sentence without its subject; None if it can."""
+        if is_encrypted_packet(packet):
+            return "is encrypted in part."
+        if stream.type == "audio" and is_broadcast(self._input) and (other := other_codec(packet, codec_name(stream))):
+            return f"changes to {other} in mid-stream."
+        return None
 
     def _moved_chapters(self) -> list[Any]:
         """Return the chapters of the span, trimmed and shifted."""

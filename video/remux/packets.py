@@ -17,6 +17,11 @@ from .subtitles import SubtitleConverter
 
 _AMR_SIZES = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes of a frame, by its mode
 
+# By the sync word that begins each packet of a broadcast.
+_SYNCED_CODECS = {
+    "mp1": "MPEG audio", "mp2": "MPEG audio", "mp3": "MPEG audio", "aac": "AAC", "ac3": "AC-3", "eac3": "AC-3"
+}  # fmt: skip
+
 TimedPacket = tuple[Fraction, av.Packet]  # (dts in seconds, packet of a stream of the output)
 
 
@@ -54,6 +59,8 @@ class CopiedStream:
 
     def take(self, packet: av.Packet) -> Iterator[TimedPacket]:
         """Yield the packets that one packet of the source becomes."""
+        if packet.has_sidedata("new_extradata"):
+            packet = self._without_repeated_header(packet)
         if self._is_cover:
             packet.pts = packet.dts = 0
         elif not self._inside(packet) or self._is_gap(packet):
@@ -132,6 +139,19 @@ class CopiedStream:
                 self._brief = packet
         return ready
 
+    def _without_repeated_header(self, packet: av.Packet) -> av.Packet:
+        """Return a packet that does not announce the codec's header again, as joined files do.
+
+        FFmpeg's Matroska muxer would write all tracks a second time.
+        """
+        context = self.source.codec_context
+        if context is None or bytes(packet.get_sidedata("new_extradata")) != bytes(context.extradata or b""):
+            return packet
+        bare = av.Packet(bytes(packet))
+        bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        bare.is_keyframe = packet.is_keyframe
+        return bare
+
     def _is_gap(self, packet: av.Packet) -> bool:
         """Return True for an empty text that fills a gap in MP4; the muxer makes those itself."""
         return self._fills_gaps and packet.size == 2 and bytes(packet) == b"\0\0"
@@ -181,6 +201,18 @@ class CopiedStream:
         if self.source.type == "subtitle" and self._end is not None and packet.duration:
             packet.duration = min(packet.duration, self._end - time)
         return True
+
+
+def other_codec(packet: av.Packet, codec: str) -> str | None:
+    """Return the codec of a packet of sound in a broadcast if its sync word is not that of `codec`, FFmpeg's name."""
+    head = bytes(memoryview(packet)[:2])
+    expected, actual = _SYNCED_CODECS.get(codec), None
+    if head == b"\x0b\x77":
+        actual = "AC-3"
+    elif len(head) == 2 and head[0] == 0xFF and head[1] >= 0xE0:
+        layer = head[1] >> 1 & 3
+        actual = "MPEG audio" if layer else "AAC" if head[1] >= 0xF0 else None
+    return actual if expected and actual != expected else None
 
 
 def _single_frames(packet: av.Packet) -> list[av.Packet]:

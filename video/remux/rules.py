@@ -11,6 +11,7 @@ import av
 from av.stream import Disposition
 
 from ..container import SUFFIXES
+from ..encryption import is_encrypted_stream
 from .audio import accepts, standard_layout
 
 # Subtitle codecs that FFmpeg decodes to ASS events, which it can encode to any other.
@@ -56,6 +57,8 @@ def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
         from_chapters = chapters and codec == "bin_data" and "SubtitleHandler" in stream.metadata.values()
         if from_chapters or "timecode" in stream.metadata:
             return StreamAction("drop")  # MP4 stores chapters and timecode tags as streams; both are copied as such
+    if is_encrypted_stream(stream):
+        return StreamAction("drop", warning=f"{name} dropped: it is encrypted.")
     if stream.disposition & Disposition.attached_pic:
         if container == "matroska":
             return StreamAction("cover")
@@ -89,6 +92,8 @@ def choose_action(stream: Any, container: str, chapters: bool) -> StreamAction:
         return StreamAction("drop", warning=f"{name} dropped: FFmpeg does not know its codec.")
     if kind == "audio" and not (context.channels and context.sample_rate):
         return StreamAction("drop", warning=f"{name} dropped: the file declares it, but no sound of it can be found.")
+    if kind == "video" and not (context.width and context.height):
+        return StreamAction("drop", warning=f"{name} dropped: the file declares it, but no frame of it can be found.")
     return StreamAction("drop", warning=f"{name} dropped: {suffix} cannot hold it.")
 
 

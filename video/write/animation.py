@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 ANIMATION_CODECS = ("gif", "apng", "webp")  # of sources that have nothing but frames, and may become animations
 _MAX_DELAY_TERM = 65535
 _LONGEST_DELAY = {"gif": 65535, "webp": 2**24 - 1}  # in 1/100 s and in milliseconds
+_MAX_PLAYS = 65535  # in GIF and WebP
 _GIF_COLORS = 255  # and one that is transparent
 
 
@@ -45,6 +46,8 @@ class AnimationWriter:
     Raises:
         VideoError: the target exists and `overwrite` is False, is too large for its format, or cannot be written.
     """
+
+    holds_captions = False
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class AnimationWriter:
                 return
             self._is_open = False
             self._context.__exit__(None, None, None)
-        except (OSError, ImageFileError, OverflowError, ValueError, struct.error) as error:
+        except (OSError, ImageFileError, OverflowError, ValueError, struct.error, RuntimeError) as error:  # Pillow's
             self.discard()
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise VideoError(f"{self.target} cannot be written: {why}.") from error
@@ -166,12 +169,12 @@ class AnimationWriter:
         images = self._images()
         options: dict[str, object] = {"save_all": True, "append_images": images}
         if self._kind == "webp":
-            options |= {"duration": self._delays(1000), "loop": self._plays, "quality": self._quality}
+            options |= {"duration": self._delays(1000), "loop": min(self._plays, _MAX_PLAYS), "quality": self._quality}
             options |= {"lossless": self._quality == 100, "exact": self._quality == 100, "alpha_quality": 100}
         else:
             options |= {"duration": [10 * delay for delay in self._delays(100)], "disposal": 2, "optimize": False}
             if self._plays != 1:
-                options["loop"] = max(0, self._plays - 1)
+                options["loop"] = min(max(0, self._plays - 1), _MAX_PLAYS)
         encoded = io.BytesIO()
         next(images).save(encoded, self._kind.upper(), **options)
         return encoded.getvalue()

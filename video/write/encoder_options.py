@@ -57,7 +57,7 @@ class EncoderOptions:
         quality: 1 to 100, one scale for all codecs. 90 is visually indistinguishable from the source.
         preset: "ultrafast" (fastest) to "veryslow" (smallest file), as in x264.
         pixel_format: FFmpeg's name, such as "yuv420p10le". "auto" keeps depth, chroma subsampling and alpha of the
-            source where the codec can hold them.
+            source where the codec can hold them; H.264 and H.265 are 4:2:0, so that they play.
         bit_depth: bits per sample for `pixel_format="auto"`. None keeps those of the source.
     """
 
@@ -98,6 +98,11 @@ def thread_count() -> int:
 def holds_static_hdr(encoder: str) -> bool:
     """Return True if the encoder writes static HDR metadata into its stream, False if the container must."""
     return encoder in ("libx264", "libx265", "libsvtav1")
+
+
+def holds_captions(encoder: str) -> bool:
+    """Return True if the encoder writes the closed captions of its frames into its stream."""
+    return encoder in ("libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc")
 
 
 def crf(encoder: str, quality: float) -> float:
@@ -146,7 +151,12 @@ def _x265(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[
         extra["max-cll"] = "{},{}".format(*hdr.content_light)
     if hdr.mastering or hdr.content_light:
         extra |= {"hdr10": "1", "repeat-headers": "1"}
-    return {"preset": options.preset, "crf": str(crf("libx265", options.quality)), "x265-params": _joined(extra)}
+    return {
+        "preset": options.preset,
+        "crf": str(crf("libx265", options.quality)),
+        "x265-params": _joined(extra),
+        "a53cc": "1",
+    }
 
 
 def _svt(frames: FrameFormat, hdr: StaticHdr, options: EncoderOptions) -> dict[str, str]:

@@ -3,6 +3,9 @@
 Depth, chroma subsampling, gray, RGB and alpha are kept if the codec can hold them. Otherwise the nearest pixel format
 is chosen, and a warning names the loss.
 
+H.264 and H.265 are written in 4:2:0, because browsers, TVs and phones show nothing else. Other chroma is kept if the
+pixel format is chosen by name.
+
 Odd sizes: H.264 and H.265 cannot hold them in 4:2:0, not even by cropping, which their bitstreams count in whole chroma
 samples, and most players ignore cropping by the container. Frames are never trimmed, so they are written in 4:2:2 or
 4:4:4, whichever fits the size. AV1, VP9, ProRes and FFV1 hold odd sizes.
@@ -35,6 +38,7 @@ HARDWARE = {"h264_nvenc": "h264", "hevc_nvenc": "hevc", "av1_nvenc": "av1"}
 CODECS = ("auto", *SOFTWARE, *HARDWARE)
 
 _MIN_SIDE = {"libx265": 16, "libsvtav1": 4}  # pixels
+_PLAYED_IN_420 = ("h264", "hevc")
 _EVEN_420 = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
 # Pixel formats that "auto" chooses from.
@@ -213,7 +217,18 @@ def _choose_format(encoder: str, container: str, frames: FrameFormat, name: str,
         # Few decoders play 4:0:0, so gray is written as 4:2:0 with neutral chroma.
         auto = [format for format in auto if format.layout.model != "gray"]
     best = min((f for f in auto if fits(f)), key=lambda format: _distance(wanted, format.layout))
-    if not fits(ideal := min(auto, key=lambda f: _distance(replace(wanted, alpha=False), f.layout))):
+    if _is_played_in_420(encoder) and wanted.model != "gray":
+        playable = replace(wanted, model="yuv", subsampling=(1, 1), alpha=False)
+    else:
+        playable = replace(wanted, alpha=False)
+    ideal = min(auto, key=lambda format: _distance(playable, format.layout))
+    if fits(ideal) and any(i > b for i, b in zip(_chroma(ideal.layout), _chroma(best.layout), strict=True)):
+        warn(
+            "Chroma becomes 4:2:0, because most players show H.264 and HEVC in nothing else. To keep its resolution, "
+            f"choose the pixel format {best.name} (--pixel-format) or another codec."
+        )
+        wanted, best = replace(playable, alpha=wanted.alpha), ideal
+    if not fits(ideal):
         chroma = "4:2:2" if best.layout.subsampling == (1, 0) else "4:4:4"
         if best.layout.model == "yuv":
             warn(
@@ -223,6 +238,10 @@ def _choose_format(encoder: str, container: str, frames: FrameFormat, name: str,
     for loss in _losses(wanted, best.layout):
         warn(f"{loss}: {best.name} is the closest pixel format of {encoder} in {SUFFIXES[container]}.")
     return best
+
+
+def _is_played_in_420(encoder: str) -> bool:
+    return HARDWARE.get(encoder) in _PLAYED_IN_420 or encoder in {SOFTWARE[codec] for codec in _PLAYED_IN_420}
 
 
 def _chroma(layout: Layout) -> tuple[int, int]:

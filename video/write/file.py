@@ -19,6 +19,7 @@ from ..errors import VideoError, reason
 from ..frames import Color, Frame, StaticHdr, VideoInfo
 from ..matroska import TITLE_PADDING, set_display_size, tagged_video
 from ..remux.tags import custom_tags
+from .encoder_options import holds_captions
 from .encoders import Encoding
 from .planes import fill_frame
 
@@ -65,6 +66,7 @@ class VideoWriter:
     ) -> None:
         self.format = encoding.frames
         self.encoder, self.pixel_format = encoding.encoder, encoding.pixel_format.name
+        self.holds_captions = holds_captions(encoding.encoder)
         self.target, self.frames = target, 0
         self._encoding, self._overwrite, self._shift, self._copied = encoding, overwrite, shift, copied
         self._on_packet = on_packet
@@ -188,7 +190,8 @@ class VideoWriter:
                 f"{self.target}: a frame at {pts} follows one at {self._last_pts}. Timestamps must increase."
             )
         try:
-            video_frame = fill_frame(self._encoding.pixel_format, self.format, frame.planes)
+            captions = frame.captions if self.holds_captions else None
+            video_frame = fill_frame(self._encoding.pixel_format, self.format, frame.planes, captions)
         except ValueError as error:
             raise VideoError(f"{self.target}: {error}.") from error
         video_frame.pts, video_frame.time_base, video_frame.duration = pts, self._time_base, frame.duration

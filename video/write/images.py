@@ -59,6 +59,8 @@ class ImageSequenceWriter:
             folder cannot be created or written.
     """
 
+    holds_captions = False
+
     def __init__(
         self,
         target: Path,

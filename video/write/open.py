@@ -14,7 +14,7 @@ from ...images.io.animation import ANIMATION_SUFFIXES
 from ...images.io.atomic import check_target
 from ..container import SUFFIXES
 from ..errors import VideoError
-from ..frames import Color, FrameFormat, FrameSink, Span, VideoInfo
+from ..frames import FrameFormat, FrameSink, Span, VideoInfo
 from ..kinds import is_pattern
 from ..matroska import fitting_geometry
 from ..remux.copier import StreamCopier
@@ -74,8 +74,6 @@ def choose_encoding(
     if geometry != info.geometry:
         warn(f"The arrangement of the two views (stereo mode) is dropped: {target.suffix} cannot hold it.")
         info = replace(info, geometry=geometry)
-    if info.codec == "gif" and encoder.pixel_format == "auto":
-        frames = _as_420(frames, codec_of(container, encoder, frames.layout))
     try:
         return info, choose_encoder(frames, container, encoder, hdr=info.hdr, warn=warn)
     except VideoError as error:
@@ -103,7 +101,7 @@ def open_target(
         frames: size, layout and color of the upscaled frames. `FrameSink.format` is what to convert them to.
         encoder: for video files; `bit_depth` for images as well.
         span: the interval that the frames come from, on the source's clock. With a start, all times are moved so that
-            it becomes 0; without, offsets stay. Frames are written with the pts of the source in both cases.
+            it becomes 0; without, only times before 0 are moved. Frames are written with the pts of the source.
         copy_from: file whose streams are copied, all but `info.stream_index`. None: no stream is copied.
         metadata: further global tags.
         overwrite: replace existing files.
@@ -128,7 +126,8 @@ def open_target(
     container = container_of(target)
     check_target(target, overwrite=overwrite, sources=sources, error=VideoError)
     info, encoding = choose_encoding(target, info, frames, encoder, warn=warn)
-    shift = math.floor(span.start / info.time_base) if span.start is not None else 0
+    # Without a start, times before 0 are moved to it: MP4 would hide those frames.
+    shift = min(0, info.start_pts) if span.start is None else math.floor(span.start / info.time_base)
     copied = None
     if copy_from is not None:
         seconds = shift * Fraction(info.time_base)
@@ -143,14 +142,6 @@ def open_target(
         metadata=metadata,
         shift=shift,
     )
-
-
-def _as_420(frames: FrameFormat, codec: str) -> FrameFormat:
-    """Return the format of a palette animation in 4:2:0, for H.264 and HEVC, where many players show nothing else."""
-    if codec not in ("h264", "hevc") or frames.layout.model != "rgb":
-        return frames
-    layout = replace(frames.layout, model="yuv", subsampling=(1, 1))
-    return replace(frames, layout=layout, color=Color(primaries=1, transfer=13))
 
 
 def _images_among(sources: list[Path]) -> list[Path]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation
 from torch import Tensor
 
 from ..frames import FrameFormat, Layout
@@ -65,7 +66,9 @@ FORMATS = _formats()
 NVENC_444_10 = WrittenFormat("yuv444p16le", Layout("yuv", 10), (0, 1, 2), shift=6)
 
 
-def fill_frame(pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequence[Tensor]) -> av.VideoFrame:
+def fill_frame(
+    pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequence[Tensor], template: av.VideoFrame | None = None
+) -> av.VideoFrame:
     """Return a new frame holding `planes`: one copy, no conversion.
 
     Args:
@@ -73,13 +76,17 @@ def fill_frame(pixel_format: WrittenFormat, frames: FrameFormat, planes: Sequenc
         frames: size and layout of the planes. The layout is that of `pixel_format`, or for a "yuv" format also "gray"
             of the same depth and alpha.
         planes: integer tensors on any device.
+        template: a frame of any format whose side data the new frame gets.
 
     Raises:
         ValueError: the planes do not have the number, sizes or dtype of the layout.
     """
     layout, width, height = frames.layout, frames.width, frames.height
     _check(layout, planes, width, height)
-    frame = av.VideoFrame(width, height, pixel_format.name)
+    if template is None:
+        frame = av.VideoFrame(width, height, pixel_format.name)
+    else:
+        frame = template.reformat(width, height, pixel_format.name, interpolation=Interpolation.POINT)
     samples: list[np.ndarray | int] = [plane.cpu().numpy() for plane in planes]
     if layout.model == "gray" and pixel_format.layout.model == "yuv":
         samples[1:1] = [1 << (layout.depth - 1)] * 2  # neutral chroma

@@ -192,3 +192,30 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path.write_bytes(b"RIFF\x44\x03\0\0WAVEfmt " + head + b"data\x20\x03\0\0" + bytes(800))
     with pytest.raises(VideoError, match="no video, only audio"):
         VideoReader(path)
+
+
+class FrameWithUnknownSideData:
+    """A frame of MV-HEVC, as PyAV 18 reads it."""
+
+    def __init__(self, frame: av.VideoFrame) -> None:
+        self.rotation = frame.rotation
+
+    @property
+    def side_data(self) -> None:
+        raise ValueError("29 is not a valid Type")
+
+
+@pytest.mark.parametrize("turn", [(0, 65536, -65536, 0), (0, -65536, 65536, 0), (-65536, 0, 0, -65536)])
+def test_the_rotation_is_kept_beside_side_data_that_pyav_does_not_know(tmp_path, turn):
+    a, b, c, d = turn
+    matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    with av.open(str(tmp_path / "a.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_matrix(matrix)
+        output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert side_data(frame)[1] == matrix
+    assert side_data(FrameWithUnknownSideData(frame)) == (StaticHdr(), matrix, set())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Recognize encrypted video, so that it is not called damaged."""
+"""Recognize encrypted streams, so that video is not called damaged, and sound is not copied as noise."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from typing import Any, BinaryIO
 
 import av
 
-from ..errors import VideoError
+from .errors import VideoError
 
 _TS_SYNC, _TS_PACKET_SIZES, _TS_SCRAMBLING = 0x47, (188, 192, 204), 0xC0
 _TS_HEAD_SIZE = 1 << 20
 
 
+def is_encrypted_stream(stream: Any) -> bool:
+    """Return True if the head of a Matroska file says that a stream is encrypted."""
+    return any(key.lower() == "enc_key_id" for key in stream.metadata)
+
+
+def is_encrypted_packet(packet: av.Packet) -> bool:
+    """Return True for an encrypted packet of an MP4 file."""
+    return packet.has_sidedata("encryption_info")
+
+
 def refuse_encrypted_stream(stream: Any, name: str) -> None:
     """Raise VideoError if the head of the file says that the video stream is encrypted."""
-    if any(key.lower() == "enc_key_id" for key in stream.metadata):  # FFmpeg's, for Matroska
+    if is_encrypted_stream(stream):
         raise _error(name)
 
 
 def refuse_encrypted_packet(packet: av.Packet, name: str) -> None:
     """Raise VideoError if a packet is encrypted."""
-    if packet.has_sidedata("encryption_info"):
+    if is_encrypted_packet(packet):
         raise _error(name)
 
 

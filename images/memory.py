@@ -1,0 +1,34 @@
+"""The memory that a result takes, estimated before any work. That of the network itself is planned by `inference`."""
+
+from __future__ import annotations
+
+PIXELS_WITHOUT_CHECK = 1 << 25
+"""Smaller results are made without looking at the memory."""
+
+
+def result_bytes(
+    channels: int, bit_depth: int, network_size: tuple[int, int], target: tuple[int, int], *, has_alpha: bool
+) -> int:
+    """Return the bytes that upscaling and writing an image take at once, as measured, without those of the network.
+
+    Args:
+        channels: of the image, with alpha.
+        bit_depth: of the image, 8 or 16.
+        network_size: (width, height) of the network's last output.
+        target: (width, height) of the result.
+        has_alpha: True if one of the channels is alpha.
+    """
+    per_channel = 16 if has_alpha or network_size != target else 10
+    pixels = max(network_size[0] * network_size[1], target[0] * target[1])
+    return pixels * channels * (per_channel + bit_depth // 8 - 1)
+
+
+def shortage(needed: int, free: int, network_size: tuple[int, int], target: tuple[int, int]) -> str | None:
+    """Return a sentence if a result of `needed` bytes does not fit into `free` ones, else None."""
+    if needed <= free:
+        return None
+    via = "" if network_size == target else f" by way of {network_size[0]}x{network_size[1]}"
+    return (
+        f"A result of {target[0]}x{target[1]} pixels{via} takes {needed / 2**30:.1f} GiB of memory, and "
+        f"{free / 2**30:.1f} GiB are free; choose a smaller size."
+    )
