@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ... import __version__
+from ...version import version
 from ..errors import UpscaleError
 from ..pool import Work, portable
 from ..spec import UpscalerSpec, precision_name
@@ -65,7 +65,7 @@ class Job:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide results, by name."""
-    found = {"Supertile": __version__, "PyTorch": torch.__version__}
+    found = {"Supertile": version(), "PyTorch": torch.__version__}
     with suppress(importlib.metadata.PackageNotFoundError):
         found["PyAV"] = importlib.metadata.version("av")
     return found
