@@ -186,6 +186,14 @@ CompileOption = Annotated[
 Device = Annotated[
     str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps. auto: CUDA, else MPS, else the CPU.")
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Let the machines of a Ray cluster compute long videos: HOST:PORT, auto (the cluster that this machine "
+        "belongs to) or local (start Ray here). Needs supertile[cluster].",
+    ),
+]
 Devices = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,7 @@ from .events import print_event
 from .options import (
     BaseWindow,
     Batch,
+    Cluster,
     Compile,
     CompileOption,
     Debug,
@@ -63,6 +64,7 @@ def upscale(
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
     devices: Devices = None,
+    cluster: Cluster = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
     compile: CompileOption = Compile.off,
@@ -194,8 +196,9 @@ def upscale(
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
+        from ..inference.cluster.pool import RayPool
         from ..inference.pool import UpscalerPool, device_names
-        from ..inference.spec import UpscalerSpec
+        from ..inference.spec import UpscalerSpec, precision_name
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
         from ..video.kinds import is_video_job
@@ -256,6 +259,11 @@ def upscale(
             for outcome in outcomes:
                 progress.file_finished(computed=outcome.error is None and not outcome.skipped)
                 results.add_image(outcome)
+            video_pool: UpscalerPool | RayPool | None = pool
+            if videos and cluster is not None:
+                video_pool = ray_pool = stack.enter_context(RayPool(spec, cluster, warn=warn))
+                if ray_pool.precision() != precision_name(upscaler):  # the cluster has other devices
+                    upscaler = spec.with_settings(precision=ray_pool.precision()).build(device)
             for video_outcome in upscale_video_files(
                 videos,
                 upscaler,
@@ -269,7 +277,7 @@ def upscale(
                 progress=progress.frame,
                 warn=warn,
                 job=JobOptions(restart=restart, keep_partial=keep_partial),
-                pool=pool,
+                pool=video_pool,
                 inform=partial(say, console),
             ):
                 progress.file_finished(computed=video_outcome.report is not None)

@@ -124,6 +124,31 @@ class UpscalerPool:
         finally:
             self._interrupt()
 
+    def check_devices(
+        self,
+        work: Work[T],
+        task: T,
+        compare: Callable[[Event[T], Event[T]], None],
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Let each process compute the same task, and compare the results.
+
+        Args:
+            work, task, cancelled: as in `run`.
+            compare: called with the events of the first process and of another; raises an error if they differ.
+        """
+        if len(self.devices) < 2:
+            return
+        first: Event[T] | None = None
+        for event in self.run(work, [task] * len(self.devices), cancelled=cancelled):
+            if event.kind == "failed":
+                raise event.value
+            if event.kind == "finished" and first is not None:
+                compare(first, event)
+            elif event.kind == "finished":
+                first = event
+
     def _interrupt(self) -> None:
         """Cancel the tasks that are still computed, and wait for their processes."""
         busy = [worker for worker in self._workers if worker.task is not None]
@@ -247,19 +272,19 @@ def _serve(connection: Connection, spec: UpscalerSpec, device: str, threads: int
             if upscaler is None:
                 upscaler = spec.build(device)
         except Exception as error:
-            connection.send(("unusable", _portable(error)))
+            connection.send(("unusable", portable(error)))
             continue
         try:
             result = ("finished", work(upscaler, task, report, cancel.is_set))
         except Exception as error:
-            result = ("failed", _portable(error))
+            result = ("failed", portable(error))
         try:
             connection.send(result)
         except OSError:
             return
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an exception that can be sent to the parent."""
     with suppress(Exception):  # copying takes the same way as sending
         same = copy.copy(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,16 @@ class UpscalerSpec:
         model = load_model(self.model, mean=self.mean, base_window=self.base_window)
         return Upscaler(model, device=device, **dict(self.settings))
 
+    def with_settings(self, **settings: Any) -> UpscalerSpec:
+        """Return the spec with other settings."""
+        return replace(self, settings=tuple({**dict(self.settings), **settings}.items()))
+
     def with_precision(self, upscaler: Upscaler) -> UpscalerSpec:
         """Return the spec with the precision that an upscaler has chosen, for devices that must agree."""
-        names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-        precision = names[str(upscaler.dtype).removeprefix("torch.")]
-        return UpscalerSpec(
-            self.model, self.mean, self.base_window, tuple({**dict(self.settings), "precision": precision}.items())
-        )
+        return self.with_settings(precision=precision_name(upscaler))
+
+
+def precision_name(upscaler: Upscaler) -> str:
+    """Return the precision of an upscaler as its argument `precision` takes it."""
+    names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+    return names[str(upscaler.dtype).removeprefix("torch.")]

@@ -43,7 +43,7 @@ OUTSIDE = {
     "kernels": {"torch", "triton", "einops"},
     "arch": {"torch", "einops"},
     "weights": {"torch", "spandrel", "spandrel_extra_arches", "safetensors"},
-    "inference": {"torch", "spandrel"},
+    "inference": {"torch", "spandrel", "ray"},
     "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
@@ -165,6 +165,14 @@ def test_triton_is_left_alone_until_a_tensor_on_cuda_asks():
     assert [
         each for each in at_import if isinstance(each, ast.ImportFrom) and "cuda" in str(each.module).split(".")
     ] == []
+
+
+def test_ray_is_imported_where_a_cluster_is_used():
+    """It is an extra, and importing it takes a second."""
+    assert {e.file.parent for e in ALL if e.outside == "ray"} == {ROOT / "inference" / "cluster"}
+    at_import = [node for file in sources() for node in ast.parse(file.read_text(encoding="utf-8")).body]
+    assert not any("import ray" in ast.unparse(each) for each in at_import if isinstance(each, ast.Import))
+    assert not any(str(each.module).startswith("ray") for each in at_import if isinstance(each, ast.ImportFrom))
 
 
 def test_only_weights_opens_checkpoints():
@@ -357,7 +365,7 @@ def test_what_is_imported_is_declared(project):
     always, optional = names(project["project"]["dependencies"]), project["project"]["optional-dependencies"]
     used = {each.outside for each in ALL} - set(sys.stdlib_module_names) - HOSTS - {None}
     needed = {PACKAGES.get(name, name) for name in used} - {None}
-    assert needed <= always | names(optional["cli"]) | names(optional["bench"])
+    assert needed <= always | names(optional["cli"]) | names(optional["bench"] + optional["cluster"])
     only_cli = {each.outside for each in ALL if home(each.file) not in ("cli", "__main__", "training")} & names(
         optional["cli"]
     )

@@ -24,6 +24,7 @@ from .write.file import VideoWriter
 from .write.open import open_target, wants_even_sides
 
 if TYPE_CHECKING:
+    from ..inference.cluster.pool import RayPool
     from ..inference.pool import UpscalerPool
     from ..inference.upscaler import Upscaler
 
@@ -47,7 +48,7 @@ def upscale_video(
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str], None] | None = None,
     job: JobOptions = JobOptions(),
-    pool: UpscalerPool | None = None,
+    pool: UpscalerPool | RayPool | None = None,
     inform: Callable[[str], None] | None = None,
 ) -> VideoReport:
     """Upscale a video. Decoding, upscaling and encoding overlap, in memory that does not grow with the video's length.

@@ -22,6 +22,7 @@ from ..errors import VideoError, reason
 from .plan import Part
 
 JOBS = ".supertile-jobs"
+JOB_FILE = "job.json"
 _FORMAT = 1
 _MAX_RECORD_BYTES = 64 * 2**20
 
@@ -108,7 +109,7 @@ class JobFolder:
             if not try_lock(path):
                 raise VideoError(f"{target}: another run is working on this very job.")
             remove_stale_parts(path)
-            _write_json(path / "job.json", job)
+            _write_json(path / JOB_FILE, job)
         except OSError as error:
             raise VideoError(f"{target}: the folder {path} cannot be written: {reason(error)}.") from error
         return folder
@@ -117,7 +118,7 @@ class JobFolder:
     def open(cls, path: Path) -> JobFolder:
         """Open the folder of a job that this or another process has created. Raises VideoError."""
         try:
-            return cls(path, _read_json(path / "job.json"))
+            return cls(path, _read_json(path / JOB_FILE))
         except (OSError, ValueError) as error:
             raise VideoError(f"{path} holds no job that can be continued.") from error
 
@@ -128,14 +129,18 @@ class JobFolder:
         with suppress(OSError):
             for path in (target.parent / JOBS).iterdir():
                 with suppress(OSError, ValueError):
-                    job = _read_json(path / "job.json")
+                    job = _read_json(path / JOB_FILE)
                     if job.get("format") == _FORMAT and job.get("target") == os.path.abspath(target):
-                        jobs.append(((path / "job.json").stat().st_mtime, cls(path, job)))
+                        jobs.append(((path / JOB_FILE).stat().st_mtime, cls(path, job)))
         return [folder for _, folder in sorted(jobs, key=lambda each: each[0], reverse=True)]
 
     def media(self, part: Part) -> Path:
         """Return the path of a part's packets."""
         return self.path / f"{part.index:05}.media"
+
+    def files(self, part: Part) -> list[Path]:
+        """Return the paths of a part's packets and record, in the order in which they appear."""
+        return [self.media(part), self._record(part)]
 
     def save(self, part: Part, record: PartRecord) -> None:
         """Record a part whose file is complete. Raises VideoError."""
@@ -173,6 +178,16 @@ class JobFolder:
 
     def _record(self, part: Part) -> Path:
         return self.path / f"{part.index:05}.json"
+
+
+def copy_job(job_file: Path, folder: Path, places: Mapping[Path, Path]) -> None:
+    """Write a job without parts into another folder; its source is read from where `places` says. Raises VideoError."""
+    try:
+        job = _read_json(job_file)
+        job["settings"]["source"] = str(places[Path(job["settings"]["source"])])
+        _write_json(folder / JOB_FILE, job)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VideoError(f"{job_file} cannot be copied to {folder}: {reason(error)}.") from error
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

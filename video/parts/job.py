@@ -28,6 +28,7 @@ from .worker import PartTask, compute_part, first_frame
 from .writer import PartsWriter
 
 if TYPE_CHECKING:
+    from ...inference.cluster.pool import RayPool
     from ...inference.pool import UpscalerPool
     from ...inference.upscaler import Upscaler
 
@@ -97,7 +98,7 @@ class PartsJob:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         options: JobOptions = JobOptions(),
-        pool: UpscalerPool | None = None,
+        pool: UpscalerPool | RayPool | None = None,
         inform: Callable[[str], None] = _log.info,
     ) -> None:
         self._task, self._info, self._upscaler, self._pool = task, info, upscaler, pool
@@ -219,16 +220,17 @@ class PartsJob:
 
     def _compute_with(
         self,
-        pool: UpscalerPool,
+        pool: UpscalerPool | RayPool,
         progress: Callable[[VideoProgress], None] | None,
         cancelled: Callable[[], bool],
         warn: Callable[[str], None],
     ) -> None:
-        """Let the processes of a pool compute what is pending, part by part."""
-        tasks = [PartTask(self.folder.path, part.index) for part in self._pending()]
+        """Let the workers of a pool compute what is pending, part by part."""
+        folder = self.folder.path.absolute()  # for processes that run elsewhere
+        tasks = [PartTask(folder, part.index) for part in self._pending()]
         if not tasks:
             return
-        self._compare_devices(pool, tasks[0], cancelled)
+        pool.check_devices(first_frame, tasks[0], self._compare, cancelled=cancelled)
         started = perf_counter()
         running: dict[int, int] = {}  # frames by part
         for event in pool.run(compute_part, tasks, cancelled=cancelled):
@@ -249,24 +251,16 @@ class PartsJob:
             self._work.seconds = perf_counter() - started
             self._tell(progress, self._work.frames + sum(running.values()), self._work.seconds, self._bytes)
 
-    def _compare_devices(self, pool: UpscalerPool, task: PartTask, cancelled: Callable[[], bool]) -> None:
-        """Let every device compute the same frame. Raises VideoError if one computes other pixels."""
-        if len(pool.devices) < 2:
-            return
-        results: list[Event[PartTask]] = []
-        for event in pool.run(first_frame, [task] * len(pool.devices), cancelled=cancelled):
-            if event.kind == "failed":
-                raise event.value
-            results += [event] if event.kind == "finished" else []
+    def _compare(self, first: Event[PartTask], other: Event[PartTask]) -> None:
+        """Raise VideoError if two devices have computed different pixels of the same frame."""
         code = 1 << max(0, self._encoding.frames.layout.depth - 8)
-        for event in results[1:]:
-            pairs = zip(results[0].value, event.value, strict=True)
-            largest = max(float(np.abs(a.astype(np.int32) - b.astype(np.int32)).max()) for a, b in pairs) / code
-            if largest > MAX_DEVICE_DIFFERENCE:
-                raise VideoError(
-                    f"{event.device} and {results[0].device} compute different pixels (by up to {largest:.0f} of 255). "
-                    "One of them is broken; leave it out of --devices."
-                )
+        pairs = zip(first.value, other.value, strict=True)
+        largest = max(float(np.abs(a.astype(np.int32) - b.astype(np.int32)).max()) for a, b in pairs) / code
+        if largest > MAX_DEVICE_DIFFERENCE:
+            raise VideoError(
+                f"{other.device} and {first.device} compute different pixels (by up to {largest:.0f} of 255). "
+                "One of them is broken; leave it out."
+            )
 
     def _pending(self) -> list[Part]:
         return [part for part in self.folder.parts if part.index not in self._done]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,17 +16,32 @@ from ..frame_upscaler import FrameUpscaler, wait_for
 from ..frames import VideoInfo
 from ..read.open import open_source
 from ..transcode import transcode
-from .folder import JobFolder
+from .folder import JOB_FILE, JobFolder, copy_job
 from .task import VideoTask, task_of
 from .writer import PartsWriter
 
 
 @dataclass(frozen=True)
 class PartTask:
-    """A part to be computed: the job's folder, and the number of the part."""
+    """A part to be computed: the job's folder, and the number of the part. For other machines, a `FileTask`."""
 
     folder: Path
     index: int
+
+    def inputs(self) -> list[Path]:
+        """Return the files that are read: the job, and the video."""
+        return [self.folder / JOB_FILE, _opened(self.folder)[1].source]
+
+    def moved(self, files: Mapping[Path, Path], folder: Path) -> PartTask:
+        """Return the same part of a copy of the job, whose source may have another path."""
+        if not (folder / JOB_FILE).exists():
+            copy_job(files[self.folder / JOB_FILE], folder, files)
+        return PartTask(folder, self.index)
+
+    def outputs(self) -> list[Path]:
+        """Return the files of the part that have been written."""
+        folder = _opened(self.folder)[0]
+        return [path for path in folder.files(folder.parts[self.index]) if path.exists()]
 
 
 def compute_part(

@@ -1,0 +1,1 @@
+"""Machines that Ray joins to a cluster share one job."""
