@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import av
 
 from .container import PROBED_BYTES, PROBED_MICROSECONDS, is_broadcast, metadata_errors, open_container
-from .joined import JoinedFlv, JoinedMatroska
+from .joined import JoinedFlv, JoinedMatroska, files_after_the_first
 from .matroska import segment_sizes
 
 _WINDOWS = 8
@@ -34,6 +34,7 @@ class OpenedFile:
     Attributes:
         start: time in seconds at which the first stream starts on the file's clock.
         may_jump: True if the file's clock may start anew on the way.
+        later_files: how many files were joined to this one without being read.
         is_spliced: True if the container was opened with windows before the file, so that the start times and
             durations that it declares are wrong.
         continues: index of a stream -> index of the stream that it continues after a change of numbers.
@@ -44,6 +45,7 @@ class OpenedFile:
     container: Any
     start: Fraction
     may_jump: bool = False
+    later_files: int = 0
     is_spliced: bool = False
     continues: dict[int, int] = field(default_factory=dict)
     last_packets: dict[int, list[av.Packet]] = field(default_factory=dict)
@@ -70,6 +72,9 @@ def open_file(source: str | Path | BinaryIO) -> OpenedFile:
             container.close()
             container = open_container(cast(BinaryIO, JoinedMatroska(source, sizes)))
         return OpenedFile(container, start, may_jump=is_live or len(sizes) > 1)
+    if container.format.name == "asf" or container.format.name.startswith("mov"):
+        with _reading(source) as file:
+            return OpenedFile(container, start, later_files=files_after_the_first(file, container.format.name))
     return OpenedFile(container, start)
 
 

@@ -202,6 +202,7 @@ class ReadReport:
     repaired_pts: int = 0  # missing, repeated or decreasing
     resized_frames: int = 0  # in another size than the first frame, rescaled to it
     missing_frames: int = 0  # fewer than declared
+    later_files: int = 0  # joined to the file and not read
     missing_at_end: Fraction | None = None  # seconds between the end of the last frame and the declared end
     dropped_metadata: set[str] = field(default_factory=set)  # e.g. "Dolby Vision", "HDR10+"
 

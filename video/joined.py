@@ -1,4 +1,7 @@
-"""Read FLV and Matroska files that were joined byte by byte as one. FFmpeg stops at the second or third."""
+"""Read FLV and Matroska files that were joined byte by byte as one, where FFmpeg stops at the second or third.
+
+Joined MP4 and WMV files are only counted: the head of each would have to be merged with the first.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ _SIGNATURE = b"FLV\x01"
 _HEAD_SIZE = 9
 _TAG_HEAD_SIZE = 11
 _LENGTH_SIZE = 4  # of the field after the head and after each tag
+
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_MAX_BOXES = 10_000
 
 
 class _View(io.RawIOBase):
@@ -111,3 +117,30 @@ class JoinedMatroska(_View):
 
     def tell(self) -> int:
         return self._file.tell()
+
+
+def files_after_the_first(file: BinaryIO, format: str) -> int:
+    """Return how many complete MP4 or ASF (WMV) files follow the first in a file.
+
+    Args:
+        file: seekable; read at the heads of its outermost boxes or objects only.
+        format: FFmpeg's name of the demuxer.
+    """
+    is_asf, count, place, has_head = format == "asf", 0, 0, False
+    size = file.seek(0, io.SEEK_END)
+    for _ in range(_MAX_BOXES):
+        if place + 24 > size:
+            break
+        file.seek(place)
+        head = file.read(24)
+        if is_asf:
+            is_head, length = head[:16] == _ASF_HEADER, int.from_bytes(head[16:24], "little")
+        else:
+            is_head, length = head[4:8] == b"moov", int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length
+        count += is_head and has_head
+        has_head |= is_head
+        if length < 8:
+            break
+        place += length
+    return count

@@ -63,7 +63,13 @@ class VideoReport:
     def complete(self) -> bool:
         """True if every frame that the source declares was decoded without damage."""
         read = self.read
-        damage = (read.missing_at_end, read.missing_frames, read.corrupt_frames, read.undecodable_packets)
+        damage = (
+            read.missing_at_end,
+            read.missing_frames,
+            read.corrupt_frames,
+            read.undecodable_packets,
+            read.later_files,
+        )
         return not any(damage)
 
     def stage_table(self) -> str:

@@ -341,3 +341,13 @@ def test_a_time_beyond_any_clock_is_unknown(upscaled):
         position, number = position + 12 + size, number + 1
     result, report = upscaled(bytes(data), name="in.ivf")
     assert report.frames == len(result.of("video")) >= 20
+
+
+@pytest.mark.parametrize(("format", "name", "video"), [("mp4", "in.mp4", "libx264"), ("asf", "in.wmv", "msmpeg4")])
+def test_files_that_cannot_be_joined_are_counted(upscaled, format, name, video):
+    one = recording(1, format=format, video=video)
+    _, report = upscaled(one, name=name)
+    assert (report.frames, report.read.later_files, report.complete) == (25, 0, True)
+    _, report = upscaled(one + one + one, name=name)
+    assert (report.frames, report.read.later_files, report.complete) == (25, 2, False)
+    assert any("2 other files were appended" in sentence for sentence in report.warnings)
