@@ -149,6 +149,10 @@ def estimate_video(
     left = None if total is None else max(0, total - frames_done)
     keys = 0 if left is None else max(len(parts) - len(done), math.ceil(left / _KEY_FRAME_INTERVAL))
     workers = min(devices, len(parts)) if parts else 1
+    seconds_left = size = None
+    if left is not None:
+        seconds_left = left * sample.frame_seconds / workers + (sample.warm_up_seconds if left else 0.0)
+        size = round(sample.size_of(left, keys) + sample.header_bytes + sum(sum(each.sizes) for each in done) + copied)
     return VideoEstimate(
         source_size=(info.width, info.height),
         target_size=(width, height),
@@ -158,10 +162,8 @@ def estimate_video(
         parts=max(1, len(parts)),
         parts_done=len(done),
         frames_done=frames_done,
-        seconds=None if left is None else left * sample.frame_seconds / workers + bool(left) * sample.warm_up_seconds,
-        bytes=None
-        if left is None
-        else round(sample.size_of(left, keys) + sum(sum(record.sizes) for record in done) + copied),
+        seconds=seconds_left,
+        bytes=size,
         sample=sample,
     )
 

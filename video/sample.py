@@ -38,6 +38,7 @@ class VideoSample:
         frame_seconds: time of a frame in the middle of a run.
         warm_up_seconds: how much longer the first batch of frames takes.
         key_bytes, other_bytes: sizes of key frames, and of all other frames.
+        header_bytes: what a file holds beside its frames.
     """
 
     frames: int = 0
@@ -45,6 +46,7 @@ class VideoSample:
     warm_up_seconds: float = 0.0
     key_bytes: list[int] = field(default_factory=list)
     other_bytes: list[int] = field(default_factory=list)
+    header_bytes: int = 0
 
     def size_of(self, frames: int, keys: int) -> float:
         """Return the estimated bytes of so many frames, of which `keys` are key frames."""
@@ -56,7 +58,7 @@ class VideoSample:
     def add(self, other: VideoSample) -> None:
         """Add the frames of another place, which were computed with a warm network."""
         if not self.frames:
-            self.warm_up_seconds = other.warm_up_seconds
+            self.warm_up_seconds, self.header_bytes = other.warm_up_seconds, other.header_bytes
         seconds = self.frames * self.frame_seconds + other.frames * other.frame_seconds
         self.frames += other.frames
         self.frame_seconds = seconds / self.frames
@@ -170,10 +172,11 @@ class _Run:
             pace += max(0.0, self._times.total - last) / count
         else:
             pace = max(pace, *(self._times.busy[stage] / count for stage in ("decode", "encode")))
-        keys, others = _packet_sizes(target) if isinstance(self._sink, VideoWriter) else ([], [])
-        if not keys:
-            keys = [_bytes_in(target.parent) // count] * count
-        return VideoSample(count, pace, warm_up, keys, others)
+        size = sum(file.stat().st_size for file in target.parent.iterdir())
+        if not isinstance(self._sink, VideoWriter):
+            return VideoSample(count, pace, warm_up, [size // count] * count)
+        keys, others = _packet_sizes(target)
+        return VideoSample(count, pace, warm_up, keys, others, size - sum(keys) - sum(others))
 
     def _tiles(self) -> int:
         return self._upscaler.stats.tiles_computed + self._upscaler.stats.tiles_reused
@@ -190,10 +193,6 @@ def _packet_sizes(path: Path) -> tuple[list[int], list[int]]:
             if packet.size:
                 sizes[0 if packet.is_keyframe else 1].append(packet.size)
     return sizes
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _mean(values: list[int]) -> float:

@@ -15,7 +15,8 @@ _FIRST_TURNED = 5  # orientations 5 to 8 exchange width and height
 def image_size(path: str | Path) -> tuple[int, int]:
     """Return (width, height) of an image as `read_image` returns it, with the EXIF orientation applied.
 
-    The header tells, for most files. The pixels are read only where it does not.
+    The header tells, for most files. The pixels are read only where it does not. An orientation that a PNG states
+    after its pixels is not seen.
 
     Raises:
         ImageFileError: as `read_image`; damage after the header is not noticed.
@@ -23,6 +24,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     with suppress(Exception), open(path, "rb") as file, open_image(file, path) as image:
         width, height = image.size
+        if image.format == "PNG" and "exif" not in image.info:  # `getexif` would read the pixels, to look after them
+            return width, height
         is_turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_TURNED
         if not is_turned:
             return width, height

@@ -34,6 +34,10 @@ def test_pixels_are_read_only_if_the_header_does_not_tell(tmp_path, monkeypatch)
     assert image_size(tmp_path / "b.pam") == (5, 3)
     monkeypatch.setattr(dimensions, "read_image", lambda path: pytest.fail("read"))
     assert image_size(tmp_path / "a.jpg") == (24, 10)
+    Image.new("RGB", (24, 10)).save(tmp_path / "c.png")
+    data = (tmp_path / "c.png").read_bytes()
+    (tmp_path / "c.png").write_bytes(data[: data.index(b"IDAT") + 6])
+    assert image_size(tmp_path / "c.png") == (24, 10)
 
 
 def test_errors_are_those_of_reading(tmp_path):
