@@ -149,10 +149,11 @@ def estimate_video(
     left = None if total is None else max(0, total - frames_done)
     keys = 0 if left is None else max(len(parts) - len(done), math.ceil(left / _KEY_FRAME_INTERVAL))
     workers = min(devices, len(parts)) if parts else 1
-    seconds_left = size = None
+    seconds_left = total_bytes = None
     if left is not None:
         seconds_left = left * sample.frame_seconds / workers + (sample.warm_up_seconds if left else 0.0)
-        size = round(sample.size_of(left, keys) + sample.header_bytes + sum(sum(each.sizes) for each in done) + copied)
+        bytes_done = sum(sum(record.sizes) for record in done)
+        total_bytes = round(bytes_done + sample.size_of(left, keys) + sample.header_bytes + copied)
     return VideoEstimate(
         source_size=(info.width, info.height),
         target_size=(width, height),
@@ -163,7 +164,7 @@ def estimate_video(
         parts_done=len(done),
         frames_done=frames_done,
         seconds=seconds_left,
-        bytes=size,
+        bytes=total_bytes,
         sample=sample,
     )
 

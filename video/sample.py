@@ -6,12 +6,16 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
+import torch.nn.functional as F
+from torch import Tensor
 
+from ..inference.stream import Stats
 from . import pipeline
 from .errors import VideoError
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
@@ -24,9 +28,14 @@ from .write.open import open_target
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
-_PLACES = (Fraction(1, 2), Fraction(1, 6), Fraction(5, 6))
+_PLACES = (Fraction(1, 2), Fraction(1, 6), Fraction(4, 5))
+_PLACE_LENGTH = Fraction(1, 5)
 _MIN_SECONDS_FOR_PLACES = 8
 """Of shorter videos the beginning is computed."""
+_MIN_FRAMES_FOR_SIZE = 60
+"""After fewer frames, encoders that look ahead have not reached the sizes that they have in a long video."""
+_MAX_STAND_IN_FRAMES = 150
+_MIN_STAND_IN_SECONDS = 2.0
 
 
 @dataclass
@@ -36,6 +45,8 @@ class VideoSample:
     Attributes:
         frames: their number.
         frame_seconds: time of a frame in the middle of a run.
+        upscale_seconds: time of a frame until it is upscaled; of one place, for `complete`.
+        encode_seconds: time in the encoder, with completing the file; likewise.
         warm_up_seconds: how much longer the first batch of frames takes.
         key_bytes, other_bytes: sizes of key frames, and of all other frames.
         header_bytes: what a file holds beside its frames.
@@ -43,6 +54,8 @@ class VideoSample:
 
     frames: int = 0
     frame_seconds: float = 0.0
+    upscale_seconds: float = 0.0
+    encode_seconds: float = 0.0
     warm_up_seconds: float = 0.0
     key_bytes: list[int] = field(default_factory=list)
     other_bytes: list[int] = field(default_factory=list)
@@ -54,6 +67,26 @@ class VideoSample:
             return frames * _mean(self.key_bytes)
         keys = min(keys, frames)
         return keys * _mean(self.key_bytes) + (frames - keys) * _mean(self.other_bytes)
+
+    def complete(self, short: VideoSample, long: VideoSample, *, encodes_beside: bool) -> None:
+        """Take the sizes and the encoding time of many stand-ins, the sizes scaled as the first of them compare.
+
+        Args:
+            short: stand-ins of the same number.
+            long: those and more.
+            encodes_beside: encoding does not slow the network down.
+        """
+        encode_seconds = max(0.0, long.encode_seconds - short.encode_seconds) / (long.frames - short.frames)
+        if encodes_beside:
+            self.frame_seconds = max(self.upscale_seconds, encode_seconds)
+        else:
+            self.frame_seconds = self.upscale_seconds + encode_seconds
+        key_ratio = _mean(self.key_bytes) / max(1.0, _mean(short.key_bytes))
+        other_ratio = key_ratio
+        if self.other_bytes and short.other_bytes:
+            other_ratio = _mean(self.other_bytes) / max(1.0, _mean(short.other_bytes))
+        self.key_bytes = [round(size * key_ratio) for size in long.key_bytes]
+        self.other_bytes = [round(size * other_ratio) for size in long.other_bytes]
 
     def add(self, other: VideoSample) -> None:
         """Add the frames of another place, which were computed with a warm network."""
@@ -90,7 +123,7 @@ def compute_sample(task: VideoTask, info: VideoInfo, upscaler: Upscaler, *, seco
         place_began = time.perf_counter()
         if sample.frames and place_began - began + longest > seconds:
             break
-        span = Span(start + length * place, task.span.end)
+        span = Span(start + length * place, start + length * (place + _PLACE_LENGTH))
         try:
             sample.add(_compute_place(task, span, upscaler, seconds / len(_PLACES)))
         except VideoError as error:  # nothing of this place can be decoded
@@ -102,6 +135,39 @@ def compute_sample(task: VideoTask, info: VideoInfo, upscaler: Upscaler, *, seco
 
 
 def _compute_place(task: VideoTask, span: Span, upscaler: Upscaler, seconds: float) -> VideoSample:
+    """Compute frames from the start of a span; sizes from more frames if these are few.
+
+    Enlarged without the network, frames are as large as with it up to a factor, which the computed frames tell.
+    """
+    sample = _encode(task, span, upscaler, seconds / 2)
+    if sample.frames < _MIN_FRAMES_FOR_SIZE:
+        stand_in = cast("Upscaler", _Interpolator(upscaler))
+        long = _encode(task, span, stand_in, max(seconds / 2, _MIN_STAND_IN_SECONDS), max_frames=_MAX_STAND_IN_FRAMES)
+        if long.frames > sample.frames:
+            short = _encode(task, span, stand_in, seconds, max_frames=sample.frames)
+            if long.frames > short.frames:
+                sample.complete(short, long, encodes_beside=upscaler.device.type != "cpu")
+    return sample
+
+
+class _Interpolator:
+    """Enlarges images as an `Upscaler` does, without a network."""
+
+    seamless = "none"
+
+    def __init__(self, upscaler: Upscaler) -> None:
+        self.scale, self.device, self.input_channels = upscaler.scale, upscaler.device, upscaler.input_channels
+        self.stats = Stats()
+
+    def stream(self, images: Iterable[Tensor], **_: object) -> Iterator[Tensor]:
+        for image in images:
+            self.stats.tiles_computed += 1
+            yield F.interpolate(image[None].float(), scale_factor=self.scale, mode="bicubic")[0].clamp(0, 1)
+
+
+def _encode(
+    task: VideoTask, span: Span, upscaler: Upscaler, seconds: float, *, max_frames: int | None = None
+) -> VideoSample:
     """Compute frames from the start of a span as the run would: decoded, upscaled and encoded at the same time."""
     source = open_source(task.source, task.source_options, span=span, warn=_silent)
     try:
@@ -111,7 +177,7 @@ def _compute_place(task: VideoTask, span: Span, upscaler: Upscaler, seconds: flo
             sink = open_target(target, info, task.frames(info), task.encoder, span=shift, warn=_silent)
             try:
                 run = _Run(FrameUpscaler(upscaler, info, sink.format, reuse_static=task.reuse_static), upscaler, sink)
-                frames = map(pinned(upscaler.device), run.until_stopped(source))
+                frames = islice(map(pinned(upscaler.device), run.until_stopped(source)), max_frames)
                 run.compute(frames, seconds)
                 return run.sample(target)
             finally:
@@ -168,15 +234,24 @@ class _Run:
             warm_up = max(0.0, first - pace * in_first_batch)
         else:
             pace, warm_up = last / count, 0.0
+        encode_seconds = self._times.busy["encode"]
         if self._upscaler.device.type == "cpu":  # encoding takes time from the network, also what it does at the end
-            pace += max(0.0, self._times.total - last) / count
+            frame_seconds = pace + max(0.0, self._times.total - last) / count
         else:
-            pace = max(pace, *(self._times.busy[stage] / count for stage in ("decode", "encode")))
+            frame_seconds = max(pace, encode_seconds / count, self._times.busy["decode"] / count)
         size = sum(file.stat().st_size for file in target.parent.iterdir())
-        if not isinstance(self._sink, VideoWriter):
-            return VideoSample(count, pace, warm_up, [size // count] * count)
-        keys, others = _packet_sizes(target)
-        return VideoSample(count, pace, warm_up, keys, others, size - sum(keys) - sum(others))
+        is_video = isinstance(self._sink, VideoWriter)
+        keys, others = _packet_sizes(target) if is_video else ([size // count] * count, [])
+        return VideoSample(
+            frames=count,
+            frame_seconds=frame_seconds,
+            upscale_seconds=pace,
+            encode_seconds=encode_seconds,
+            warm_up_seconds=warm_up,
+            key_bytes=keys,
+            other_bytes=others,
+            header_bytes=size - sum(keys) - sum(others),
+        )
 
     def _tiles(self) -> int:
         return self._upscaler.stats.tiles_computed + self._upscaler.stats.tiles_reused

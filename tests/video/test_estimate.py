@@ -152,15 +152,35 @@ def test_places_that_cannot_be_decoded_are_left_out(noisy, double, tmp_path, mon
 
 
 def test_key_frames_and_others_are_counted_apart():
-    sample = VideoSample(4, 1.0, 0.0, [1000], [100, 120, 80])
+    sample = VideoSample(key_bytes=[1000], other_bytes=[100, 120, 80])
     assert sample.size_of(250, 1) == 1000 + 249 * 100
     assert sample.size_of(250, 5) == 5000 + 245 * 100
     assert sample.size_of(1, 5) == 1000
-    assert VideoSample(2, 1.0, 0.0, [1000, 2000]).size_of(10, 1) == 15000
+    assert VideoSample(key_bytes=[1000, 2000]).size_of(10, 1) == 15000
 
 
 def test_the_warm_up_is_that_of_the_first_place():
     sample = VideoSample()
-    sample.add(VideoSample(3, 1.0, 5.0, [10], [1, 1]))
-    sample.add(VideoSample(1, 3.0, 0.0, [30]))
-    assert sample == VideoSample(4, 1.5, 5.0, [10, 30], [1, 1])
+    sample.add(VideoSample(3, 1.0, warm_up_seconds=5.0, key_bytes=[10], other_bytes=[1, 1], header_bytes=7))
+    sample.add(VideoSample(1, 3.0, key_bytes=[30], header_bytes=8))
+    assert (sample.frames, sample.frame_seconds, sample.warm_up_seconds, sample.header_bytes) == (4, 1.5, 5.0, 7)
+    assert (sample.key_bytes, sample.other_bytes) == ([10, 30], [1, 1])
+
+
+@pytest.mark.parametrize(("encodes_beside", "seconds"), [(False, 2.5), (True, 2.0)])
+def test_few_frames_are_completed_by_stand_ins(encodes_beside, seconds):
+    sample = VideoSample(2, 9.0, upscale_seconds=2.0, key_bytes=[2000], other_bytes=[300])
+    short = VideoSample(2, encode_seconds=2.0, key_bytes=[1000], other_bytes=[100])
+    long = VideoSample(6, encode_seconds=4.0, key_bytes=[1100], other_bytes=[100, 200, 150, 250, 50])
+    sample.complete(short, long, encodes_beside=encodes_beside)
+    assert (sample.frames, sample.frame_seconds) == (2, seconds)
+    assert (sample.key_bytes, sample.other_bytes) == ([2200], [300, 600, 450, 750, 150])
+
+
+def test_sizes_of_few_frames_are_those_of_a_long_video(shared_video, double, tmp_path):
+    """x264 looks 40 frames ahead, so that a few frames alone have other sizes."""
+    source, span = shared_video("nasa_13013.mp4"), Span(0, 7)
+    estimate = estimate_video(source, tmp_path / "out.mkv", double, span=span, size="160x90", seconds=0.0)
+    assert estimate.sample.frames < 60
+    upscale_video(source, tmp_path / "out.mkv", double, span=span, size="160x90")
+    assert estimate.bytes == pytest.approx((tmp_path / "out.mkv").stat().st_size, rel=0.4)
