@@ -56,7 +56,7 @@ class DryRun:
         self._seconds: list[float | None] = []
         self._bytes: list[int | None] = []
 
-    def add_images(self, jobs: Sequence[FileJob], *, size: Any, quality: int, **options: Any) -> None:
+    def add_images(self, jobs: Sequence[FileJob], *, size: Any, quality: int, devices: int, **options: Any) -> None:
         """Estimate images and print how many there are. Raises the error of a single file."""
         from ..images.estimate import estimate_image_files, preview_image_files
 
@@ -69,7 +69,7 @@ class DryRun:
             self._bars.advance(task)
             self._add_if_not_done(outcome)
         self._bars.update(task, description="computing a few images", total=None)
-        estimate = estimate_image_files(outcomes, self._upscaler, size=size, quality=quality)
+        estimate = estimate_image_files(outcomes, self._upscaler, size=size, quality=quality, devices=devices)
         self._bars.remove_task(task)
         for outcome in estimate.failures:
             self._add_if_not_done(outcome)

@@ -268,7 +268,7 @@ def upscale(
             }
             if dry_run:
                 plan = DryRun(console, bars, upscaler, len(jobs), quiet=quiet, debug=debug, events=as_json)
-                plan.add_images(images, **image_options)
+                plan.add_images(images, devices=len(names) or 1, **image_options)
                 plan.add_videos(videos, devices=len(names) or 1, **video_options)
                 plan.exit(jobs[0].target.parent)
             pool = None

@@ -94,6 +94,7 @@ def estimate_image_files(
     *,
     size: Size | str | None = None,
     quality: int = 95,
+    devices: int = 1,
     seconds: float = SAMPLE_SECONDS,
 ) -> ImagesEstimate:
     """Compute a few images into a temporary folder and estimate all of them.
@@ -101,6 +102,7 @@ def estimate_image_files(
     Args:
         outcomes: of `preview_image_files`; those that are skipped or failed are left out.
         upscaler, size, quality: as for these.
+        devices: number of devices that share the images, each as fast as the upscaler's.
         seconds: about how long to compute, once the first image is done.
     """
     pending = [outcome for outcome in outcomes if outcome.error is None and not outcome.skipped]
@@ -116,7 +118,7 @@ def estimate_image_files(
             sample.adopt(warm)
     failed = {outcome.job.source for outcome in sample.failures}
     counted = [outcome for outcome in pending if outcome.job.source not in failed]
-    work = sum(_work(outcome, upscaler.scale) for outcome in counted)
+    work = sum(_work(outcome, upscaler.scale) for outcome in counted) / max(1, min(devices, len(counted)))
     return ImagesEstimate(
         images=len(counted),
         source_pixels=sum(_pixels(outcome.source_size) for outcome in counted),

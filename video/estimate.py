@@ -109,7 +109,7 @@ def estimate_video(
         source: path of a video, an animation or numbered images.
         target, upscaler, encoder, size, span, source_options, overwrite, job: as `upscale_video` takes them.
         warn: called with the sentences that the run would begin with.
-        devices: number of devices that share the parts.
+        devices: number of devices that share the parts, each as fast as the upscaler's.
         seconds: about how long to compute, once two batches of frames are done.
 
     Raises:

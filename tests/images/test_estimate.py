@@ -73,3 +73,14 @@ def test_images_that_fail_are_named(tmp_path, double):
 def test_there_is_no_estimate_without_an_image(double):
     estimate = estimate_image_files([], double)
     assert (estimate.images, estimate.seconds, estimate.bytes, estimate.computed) == (0, None, None, 0)
+
+
+def test_devices_share_the_images(tmp_path, double, monkeypatch):
+    outcomes = list(preview_image_files(folder_of(tmp_path, 4, (".png",)), double))
+
+    def compute_in_a_second(self, outcomes):
+        self.seconds, self.work = 1.0, 100
+
+    monkeypatch.setattr(estimates._Sample, "compute", compute_in_a_second)
+    one, two, many = (estimate_image_files(outcomes, double, seconds=0.0, devices=n).seconds for n in (1, 2, 9))
+    assert (one / two, one / many) == (2, 4)
