@@ -109,6 +109,18 @@ class DryRun:
         free = _free_bytes(folder)
         if size is not None and free is not None and size > free:
             say(self._console, f"Warning: {_bytes(size)} are needed, but only {_bytes(free)} are free in {folder}.")
+        self._print_plan_event(seconds, size, free)
+        if not self._quiet and (self._total > 1 or self._skipped):
+            files = self._images + self._videos
+            skipped = [f"{count:,} skipped ({reason})" for reason, count in self._skipped.items()]
+            failing = [f"{self._failed:,} would fail"] if self._failed else []
+            parts = [f"{files:,} {'file' if files == 1 else 'files'} to do", *skipped, *failing]
+            say(self._console, f"{', '.join(parts)}{_in_words(seconds, size, before='; ')}. Nothing was written.")
+        elif not self._quiet:
+            say(self._console, "Nothing was written.")
+        raise typer.Exit(FAILED if self._failed else 0)
+
+    def _print_plan_event(self, seconds: float | None, size: int | None, free: int | None) -> None:
         if self._has_events:
             print_event(
                 "plan",
@@ -120,15 +132,6 @@ class DryRun:
                 bytes=size,
                 bytes_free=free,
             )
-        if not self._quiet and (self._total > 1 or self._skipped):
-            files = self._images + self._videos
-            skipped = [f"{count:,} skipped ({reason})" for reason, count in self._skipped.items()]
-            failing = [f"{self._failed:,} would fail"] if self._failed else []
-            parts = [f"{files:,} {'file' if files == 1 else 'files'} to do", *skipped, *failing]
-            say(self._console, f"{', '.join(parts)}{_in_words(seconds, size, before='; ')}. Nothing was written.")
-        elif not self._quiet:
-            say(self._console, "Nothing was written.")
-        raise typer.Exit(FAILED if self._failed else 0)
 
     def _add(self, seconds: float | None, size: int | None) -> None:
         self._seconds.append(seconds)
@@ -148,6 +151,7 @@ class DryRun:
         if self._has_events:
             print_event("failed", source=job.source, target=job.target, message=sentence)
         if self._total == 1 and (self._debug or isinstance(planned.error, SupertileError)):
+            self._print_plan_event(None, None, None)
             raise planned.error
         if self._debug and not isinstance(planned.error, SupertileError):
             show_traceback(self._console, planned.error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,9 @@ def test_a_folder_is_counted_and_nothing_is_written(upscale):
     result = upscale("in", "out", "--dry-run")
     assert result.exit_code == 0, result.output
     [line] = result.stdout.splitlines()
-    assert line.startswith("3 images, 0.0 MP -> 0.0 MP; about 1 s, about ")
-    assert line.endswith(" kB (from 3 of them)")
-    [said] = result.stderr.splitlines()
-    assert said.startswith("3 files to do; about 1 s, about ")
-    assert said.endswith(" kB. Nothing was written.")
+    about = r"about \d+ s, about \d+(\.\d)? kB"
+    assert re.fullmatch(rf"3 images, 0\.0 MP -> 0\.0 MP; {about} \(from \d of them\)", line)
+    assert re.fullmatch(rf"3 files to do; {about}\. Nothing was written\.\n", result.stderr)
     assert tree() == before
 
 
@@ -151,6 +150,12 @@ def test_a_single_file_that_would_fail_is_an_error_at_once(upscale, arguments, s
     assert result.exit_code in (1, 2)
     assert sentence in result.stderr
     assert tree() == before
+
+
+def test_the_plan_is_the_last_event_of_a_single_file_too(upscale):
+    found = events(upscale("film.mkv", "out.xyz", "--dry-run", "--json"))
+    assert list(found) == ["failed", "plan"]
+    assert (found["plan"][0]["failed"], found["plan"][0]["seconds"]) == (1, None)
 
 
 def test_a_full_disk_is_foreseen(upscale, monkeypatch):
