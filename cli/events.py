@@ -10,6 +10,15 @@ Each line is an object whose "event" is one of these, with these fields; what is
     skipped    source, target, reason ("done before" or "existed already")
     failed     source, target, message
     summary    done, skipped, failed (numbers of files), seconds; the last line, unless the run was interrupted
+
+With `--dry-run`, "skipped" and "failed" tell what would be skipped and fail, and these replace the others:
+
+    estimate   of all images together (source and target are null): images, source_pixels, target_pixels; or of a video:
+               source, target, source_size, target_size, encoder, pixel_format, frames, parts, parts_done, frames_done
+               (by an interrupted run); of both seconds, bytes (about, for what is left to do; bytes of the whole file)
+               and computed (how many images or frames were)
+    plan       images, videos, skipped, failed (numbers of files), seconds and bytes (sums of the estimates),
+               bytes_free (of the disk of the target); the last line
 """
 
 from __future__ import annotations

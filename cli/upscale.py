@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
+from .dry_run import DryRun
 from .events import print_event
 from .options import (
     BaseWindow,
@@ -163,6 +164,14 @@ def upscale(
             "replaced.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Write nothing; say what would be done, about how long it would take and how large it would be. A few "
+            "frames and images are computed for this.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print progress and results as lines of JSON on standard output."),
@@ -192,7 +201,8 @@ def upscale(
 
         with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
-        _remove_stale_parts(jobs)
+        if not dry_run:
+            _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
@@ -241,10 +251,17 @@ def upscale(
             spec = UpscalerSpec(model, mean, base_window, tuple(settings.items()))
             names = device_names(devices) if devices else []
             upscaler = spec.build(names[0] if names else device)
-            pool = None
-            if len(names) > 1:
-                pool = stack.enter_context(UpscalerPool(spec.with_precision(upscaler), names))
-            progress = UpscaleProgress(console, bars, len(images), videos, quiet=quiet, events=as_json)
+            video_options = {
+                "size": size,
+                "encoder": encoder,
+                "span": Span(start, end),
+                "source_options": SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
+                "overwrite": overwrite,
+                "skip_existing": skip_existing,
+                "journal": journal,
+                "warn": warn,
+                "job": JobOptions(restart=restart, keep_partial=keep_partial),
+            }
             image_options = {
                 "size": size,
                 "quality": quality or DEFAULT_IMAGE_QUALITY,
@@ -252,6 +269,15 @@ def upscale(
                 "skip_existing": skip_existing,
                 "journal": journal,
             }
+            if dry_run:
+                plan = DryRun(console, bars, upscaler, len(jobs), quiet=quiet, debug=debug, events=as_json)
+                plan.add_images(images, devices=len(names) or 1, **image_options)
+                plan.add_videos(videos, devices=len(names) or 1, **video_options)
+                plan.exit(jobs[0].target.parent)
+            pool = None
+            if len(names) > 1:
+                pool = stack.enter_context(UpscalerPool(spec.with_precision(upscaler), names))
+            progress = UpscaleProgress(console, bars, len(images), videos, quiet=quiet, events=as_json)
             if pool is None:
                 outcomes = upscale_image_files(images, upscaler, **image_options, progress=progress.tiles)
             else:
@@ -267,16 +293,8 @@ def upscale(
             for video_outcome in upscale_video_files(
                 videos,
                 upscaler,
-                size=size,
-                encoder=encoder,
-                span=Span(start, end),
-                source_options=SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
-                overwrite=overwrite,
-                skip_existing=skip_existing,
-                journal=journal,
+                **video_options,
                 progress=progress.frame,
-                warn=warn,
-                job=JobOptions(restart=restart, keep_partial=keep_partial),
                 pool=video_pool,
                 inform=partial(say, console),
             ):

@@ -60,7 +60,7 @@ def upscale_video_files(
     for name in {"progress", "cancelled", "warn"} & options.keys():
         options[name] = callbacks.watch(options[name])
     jobs = list(jobs)
-    settings = upscaler.identity() | _settings(options) if jobs and journal is not None else {}
+    settings = upscaler.identity() | video_settings(options) if jobs and journal is not None else {}
     overwrite = options.get("overwrite", False)
     for job in jobs:
         try:
@@ -80,7 +80,7 @@ def upscale_video_files(
         yield outcome
 
 
-def _settings(options: Mapping[str, Any]) -> dict[str, str]:
+def video_settings(options: Mapping[str, Any]) -> dict[str, str]:
     """Return every option of `upscale_video` that decides the result, by name."""
     values: dict[str, Any] = {}
     for value in (EncoderOptions(), Span(), SourceOptions()):

@@ -34,21 +34,21 @@ class OpenedFile:
     Attributes:
         start: time in seconds at which the first stream starts on the file's clock.
         may_jump: True if the file's clock may start anew on the way.
-        later_files: how many files were joined to this one without being read.
         is_spliced: True if the container was opened with windows before the file, so that the start times and
             durations that it declares are wrong.
         continues: index of a stream -> index of the stream that it continues after a change of numbers.
         last_packets: by the earlier index, packets before such a change. FFmpeg returns the very last at the end of
             the file only.
+        later_files: how many files were joined to this one without being read.
     """
 
     container: Any
     start: Fraction
     may_jump: bool = False
-    later_files: int = 0
     is_spliced: bool = False
     continues: dict[int, int] = field(default_factory=dict)
     last_packets: dict[int, list[av.Packet]] = field(default_factory=dict)
+    later_files: int = 0
 
 
 def open_file(source: str | Path | BinaryIO) -> OpenedFile:

@@ -228,9 +228,9 @@ class VideoReader:
         """Compare the number of frames and the end of the last one with what the stream declares."""
         timeline = self._timeline
         clock = self._decoder.clock
-        if later := clock.file.later_files:
-            self.report.later_files = later
-            files = "Another file was" if later == 1 else f"{later} other files were"
+        if number := clock.file.later_files:
+            self.report.later_files = number
+            files = "Another file was" if number == 1 else f"{number} other files were"
             self._warn(f"{files} appended to {self.name}. Only the first is read; split them to upscale all.")
         if clock.file.continues:
             self._warn(f"{self.name} gives its streams other numbers in mid-stream. The parts are joined.")
