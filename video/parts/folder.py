@@ -79,7 +79,12 @@ class JobFolder:
 
     @classmethod
     def create(
-        cls, target: Path, identity: Mapping[str, str], parts: Sequence[Part], settings: Mapping[str, Any]
+        cls,
+        target: Path,
+        identity: Mapping[str, str],
+        parts: Sequence[Part],
+        settings: Mapping[str, Any],
+        jobs: Path | None = None,
     ) -> JobFolder:
         """Open the folder of a job, which an interrupted run may have left, and lock it.
 
@@ -88,6 +93,7 @@ class JobFolder:
             identity: what decides the frames, by names that users understand.
             parts: of the job.
             settings: whatever `join` needs, as JSON.
+            jobs: the folder of all jobs; None: see `jobs_beside`.
 
         Raises:
             VideoError: another process works on this job, or the folder cannot be written.
@@ -101,7 +107,7 @@ class JobFolder:
             "parts": bounds,
         }
         text = json.dumps([_FORMAT, job["identity"], bounds], sort_keys=True)
-        path = target.parent / JOBS / hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = (jobs or jobs_beside(target)) / hashlib.sha256(text.encode()).hexdigest()[:16]
         folder = cls(path, job)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -122,16 +128,16 @@ class JobFolder:
             raise VideoError(f"{path} holds no job that can be continued.") from error
 
     @classmethod
-    def find(cls, target: Path) -> list[JobFolder]:
-        """Return the jobs that have been begun for a target, the latest first."""
-        jobs: list[tuple[float, JobFolder]] = []
+    def find(cls, target: Path, jobs: Path | None = None) -> list[JobFolder]:
+        """Return the jobs that have been begun for a target, the latest first. See `create` for `jobs`."""
+        begun: list[tuple[float, JobFolder]] = []
         with suppress(OSError):
-            for path in (target.parent / JOBS).iterdir():
+            for path in (jobs or jobs_beside(target)).iterdir():
                 with suppress(OSError, ValueError):
                     job = _read_json(path / "job.json")
                     if job.get("format") == _FORMAT and job.get("target") == os.path.abspath(target):
-                        jobs.append(((path / "job.json").stat().st_mtime, cls(path, job)))
-        return [folder for _, folder in sorted(jobs, key=lambda each: each[0], reverse=True)]
+                        begun.append(((path / "job.json").stat().st_mtime, cls(path, job)))
+        return [folder for _, folder in sorted(begun, key=lambda each: each[0], reverse=True)]
 
     def media(self, part: Part) -> Path:
         """Return the path of a part's packets."""
@@ -173,6 +179,11 @@ class JobFolder:
 
     def _record(self, part: Part) -> Path:
         return self.path / f"{part.index:05}.json"
+
+
+def jobs_beside(target: Path) -> Path:
+    """Return the folder that keeps the jobs of targets in one folder, unless another is chosen."""
+    return target.parent / JOBS
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
