@@ -10,7 +10,9 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..images.channels import to_batch
+from ..images.io.opening import free_memory
 from ..images.io.picture import Picture
+from ..images.memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
@@ -96,10 +98,8 @@ def upscale(
     wanted = chosen_size(size)
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
-    largest = runs[-1][0] * runs[-1][1] * model.scale**2
-    transparency = 2 if channels == 4 else 1
-    needed = 4 * (count * channels * target[0] * target[1] + 3 * transparency * largest)
-    host.check_ram(needed, "The upscaled images", "choose a smaller size or fewer images")
+    network_size = runs[-1][0] * model.scale, runs[-1][1] * model.scale
+    _check_memory(count, channels, network_size, target)
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -114,6 +114,17 @@ def upscale(
                 place[..., 3:] = larger.alpha.movedim(0, -1)
             bar.preview(place)
         return result
+
+
+def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:
+    """Raise UpscaleError for results that do not fit into the memory that is free, before any is computed."""
+    results = count * target[0] * target[1]
+    largest = max(results, network_size[0] * network_size[1])
+    if largest <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
+        return
+    needed = 4 * channels * results + result_bytes(channels, 8, network_size, target, has_alpha=channels == 4)
+    if (problem := shortage(needed, free, network_size, target, count=count)) is not None:
+        raise UpscaleError(problem)
 
 
 def _picture(image: Tensor) -> Picture:
