@@ -14,6 +14,7 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..inference.errors import UpscaleError
+from ..video.parts.folder import JOBS
 from ..weights.architectures import family_of, shapes_of
 from ..weights.bundle import bundled_models
 from ..weights.errors import CheckpointError
@@ -151,6 +152,22 @@ def new_file(place: Place, width: int, height: int) -> NewFile:
     while (path := Path(folder, f"{name}_{counter:05}_{place.suffix}")).exists():
         counter += 1
     return NewFile(path, subfolder)
+
+
+def jobs_folder() -> Path:
+    """Return the folder for the parts of unfinished videos, which no list of ComfyUI shows.
+
+    The temp folder would be emptied when the server starts.
+    """
+    return Path(folder_paths.get_output_directory(), JOBS)
+
+
+def below_its_folder(path: Path) -> str:
+    """Return a path below the output folder as the page shows it, any other by its name."""
+    try:
+        return path.relative_to(folder_paths.get_output_directory()).as_posix()
+    except ValueError:
+        return path.name
 
 
 def writes_metadata() -> bool:

@@ -276,7 +276,7 @@ def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
         (
             {"size": "exact", "size.width": 30_000, "size.height": 22_500},
             "error",
-            "GB of memory; choose a smaller size",
+            "GiB are free; choose a smaller size",
         ),
         ({"quality": 101}, "rejected", "bigger than max"),
         ({"start": 5.0}, "error", ""),

@@ -304,10 +304,10 @@ class PartsJob:
             return
         self.folder.close()
         target = self._task.target
-        self._inform(
-            f"{len(self._done)} of {len(self.folder.parts)} parts of {target} are done and kept. The same command goes "
-            f"on from there; supertile join {target} makes a file of them."
-        )
+        again = f"The same command goes on from there; supertile join {target} makes a file of them."
+        if self._options.numbered:
+            again = "The same job goes on from there."
+        self._inform(f"{len(self._done)} of {len(self.folder.parts)} parts of {target} are done and kept. {again}")
         if self._options.keep_partial:
             with suppress(VideoError):
                 self._inform(f"{join_partial(self.folder)} holds the parts that are done.")
