@@ -85,6 +85,12 @@ def device() -> torch.device:
     return mm.get_torch_device()
 
 
+def free_ram() -> int:
+    """Return the bytes that are free on this machine, within the limit of a container."""
+    free: int = mm.get_free_memory(torch.device("cpu"))  # known on Windows as well
+    return min(free, limit) if (limit := free_memory()) is not None else free
+
+
 def check_ram(needed: int, results: str, advice: str) -> None:
     """Raise UpscaleError for results larger than the memory that is free, before any is allocated.
 
@@ -93,8 +99,8 @@ def check_ram(needed: int, results: str, advice: str) -> None:
         results: what needs them, as the subject of a sentence in the plural.
         advice: what the user can do.
     """
-    free = free_memory()
-    if free is not None and needed > free:
+    free = free_ram()
+    if needed > free:
         raise UpscaleError(
             f"{results} take {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free; {advice}."
         )

@@ -30,6 +30,7 @@ from .video_input import VideoInput, trim, video_input
 
 DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
+SOURCES = (*VIDEO_SUFFIXES, ".gif")
 MAX_SECONDS = 1_000_000.0
 DEFAULT = EncoderOptions()
 
@@ -61,6 +62,10 @@ class UpscaleVideo(widgets.TiledNode):
         )  # fmt: skip
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> object:
+        return folders.count_of_vanished()
+
+    @classmethod
     def execute(
         cls,
         upscale_model: ImageModelDescriptor,
@@ -90,7 +95,7 @@ class UpscaleVideoFile(widgets.TiledNode):
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Combo.Input(
-                    "file", options=folders.input_files((*VIDEO_SUFFIXES, ".gif")), upload=io.UploadType.video,
+                    "file", options=folders.input_files(SOURCES), upload=io.UploadType.video,
                     tooltip="A video or an animation in ComfyUI's input folder.",
                 ),
                 widgets.size(),
@@ -123,6 +128,15 @@ class UpscaleVideoFile(widgets.TiledNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, file: object = None, tile: str | None = None, size: object = None, format: object = None
+    ) -> bool | str:
+        """Check `file`, instead of ComfyUI, which would accept only what is in the list."""
+        if file is not None and not folders.is_input(file, SOURCES):  # None: linked
+            return f"Value not in list: file: {file!r} is not a video in the input folder."
+        return super().validate_inputs(tile, size, format)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **others: object) -> object:
@@ -180,7 +194,8 @@ def _upscaled(
     even = wants_even_sides(f"video{place.suffix}", info, encoder)
     width, height = target_size(wanted, info, model.scale, even=even)
     *_, largest = runs_of_the_model(info.width, info.height, (width, height), model.scale)
-    shortage = frame_shortage((info.width, info.height), (width, height), model.scale, host.device())
+    sizes = (info.width, info.height), (width, height)
+    shortage = frame_shortage(*sizes, model.scale, host.device(), free=host.free_ram())
     if shortage is not None:
         raise UpscaleError(shortage)
     if source.from_images:
@@ -204,8 +219,10 @@ def _upscaled(
             source.source, target.path, upscaler, encoder=encoder, size=wanted, span=source.span,
             source_options=source.options, streams_from=source.streams_from, metadata=_metadata(cls),
             progress=progress, cancelled=host.cancelled,
-            job=JobOptions(folder=folders.jobs_folder(), numbered=True), inform=inform,
+            job=JobOptions(folder=folders.jobs_folder(place), numbered=True), inform=inform,
         )  # fmt: skip
+    if place.folder is io.FolderType.temp:
+        folders.note_temporary(target.path)
     # No previews while it runs: the page would keep the last one in place of the video. And no video that a browser
     # cannot play: the page would put it into a player anyway.
     playable = _plays_in_a_browser(report)
@@ -255,7 +272,8 @@ def _metadata(cls: Any) -> dict[str, str]:
     """Return prompt and workflow as Save Video writes them; nothing if ComfyUI runs with --disable-metadata."""
     if not folders.writes_metadata():
         return {}
-    facts = dict(cls.hidden.extra_pnginfo or {})
+    given = cls.hidden.extra_pnginfo  # whatever a client of the API sends
+    facts = dict(given) if isinstance(given, dict) else {}
     if cls.hidden.prompt is not None:
         facts["prompt"] = cls.hidden.prompt
     return {name: json.dumps(value) for name, value in facts.items()}

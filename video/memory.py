@@ -17,7 +17,9 @@ BYTES_PER_PIXEL_BESIDE_A_GPU = 60
 """The encoder's part of them."""
 
 
-def frame_shortage(size: tuple[int, int], target: tuple[int, int], scale: int, device: torch.device) -> str | None:
+def frame_shortage(
+    size: tuple[int, int], target: tuple[int, int], scale: int, device: torch.device, *, free: int | None = None
+) -> str | None:
     """Return a sentence if frames do not fit into the memory that is free, else None.
 
     Args:
@@ -25,6 +27,7 @@ def frame_shortage(size: tuple[int, int], target: tuple[int, int], scale: int, d
         target: (width, height) of the results.
         scale: of the model.
         device: of the model.
+        free: bytes; None: as the system tells.
 
     Raises:
         SizeError: as `runs_of_the_model`.
@@ -32,7 +35,10 @@ def frame_shortage(size: tuple[int, int], target: tuple[int, int], scale: int, d
     *_, (width, height) = runs_of_the_model(*size, target, scale)
     network = width * scale, height * scale
     pixels = target[0] * target[1], network[0] * network[1]
-    if max(pixels) <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
+    if max(pixels) <= PIXELS_WITHOUT_CHECK:
+        return None
+    free = free_memory() if free is None else free
+    if free is None:
         return None
     needed = BYTES_PER_PIXEL * max(pixels) if device.type == "cpu" else BYTES_PER_PIXEL_BESIDE_A_GPU * pixels[0]
     if needed <= free:

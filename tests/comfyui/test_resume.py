@@ -65,7 +65,7 @@ def of_a_video(film: str, **widgets: Any) -> dict[str, Any]:
 
 
 def done_parts(server: Server) -> list[Path]:
-    return list((server.base / "output" / JOBS).glob("*/0*.json"))
+    return list((server.base / "output" / JOBS).rglob("0*.json"))
 
 
 def wait_for_a_part(server: Server, prompt: str, parts: int = 1) -> None:
