@@ -131,7 +131,7 @@ class UpscaleVideoFile(widgets.TiledNode):
 
     @classmethod
     def validate_inputs(
-        cls, file: object = None, tile: str | None = None, size: object = None, format: object = None
+        cls, tile: str | None = None, size: object = None, format: object = None, file: object = None
     ) -> bool | str:
         """Check `file`, instead of ComfyUI, which would accept only what is in the list."""
         if file is not None and not folders.is_input(file, SOURCES):  # None: linked
