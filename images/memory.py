@@ -23,12 +23,15 @@ def result_bytes(
     return pixels * channels * (per_channel + bit_depth // 8 - 1)
 
 
-def shortage(needed: int, free: int, network_size: tuple[int, int], target: tuple[int, int]) -> str | None:
-    """Return a sentence if a result of `needed` bytes does not fit into `free` ones, else None."""
+def shortage(
+    needed: int, free: int, network_size: tuple[int, int], target: tuple[int, int], *, count: int = 1
+) -> str | None:
+    """Return a sentence if `count` results of `needed` bytes together do not fit into `free` ones, else None."""
     if needed <= free:
         return None
     via = "" if network_size == target else f" by way of {network_size[0]}x{network_size[1]}"
+    results, fewer = ("A result", "") if count == 1 else (f"{count} results", " or fewer images")
     return (
-        f"A result of {target[0]}x{target[1]} pixels{via} takes {needed / 2**30:.1f} GiB of memory, and "
-        f"{free / 2**30:.1f} GiB are free; choose a smaller size."
+        f"{results} of {target[0]}x{target[1]} pixels{via} {'takes' if count == 1 else 'take'} "
+        f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free; choose a smaller size{fewer}."
     )

@@ -14,6 +14,7 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..inference.errors import UpscaleError
+from ..video.parts.folder import JOBS
 from ..weights.architectures import family_of, shapes_of
 from ..weights.bundle import bundled_models
 from ..weights.errors import CheckpointError
@@ -23,6 +24,9 @@ from ..weights.loader import inspect_checkpoint
 log = logging.getLogger(__name__)
 
 MODELS = "upscale_models"
+DEFAULT_NAME = "Supertile"
+MAX_NAME_BYTES = 200
+"""Of a part of a prefix; file systems allow 255, with number and suffix."""
 
 # --- models ------------------------------------------------------------------------------------------------------
 
@@ -87,10 +91,18 @@ def _family(name: str) -> str | None:
 
 
 def input_files(suffixes: Collection[str]) -> list[str]:
-    """List the files in ComfyUI's input folder, as its own loaders do."""
+    """List the files in ComfyUI's input folder, without links that lead out of it, which ComfyUI opens for no node."""
     folder = folder_paths.get_input_directory()
-    wanted = tuple(suffixes)
-    return sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(wanted) and each.is_file())
+    return sorted(each.name for each in os.scandir(folder) if is_input(each.name, suffixes))
+
+
+def is_input(name: object, suffixes: Collection[str]) -> bool:
+    """Return True if a prompt may name this file: "clip.mp4", "folder/clip.mp4" or "clip.mp4 [output]"."""
+    try:
+        path = input_path(name) if isinstance(name, str) else None
+        return path is not None and path.name.lower().endswith(tuple(suffixes)) and path.is_file()
+    except (OSError, ValueError, UpscaleError):
+        return False
 
 
 def input_path(name: str) -> Path:
@@ -105,7 +117,7 @@ def input_state(name: str) -> tuple[int, int] | None:
     """Return size and modification time of an input, so that a file that has changed is read again."""
     try:
         facts = os.stat(input_path(name))
-    except (OSError, UpscaleError):
+    except (OSError, ValueError, UpscaleError):
         return None
     return facts.st_size, facts.st_mtime_ns
 
@@ -137,8 +149,20 @@ class NewFile:
 def new_file(place: Place, width: int, height: int) -> NewFile:
     """Return the next free name at a place, for images of width x height. Raises UpscaleError for a bad prefix."""
     base = folder_paths.get_directory_by_type(place.folder.value)
+    prefix = place.prefix.strip()
+    if os.path.normpath(prefix) == ".":
+        prefix = DEFAULT_NAME
+    if "\0" in prefix or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in prefix.split("/")):
+        raise UpscaleError(
+            f"The file name prefix {prefix[:20]!r}... cannot be part of a file name; choose one of at most "
+            f"{MAX_NAME_BYTES} letters without control characters."
+        )
     try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(place.prefix, base, width, height)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, base, width, height)
+    except OSError as error:
+        raise UpscaleError(
+            f"The file name prefix {prefix[:40]!r} cannot be used: {(error.strerror or 'error').lower()}."
+        ) from error
     except Exception as error:  # ComfyUI raises nothing narrower
         raise UpscaleError(
             f"The file name prefix {place.prefix!r} leads out of the {place.folder.value} folder; choose another."
@@ -151,6 +175,37 @@ def new_file(place: Place, width: int, height: int) -> NewFile:
     while (path := Path(folder, f"{name}_{counter:05}_{place.suffix}")).exists():
         counter += 1
     return NewFile(path, subfolder)
+
+
+_temporary: set[Path] = set()
+
+
+def note_temporary(path: Path) -> None:
+    """Note a file in the temp folder that cached results of ComfyUI refer to."""
+    _temporary.add(path)
+
+
+def count_of_vanished() -> int:
+    """Return how many of these files were deleted: it grows when cached results have lost theirs."""
+    return sum(not path.exists() for path in _temporary)
+
+
+def jobs_folder(place: Place) -> Path:
+    """Return the folder for the parts of unfinished videos, which no list of ComfyUI shows.
+
+    Those of videos in the temp folder lie in the output folder as well, because ComfyUI empties the temp folder when
+    it starts; but apart, because the workflows in such files are others.
+    """
+    jobs = Path(folder_paths.get_output_directory(), JOBS)
+    return jobs / "temp" if place.folder is io.FolderType.temp else jobs
+
+
+def below_its_folder(path: Path) -> str:
+    """Return a path below the output folder as the page shows it, any other by its name."""
+    try:
+        return path.relative_to(folder_paths.get_output_directory()).as_posix()
+    except ValueError:
+        return path.name
 
 
 def writes_metadata() -> bool:

@@ -15,6 +15,7 @@ from PIL import Image
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
+from ..images.io.opening import free_memory
 from ..inference import memory
 from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
@@ -79,18 +80,29 @@ def activation_bytes(
     return 2 * 4 * model.input_channels * width * height + needed
 
 
+def device() -> torch.device:
+    """Return the device that ComfyUI computes on."""
+    return mm.get_torch_device()
+
+
+def free_ram() -> int:
+    """Return the bytes that are free on this machine, within the limit of a container."""
+    free: int = mm.get_free_memory(torch.device("cpu"))  # known on Windows as well
+    return min(free, limit) if (limit := free_memory()) is not None else free
+
+
 def check_ram(needed: int, results: str, advice: str) -> None:
-    """Raise UpscaleError for results larger than this machine's memory, before any is allocated.
+    """Raise UpscaleError for results larger than the memory that is free, before any is allocated.
 
     Args:
         needed: bytes.
         results: what needs them, as the subject of a sentence in the plural.
         advice: what the user can do.
     """
-    if needed > mm.total_ram * 2**20:
+    free = free_ram()
+    if needed > free:
         raise UpscaleError(
-            f"{results} need {needed / 2**30:.0f} GB, but this machine has {mm.total_ram / 1024:.0f} GB of memory; "
-            f"{advice}."
+            f"{results} take {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free; {advice}."
         )
 
 

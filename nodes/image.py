@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..images.channels import to_batch
 from ..images.io.picture import Picture
+from ..images.memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
@@ -26,7 +27,7 @@ class UpscaleImage(widgets.TiledNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleImage",
-            display_name="Upscale Image (Tiled)",
+            display_name="Upscale Image (Supertile)",
             category="image/upscaling",
             description="Upscale images to any size with an upscale model, in tiles without visible seams. Keeps "
             "transparency. If one pass of the model is not enough, it runs again; the result is then resampled once to "
@@ -93,13 +94,18 @@ def upscale(
         raise UpscaleError(
             f"An image needs 1, 3 or 4 channels and at least one pixel; this one has the shape {tuple(images.shape)}."
         )
+    for number, image in enumerate(images, 1):
+        if bool(image.isnan().any()):
+            which = "The image" if count == 1 else f"Image {number} of {count}"
+            raise UpscaleError(
+                f"{which} holds values that are not numbers (NaN); the node that made it has failed. A VAE in half "
+                "precision often does: try it in fp32."
+            )
     wanted = chosen_size(size)
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
-    largest = runs[-1][0] * runs[-1][1] * model.scale**2
-    transparency = 2 if channels == 4 else 1
-    needed = 4 * (count * channels * target[0] * target[1] + 3 * transparency * largest)
-    host.check_ram(needed, "The upscaled images", "choose a smaller size or fewer images")
+    network_size = runs[-1][0] * model.scale, runs[-1][1] * model.scale
+    _check_memory(count, channels, network_size, target)
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -114,6 +120,17 @@ def upscale(
                 place[..., 3:] = larger.alpha.movedim(0, -1)
             bar.preview(place)
         return result
+
+
+def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:
+    """Raise UpscaleError for results that do not fit into the memory that is free, before any is computed."""
+    results = count * target[0] * target[1]
+    largest = max(results, network_size[0] * network_size[1])
+    if largest <= PIXELS_WITHOUT_CHECK:
+        return
+    needed = 4 * channels * results + result_bytes(channels, 8, network_size, target, has_alpha=channels == 4)
+    if (problem := shortage(needed, host.free_ram(), network_size, target, count=count)) is not None:
+        raise UpscaleError(problem)
 
 
 def _picture(image: Tensor) -> Picture:

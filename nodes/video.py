@@ -14,6 +14,8 @@ from ..images.size import runs_of_the_model
 from ..inference.errors import UpscaleError
 from ..video.container import CONTAINERS, SUFFIXES
 from ..video.kinds import VIDEO_SUFFIXES
+from ..video.memory import frame_shortage
+from ..video.parts.job import JobOptions
 from ..video.read.open import SourceOptions
 from ..video.report import VideoProgress, VideoReport
 from ..video.transcode import expected_frames
@@ -28,7 +30,7 @@ from .video_input import VideoInput, trim, video_input
 
 DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
-BYTES_PER_PIXEL = 200  # measured: frames between the stages of a job and in the encoder, for a pixel of the result
+SOURCES = (*VIDEO_SUFFIXES, ".gif")
 MAX_SECONDS = 1_000_000.0
 DEFAULT = EncoderOptions()
 
@@ -60,6 +62,10 @@ class UpscaleVideo(widgets.TiledNode):
         )  # fmt: skip
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> object:
+        return folders.count_of_vanished()
+
+    @classmethod
     def execute(
         cls,
         upscale_model: ImageModelDescriptor,
@@ -89,7 +95,7 @@ class UpscaleVideoFile(widgets.TiledNode):
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Combo.Input(
-                    "file", options=folders.input_files((*VIDEO_SUFFIXES, ".gif")), upload=io.UploadType.video,
+                    "file", options=folders.input_files(SOURCES), upload=io.UploadType.video,
                     tooltip="A video or an animation in ComfyUI's input folder.",
                 ),
                 widgets.size(),
@@ -122,6 +128,15 @@ class UpscaleVideoFile(widgets.TiledNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, tile: str | None = None, size: object = None, format: object = None, file: object = None
+    ) -> bool | str:
+        """Check `file`, instead of ComfyUI, which would accept only what is in the list."""
+        if file is not None and not folders.is_input(file, SOURCES):  # None: linked
+            return f"Value not in list: file: {file!r} is not a video in the input folder."
+        return super().validate_inputs(tile, size, format)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **others: object) -> object:
@@ -161,6 +176,9 @@ def _upscaled(
 ) -> io.NodeOutput:
     """Run `upscale_video` for a node, with its progress bar. An incomplete file is never left behind.
 
+    Parts that are done when the run is interrupted are kept, and the next run with the same source, model and settings
+    goes on from there.
+
     chosen: values of the encoder's widgets and of `widgets.computing`; missing ones have their default.
     """
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
@@ -175,32 +193,43 @@ def _upscaled(
     wanted = chosen_size(size)
     even = wants_even_sides(f"video{place.suffix}", info, encoder)
     width, height = target_size(wanted, info, model.scale, even=even)
-    runs = list(runs_of_the_model(info.width, info.height, (width, height), model.scale))
-    largest = max(width * height, runs[-1][0] * runs[-1][1] * model.scale**2)
-    host.check_ram(BYTES_PER_PIXEL * largest, f"Frames of {width}x{height} pixels", "choose a smaller size")
+    *_, largest = runs_of_the_model(info.width, info.height, (width, height), model.scale)
+    sizes = (info.width, info.height), (width, height)
+    shortage = frame_shortage(*sizes, model.scale, host.device(), free=host.free_ram())
+    if shortage is not None:
+        raise UpscaleError(shortage)
     if source.from_images:
         encoder = replace(encoder, pixel_format=_format_of_images(encoder.codec, depth, width, height))
     target = folders.new_file(place, width, height)
 
     bar = host.ProgressBar()
     bar(0, expected_frames(info) or 1)
+    notes: list[str] = []
+
+    def inform(sentence: str) -> None:
+        sentence = sentence.replace(f" {target.path}", "").replace(str(target.path), target.path.name)
+        notes.append(sentence)
+        folders.log.info("Upscale Video: %s", sentence)
 
     def progress(now: VideoProgress) -> None:
         bar(now.frames, now.expected or now.frames + 1)
 
-    with upscaler_for(model, *runs[-1], options) as upscaler:
+    with upscaler_for(model, *largest, options) as upscaler:
         report = upscale_video(
             source.source, target.path, upscaler, encoder=encoder, size=wanted, span=source.span,
             source_options=source.options, streams_from=source.streams_from, metadata=_metadata(cls),
             progress=progress, cancelled=host.cancelled,
+            job=JobOptions(folder=folders.jobs_folder(place), numbered=True), inform=inform,
         )  # fmt: skip
+    if place.folder is io.FolderType.temp:
+        folders.note_temporary(target.path)
     # No previews while it runs: the page would keep the last one in place of the video. And no video that a browser
     # cannot play: the page would put it into a player anyway.
     playable = _plays_in_a_browser(report)
     shown = [ui.SavedResult(target.path.name, target.subfolder, place.folder)] if playable else []
     video = InputImpl.VideoFromFile(str(target.path))
     # An empty list clears the preview of the last run.
-    return io.NodeOutput(video, _report_text(report), ui=ui.PreviewVideo(shown))
+    return io.NodeOutput(video, _report_text(report, notes), ui=ui.PreviewVideo(shown))
 
 
 def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:
@@ -220,10 +249,13 @@ def _plays_in_a_browser(report: VideoReport) -> bool:
     return "av1" in report.encoder or "vp9" in report.encoder
 
 
-def _report_text(report: VideoReport) -> str:
+def _report_text(report: VideoReport, notes: list[str]) -> str:
     """Return the report as lines of text; the file by its name, without folders."""
     before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
     number, count = report.video_streams
+    if report.copy_of:
+        earlier = folders.below_its_folder(Path(report.copy_of))
+        notes = [f"Nothing was computed: {earlier} has the same source, model and settings, and is now here as well."]
     lines = [
         f"file: {Path(report.target).name}",
         f"frames: {report.frames}",
@@ -231,7 +263,7 @@ def _report_text(report: VideoReport) -> str:
         *([f"video stream: {number} of 0 to {count - 1}; the others are copied as they are"] if count > 1 else []),
         f"encoder: {report.encoder}, {report.pixel_format}",
         f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
-        *(f"note: {sentence}" for sentence in report.warnings),
+        *(f"note: {sentence}" for sentence in [*notes, *report.warnings]),
     ]
     return "\n".join(lines)
 
@@ -240,7 +272,8 @@ def _metadata(cls: Any) -> dict[str, str]:
     """Return prompt and workflow as Save Video writes them; nothing if ComfyUI runs with --disable-metadata."""
     if not folders.writes_metadata():
         return {}
-    facts = dict(cls.hidden.extra_pnginfo or {})
+    given = cls.hidden.extra_pnginfo  # whatever a client of the API sends
+    facts = dict(given) if isinstance(given, dict) else {}
     if cls.hidden.prompt is not None:
         facts["prompt"] = cls.hidden.prompt
     return {name: json.dumps(value) for name, value in facts.items()}

@@ -35,6 +35,7 @@ class VideoReport:
         warnings: one sentence for each stream or property that was converted, dropped, repaired or damaged, in order.
         resumed_frames: frames that an interrupted run had upscaled.
         frames_by_device: frames that each device of a pool has upscaled; empty without a pool.
+        copy_of: path of the file of an earlier run that the target is a link or copy of; "" if it was computed.
     """
 
     source: str
@@ -53,6 +54,7 @@ class VideoReport:
     warnings: list[str] = field(default_factory=list)
     resumed_frames: int = 0
     frames_by_device: dict[str, int] = field(default_factory=dict)
+    copy_of: str = ""
 
     @property
     def fps(self) -> float:
@@ -83,6 +85,8 @@ class VideoReport:
     def summary(self) -> str:
         """Return one line about the job."""
         before, after = ("x".join(map(str, size)) for size in (self.source_size, self.target_size))
+        if self.copy_of:
+            return f"{self.source} {before} -> {self.target} {after}: {self.frames} frames, as in {self.copy_of}"
         line = (
             f"{self.source} {before} -> {self.target} {after}: {self.frames} frames in {self.times.total:.1f} s, "
             f"{self.fps:.2f} fps ({self._devices() or self.stage_table()})"

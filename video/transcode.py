@@ -11,6 +11,7 @@ from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
 from . import pipeline
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, VideoInfo
+from .memory import frame_shortage
 from .report import VideoProgress, VideoReport
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def transcode(
         VideoError, UpscaleError, Cancelled: as `upscale_video`.
     """
     info = source.info
+    target_size = sink.format.width, sink.format.height
+    shortage = frame_shortage((info.width, info.height), target_size, upscaler.scale, upscaler.device)
+    if shortage is not None:
+        raise OutOfMemoryError(shortage)
     frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
@@ -91,7 +96,7 @@ def transcode(
         target=target,
         frames=done,
         source_size=(info.width, info.height),
-        target_size=(sink.format.width, sink.format.height),
+        target_size=target_size,
         duration=(end - (first or 0)) * info.time_base,
         encoder=sink.encoder,
         pixel_format=sink.pixel_format,

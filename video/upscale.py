@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
 from .frames import Span, VideoInfo, is_turned
+from .parts.finished import FinishedFiles, job_key, link_finished
+from .parts.folder import jobs_beside
 from .parts.job import JobOptions, PartsJob, plan_job
 from .parts.plan import Part
 from .parts.task import VideoTask
@@ -122,8 +124,19 @@ def upscale_video(
         sink = in_background(open_sink, undo=lambda sink: sink.discard())
         try:
             parts: list[Part] = []
+            finished: FinishedFiles | None = None
             if isinstance(source, (str, Path)) and isinstance(sink, VideoWriter):
                 task = VideoTask(Path(source), Path(target), width, height, encoder, span, source_options, reuse_static)
+                if job.numbered and task.source.is_file() and streams_from is None:
+                    identity = task.identity(upscaler.identity(), sink.encoding)
+                    jobs = job.folder or jobs_beside(task.target)
+                    finished = FinishedFiles(jobs, job_key(identity, task.target, metadata))
+                    if not job.restart and (earlier := finished.find()) is not None:
+                        sink.discard()
+                        link_finished(earlier, task.target, overwrite=overwrite, cancelled=cancelled or _never)
+                        report = earlier.report(info, task, sink.encoding)
+                        finished.add(report)
+                        return replace(report, warnings=list(dict.fromkeys([*warnings, *report.warnings])))
                 parts = plan_job(task, info, sink.encoding, job.part_seconds)
             if parts:
                 sink.discard()  # opened to learn early what is wrong; the join opens it again
@@ -141,7 +154,7 @@ def upscale_video(
                 report = parts_job.run(
                     frames,
                     progress=progress,
-                    cancelled=cancelled or (lambda: False),
+                    cancelled=cancelled or _never,
                     warn=warn_and_keep,
                 )
             else:
@@ -161,7 +174,14 @@ def upscale_video(
     finally:
         frames.close()
     _log.info("%s", report.summary())
-    return replace(report, warnings=warnings)
+    report = replace(report, warnings=warnings)
+    if finished is not None:
+        finished.add(report)
+    return report
+
+
+def _never() -> bool:
+    return False
 
 
 def target_size(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> tuple[int, int]:

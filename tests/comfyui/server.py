@@ -30,7 +30,7 @@ class Server:
     """A running ComfyUI with the folders of `base`."""
 
     def __init__(self, comfyui: Path, python: str, base: Path) -> None:
-        self.base, self.python, self.log = base, python, base / "server.log"
+        self.comfyui, self.base, self.python, self.log = comfyui, base, python, base / "server.log"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

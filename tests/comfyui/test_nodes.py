@@ -299,8 +299,12 @@ def test_names_that_are_not_listed_are_refused(server, loader, name):
         ({"size": "factor", "size.factor": 1e9}, "rejected", "bigger than max"),
         ({"size": "exact", "size.width": 0, "size.height": 10}, "rejected", "smaller than min"),
         ({"size": "8k"}, "error", "not offered"),
-        ({"size": "exact", "size.width": 100_000, "size.height": 100_000}, "error", "1000 megapixels"),
-        ({"size": "exact", "size.width": 1, "size.height": 99_999}, "error", "need an intermediate image"),
+        (
+            {"size": "exact", "size.width": 100_000, "size.height": 100_000},
+            "error",
+            "result of 100000x100000 pixels",
+        ),
+        ({"size": "exact", "size.width": 1, "size.height": 99_999}, "error", "pixels by way of 294912x196608"),
     ],
 )
 def test_absurd_sizes_are_refused(server, size, status, message):
@@ -314,6 +318,18 @@ def test_absurd_sizes_are_refused(server, size, status, message):
     assert message in result.message
     assert "\n" not in result.message.strip()
     assert time.monotonic() - begin < 10
+
+
+def test_an_image_that_holds_nan_is_named(server):
+    batch = torch.rand(3, 16, 16, 3)
+    batch[1, 3, 4, 0] = float("nan")
+    torch.save(batch, server.base / "input" / "nan.pt")
+    nodes = {"image": node("ProbeLoadTensor", name="nan.pt"), "model": node(ANY, model_name="two.safetensors")}
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale")
+    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="never.pt")
+    result = server.run(nodes)
+    assert result.status == "error"
+    assert "Image 2 of 3 holds values that are not numbers (NaN)" in result.message
 
 
 def test_a_tile_that_is_not_offered_is_refused(server):
@@ -341,7 +357,7 @@ def test_more_images_than_memory_are_refused(server):
     }  # fmt: skip
     result = server.run(nodes)
     assert result.status == "error"
-    assert "GB of memory; choose a smaller size or fewer images" in result.message
+    assert "GiB are free; choose a smaller size or fewer images" in result.message
 
 
 # --- model info --------------------------------------------------------------------------------------------------

@@ -265,9 +265,54 @@ def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
     assert "Value not in list: file" in result.message
 
 
+def test_links_out_of_the_input_folder_are_not_listed(server, clip):
+    (server.base / "outside.mp4").write_bytes((server.base / "input" / clip).read_bytes())
+    (server.base / "input" / "inside link.mp4").symlink_to(clip)
+    (server.base / "input" / "outside link.mp4").symlink_to(server.base / "outside.mp4")
+    names = server.options("SupertileUpscaleVideoFile", "file")
+    assert clip in names
+    assert "inside link.mp4" in names
+    assert "outside link.mp4" not in names
+    assert of_a_file(server, "outside link.mp4").status == "rejected"
+
+
+@pytest.mark.parametrize("name", ["sub/clip.mp4", "written/clip.mp4 [output]", "clip.mp4 [input]"])
+def test_names_with_folders_are_taken_as_load_video_takes_them(server, clip, name):
+    for folder in ("input/sub", "output/written"):
+        (server.base / folder).mkdir(exist_ok=True)
+        (server.base / folder / "clip.mp4").write_bytes((server.base / "input" / clip).read_bytes())
+    result = of_a_file(server, name, duration=0.1)
+    assert result.status == "success", result
+
+
+@pytest.mark.parametrize("prefix", ["", " ", ".", "./"])
+def test_an_empty_prefix_makes_no_hidden_file(server, clip, prefix):
+    result = of_a_file(server, clip, filename_prefix=prefix, duration=0.1)
+    (shown,) = result.outputs["upscale"]["images"]
+    assert shown["filename"].startswith("Supertile_0000")
+
+
+@pytest.mark.parametrize("extra", [["a list"], "text", 7, {"workflow": {"nodes": []}}])
+def test_extra_pnginfo_may_be_anything(server, clip, extra):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], quality=31)}
+    nodes["save"] = node("PreviewAny", source=["upscale", 1])
+    body = {"prompt": nodes, "extra_data": {"extra_pnginfo": extra}}
+    result = server.wait(server.post("/prompt", body)["prompt_id"])
+    assert result.status == "success", result
+
+
+def test_a_temporary_file_that_was_deleted_is_made_again(server, clip):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], quality=33)}
+    first = server.run({**nodes, "text": node("PreviewAny", source=["upscale", 1])})
+    temp_video(server, first).unlink()
+    assert len(frames(saved(server, nodes))) == 10
+
+
 @pytest.mark.parametrize(
     ("widgets", "status", "message"),
     [
+        ({"filename_prefix": "x" * 300}, "error", "cannot be part of a file name"),
+        ({"filename_prefix": "a\0b"}, "error", "cannot be part of a file name"),
         ({"filename_prefix": "../../x"}, "error", "leads out of the output folder"),
         ({"filename_prefix": "/etc/x"}, "error", "leads out of the output folder"),
         ({"filename_prefix": "%date:yyyy%"}, "error", "has an unknown variable"),
@@ -276,7 +321,7 @@ def test_files_outside_of_the_input_folder_are_refused(server, clip, file):
         (
             {"size": "exact", "size.width": 30_000, "size.height": 22_500},
             "error",
-            "GB of memory; choose a smaller size",
+            "GiB are free; choose a smaller size",
         ),
         ({"quality": 101}, "rejected", "bigger than max"),
         ({"start": 5.0}, "error", ""),

@@ -123,3 +123,11 @@ def test_the_estimate_covers_gray_color_transparency_and_resizing():
                 channels + (alpha is not None), 8, (16, 12), (12, 9), has_alpha=alpha is not None
             )
             assert needed > 2 * tensors
+
+
+def test_several_results_are_counted_in_the_sentence():
+    sentence = memory.shortage(2**32, 2**30, (400, 400), (400, 400), count=3)
+    assert sentence == (
+        "3 results of 400x400 pixels take 4.0 GiB of memory, and 1.0 GiB are free; choose a smaller size or fewer "
+        "images."
+    )

@@ -80,7 +80,12 @@ class JobFolder:
 
     @classmethod
     def create(
-        cls, target: Path, identity: Mapping[str, str], parts: Sequence[Part], settings: Mapping[str, Any]
+        cls,
+        target: Path,
+        identity: Mapping[str, str],
+        parts: Sequence[Part],
+        settings: Mapping[str, Any],
+        jobs: Path | None = None,
     ) -> JobFolder:
         """Open the folder of a job, which an interrupted run may have left, and lock it.
 
@@ -89,6 +94,7 @@ class JobFolder:
             identity: what decides the frames, by names that users understand.
             parts: of the job.
             settings: whatever `join` needs, as JSON.
+            jobs: the folder of all jobs; None: see `jobs_beside`.
 
         Raises:
             VideoError: another process works on this job, or the folder cannot be written.
@@ -102,7 +108,7 @@ class JobFolder:
             "parts": bounds,
         }
         text = json.dumps([_FORMAT, job["identity"], bounds], sort_keys=True)
-        path = target.parent / JOBS / hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = (jobs or jobs_beside(target)) / hashlib.sha256(text.encode()).hexdigest()[:16]
         folder = cls(path, job)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -123,16 +129,16 @@ class JobFolder:
             raise VideoError(f"{path} holds no job that can be continued.") from error
 
     @classmethod
-    def find(cls, target: Path) -> list[JobFolder]:
-        """Return the jobs that have been begun for a target, the latest first."""
-        jobs: list[tuple[float, JobFolder]] = []
+    def find(cls, target: Path, jobs: Path | None = None) -> list[JobFolder]:
+        """Return the jobs that have been begun for a target, the latest first. See `create` for `jobs`."""
+        begun: list[tuple[float, JobFolder]] = []
         with suppress(OSError):
-            for path in (target.parent / JOBS).iterdir():
+            for path in (jobs or jobs_beside(target)).iterdir():
                 with suppress(OSError, ValueError):
                     job = _read_json(path / JOB_FILE)
                     if job.get("format") == _FORMAT and job.get("target") == os.path.abspath(target):
-                        jobs.append(((path / JOB_FILE).stat().st_mtime, cls(path, job)))
-        return [folder for _, folder in sorted(jobs, key=lambda each: each[0], reverse=True)]
+                        begun.append(((path / JOB_FILE).stat().st_mtime, cls(path, job)))
+        return [folder for _, folder in sorted(begun, key=lambda each: each[0], reverse=True)]
 
     def media(self, part: Part) -> Path:
         """Return the path of a part's packets."""
@@ -188,6 +194,11 @@ def copy_job(job_file: Path, folder: Path, places: Mapping[Path, Path]) -> None:
         _write_json(folder / JOB_FILE, job)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VideoError(f"{job_file} cannot be copied to {folder}: {reason(error)}.") from error
+
+
+def jobs_beside(target: Path) -> Path:
+    """Return the folder that keeps the jobs of targets in one folder, unless another is chosen."""
+    return target.parent / JOBS
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

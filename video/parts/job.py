@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -46,11 +48,17 @@ class JobOptions:
             piece. 0: any video does, and an interruption loses all of it.
         restart: begin anew, whatever an interrupted run has left.
         keep_partial: when the run is interrupted, join the parts that are done into NAME.partial.SUFFIX.
+        folder: keeps the parts, and the records of finished files; None: `.supertile-jobs` beside the target.
+        numbered: the caller numbers its targets, so that their names mean nothing. Interrupted jobs of other sources
+            are left alone, whatever their target. And a job that differs from a finished one in nothing but its name
+            is not computed: its target becomes a hard link, or a copy, of the finished file.
     """
 
     part_seconds: float = PART_SECONDS
     restart: bool = False
     keep_partial: bool = False
+    folder: Path | None = None
+    numbered: bool = False
 
 
 def plan_job(task: VideoTask, info: VideoInfo, encoding: Encoding, seconds: float) -> list[Part]:
@@ -105,12 +113,12 @@ class PartsJob:
         self._metadata, self._overwrite, self._options, self._inform = metadata, overwrite, options, inform
         self._encoding = task.encoding(info)
         identity = task.identity(upscaler.identity(), self._encoding)
-        earlier = JobFolder.find(task.target)
+        earlier = self._earlier()
         if options.restart:
             for folder in earlier:
                 folder.delete()
             earlier = []
-        self.folder = JobFolder.create(task.target, identity, parts, task.settings(metadata))
+        self.folder = JobFolder.create(task.target, identity, parts, task.settings(metadata), options.folder)
         others = [folder for folder in earlier if folder.path != self.folder.path]
         self._frames_before = self._bytes = 0
         self._expected = sum(part.expected for part in parts)
@@ -169,9 +177,17 @@ class PartsJob:
             raise
         report = self._report()
         self.folder.delete()
-        for folder in JobFolder.find(self._task.target):
+        for folder in self._earlier():
             folder.delete()
         return report
+
+    def _earlier(self) -> list[JobFolder]:
+        """Return the unfinished jobs that this one supersedes."""
+        jobs = JobFolder.find(self._task.target, self._options.folder)
+        if self._options.numbered:
+            source = os.path.abspath(self._task.source)
+            jobs = [folder for folder in jobs if folder.job.get("settings", {}).get("source") == source]
+        return jobs
 
     def _compute(
         self,
@@ -282,10 +298,10 @@ class PartsJob:
             return
         self.folder.close()
         target = self._task.target
-        self._inform(
-            f"{len(self._done)} of {len(self.folder.parts)} parts of {target} are done and kept. The same command goes "
-            f"on from there; supertile join {target} makes a file of them."
-        )
+        again = f"The same command goes on from there; supertile join {target} makes a file of them."
+        if self._options.numbered:
+            again = "The same job goes on from there."
+        self._inform(f"{len(self._done)} of {len(self.folder.parts)} parts of {target} are done and kept. {again}")
         if self._options.keep_partial:
             with suppress(VideoError):
                 self._inform(f"{join_partial(self.folder)} holds the parts that are done.")
