@@ -37,7 +37,8 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
         number: which video stream, as `VideoReader` takes it.
 
     Returns:
-        The times; None if a packet has none, so that they do not tell where frames are.
+        The times; None if they do not tell where frames are: a packet has none, two have the same, or the key frames
+        are not in order.
 
     Raises:
         VideoError: the file cannot be opened.
@@ -54,7 +55,9 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
                     return None
         if not _note(clock.flush(), stream.index, pts, keys):
             return None
-    return PacketTimes(np.sort(np.array(pts, np.int64)), np.sort(np.array(keys, np.int64)))
+    times = PacketTimes(np.sort(np.array(pts, np.int64)), np.array(keys, np.int64))
+    rises = all((np.diff(each) > 0).all() for each in (times.pts, times.keys))
+    return times if rises else None
 
 
 def _note(packets: list[av.Packet], index: int, pts: array[int], keys: array[int]) -> bool:
