@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ...images.io.atomic import atomic_file, remove_stale_parts, try_lock, unlock_part
+from ...images.io.atomic import atomic_file, part_of, remove_stale_parts, try_lock, unlock_part
 from ..errors import NoFrameError, VideoError, reason
 from ..frames import ReadReport
 from .plan import Part
@@ -212,13 +212,25 @@ class JobFolder:
         self.is_locked = self.is_locked or try_lock(self.path)
         if not self.is_locked:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        stale = part_of(self.path)  # which `remove_stale_jobs` finds if this process is killed on the way
+        try:
+            self.path.rename(stale)
+        except OSError:
+            stale = self.path
+        shutil.rmtree(stale, ignore_errors=True)
         self.close()
         with suppress(OSError):
             self.path.parent.rmdir()
 
     def _record(self, part: Part) -> Path:
         return self.path / f"{part.index:05}.json"
+
+
+def remove_stale_jobs(jobs: Path) -> None:
+    """Delete what killed processes have left of finished jobs in a folder of jobs. Never raises OSError."""
+    remove_stale_parts(jobs)
+    with suppress(OSError):
+        jobs.rmdir()  # if it is empty
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,12 @@ import av
 import numpy as np
 import pytest
 from supertile.inference.pool import Event
+from supertile.video.errors import VideoError
+from supertile.video.frames import Span
+from supertile.video.parts.folder import JobFolder
 from supertile.video.parts.job import JobOptions
+from supertile.video.parts.publish import join_partial
+from supertile.video.read.file import VideoReader
 from supertile.video.upscale import upscale_video
 from supertile.video.write.encoder_options import EncoderOptions
 
@@ -89,7 +94,7 @@ def joined(folder: Path) -> Path:
 
 def corrupted(folder: Path) -> Path:
     """All packets from 2 to 5 s are damaged, so that a part of the video has no frame."""
-    source = encode(folder / "intact.mkv", "mpeg4", {"g": "25"})
+    source = encode(folder / "intact.mkv", "mpeg4", {"g": "25", "sc_threshold": "1000000000"})
     content = bytearray(source.read_bytes())
     with av.open(str(source)) as container:
         for packet in container.demux(video=0):
@@ -171,7 +176,7 @@ def test_a_frame_that_is_lost_without_damage_is_an_error_not_a_file(upscaler, tm
     source, target = encode(tmp_path / "a.mkv", "libx264", {"g": "25"}), tmp_path / "parts.mkv"
     read = VideoReader.__iter__
     monkeypatch.setattr(VideoReader, "__iter__", lambda self: (f for f in read(self) if f.pts != 5000))
-    with pytest.raises(VideoError, match="has 49 frames, but not the 50"):
+    with pytest.raises(VideoError, match=r"has \d+ frames, but not the \d+ that"):
         upscale_video(source, target, upscaler, encoder=LOSSLESS, job=TWO_SECONDS)
     assert not target.exists()
     [job] = JobFolder.find(target)
