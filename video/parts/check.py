@@ -31,10 +31,12 @@ def check_frames(folder: JobFolder) -> None:
     for index, part in enumerate(folder.parts):
         if not agrees[index] and not any(damaged[max(0, index - _NEIGHBORS) : index + _NEIGHBORS + 1]):
             record = folder.load(part) or PartRecord()
+            if not record.frames:
+                folder.forget(part)
+                raise VideoError(f"The source could not be read in {folder.media(part)}; run the upscaling again.")
             raise VideoError(
                 f"{folder.media(part)} has {record.frames} frames, but not the {part.expected} that the source "
-                f"announces there, which is an error of Supertile or of the file. supertile join makes a file of the "
-                "frames that were decoded."
+                "announces there. supertile join makes a file of the frames that were decoded."
             )
 
 

@@ -195,6 +195,10 @@ class JobFolder:
             return None
         return record if size >= sum(record.sizes) else None
 
+    def forget(self, part: Part) -> None:
+        """Let a part be computed again."""
+        self._record(part).unlink(missing_ok=True)
+
     def done(self) -> Iterator[tuple[Part, PartRecord]]:
         """Yield the parts that are done, in order, with their records."""
         for part in self.parts:

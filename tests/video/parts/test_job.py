@@ -337,6 +337,6 @@ def test_a_source_that_changes_while_it_is_upscaled_is_an_error_not_a_file(clip,
     with pytest.raises(VideoError, match="has changed"):
         upscale_video(source, target, upscaler, job=TWO_SECONDS, cancelled=change)
     source.unlink()
-    with pytest.raises(VideoError, match="does not exist|cannot be read"):
+    with pytest.raises(VideoError, match=r"does not exist|cannot be read"):
         join_partial(JobFolder.find(target)[0])
     assert not target.exists()
