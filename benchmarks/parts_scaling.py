@@ -34,9 +34,10 @@ from ..video.read.scan import packet_times
 from ..video.report import VideoReport
 from ..video.upscale import upscale_video
 from ..video.write.encoder_options import EncoderOptions
-from .parts import CASES, write_source
+from .parts import Case, write_source
 from .repeat_pixels import repeating_model
 
+SOURCE = Case(".mp4", "libx264", {"g": "50", "bf": "2"}, "h264")
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 FRAME_SECONDS = (10.0, 1.0, 0.1, 0.02)
 FILM_SECONDS, FRAME_RATE = 2 * 3600, 24
@@ -167,11 +168,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "source.mp4"
-        write_source(source, CASES["H.264 to AV1"], arguments.video, 64, arguments.width)
+        write_source(source, SOURCE, arguments.video, 64, arguments.width)
         costs = measure_costs(source, folder)
         print(f"each part: scan {costs.scan:.4f} s, own start and end {costs.part:.3f} s, join {costs.join:.4f} s")
         if arguments.model:
-            write_source(source, CASES["H.264 to AV1"], arguments.video, 12, arguments.width)
+            write_source(source, SOURCE, arguments.video, 24, arguments.width)
             ratio, equal = compare_workers(source, arguments.model, folder)
             print(f"two workers are {ratio:.2f} times as fast as one; frames {'equal' if equal else 'DIFFERENT'}")
     print("| s per frame | " + " | ".join(f"{count} workers" for count in WORKERS) + " |\n|" + "---|" * 8)

@@ -72,11 +72,9 @@ def properties(path: Path) -> dict[str, Any]:
             values = [getattr(context, name, None) for name in (*names, *colors)]
             streams.append((stream.type, stream.disposition, stream.time_base, dict(stream.metadata), values))
         chapters = container.chapters()
-        frames = [
-            (frame.rotation, [(data.type, bytes(data)) for data in frame.side_data if "SEI" not in data.type.name])
-            for frame in container.decode(video=0)
-        ]
-    return {"tags": tags, "streams": streams, "chapters": chapters, "frames": frames}
+        first = next(container.decode(video=0))  # H.264 repeats metadata with every key frame
+        side_data = {data.type.name: bytes(data) for data in first.side_data if "SEI" not in data.type.name}
+    return {"tags": tags, "streams": streams, "chapters": chapters, "rotation": first.rotation, "side data": side_data}
 
 
 @pytest.mark.parametrize(
