@@ -61,7 +61,7 @@ def plan_job(task: VideoTask, info: VideoInfo, encoding: Encoding, seconds: floa
     if info.duration is not None and info.duration * info.time_base < 2 * seconds:
         return []
     times = packet_times(task.source, task.source_options.stream)
-    if times is None or not len(times.keys):
+    if times is None:
         return []
     stop = None
     if task.span.end is not None:

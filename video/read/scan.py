@@ -38,8 +38,8 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
         number: which video stream, as `VideoReader` takes it.
 
     Returns:
-        The times; None if they do not tell where frames are: a packet has none, two have the same, or the key frames
-        are not in order.
+        The times; None if they do not tell where frames are: there are none, a packet has none, two have the same, or
+        the key frames are not in order.
 
     Raises:
         VideoError: the file cannot be opened.
@@ -57,8 +57,11 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
                     return None
         if not _note(clock.flush(), stream.index, pts, keys):
             return None
-    times = PacketTimes(np.sort(np.array(pts, np.int64)), np.array(keys, np.int64))
-    rises = all((np.diff(each) > 0).all() for each in (times.pts, times.keys))
+    if not pts or not keys:
+        return None
+    times = PacketTimes(np.frombuffer(pts, np.int64), np.frombuffer(keys, np.int64))
+    times.pts.sort()
+    rises = all((each[1:] > each[:-1]).all() for each in (times.pts, times.keys))
     return times if rises else None
 
 
