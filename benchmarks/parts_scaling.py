@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
@@ -30,6 +31,7 @@ from ..inference.spec import UpscalerSpec
 from ..video.parts import job as jobs
 from ..video.parts.job import JobOptions
 from ..video.parts.plan import PART_SECONDS
+from ..video.parts.publish import join_parts
 from ..video.read.scan import packet_times
 from ..video.report import VideoReport
 from ..video.upscale import upscale_video
@@ -71,7 +73,6 @@ def measure_costs(source: Path, folder: Path) -> Costs:
     """Compare parts that are computed one by one with one pass over all of them."""
     upscaler = Upscaler(repeating_model(2), device="cpu", precision="fp32")
     join: list[float] = []
-    join_parts = jobs.join_parts
 
     def timed_join(*arguments: Any, **options: Any) -> None:
         started = time.process_time()
@@ -90,12 +91,9 @@ def measure_costs(source: Path, folder: Path) -> Costs:
     with av.open(str(source)) as container:
         assert container.duration is not None
         parts = container.duration / 1e6 // PART_SECONDS
-    jobs.join_parts = timed_join
-    try:
+    with mock.patch.object(jobs, "join_parts", timed_join):
         run(None)  # warms up
         difference = -run(None) + run(InlinePool(upscaler))
-    finally:
-        jobs.join_parts = join_parts
     return Costs(scan / parts, difference / parts, min(join) / parts)
 
 

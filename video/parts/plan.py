@@ -72,7 +72,7 @@ def plan_parts(
 
 def checksum_of(pts: NDArray[np.int64]) -> int:
     """Return the CRC-32 of presentation times, which must be sorted."""
-    return zlib.crc32(pts.astype("<i8"))
+    return zlib.crc32(pts.astype("<i8").tobytes())
 
 
 def contiguous(parts: Sequence[Part]) -> list[list[Part]]:
