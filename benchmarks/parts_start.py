@@ -81,6 +81,7 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
             media.truncate(5000 * FRAMES)
         begun.folder.path.joinpath(f"{part.index:05}.json").write_text(dumps(asdict(record)))
     begun.folder.close()
+    del begun
     written = time.process_time()
     continued = PartsJob(task, info, planned, upscaler)
     laps.append(time.process_time() - written + laps[-1])

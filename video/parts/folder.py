@@ -148,6 +148,7 @@ class JobFolder:
                 raise VideoError(f"{target}: another run is working on this very job.")
             folder.is_locked = True
             remove_stale_parts(path)
+            remove_stale_parts(path.parent)
             _write_json(path / "job.json", job)
         except OSError as error:
             raise VideoError(f"{target}: the folder {path} cannot be written: {reason(error)}.") from error

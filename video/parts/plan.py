@@ -20,7 +20,7 @@ Each part begins with a key frame of the encoder; every 8 s they cost less than 
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """The frames with start <= pts < stop, in the source's time base. `stop` None: to the end.
 
