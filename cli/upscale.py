@@ -324,6 +324,8 @@ def _journal(jobs: list[FileJob], sources: list[Path], target: str, model: str) 
 
 def _remove_stale_parts(jobs: list[FileJob]) -> None:
     from ..images.io.atomic import remove_stale_parts
+    from ..video.parts.folder import JOBS, remove_stale_jobs
 
     for folder in {job.target.parent for job in jobs}:
         remove_stale_parts(folder)
+        remove_stale_jobs(folder / JOBS)

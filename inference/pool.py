@@ -27,7 +27,7 @@ from .upscaler import Upscaler, choose_device
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
-_STOP_SECONDS = 10  # after which a process that was asked to stop is killed
+_STOP_TIMEOUT_S = 10
 
 # (upscaler, task, report, cancelled) -> result; `report` sends any value to the parent.
 Work = Callable[[Upscaler, T, Callable[[Any], None], Callable[[], bool]], Any]
@@ -154,7 +154,7 @@ class UpscalerPool:
         busy = [worker for worker in self._workers if worker.task is not None]
         for worker in busy:
             worker.interrupt()
-        end = time.monotonic() + _STOP_SECONDS
+        end = time.monotonic() + _STOP_TIMEOUT_S
         for worker in busy:
             worker.wait_until(end)
 
@@ -236,7 +236,7 @@ class _Worker:
         if self._process is not None:
             with suppress(OSError):
                 self.connection.send(None)
-            self._process.join(_STOP_SECONDS)
+            self._process.join(_STOP_TIMEOUT_S)
             self._end()
 
     def _end(self) -> None:

@@ -94,8 +94,9 @@ def upscale_video(
     warnings: list[str] = []
 
     def warn_and_keep(sentence: str) -> None:
-        warnings.append(sentence)
-        (warn or _log.warning)(sentence)
+        if sentence not in warnings:  # as when the source is opened again to continue a job
+            warnings.append(sentence)
+            (warn or _log.warning)(sentence)
 
     copy_from: Any = source  # read a second time, for the streams other than the upscaled one
     if hasattr(source, "read") and hasattr(source, "seek"):

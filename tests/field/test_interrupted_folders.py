@@ -47,10 +47,10 @@ for line in sys.stdin:
 class Server:
     """Runs commands in a folder, as processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, setup: str = "") -> None:
         self.folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
+            [sys.executable, "-c", setup + SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,17 +14,20 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ...images.io.atomic import atomic_file, remove_stale_parts, try_lock, unlock_part
-from ..errors import VideoError, reason
+from ...images.io.atomic import atomic_file, part_of, remove_stale_parts, try_lock, unlock_part
+from ..errors import NoFrameError, VideoError, reason
+from ..frames import ReadReport
 from .plan import Part
 
 JOBS = ".supertile-jobs"
 JOB_FILE = "job.json"
 _FORMAT = 1
 _MAX_RECORD_BYTES = 64 * 2**20
+_MAX_TICKS = 2**62
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,35 @@ class PartRecord:
     seconds: float = 0.0
     device: str = ""
 
+    @classmethod
+    def empty(cls, error: NoFrameError, device: str) -> PartRecord:
+        """Return the record of a part none of whose frames can be decoded."""
+        damage = {"undecodable_packets": error.undecodable_packets} if error.undecodable_packets else {}
+        return cls(damage=damage, device=device)
+
     @property
     def frames(self) -> int:
         return len(self.pts)
+
+    def is_sound(self, part: Part) -> bool:
+        """Return False for a record that no part could have: it was damaged, or not written by this program."""
+        numbers = (*self.pts, *self.durations, *self.sizes, self.checksum, self.reorder, self.end)
+        counters = vars(ReadReport()).items()
+        names = {name for name, value in counters if type(value) is int}
+        try:
+            return (
+                all(type(number) is int and abs(number) < _MAX_TICKS for number in (*numbers, *self.damage.values()))
+                and all(type(text) is str for text in (self.container, self.extradata, self.device))
+                and type(self.seconds) in (int, float)
+                and len(self.pts) == len(self.durations) == len(self.sizes) == len(set(self.pts))
+                and all(part.has(pts) for pts in self.pts)
+                and min(self.sizes, default=0) >= 0
+                and 0 <= self.reorder <= len(self.pts)
+                and names.issuperset(self.damage)
+                and (not self.missing_at_end or Fraction(self.missing_at_end) >= 0)
+            )
+        except (TypeError, ValueError, ArithmeticError, AttributeError):
+            return False
 
 
 class JobFolder:
@@ -69,14 +98,24 @@ class JobFolder:
         path: the folder.
         parts: all parts, done or not.
         job: `job.json`, as `create` was given it.
+        is_locked: True if this process works on the job.
     """
 
     def __init__(self, path: Path, job: dict[str, Any]) -> None:
         self.path, self.job = path, job
+        self.is_locked = False
         try:
             self.parts = [Part(index, *bounds) for index, bounds in enumerate(job["parts"])]
+            stops = [part.stop for part in self.parts[:-1]]
+            starts = [part.start for part in self.parts]
+            is_sound = (
+                stops == starts[1:] and starts == sorted(set(starts)) and all(type(each) is int for each in starts)
+            )
+            dict(job["identity"]), dict(job["settings"])
         except (KeyError, TypeError, ValueError) as error:
             raise VideoError(f"{path} holds no job that this version of Supertile can continue.") from error
+        if not is_sound or not self.parts:
+            raise VideoError(f"{path} holds a damaged job; start again with --restart.")
 
     @classmethod
     def create(
@@ -99,7 +138,7 @@ class JobFolder:
         Raises:
             VideoError: another process works on this job, or the folder cannot be written.
         """
-        bounds = [[part.start, part.stop, part.expected] for part in parts]
+        bounds = [[part.start, part.stop, part.expected, part.checksum] for part in parts]
         job = {
             "format": _FORMAT,
             "target": os.path.abspath(target),
@@ -114,7 +153,9 @@ class JobFolder:
             path.mkdir(parents=True, exist_ok=True)
             if not try_lock(path):
                 raise VideoError(f"{target}: another run is working on this very job.")
+            folder.is_locked = True
             remove_stale_parts(path)
+            remove_stale_parts(path.parent)
             _write_json(path / JOB_FILE, job)
         except OSError as error:
             raise VideoError(f"{target}: the folder {path} cannot be written: {reason(error)}.") from error
@@ -159,11 +200,16 @@ class JobFolder:
         """Return the record of a part; None if it is not done, or its record or file is damaged."""
         try:
             record = PartRecord(**_read_json(self._record(part)))
-            consistent = len(record.pts) == len(record.durations) == len(record.sizes)
+            if not record.is_sound(part):
+                return None
             size = self.media(part).stat().st_size if record.pts else 0
         except (OSError, ValueError, TypeError):
             return None
-        return record if consistent and size >= sum(record.sizes) else None
+        return record if size >= sum(record.sizes) else None
+
+    def forget(self, part: Part) -> None:
+        """Let a part be computed again."""
+        self._record(part).unlink(missing_ok=True)
 
     def done(self) -> Iterator[tuple[Part, PartRecord]]:
         """Yield the parts that are done, in order, with their records."""
@@ -173,11 +219,21 @@ class JobFolder:
 
     def close(self) -> None:
         """Let other processes work on the job."""
-        unlock_part(self.path)
+        if self.is_locked:
+            unlock_part(self.path)
+        self.is_locked = False
 
     def delete(self) -> None:
-        """Delete the folder, and the folder of all jobs if it is empty then. Never raises OSError."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder, and that of all jobs if it is empty then, unless another run works on this job."""
+        self.is_locked = self.is_locked or try_lock(self.path)
+        if not self.is_locked:
+            return
+        stale = part_of(self.path)  # which `remove_stale_jobs` finds if this process is killed on the way
+        try:
+            self.path.rename(stale)
+        except OSError:
+            stale = self.path
+        shutil.rmtree(stale, ignore_errors=True)
         self.close()
         with suppress(OSError):
             self.path.parent.rmdir()
@@ -201,20 +257,39 @@ def jobs_beside(target: Path) -> Path:
     return target.parent / JOBS
 
 
+def remove_stale_jobs(jobs: Path) -> None:
+    """Delete what killed processes have left of finished jobs in a folder of jobs. Never raises OSError."""
+    remove_stale_parts(jobs)
+    with suppress(OSError):
+        jobs.rmdir()  # if it is empty
+
+
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return the names in two identities whose values differ."""
     return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
 def file_identity(path: Path) -> str:
-    """Return a text that changes with a file: its size, its time, and a hash of its first and last mebibyte."""
-    status = path.stat()
+    """Return a text that changes with a file: its size, its time, and a hash of its first and last mebibyte.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        digest.update(file.read(2**20))
-        file.seek(max(0, status.st_size - 2**20))
-        digest.update(file.read(2**20))
+    try:
+        status = path.stat()
+        with open(path, "rb") as file:
+            digest.update(file.read(2**20))
+            file.seek(max(0, status.st_size - 2**20))
+            digest.update(file.read(2**20))
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read: {reason(error)}.") from error
     return f"{status.st_size} bytes, {status.st_mtime_ns}, {digest.hexdigest()[:16]}"
+
+
+def has_same_content(identity: str, other: str) -> bool:
+    """Return True if two results of `file_identity` differ in the time of the file at most."""
+    return [identity.split(", ")[number] for number in (0, -1)] == [other.split(", ")[number] for number in (0, -1)]
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -223,9 +298,12 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_RECORD_BYTES:
-        raise ValueError(f"{path} is too large")
-    value = json.loads(path.read_bytes())
+    if not path.is_file() or path.stat().st_size > _MAX_RECORD_BYTES:
+        raise ValueError(f"{path} is no file, or too large")
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} is no JSON object")
     return value

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...inference.pool import Event
-from ..errors import VideoError
+from ..errors import NoFrameError, VideoError
 from ..frames import FrameSource, ReadReport, VideoInfo
 from ..pipeline import STAGES, StageTimes
 from ..read.scan import packet_times
 from ..report import VideoProgress, VideoReport
 from ..transcode import transcode
 from ..write.encoders import Encoding
+from .check import check_frames
 from .folder import JobFolder, PartRecord, changes
 from .plan import PART_SECONDS, Part, contiguous, plan_parts
 from .publish import join_partial, join_parts
@@ -64,12 +65,12 @@ class JobOptions:
 def plan_job(task: VideoTask, info: VideoInfo, encoding: Encoding, seconds: float) -> list[Part]:
     """Return the parts of a task; none if it is to stay in one piece."""
     drops_alpha = encoding.encoder == "libvpx-vp9" and encoding.frames.layout.alpha  # NUT has no place for it
-    if not seconds or drops_alpha or info.duration is None or info.stream_index is None:
+    if not seconds or drops_alpha or info.stream_index is None:
         return []
-    if info.duration * info.time_base < 2 * seconds:
+    if info.duration is not None and info.duration * info.time_base < 2 * seconds:
         return []
     times = packet_times(task.source, task.source_options.stream)
-    if times is None or not len(times.keys):
+    if times is None:
         return []
     stop = None
     if task.span.end is not None:
@@ -163,6 +164,7 @@ class PartsJob:
                 self._compute(frames, progress, cancelled, warn)
             else:
                 self._compute_with(self._pool, progress, cancelled, warn)
+            check_frames(self.folder)
             join_parts(
                 self.folder,
                 self._task,
@@ -199,7 +201,13 @@ class PartsJob:
         """Compute what is pending in this process, as few passes over the source as possible."""
         for run in contiguous(self._pending()):
             whole = len(run) == len(self.folder.parts)
-            source = frames if whole else self._task.open_run(self._info, run, _silent if self._work.seconds else warn)
+            try:
+                source = frames if whole else self._task.open_run(self._info, run, warn)
+            except NoFrameError as error:
+                for part in run:
+                    self.folder.save(part, PartRecord.empty(error, str(self._upscaler.device)))
+                    self._done.add(part.index)
+                continue
             writer = PartsWriter(
                 self.folder,
                 run,
@@ -270,6 +278,8 @@ class PartsJob:
     def _compare(self, first: Event[PartTask], other: Event[PartTask]) -> None:
         """Raise VideoError if two devices have computed different pixels of the same frame."""
         code = 1 << max(0, self._encoding.frames.layout.depth - 8)
+        if not (first.value and other.value):  # a part without a frame
+            return
         pairs = zip(first.value, other.value, strict=True)
         largest = max(float(np.abs(a.astype(np.int32) - b.astype(np.int32)).max()) for a, b in pairs) / code
         if largest > MAX_DEVICE_DIFFERENCE:
@@ -357,10 +367,6 @@ class _Work:
         self.tiles_computed += report.tiles_computed
         self.tiles_reused += report.tiles_reused
         self.by_device[device] = self.by_device.get(device, 0) + report.frames
-
-
-def _silent(_: str) -> None:
-    """Leave a warning out, which the user has seen."""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..read.scan import PacketTimes
 
@@ -17,18 +20,20 @@ Each part begins with a key frame of the encoder; every 8 s they cost less than 
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """The frames with start <= pts < stop, in the source's time base. `stop` None: to the end.
 
     Attributes:
         expected: number of frames that the packets of the source announce.
+        checksum: of their times; see `checksum_of`.
     """
 
     index: int
     start: int
     stop: int | None
     expected: int
+    checksum: int = 0
 
     def has(self, pts: int) -> bool:
         """Return True if a frame belongs to this part."""
@@ -58,10 +63,16 @@ def plan_parts(
     stops: list[int | None] = [*bounds[1:], stop]
     # The first part takes frames that precede `start` by rounding; there are none after the last `stop`.
     edges = np.searchsorted(times.pts, [*bounds, last + 1])
+    announced = [times.pts[first:after] for first, after in itertools.pairwise(edges)]
     return [
-        Part(index, begin, end, int(edges[index + 1] - edges[index]))
-        for index, (begin, end) in enumerate(zip(bounds, stops, strict=True))
+        Part(index, begin, end, len(pts), checksum_of(pts))
+        for index, (begin, end, pts) in enumerate(zip(bounds, stops, announced, strict=True))
     ]
+
+
+def checksum_of(pts: NDArray[np.int64]) -> int:
+    """Return the CRC-32 of presentation times, which must be sorted."""
+    return zlib.crc32(pts.astype("<i8").tobytes())
 
 
 def contiguous(parts: Sequence[Part]) -> list[list[Part]]:

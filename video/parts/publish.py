@@ -12,7 +12,7 @@ from ..frames import Span, VideoInfo
 from ..read.open import open_source
 from ..write.file import VideoWriter
 from ..write.open import open_target
-from .folder import JobFolder, file_identity
+from .folder import JobFolder, file_identity, has_same_content
 from .join import join
 from .plan import Part
 from .task import VideoTask, task_of
@@ -29,6 +29,8 @@ def join_parts(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the file of a task from parts that are done. Raises VideoError, Cancelled."""
+    if not has_same_content(folder.job["identity"]["the source"], file_identity(task.source)):
+        raise VideoError(f"{task.source} has changed since its parts were made; start again with --restart.")
     sink = open_target(
         task.target,
         info,
@@ -72,8 +74,6 @@ def join_partial(folder: JobFolder, target: Path | None = None, *, overwrite: bo
         parts.append(part)
     if not parts:
         raise VideoError(f"No part of {task.target} from its beginning on is done yet.")
-    if folder.job["identity"].get("the source") != file_identity(task.source):
-        raise VideoError(f"{task.source} has changed since its parts were made; start again with --restart.")
     target = target or task.target.with_name(f"{task.target.stem}.partial{task.target.suffix}")
     frames = open_source(task.source, task.source_options, span=task.span, warn=lambda _: None)
     info = frames.info
@@ -81,5 +81,5 @@ def join_partial(folder: JobFolder, target: Path | None = None, *, overwrite: bo
     stop = parts[-1].stop
     end = task.span.end if stop is None else stop * info.time_base - info.origin
     cut = replace(task, target=target, span=Span(task.span.start, end))
-    join_parts(folder, cut, info, parts, metadata=folder.job["settings"]["metadata"], overwrite=overwrite)
+    join_parts(folder, cut, info, parts, metadata=folder.job["settings"].get("metadata"), overwrite=overwrite)
     return target

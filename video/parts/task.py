@@ -103,5 +103,5 @@ def task_of(folder: JobFolder) -> VideoTask:
             SourceOptions(deinterlace=settings["deinterlace"], stream=settings["stream"]),
             bool(settings["reuse_static"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise VideoError(f"{folder.path} holds no job that this version of Supertile can continue.") from error

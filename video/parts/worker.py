@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...inference.upscaler import Upscaler
+from ..errors import NoFrameError
 from ..frame_upscaler import FrameUpscaler, wait_for
 from ..frames import VideoInfo
 from ..read.open import open_source
 from ..transcode import transcode
-from .folder import JOB_FILE, JobFolder, copy_job
+from .folder import JOB_FILE, JobFolder, PartRecord, copy_job
 from .task import VideoTask, task_of
 from .writer import PartsWriter
 
@@ -63,7 +64,11 @@ def compute_part(
     """
     folder, video, info = _opened(task.folder)
     part = folder.parts[task.index]
-    source = video.open_run(info, [part], lambda _: None)
+    try:
+        source = video.open_run(info, [part], lambda _: None)
+    except NoFrameError as error:
+        folder.save(part, PartRecord.empty(error, str(upscaler.device)))
+        return 0
     writer = PartsWriter(
         folder,
         [part],
@@ -94,9 +99,12 @@ def compute_part(
 def first_frame(
     upscaler: Upscaler, task: PartTask, report: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> list[NDArray[np.generic]]:
-    """Return the planes of the first frame of a part, upscaled, to compare devices."""
+    """Return the planes of the first frame of a part, upscaled, to compare devices; none if it has no frame."""
     folder, video, info = _opened(task.folder)
-    source = video.open_run(info, [folder.parts[task.index]], lambda _: None)
+    try:
+        source = video.open_run(info, [folder.parts[task.index]], lambda _: None)
+    except NoFrameError:
+        return []
     try:
         target = video.encoding(info).frames
         frames = FrameUpscaler(upscaler, info, target, reuse_static=video.reuse_static, cancelled=cancelled)

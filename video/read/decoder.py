@@ -92,9 +92,10 @@ class Decoder:
         """Return how many frames the file declares beyond those decoded; 0 if it declares nothing reliable."""
         name = self.container.format.name
         if name.startswith("mov"):
-            # An edit list hides frames: those that others need are decoded and discarded.
-            hidden = sum(entry.is_discard for entry in self.stream.index_entries)
-            return max(0, self.stream.frames - hidden - decoded)
+            # An edit list hides frames: those that others need are decoded and discarded, others are not in the index.
+            entries = self.stream.index_entries
+            hidden = sum(entry.is_discard for entry in entries)
+            return max(0, min(self.stream.frames, len(entries)) - hidden - decoded)
         if name == "avi":  # a tick is a frame; there are more ticks than packets, because a frame may be repeated
             missing = self.stream.frames - 1 - self._last_dts
             return missing if missing > 1 else 0  # the last may be held by the encoder

@@ -15,7 +15,7 @@ import av
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..container import check_dimensions, name_of
-from ..errors import VideoError
+from ..errors import NoFrameError, VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
 from .deinterlace import Deinterlacer
@@ -113,7 +113,9 @@ class VideoReader:
         self._frames = self._read(opening, frames, first if start else None)
         self._held = next(self._frames, None)
         if self._held is None:
-            raise VideoError(f"{self.name} has no frame between {float(start):g} s and {_end_text(end)}.")
+            error = NoFrameError(f"{self.name} has no frame between {float(start):g} s and {_end_text(end)}.")
+            error.undecodable_packets = self.report.undecodable_packets
+            raise error
 
         start_pts = self._held.pts
         ends = [e for e in (stream_end, self._end) if e is not None and e > start_pts]

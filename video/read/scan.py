@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
         number: which video stream, as `VideoReader` takes it.
 
     Returns:
-        The times; None if a packet has none, so that they do not tell where frames are.
+        The times; None if they do not tell where frames are: there are none, a packet has none, two have the same, or
+        the key frames are not in order.
 
     Raises:
         VideoError: the file cannot be opened.
@@ -48,16 +50,26 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
         stream = video_stream_of(container, name_of(source), number)
         clock = Clock(opened, stream.index)
         streams = clock.clocked_streams() if clock.follows_jumps else [stream]
+        feed = clock.feed if clock.follows_jumps or clock.base or opened.continues else _unchanged  # in half the time
         with suppress(IndexError, av.FFmpegError, OSError):  # damage, which decoding meets as well
             for packet in container.demux(streams):
-                if packet.size and not _note(clock.feed(packet), stream.index, pts, keys):
+                if packet.size and not _note(feed(packet), stream.index, pts, keys):
                     return None
         if not _note(clock.flush(), stream.index, pts, keys):
             return None
-    return PacketTimes(np.sort(np.array(pts, np.int64)), np.sort(np.array(keys, np.int64)))
+    if not pts or not keys:
+        return None
+    times = PacketTimes(np.frombuffer(pts, np.int64), np.frombuffer(keys, np.int64))
+    times.pts.sort()
+    rises = all((each[1:] > each[:-1]).all() for each in (times.pts, times.keys))
+    return times if rises else None
 
 
-def _note(packets: list[av.Packet], index: int, pts: array[int], keys: array[int]) -> bool:
+def _unchanged(packet: av.Packet) -> tuple[av.Packet]:
+    return (packet,)
+
+
+def _note(packets: Sequence[av.Packet], index: int, pts: array[int], keys: array[int]) -> bool:
     """Append the times of a stream's packets; return False if one has none."""
     for packet in packets:
         if packet.stream_index != index or packet.is_discard:

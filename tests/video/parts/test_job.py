@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from supertile.inference.pool import UpscalerPool
 from supertile.inference.upscaler import Upscaler
 from supertile.video.errors import VideoError
 from supertile.video.frames import Span
-from supertile.video.parts.folder import JOBS, JobFolder
+from supertile.video.parts.folder import JOBS, JobFolder, PartRecord, remove_stale_jobs
 from supertile.video.parts.job import JobOptions
+from supertile.video.parts.plan import Part
 from supertile.video.parts.publish import join_partial
 from supertile.video.upscale import upscale_video as upscale_video_with
 from supertile.video.write.encoder_options import EncoderOptions
@@ -252,3 +253,90 @@ def test_two_devices_give_the_file_of_one(clip, upscaler, spec, tmp_path):
     assert digest(two) == digest(one)
     assert sum(report.frames_by_device.values()) == 200
     assert seen[-1] == 200
+
+
+def test_what_a_run_leaves_that_is_killed_while_it_deletes_parts_is_removed(tmp_path, interrupted, monkeypatch):
+    [job] = JobFolder.find(interrupted())
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        job.delete()
+    assert len(list((tmp_path / JOBS).iterdir())) == 1
+    remove_stale_jobs(tmp_path / JOBS)
+    assert not (tmp_path / JOBS).exists()
+
+
+def test_a_job_that_another_run_works_on_is_not_deleted(clip, upscaler, tmp_path, interrupted):
+    target = interrupted()
+    [job] = JobFolder.find(target)
+
+    def restart() -> bool:
+        JobFolder.open(job.path).delete()
+        return not job.path.exists()
+
+    assert upscale_video(clip("h264"), target, upscaler, job=TWO_SECONDS, cancelled=restart).frames == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        '{"format": 1, "target": TARGET}',
+        '{"format": 1, "target": TARGET, "identity": {}, "settings": {}, "parts": []}',
+        '{"format": 1, "target": TARGET, "identity": {}, "settings": {}, "parts": [["a", null, 1]]}',
+        '{"format": 1, "target": TARGET, "identity": {}, "settings": {}, "parts": [[0, 5, 1], [4, null, 1]]}',
+        '{"format": 1, "target": TARGET, "identity": 3, "settings": {}, "parts": [[0, null, 1]]}',
+    ],
+)
+def test_a_hostile_job_file_is_no_obstacle(tmp_path, text):
+    target = tmp_path / "film.mp4"
+    (tmp_path / JOBS / "abc").mkdir(parents=True)
+    (tmp_path / JOBS / "abc" / "job.json").write_text(text.replace("TARGET", json.dumps(str(target))))
+    assert JobFolder.find(target) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pts": 3},
+        {"pts": ["a"]},
+        {"pts": [0, 0], "durations": [1, 1], "sizes": [1, 1]},
+        {"pts": [10**6], "durations": [1], "sizes": [1]},
+        {"pts": [10**30], "durations": [1], "sizes": [1]},
+        {"pts": [0], "durations": [1], "sizes": [-1]},
+        {"pts": [0], "durations": [1], "sizes": [2**40]},
+        {"reorder": 10**9},
+        {"damage": {"__class__": 1}},
+        {"damage": [1]},
+        {"missing_at_end": "1/0"},
+        {"container": 3},
+        {"more": 1},
+    ],
+)
+def test_a_hostile_record_is_a_part_to_compute(tmp_path, change):
+    part = Part(0, 0, 1000, 1)
+    folder = JobFolder.create(tmp_path / "film.mp4", {}, [part, Part(1, 1000, None, 1)], {})
+    folder.media(part).write_bytes(bytes(100))
+    folder.save(part, PartRecord())
+    assert folder.load(part) is not None
+    (folder.path / "00000.json").write_text(json.dumps(asdict(PartRecord()) | change))
+    assert folder.load(part) is None
+    folder.delete()
+
+
+def test_a_source_that_changes_while_it_is_upscaled_is_an_error_not_a_file(clip, upscaler, tmp_path):
+    source, target = tmp_path / "source.mp4", tmp_path / "film.mp4"
+    shutil.copy(clip("h264"), source)
+
+    def change() -> bool:
+        if After(tmp_path, 2)():
+            source.unlink(missing_ok=True)
+            shutil.copy(clip("hevc"), source)
+        return False
+
+    with pytest.raises(VideoError, match="has changed"):
+        upscale_video(source, target, upscaler, job=TWO_SECONDS, cancelled=change)
+    source.unlink()
+    with pytest.raises(VideoError, match=r"does not exist|cannot be read"):
+        join_partial(JobFolder.find(target)[0])
+    assert not target.exists()
