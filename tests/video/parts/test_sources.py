@@ -35,6 +35,9 @@ class InlinePool:
         self.upscaler = upscaler
         self.tasks = 0
 
+    def check_devices(self, *_: Any, **__: Any) -> None:
+        """Nothing to compare with one device."""
+
     def run(self, work, tasks, *, cancelled=lambda: False) -> Iterator[Event]:
         for task in tasks:
             self.tasks += 1
