@@ -73,6 +73,7 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     planned = plan_parts(times, info.time_base, info.start_pts, seconds=5)
     assert len(planned) == parts, len(planned)
     begun = PartsJob(task, info, planned, upscaler)
+    begun.begin()
     laps.append(time.process_time())
     for part, first in zip(planned, range(0, len(times.pts), FRAMES), strict=True):
         pts = times.pts[first : first + FRAMES].tolist()
@@ -84,6 +85,7 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     del begun
     written = time.process_time()
     continued = PartsJob(task, info, planned, upscaler)
+    continued.begin()
     laps.append(time.process_time() - written + laps[-1])
     written = time.process_time()
     check_frames(continued.folder)

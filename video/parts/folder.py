@@ -126,7 +126,7 @@ class JobFolder:
         settings: Mapping[str, Any],
         jobs: Path | None = None,
     ) -> JobFolder:
-        """Open the folder of a job, which an interrupted run may have left, and lock it.
+        """Return the folder of a job, which an interrupted run may have left; `begin` makes it.
 
         Args:
             target: the video file to be.
@@ -134,9 +134,6 @@ class JobFolder:
             parts: of the job.
             settings: whatever `join` needs, as JSON.
             jobs: the folder of all jobs; None: see `jobs_beside`.
-
-        Raises:
-            VideoError: another process works on this job, or the folder cannot be written.
         """
         bounds = [[part.start, part.stop, part.expected, part.checksum] for part in parts]
         job = {
@@ -148,18 +145,30 @@ class JobFolder:
         }
         text = json.dumps([_FORMAT, job["identity"], bounds], sort_keys=True)
         path = (jobs or jobs_beside(target)) / hashlib.sha256(text.encode()).hexdigest()[:16]
-        folder = cls(path, job)
+        return cls(path, job)
+
+    def begin(self) -> None:
+        """Make the folder and lock it.
+
+        Raises:
+            VideoError: another process works on this job, or the folder cannot be written.
+        """
+        target = self.job["target"]
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if not try_lock(path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not try_lock(self.path):
                 raise VideoError(f"{target}: another run is working on this very job.")
-            folder.is_locked = True
-            remove_stale_parts(path)
-            remove_stale_parts(path.parent)
-            _write_json(path / JOB_FILE, job)
+            self.is_locked = True
+            remove_stale_parts(self.path)
+            remove_stale_parts(self.path.parent)
+            _write_json(self.path / JOB_FILE, self.job)
         except OSError as error:
-            raise VideoError(f"{target}: the folder {path} cannot be written: {reason(error)}.") from error
-        return folder
+            raise VideoError(f"{target}: the folder {self.path} cannot be written: {reason(error)}.") from error
+
+    @property
+    def has_parts(self) -> bool:
+        """True if a part is recorded as done."""
+        return any(self.path.glob("[0-9]*.json"))
 
     @classmethod
     def open(cls, path: Path) -> JobFolder:

@@ -92,9 +92,6 @@ class PartsJob:
         options: see `JobOptions`.
         pool: devices that compute the parts instead of the upscaler.
         inform: called with sentences about what is done already.
-
-    Raises:
-        VideoError: another process works on the same job, or its folder cannot be written.
     """
 
     def __init__(
@@ -113,26 +110,30 @@ class PartsJob:
         self._task, self._info, self._upscaler, self._pool = task, info, upscaler, pool
         self._metadata, self._overwrite, self._options, self._inform = metadata, overwrite, options, inform
         self._encoding = task.encoding(info)
-        identity = task.identity(upscaler.identity(), self._encoding)
-        earlier = self._earlier()
-        if options.restart:
-            for folder in earlier:
-                folder.delete()
-            earlier = []
-        self.folder = JobFolder.create(task.target, identity, parts, task.settings(metadata), options.folder)
-        others = [folder for folder in earlier if folder.path != self.folder.path]
+        self._identity = task.identity(upscaler.identity(), self._encoding)
+        self.folder = JobFolder.create(task.target, self._identity, parts, task.settings(metadata), options.folder)
         self._frames_before = self._bytes = 0
         self._expected = sum(part.expected for part in parts)
         self._work = _Work()
         self._done: set[int] = set()
+
+    def begin(self) -> None:
+        """Take over what an interrupted run has left. Raises VideoError."""
+        task, earlier = self._task, self._earlier()
+        if self._options.restart:
+            for folder in earlier:
+                folder.delete()
+            earlier = []
+        self.folder.begin()
         for part, record in self.folder.done():
             self._done.add(part.index)
             self._frames_before += record.frames
+        others = [folder for folder in earlier if folder.path != self.folder.path]
         if self._done:
-            self._say_where(parts)
+            self._say_where(self.folder.parts)
         elif others:
-            names = changes(others[0].job["identity"], identity) or ["the bounds of the parts"]
-            inform(f"{task.target} is started anew, because {_listed(names)} changed since the interrupted run.")
+            names = changes(others[0].job["identity"], self._identity) or ["the bounds of the parts"]
+            self._inform(f"{task.target} is started anew, because {_listed(names)} changed since the interrupted run.")
 
     def _say_where(self, parts: Sequence[Part]) -> None:
         first = next((part for part in parts if part.index not in self._done), None)
@@ -160,6 +161,7 @@ class PartsJob:
             VideoError, UpscaleError, Cancelled: as `upscale_video`. The parts that are done stay.
         """
         try:
+            self.begin()
             if self._pool is None:
                 self._compute(frames, progress, cancelled, warn)
             else:
@@ -303,8 +305,10 @@ class PartsJob:
 
     def _leave(self) -> None:
         """Let go of the job after an interruption; its folder stays if a part is done."""
-        if not self._done:
+        if not self.folder.has_parts:
             self.folder.delete()
+            return
+        if not self.folder.is_locked:  # another run works on it
             return
         self.folder.close()
         target = self._task.target

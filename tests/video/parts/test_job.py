@@ -316,6 +316,7 @@ def test_a_hostile_job_file_is_no_obstacle(tmp_path, text):
 def test_a_hostile_record_is_a_part_to_compute(tmp_path, change):
     part = Part(0, 0, 1000, 1)
     folder = JobFolder.create(tmp_path / "film.mp4", {}, [part, Part(1, 1000, None, 1)], {})
+    folder.begin()
     folder.media(part).write_bytes(bytes(100))
     folder.save(part, PartRecord())
     assert folder.load(part) is not None
