@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,29 @@ class UpscalerSpec:
 
     Attributes:
         model: path of a checkpoint, or the name of a bundled network.
-        mean, base_window: as `load_model` takes them.
+        mean, base_window, denoise: as `load_model` takes them.
         settings: keyword arguments of `Upscaler`, without `device`.
     """
 
     model: str | Path
     mean: tuple[float, ...] | None = None
     base_window: Any = None
+    denoise: float | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
     def build(self, device: str = "auto") -> Upscaler:
         """Load the model and return an upscaler on a device. Raises CheckpointError, UpscaleError."""
-        model = load_model(self.model, mean=self.mean, base_window=self.base_window)
+        model = load_model(self.model, mean=self.mean, base_window=self.base_window, denoise=self.denoise)
         return Upscaler(model, device=device, **dict(self.settings))
 
     def with_precision(self, upscaler: Upscaler) -> UpscalerSpec:
         """Return the spec with the precision that an upscaler has chosen, for devices that must agree."""
         names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
         precision = names[str(upscaler.dtype).removeprefix("torch.")]
-        return UpscalerSpec(
-            self.model, self.mean, self.base_window, tuple({**dict(self.settings), "precision": precision}.items())
-        )
+        return replace(self, settings=tuple({**dict(self.settings), "precision": precision}.items()))
+
+    @property
+    def name(self) -> str:
+        """The model's name for messages."""
+        name = Path(self.model).name
+        return name if self.denoise is None else f"{name}, denoise {self.denoise:g}"
