@@ -31,7 +31,7 @@ _AVIF_BRANDS, _HEIC_BRANDS = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"h
 
 
 class SourceKind(NamedTuple):
-    """What a source is.
+    """The kind of a source.
 
     Attributes:
         is_degraded: True if it is compressed or noisy.

@@ -47,7 +47,7 @@ OUTSIDE = {
     "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
-    "training": {"torch", "numpy", "PIL", "typer", "rich"},
+    "training": {"torch", "numpy", "PIL", "typer", "rich", "spandrel"},
     "video": {"torch", "numpy", "PIL", "av"},
     "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
     "cli": {"typer", "rich"},

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EXTENDED_EDGES = frozenset({"supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-4x"})
+"""Networks, by the title in their header, whose outermost pixels are nearer to the original if the image is continued.
+
+Measured; see the section "Edges" of docs/decisions/inference.md. VapSR learns to see through its padding with zeros:
+the authors' files, trained for much longer, do not gain.
+"""
+EDGE_MARGIN = 4
+
 _FOLDER = Path(__file__).parent / "bundled"
 
 

@@ -18,8 +18,9 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch.common import default_mean
+from ..arch.network import Network
 from .architectures import build_descriptor, build_skeleton, family_of, shapes_of
-from .bundle import bundled_pair, resolve
+from .bundle import EDGE_MARGIN, EXTENDED_EDGES, bundled_pair, resolve
 from .errors import CheckpointError, UnreadableCheckpointError, WrongTensorsError
 from .family import Family
 from .files import CheckpointHeader, drop_training_buffers, read_checkpoint, read_header
@@ -104,6 +105,8 @@ def load_model(
         else:
             model = build_descriptor(family, state, known)
         check_finite(header.path, model.model)
+        if isinstance(model.model, Network) and header.metadata.get("title") in EXTENDED_EDGES:
+            model.model.edge_margin = EDGE_MARGIN
         return model
 
 
