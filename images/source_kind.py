@@ -61,7 +61,7 @@ def source_kind(path: str | Path) -> SourceKind:
                 luma = np.asarray(sample if deep else sample.convert("L"), np.float32)
     except (OSError, ImageFileError, ValueError, SyntaxError, EOFError, MemoryError):
         return SourceKind(False, "")
-    return luma_kind(luma / 257 if deep else luma)
+    return luma_kind(luma / np.float32(257) if deep else luma)
 
 
 def luma_kind(luma: Luma) -> SourceKind:
@@ -114,8 +114,9 @@ def noise(luma: Luma) -> tuple[float, float]:
 
 def _haar(y: Luma) -> tuple[Luma, Luma, Luma, Luma]:
     """Return the low, horizontal, vertical and diagonal bands, orthonormal."""
-    a, b, c, d = y[::2, ::2], y[::2, 1::2], y[1::2, ::2], y[1::2, 1::2]
-    return (a + b + c + d) / 2, (a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2
+    half = np.float32(0.5)
+    a, b, c, d = y[::2, ::2] * half, y[::2, 1::2] * half, y[1::2, ::2] * half, y[1::2, 1::2] * half
+    return a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d
 
 
 def _energy(bands: tuple[Luma, ...], rows: int, columns: int) -> NDArray[np.float32]:

@@ -32,7 +32,8 @@ def through_h264(pixels: NDArray[np.uint8], crf: int, *, preset: str = "veryfast
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_count = 1
     [decoded] = [each for packet in [*packets, None] for each in decoder.decode(packet)]
-    return _to_rgb(decoded.to_ndarray(), *even.shape[:2])[:height, :width]
+    planes = np.asarray(decoded.to_ndarray(), np.uint8)
+    return _to_rgb(planes, *even.shape[:2])[:height, :width]
 
 
 # BT.601, limited range. FFmpeg's own conversion shifts colors by a code, and networks would learn to do so.
