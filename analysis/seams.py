@@ -78,10 +78,10 @@ class SeamCheck:
         cancelled: Callable[[], bool] | None = None,
         **options: Any,
     ) -> None:
-        self._model, self._image, self._options = model, image, options
+        self._model, self._image, self._options = model, image, {"edges": "network"} | options
         self._progress, self._cancelled = progress, cancelled
         self._done = 0
-        whole = Upscaler(model, tile="whole", **options)
+        whole = Upscaler(model, tile="whole", **self._options)
         side = max(image.shape[-2:])
         self.tile = tile or min(memory.auto_tile(model, whole.device, whole.dtype), -(-side // 2))
         if side <= self.tile:

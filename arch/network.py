@@ -54,6 +54,8 @@ class Network(nn.Module):
             that read the trunk unnormalized, and the last one.
         cpu_tile: Side of the largest tile on a CPU: what it holds stays near the cache while the overlap costs little.
         compiles: Whether `compile="auto"` compiles it.
+        edge_margin: Pixels by which the core continues an image beyond its edges. Set on a network that pads with zeros
+            and has been measured to gain by it.
         strips_wait: Whether strips wait for others, so that a few of them take about as much memory as all at once.
     """
 
@@ -64,6 +66,7 @@ class Network(nn.Module):
     strips_wait: ClassVar[bool] = False
 
     config: Any
+    edge_margin: int = 0
 
     # --- computing ---
 

@@ -162,6 +162,7 @@ def _ours(contender: Contender, network: Network, setup: Setup) -> Runner:
     upscaler = Upscaler(
         networks.ours(network), device=setup.device, precision=contender.precision, tile=contender.tile,
         batch=contender.batch, compile=contender.compile,
+        edges="network",
     )  # fmt: skip
 
     def run(images: Tensor) -> Tensor:

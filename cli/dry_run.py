@@ -31,7 +31,6 @@ class DryRun:
     Args:
         console: for errors and the summary.
         bars: on the same console.
-        upscaler: the model.
         total: number of files.
         quiet: print errors only.
         debug: show the tracebacks of errors.
@@ -42,21 +41,22 @@ class DryRun:
         self,
         console: Console,
         bars: Progress,
-        upscaler: Upscaler,
         total: int,
         *,
         quiet: bool,
         debug: bool,
         events: bool,
     ) -> None:
-        self._console, self._bars, self._upscaler, self._total = console, bars, upscaler, total
+        self._console, self._bars, self._total = console, bars, total
         self._quiet, self._debug, self._has_events = quiet, debug, events
         self._images = self._videos = self._failed = 0
         self._skipped: Counter[str] = Counter()
         self._seconds: list[float | None] = []
         self._bytes: list[int | None] = []
 
-    def add_images(self, jobs: Sequence[FileJob], *, size: Any, quality: int, devices: int, **options: Any) -> None:
+    def add_images(
+        self, jobs: Sequence[FileJob], upscaler: Upscaler, *, size: Any, quality: int, devices: int, **options: Any
+    ) -> None:
         """Estimate images and print how many there are. Raises the error of a single file."""
         from ..images.estimate import estimate_image_files, preview_image_files
 
@@ -64,30 +64,30 @@ class DryRun:
             return
         task = self._bars.add_task("reading sizes", total=len(jobs))
         outcomes = []
-        for outcome in preview_image_files(jobs, self._upscaler, size=size, quality=quality, **options):
+        for outcome in preview_image_files(jobs, upscaler, size=size, quality=quality, **options):
             outcomes.append(outcome)
             self._bars.advance(task)
             self._add_if_not_done(outcome)
         self._bars.update(task, description="computing a few images", total=None)
-        estimate = estimate_image_files(outcomes, self._upscaler, size=size, quality=quality, devices=devices)
+        estimate = estimate_image_files(outcomes, upscaler, size=size, quality=quality, devices=devices)
         self._bars.remove_task(task)
         for outcome in estimate.failures:
             self._add_if_not_done(outcome)
         if not estimate.images:
             return
-        self._images = estimate.images
+        self._images += estimate.images
         self._add(estimate.seconds, estimate.bytes)
         if self._has_events:
             print_event("estimate", **_image_facts(estimate))
         elif not self._quiet:
             typer.echo(_images_line(estimate, outcomes))
 
-    def add_videos(self, jobs: Sequence[FileJob], **options: Any) -> None:
+    def add_videos(self, jobs: Sequence[FileJob], upscaler: Upscaler, **options: Any) -> None:
         """Estimate videos and print a line for each. Raises the error of a single file."""
         from ..video.estimate import estimate_video_files
 
         task = self._bars.add_task("computing a few frames", total=len(jobs), visible=bool(jobs))
-        for planned in estimate_video_files(jobs, self._upscaler, **options):
+        for planned in estimate_video_files(jobs, upscaler, **options):
             self._bars.advance(task)
             self._add_if_not_done(planned)
             if (estimate := planned.estimate) is None:

@@ -134,6 +134,7 @@ def evaluate(
                             overlap=overlap,
                             batch=batch,
                             self_ensemble=self_ensemble,
+                            edges="network",  # as in published results
                         )
                     except CheckpointError as error:  # damaged weights, which the header does not reveal
                         say(console, str(error))

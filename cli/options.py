@@ -135,6 +135,26 @@ Model = Annotated[
         "supertile-4x.",
     ),
 ]
+UpscaleModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="FILE",
+        help="Checkpoint of the model, or the name of a bundled one: supertile-photo-2x and -4x for JPEGs, videos and "
+        "noisy images, supertile-2x and -4x for clean ones. Default: chosen for each source; 2x for sizes up to 2x.",
+    ),
+]
+Denoise = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="STRENGTH",
+        help="How much noise and compression the bundled models remove, from 0 (supertile-4x) to 1 "
+        "(supertile-photo-4x). Default: the source decides between both.",
+    ),
+]
 SizeOption = Annotated[
     Any,
     typer.Option(

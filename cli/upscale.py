@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +23,11 @@ from .options import (
     CompileOption,
     Debug,
     Deinterlace,
+    Denoise,
     Device,
     Devices,
     Format,
     Mean,
-    Model,
     Overlap,
     Precision,
     PrecisionOption,
@@ -35,6 +37,7 @@ from .options import (
     SelfEnsemble,
     SizeOption,
     Tile,
+    UpscaleModel,
     parse_rate,
     parse_time,
 )
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
 VIDEOS = "Videos"
 DEFAULT_IMAGE_QUALITY = 95
+AUTOMATIC = "chosen by the source"
 
 
 def upscale(
@@ -57,7 +61,8 @@ def upscale(
     target: Annotated[
         str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
     ],
-    model: Model = None,
+    model: UpscaleModel = None,
+    denoise: Denoise = None,
     size: SizeOption = None,
     tile: Tile = "auto",
     overlap: Overlap = "auto",
@@ -206,9 +211,9 @@ def upscale(
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
-        from ..inference.cluster.pool import RayPool
-        from ..inference.pool import UpscalerPool, device_names
-        from ..inference.spec import UpscalerSpec, precision_name
+        from ..inference.pool import device_names
+        from ..inference.spec import UpscalerSpec
+        from ..inference.upscaler import choose_device
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
         from ..video.kinds import is_video_job
@@ -216,6 +221,7 @@ def upscale(
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
+        from .upscalers import Upscalers
 
         encoder = EncoderOptions(
             codec=codec,
@@ -225,11 +231,15 @@ def upscale(
         )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
-        model = model or bundled_for(None if size is None else size.common_factor)
+        factor = None if size is None else size.common_factor
+        fixed = model is not None or denoise is not None
+        spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
+        names = device_names(devices) if devices else []
+        choose_device(names[0] if names else device)
         with ExitStack() as stack:
             bars = stack.enter_context(progress_bar(console, hidden=quiet))
             stack.enter_context(warnings_once(console, warning_event))
-            journal = _journal(jobs, sources, target, model)
+            journal = _journal(jobs, sources, target, spec.name if fixed else AUTOMATIC)
             results = Results(
                 console,
                 len(jobs),
@@ -248,9 +258,17 @@ def upscale(
                 "self_ensemble": self_ensemble,
                 "compile": compile.value,
             }
-            spec = UpscalerSpec(model, mean, base_window, tuple(settings.items()))
-            names = device_names(devices) if devices else []
-            upscaler = spec.build(names[0] if names else device)
+            upscalers = Upscalers(
+                replace(spec, settings=tuple(settings.items())),
+                fixed=fixed,
+                factor=factor,
+                device=device,
+                devices=names,
+                cluster=cluster,
+                stack=stack,
+                inform=(lambda sentence: None) if quiet else partial(say, console),
+                warn=warn,
+            )
             video_options = {
                 "size": size,
                 "encoder": encoder,
@@ -270,32 +288,36 @@ def upscale(
                 "journal": journal,
             }
             if dry_run:
-                plan = DryRun(console, bars, upscaler, len(jobs), quiet=quiet, debug=debug, events=as_json)
-                plan.add_images(images, devices=len(names) or 1, **image_options)
-                plan.add_videos(videos, devices=len(names) or 1, **video_options)
+                plan = DryRun(console, bars, len(jobs), quiet=quiet, debug=debug, events=as_json)
+                for degraded, group in upscalers.groups(images).items():
+                    upscaler = upscalers.choice.upscaler(degraded=degraded)
+                    plan.add_images(group, upscaler, devices=len(names) or 1, **image_options)
+                for degraded, group in upscalers.groups(videos).items():
+                    upscaler = upscalers.choice.upscaler(degraded=degraded)
+                    plan.add_videos(group, upscaler, devices=len(names) or 1, **video_options)
                 plan.exit(jobs[0].target.parent)
-            pool = None
-            if len(names) > 1:
-                pool = stack.enter_context(UpscalerPool(spec.with_precision(upscaler), names))
             progress = UpscaleProgress(console, bars, len(images), videos, quiet=quiet, events=as_json)
-            if pool is None:
-                outcomes = upscale_image_files(images, upscaler, **image_options, progress=progress.tiles)
+            if len(names) < 2:
+                outcomes = upscale_image_files(images, upscalers.choice, **image_options, progress=progress.tiles)
             else:
-                outcomes = upscale_image_files_with(pool, images, identity=upscaler.identity(), **image_options)
+                outcomes = chain.from_iterable(
+                    upscale_image_files_with(
+                        upscalers.pool(degraded=degraded),
+                        group,
+                        identity=upscalers.choice.upscaler(degraded=degraded).identity(),
+                        **image_options,
+                    )
+                    for degraded, group in upscalers.groups(images).items()
+                )
             for outcome in outcomes:
                 progress.file_finished(computed=outcome.error is None and not outcome.skipped)
                 results.add_image(outcome)
-            video_pool: UpscalerPool | RayPool | None = pool
-            if videos and cluster is not None:
-                video_pool = ray_pool = stack.enter_context(RayPool(spec, cluster, warn=warn))
-                if ray_pool.precision() != precision_name(upscaler):  # the cluster has other devices
-                    upscaler = spec.with_settings(precision=ray_pool.precision()).build(device)
             for video_outcome in upscale_video_files(
                 videos,
-                upscaler,
+                upscalers.choice,
+                pool_of=upscalers.video_pool_of,
                 **video_options,
                 progress=progress.frame,
-                pool=video_pool,
                 inform=partial(say, console),
             ):
                 progress.file_finished(computed=video_outcome.report is not None)
@@ -312,14 +334,14 @@ def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
 
-def _journal(jobs: list[FileJob], sources: list[Path], target: str, model: str) -> Journal | None:
+def _journal(jobs: list[FileJob], sources: list[Path], target: str, model_name: str) -> Journal | None:
     """Return the journal of a target folder; None for a single file, whose existence says enough."""
     from .. import __version__
     from ..images.journal import Journal
 
     if len(jobs) < 2 and not any(source.is_dir() for source in sources):
         return None
-    return Journal(target, jobs, sources=sources, version=__version__, model_name=Path(model).name)
+    return Journal(target, jobs, sources=sources, version=__version__, model_name=model_name)
 
 
 def _remove_stale_parts(jobs: list[FileJob]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..inference.errors import Cancelled
+from .choice import Identities, UpscalerChoice, upscaler_for
 from .io.errors import ImageFileError
 from .io.formats import ImageFormat, format_of
 from .io.picture import Picture
@@ -57,7 +58,7 @@ class Outcome:
 
 def upscale_image_files(
     jobs: Iterable[FileJob],
-    upscaler: Upscaler,
+    upscaler: Upscaler | UpscalerChoice,
     *,
     size: Size | str | None = None,
     quality: int = 95,
@@ -71,7 +72,7 @@ def upscale_image_files(
 
     Args:
         jobs: as `plan_jobs` returns them.
-        upscaler: the model.
+        upscaler: the model, or a choice between two by the source.
         size: of each result, see `Size.parse`; None is the model's own scale.
         quality: 1 to 100, for JPEG and WebP.
         overwrite: replace targets that exist. Sources are never replaced.
@@ -87,24 +88,28 @@ def upscale_image_files(
     size = Size.coerce(size)
     callbacks = Callbacks()
     progress, cancelled = callbacks.watch(progress), callbacks.watch(cancelled)
-    jobs = list(jobs)
-    queue = iter(jobs)
-    identity = upscaler.identity() if jobs and journal is not None else {}
+    queue = iter(list(jobs))
+    identities = Identities(upscaler)
 
     @cache
-    def settings_in(format: ImageFormat) -> dict[str, str]:
-        return settings_of(format, identity, size, quality)
+    def settings_in(format: ImageFormat, upscaler: Upscaler) -> dict[str, str]:
+        return settings_of(format, identities.of_upscaler(upscaler), size, quality)
+
+    def settings(job: FileJob) -> dict[str, str]:
+        return settings_in(format_of(job.target, job.format), upscaler_for(job.source, upscaler))
 
     def reason(job: FileJob) -> str:
-        settings = settings_in(format_of(job.target, job.format))
-        return reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
+        if overwrite or not os.path.lexists(job.target):
+            return ""
+        return reason_to_skip(job, journal, settings(job), skip_existing=skip_existing, overwrite=overwrite)
 
     def read(job: FileJob) -> _Source:
         refuse_dangling_link(job.source)
         if skipped := reason(job):
             return _Source(skipped=skipped)
-        pending = None if journal is None else pending_file(job, settings_in(format_of(job.target, job.format)))
-        return _Source(read_source(job, upscaler, size, overwrite=overwrite), pending)
+        pending = None if journal is None else pending_file(job, settings(job))
+        own = upscaler_for(job.source, upscaler)
+        return _Source(read_source(job, own, size, overwrite=overwrite), own, pending)
 
     def write(pending: PendingFile | None, job: FileJob, picture: Picture) -> None:
         with recording(journal, pending):
@@ -129,21 +134,21 @@ def upscale_image_files(
         writing: tuple[Outcome, Future[None]] | None = None
         while reading is not None:
             job, future = reading
-            (picture, pending, skipped), error = _Source(), None
+            (picture, own, pending, skipped), error = _Source(), None
             try:
-                picture, pending, skipped = future.result()
+                picture, own, pending, skipped = future.result()
             except Exception as caught:
                 error = caught
             del future
             reading = read_next()
-            if writing is not None and picture is not None and _is_short_of_memory(picture, upscaler, size):
+            if writing is not None and picture is not None and own and _is_short_of_memory(picture, own, size):
                 yield written(*writing)
                 writing = None
             started = time.perf_counter()
-            if picture is not None:
+            if picture is not None and own is not None:
                 before = (picture.width, picture.height)
                 try:
-                    picture = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
+                    picture = upscale_image(picture, own, size=size, progress=progress, cancelled=cancelled)
                 except Exception as caught:
                     if callbacks.ended_by(caught):
                         raise
@@ -172,9 +177,10 @@ def _is_short_of_memory(picture: Picture, upscaler: Upscaler, size: Size) -> boo
 
 
 class _Source(NamedTuple):
-    """A source as it was read; `skipped` says why it was not."""
+    """A source as it was read, and its upscaler; `skipped` says why it was not read."""
 
     picture: Picture | None = None
+    upscaler: Upscaler | None = None
     pending: PendingFile | None = None
     skipped: str = ""
 

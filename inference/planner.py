@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import torch
 from spandrel import ImageModelDescriptor, ModelTiling
+from torch import Tensor
 
 from . import memory
 from . import precision as precisions
+from .edges import extended, wrapped
 from .errors import OutOfMemoryError, UpscaleError
 from .overlap import needed_overlap
 from .tiling import Geometry, TilePlan, plan_tiles, smallest_tile
@@ -31,7 +33,7 @@ class Planner:
     Args:
         model: the model as the caller gave it.
         device, dtype: where, and in which precision, it computes.
-        tile, overlap, batch, seamless, self_ensemble: as `Upscaler` takes them.
+        tile, overlap, batch, seamless, self_ensemble, edges: as `Upscaler` takes them.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Planner:
         batch: int | str,
         seamless: str,
         self_ensemble: bool,
+        edges: str = "network",
     ) -> None:
         self._model, self._device, self._dtype = model, device, dtype
         self._in_strips = precisions.is_ours(model.model)
@@ -60,6 +63,7 @@ class Planner:
         self._overlap_known = overlap != "auto" or self._in_strips
         self._seamless_x, self._seamless_y = seamless in ("x", "both"), seamless in ("y", "both")
         self._self_ensemble = self_ensemble
+        self._edge = getattr(model.model, "edge_margin", 0) if edges == "extend" else 0
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """Return the tiles of an image of this size; one tile is the whole image.
@@ -78,7 +82,7 @@ class Planner:
             whole = memory.fits(self._whole_bytes(height, width, strip_rows), self._device)
         if not whole and max(height, width) > self._tile:
             self._measure_overlap()
-        plan = plan_tiles(height, width, None if whole else self._tile, self._geometry)
+        plan = plan_tiles(height, width, None if whole else self._tile, self._geometry, slack=2 * self._edge)
         if len(plan) > 1 or not self._in_strips:
             return plan
         return replace(
@@ -113,7 +117,7 @@ class Planner:
         return self._auto_batch[1]
 
     def _larger_than_tile(self, plan: TilePlan) -> bool:
-        return plan.strip_rows is not None and max(plan.tile) > self._tile
+        return plan.strip_rows is not None and max(plan.tile) > self._tile + 2 * self._edge
 
     @property
     def overlap(self) -> int:
@@ -130,15 +134,24 @@ class Planner:
             self._geometry = _with_overlap(self._geometry, -(-needed // multiple) * multiple)
 
     def margins(self) -> tuple[int, int]:
-        """Return how many rows and columns of the opposite side continue a seamless image at each side.
+        """Return how many rows and columns continue an image at each side.
 
-        They are the overlap, rounded up to whole windows.
+        Those of the opposite side of a seamless image are the overlap, rounded up to whole windows.
         """
         if not (self._seamless_x or self._seamless_y):
-            return 0, 0
+            return self._edge, self._edge
         grid = self._geometry.grid
         margin = -(-max(self.overlap, 1) // grid) * grid
-        return margin * self._seamless_y, margin * self._seamless_x
+        return margin if self._seamless_y else self._edge, margin if self._seamless_x else self._edge
+
+    def with_margins(self, image: Tensor) -> Tensor:
+        """Return an image (C, H, W) that is continued at each side."""
+        for dim, (margin, seamless) in enumerate(
+            zip(self.margins(), (self._seamless_y, self._seamless_x), strict=True), start=1
+        ):
+            if margin:
+                image = (wrapped if seamless else extended)(image, dim, margin)
+        return image
 
     def shrink(self, plan: TilePlan, batch: int, error: BaseException) -> TilePlan:
         """Halve the batch, else the strips of a whole image, else the tile, after memory has run out.

@@ -16,18 +16,19 @@ class UpscalerSpec:
 
     Attributes:
         model: path of a checkpoint, or the name of a bundled network.
-        mean, base_window: as `load_model` takes them.
+        mean, base_window, denoise: as `load_model` takes them.
         settings: keyword arguments of `Upscaler`, without `device`.
     """
 
     model: str | Path
     mean: tuple[float, ...] | None = None
     base_window: Any = None
+    denoise: float | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
     def build(self, device: str = "auto") -> Upscaler:
         """Load the model and return an upscaler on a device. Raises CheckpointError, UpscaleError."""
-        model = load_model(self.model, mean=self.mean, base_window=self.base_window)
+        model = load_model(self.model, mean=self.mean, base_window=self.base_window, denoise=self.denoise)
         return Upscaler(model, device=device, **dict(self.settings))
 
     def with_settings(self, **settings: Any) -> UpscalerSpec:
@@ -37,6 +38,12 @@ class UpscalerSpec:
     def with_precision(self, upscaler: Upscaler) -> UpscalerSpec:
         """Return the spec with the precision that an upscaler has chosen, for devices that must agree."""
         return self.with_settings(precision=precision_name(upscaler))
+
+    @property
+    def name(self) -> str:
+        """The model's name for messages."""
+        name = Path(self.model).name
+        return name if self.denoise is None else f"{name}, denoise {self.denoise:g}"
 
 
 def precision_name(upscaler: Upscaler) -> str:

@@ -109,7 +109,7 @@ class Stream:
     # --- in ----------------------------------------------------------------------------------------------------------
 
     def _to_device(self, image: Tensor) -> Tensor:
-        """Check an image and bring it to the device, (C, H, W), with the margins of a seamless image."""
+        """Check an image and bring it to the device, (C, H, W), with its margins."""
         channels, device = self._engine.input_channels, self._engine.device
         if image.dim() != 3 or image.shape[0] != channels or min(image.shape) < 1:
             raise UpscaleError(f"this model takes images of the shape ({channels}, H, W), not {tuple(image.shape)}")
@@ -122,11 +122,7 @@ class Stream:
             source = self._uploads.send(image)
         if source is None:
             source = image.to(device, torch.float32, copy=True)
-        for dim, margin in enumerate(self._planner.margins(), start=1):
-            if margin:
-                size = source.shape[dim]
-                source = source.index_select(dim, torch.arange(-margin, size + margin, device=device) % size)
-        return source
+        return self._planner.with_margins(source)
 
     def _enter(self, source: Tensor) -> None:
         """Take an image in, and compute every full batch."""

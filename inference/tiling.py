@@ -90,14 +90,15 @@ def _ramp(at: Tensor, start: float, stop: float) -> Tensor:
     return ((at - start) / (stop - start)).clamp(0, 1)
 
 
-def plan_axis(size: int, tile: int | None, geometry: Geometry) -> Axis:
+def plan_axis(size: int, tile: int | None, geometry: Geometry, slack: int = 0) -> Axis:
     """Lay tiles of at most `tile` pixels (rounded to what the network takes) along `size` pixels.
 
-    With `tile=None`, or for an image no larger than a tile, this is one tile of exactly the image's size, which the
-    network pads as it does any image. Otherwise it is the smallest number of tiles, of the smallest size that this
-    number allows, spread evenly: the pixels that the last tile would compute twice widen every halo instead.
+    With `tile=None`, or for an image no larger than a tile and `slack` pixels, this is one tile of exactly the image's
+    size, which the network pads as it does any image. Otherwise it is the smallest number of tiles, of the smallest
+    size that this number allows, spread evenly: the pixels that the last tile would compute twice widen every halo
+    instead.
     """
-    if tile is None or size <= tile:
+    if tile is None or size <= tile + slack:
         return Axis(size, size, size, (0,))
     grid, multiple = geometry.grid, geometry.multiple
     tile = smallest_tile(geometry) if tile < smallest_tile(geometry) else tile // multiple * multiple
@@ -190,9 +191,9 @@ def _weights_on(device: torch.device, axis: Axis, index: int, scale: int) -> Ten
         return axis.weights(index, scale).to(device)
 
 
-def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry) -> TilePlan:
+def plan_tiles(height: int, width: int, tile: int | None, geometry: Geometry, slack: int = 0) -> TilePlan:
     """Lay out the tiles of an image of height x width; see `plan_axis`."""
-    rows, columns = plan_axis(height, tile, geometry), plan_axis(width, tile, geometry)
+    rows, columns = (plan_axis(side, tile, geometry, slack) for side in (height, width))
     if len(rows.origins) * len(columns.origins) > 1:
         # Where one side is cut and the other is not, the uncut side is padded too: tiles must fit the network.
         rows, columns = _padded(rows, geometry), _padded(columns, geometry)

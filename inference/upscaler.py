@@ -17,6 +17,7 @@ from .accelerator import cuda
 from .accelerator.torch_compile import CHOICES
 from .accelerator.transfers import Copies
 from .allocator import keep_freed_memory
+from .edges import EDGES
 from .engine import Engine
 from .errors import UpscaleError
 from .host import Host
@@ -52,6 +53,8 @@ class Upscaler:
             once tiles of one shape have been computed for a minute or are known to take that long; and on CUDA, HAT
             too, batches of a frequent shape are recorded as CUDA graphs. If the compiler or a graph fails, the network
             runs without it after one warning. The default is "off" because graphs have not run on a GPU yet.
+        edges: "extend" continues an image by a few pixels, cut off afterwards, where the network gains by it (the
+            bundled ones, which pad with zeros). "network" leaves the outermost pixels as the network computes them.
 
     Attributes:
         scale, input_channels, output_channels: those of the model.
@@ -76,9 +79,11 @@ class Upscaler:
         seamless: str = "none",
         self_ensemble: bool = False,
         compile: str = "off",
+        edges: str = "extend",
     ) -> None:
         _check_choice("seamless", seamless, SEAMLESS)
         _check_choice("compile", compile, CHOICES)
+        _check_choice("edges", edges, EDGES)
         _check_choice("precision", precision, ("auto", *precisions.PRECISIONS))
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
@@ -105,6 +110,7 @@ class Upscaler:
             "overlap": str(overlap),
             "seamless": seamless,
             "self-ensemble": str(self_ensemble),
+            "edges": edges,
         }
         self._planner = Planner(
             model,
@@ -115,6 +121,7 @@ class Upscaler:
             batch=batch,
             seamless=seamless,
             self_ensemble=self_ensemble,
+            edges=edges,
         )
         self._engine = Engine(model, network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile)
         self._copies: Copies | None = cuda.Copies(self.device) if self.device.type == "cuda" else None
@@ -199,7 +206,7 @@ class Upscaler:
         return {"model": weights_hash(self._model.model), **self._settings}
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
-        """Return the tiles in which an image is computed, without the margins that `seamless` adds.
+        """Return the tiles in which an image is computed, without the margins that `seamless` and `edges` add.
 
         Args:
             height, width: of the image in pixels.
@@ -212,7 +219,8 @@ class Upscaler:
 
     def steps(self, height: int, width: int) -> int:
         """Return how many steps an image of this size counts in `progress`."""
-        return self._planner.steps(self.plan(height, width))
+        margin_y, margin_x = self._planner.margins()
+        return self._planner.steps(self.plan(height + 2 * margin_y, width + 2 * margin_x))
 
     @property
     def overlap(self) -> int:

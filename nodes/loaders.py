@@ -83,7 +83,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
                 "model_name",
                 options=folders.model_files(family),
                 tooltip=f"{kind} in models/upscale_models, recognized by the contents of the file, and the bundled "
-                "VapSR models.",
+                "VapSR models: supertile-photo for JPEGs, frames of videos and noise, supertile for clean images.",
             ),
             io.Combo.Input(
                 "precision",

@@ -147,6 +147,38 @@ def measure(
                 typer.echo(f"| {row.degradation} | {' | '.join(figures)} |")
 
 
+@app.command()
+def edges(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file, or the name of a bundled network.")],
+    benchmarks: Annotated[list[Path], typer.Argument(metavar="FOLDERS...", help="With NNN_HR.png and NNN_LR.png.")],
+) -> None:
+    """Print the errors of the outermost pixels as the network computes them, and with the image continued."""
+    with _errors_as_sentences():
+        from ..weights.loader import load_model
+        from .measuring import edge_errors
+
+        typer.echo("| | ring 1 | ring 2 | ring 3 | ring 4 | ring 5 |\n|---|---|---|---|---|---|")
+        for folder in benchmarks:
+            for kind in ("network", "extend"):
+                figures = (f"{error:.2f}" for error in edge_errors(load_model(model), folder, kind))
+                typer.echo(f"| {Path(model).stem}, {folder.parent.name}, {kind} | {' | '.join(figures)} |")
+
+
+@app.command()
+def sheet(
+    sources: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="With the photographs that training/sheet.py names.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write crops-2x.jpg and crops-4x.jpg into.")],
+) -> None:
+    """Draw crops of degraded pictures beside bicubic, as docs/images shows them."""
+    with _errors_as_sentences():
+        from .sheet import draw_sheet
+
+        for scale in (2, 4):
+            typer.echo(draw_sheet(sources, out, scale))
+
+
 def _named(known: dict[str, Any], name: str, what: str) -> Any:
     if name not in known:
         raise TrainingError(f"There is no {what} {name!r}; there are {', '.join(known)}")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..analysis.fidelity import codes, inside, luma, psnr_y
 from ..analysis.ssim import ssim
 from ..images.imresize import imresize
+from ..inference.upscaler import Upscaler
+from ..weights.bundle import EDGE_MARGIN
 from .degradations import Pixels, gaussian_noise, jpeg
 from .errors import TrainingError
 from .validation import read_rgb
@@ -65,10 +68,7 @@ def rows(net: nn.Module, folder: Path, scale: int) -> Iterator[Row]:
     Raises:
         TrainingError: if the folder holds no such pairs.
     """
-    pairs = [(read_rgb(small), read_rgb(small.with_name(small.name.replace("_LR", "_HR"))))
-             for small in sorted(folder.glob("*_LR.png"))]  # fmt: skip
-    if not pairs:
-        raise TrainingError(f"There are no pairs NNN_HR.png and NNN_LR.png in {folder}")
+    pairs = _pairs(folder)
     for name, degrade in DEGRADATIONS.items():
         figures = []
         for clean, truth in pairs:
@@ -77,6 +77,42 @@ def rows(net: nn.Module, folder: Path, scale: int) -> Iterator[Row]:
             figures.append([_fidelity(each, truth, scale) for each in (bicubic, net(small[None])[0])])
         bicubic_mean, network_mean = np.mean(figures, axis=0).tolist()
         yield Row(name, tuple(bicubic_mean), tuple(network_mean))
+
+
+@torch.no_grad()
+def edge_errors(model: ImageModelDescriptor, folder: Path, edges: str) -> list[float]:
+    """Return the root mean square error, in codes, in each of the five outermost rings of small pixels.
+
+    Args:
+        model: as `load_model` returns it; one that is never continued by the core is continued too for "extend".
+        folder: as for `rows`.
+        edges: as `Upscaler` takes it.
+
+    Raises:
+        TrainingError: if the folder holds no pairs.
+    """
+    model.model.edge_margin = EDGE_MARGIN
+    upscaler, scale = Upscaler(model, device="cpu", precision="fp32", edges=edges), model.scale
+    squares: list[list[float]] = []
+    for small, truth in _pairs(folder):
+        error = (upscaler(small[None])[0] - truth).mul(255).square()
+        rings = []
+        for _ in range(5):
+            inner = error[:, scale:-scale, scale:-scale]
+            rings.append(float((error.sum() - inner.sum()) / (error.numel() - inner.numel())))
+            error = inner
+        squares.append(rings)
+    means: list[float] = np.sqrt(np.mean(squares, axis=0)).tolist()
+    return means
+
+
+def _pairs(folder: Path) -> list[tuple[Tensor, Tensor]]:
+    """Return the small and large images of a benchmark. Raises TrainingError if there are none."""
+    pairs = [(read_rgb(small), read_rgb(small.with_name(small.name.replace("_LR", "_HR"))))
+             for small in sorted(folder.glob("*_LR.png"))]  # fmt: skip
+    if not pairs:
+        raise TrainingError(f"There are no pairs NNN_HR.png and NNN_LR.png in {folder}")
+    return pairs
 
 
 def _fidelity(result: Tensor, truth: Tensor, border: int) -> tuple[float, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..images.batch import Callbacks, refuse_dangling_link
+from ..images.choice import Identities, UpscalerChoice, upscaler_for
 from ..images.jobs import FileJob
 from ..images.journal import Journal, pending_file, reason_to_skip, recording
 from ..images.size import Size
@@ -18,6 +20,8 @@ from .upscale import upscale_video
 from .write.encoder_options import EncoderOptions
 
 if TYPE_CHECKING:
+    from ..inference.cluster.pool import RayPool
+    from ..inference.pool import UpscalerPool
     from ..inference.upscaler import Upscaler
 
 
@@ -36,8 +40,9 @@ class VideoOutcome:
 
 def upscale_video_files(
     jobs: Iterable[FileJob],
-    upscaler: Upscaler,
+    upscaler: Upscaler | UpscalerChoice,
     *,
+    pool_of: Callable[[Path], UpscalerPool | RayPool | None] = lambda source: None,
     skip_existing: bool = False,
     journal: Journal | None = None,
     **options: Any,
@@ -46,7 +51,8 @@ def upscale_video_files(
 
     Args:
         jobs: sources and targets.
-        upscaler: used for all of them.
+        upscaler: used for all of them, or a choice between two by the source.
+        pool_of: returns the `pool` that shares the settings of a source's upscaler.
         skip_existing: skip targets that exist, unless `journal` knows that they were made otherwise.
         journal: of the target folder. Videos that it proves to be made by these jobs are skipped, without being opened,
             unless `overwrite` is True; finished ones are recorded in it.
@@ -59,20 +65,21 @@ def upscale_video_files(
     callbacks = Callbacks()
     for name in {"progress", "cancelled", "warn"} & options.keys():
         options[name] = callbacks.watch(options[name])
-    jobs = list(jobs)
-    settings = upscaler.identity() | video_settings(options) if jobs and journal is not None else {}
+    identities, option_settings = Identities(upscaler), video_settings(options)
     overwrite = options.get("overwrite", False)
     for job in jobs:
         try:
             refuse_dangling_link(job.source)
+            settings = {} if journal is None else {**identities.of(job.source), **option_settings}
             skipped = reason_to_skip(
                 job, journal, settings, skip_existing=skip_existing, overwrite=overwrite, error=VideoError
             )
             if skipped:
                 outcome = VideoOutcome(job, skipped=skipped)
             else:
+                pool, own = pool_of(job.source), upscaler_for(job.source, upscaler)
                 with recording(journal, pending_file(job, settings)):
-                    outcome = VideoOutcome(job, upscale_video(job.source, job.target, upscaler, **options))
+                    outcome = VideoOutcome(job, upscale_video(job.source, job.target, own, pool=pool, **options))
         except Exception as error:
             if callbacks.ended_by(error):
                 raise

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EXTENDED_EDGES = frozenset({"supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-4x"})
+"""Networks, by the title in their header, whose outermost pixels are nearer to the original if the image is continued.
+
+Measured; see the section "Edges" of docs/decisions/inference.md. VapSR learns to see through its padding with zeros:
+the authors' files, trained for much longer, do not gain.
+"""
+EDGE_MARGIN = 4
+
 _FOLDER = Path(__file__).parent / "bundled"
 
 
@@ -22,6 +30,19 @@ def resolve(name: str | Path) -> Path:
     return path if path.is_file() else bundled_models().get(str(name), path)
 
 
-def bundled_for(factor: float | None) -> str:
-    """Return the bundled network that enlarges by `factor` with the least work; for None, the one of largest scale."""
-    return "supertile-2x" if factor is not None and factor <= 2 else "supertile-4x"
+def bundled_pair(name: str | Path) -> tuple[Path, Path] | None:
+    """Return the networks for clean images and for photos of the scale of a bundled one; None for other models."""
+    models, path = bundled_models(), resolve(name)
+    if path not in models.values():
+        return None
+    scale = path.stem.rpartition("-")[2]
+    return models[f"supertile-{scale}"], models[f"supertile-photo-{scale}"]
+
+
+def bundled_for(factor: float | None, *, degraded: bool = False) -> str:
+    """Return the bundled network that enlarges by `factor` with the least work; for None, the one of largest scale.
+
+    With `degraded`, the one for compressed, noisy or blurred images.
+    """
+    scale = "2x" if factor is not None and factor <= 2 else "4x"
+    return f"supertile-photo-{scale}" if degraded else f"supertile-{scale}"

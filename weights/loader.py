@@ -18,8 +18,9 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..arch.common import default_mean
+from ..arch.network import Network
 from .architectures import build_descriptor, build_skeleton, family_of, shapes_of
-from .bundle import resolve
+from .bundle import EDGE_MARGIN, EXTENDED_EDGES, bundled_pair, resolve
 from .errors import CheckpointError, UnreadableCheckpointError, WrongTensorsError
 from .family import Family
 from .files import CheckpointHeader, drop_training_buffers, read_checkpoint, read_header
@@ -67,7 +68,11 @@ class CheckpointInfo:
 
 
 def load_model(
-    path: str | Path, *, mean: tuple[float, ...] | None = None, base_window: BaseWindow | None = None
+    path: str | Path,
+    *,
+    mean: tuple[float, ...] | None = None,
+    base_window: BaseWindow | None = None,
+    denoise: float | None = None,
 ) -> ImageModelDescriptor[nn.Module]:
     """Load an upscaling network of any known architecture: fp32, eval mode, on the CPU.
 
@@ -80,11 +85,17 @@ def load_model(
         mean: what HAT and HiT-SR subtract from their input, one value or one for each channel. Needed for networks
             trained by neosr, which uses 0.5 where the authors use the mean of DIV2K; weights cannot tell.
         base_window: the base window of HiT-SIR and HiT-SRF in pixels, where it is not the published 8.
+        denoise: for a bundled network: how much noise and compression to remove, from 0, the network for clean images,
+            to 1, the one for photos. In between, the weights of both are blended.
 
     Raises:
         CheckpointError: one of its subclasses, as one sentence that names the file and what is wrong with it.
+        ValueError: `denoise` is not from 0 to 1.
     """
-    header, state = read_checkpoint(resolve(path))
+    if denoise is not None:
+        header, state = _blended(path, denoise)
+    else:
+        header, state = read_checkpoint(resolve(path))
     known = KnownArguments.gather(header.metadata, header.config, mean, base_window)
     family = family_of(shapes_of(state))
     with _naming(header.path):
@@ -94,7 +105,23 @@ def load_model(
         else:
             model = build_descriptor(family, state, known)
         check_finite(header.path, model.model)
+        if isinstance(model.model, Network) and header.metadata.get("title") in EXTENDED_EDGES:
+            model.model.edge_margin = EDGE_MARGIN
         return model
+
+
+def _blended(path: str | Path, denoise: float) -> tuple[CheckpointHeader, dict[str, Tensor]]:
+    """Return the checkpoint between both bundled networks of one scale."""
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"denoise is a number from 0 to 1, not {denoise!r}")
+    pair = bundled_pair(path)
+    if pair is None:
+        raise CheckpointError(
+            Path(path),
+            "a strength of denoising is for the bundled networks only; leave it out, or choose one of these as model",
+        )
+    (header, clean), (_, photo) = map(read_checkpoint, pair)
+    return header, {name: clean[name].float().lerp(photo[name].float(), denoise) for name in clean}
 
 
 def inspect_checkpoint(

@@ -13,6 +13,7 @@ from supertile.training.degradations import (
     compressed,
     degraded,
     gaussian_noise,
+    h264,
     jpeg,
     lens_and_resampling,
     sensor_noise,
@@ -180,13 +181,25 @@ def test_a_sensor_is_noisier_in_the_light_and_its_colors_are_blotched():
 def test_jpeg_and_webp_lose_more_at_lower_quality(small):
     image = np.pad(small, ((0, 16), (0, 16), (0, 0)), mode="reflect")
     image = gaussian_noise(rng(), image, 6)
-    for codec in (jpeg, webp):
+    for codec in (jpeg, webp, h264):
         errors = [error(codec(image, quality), image) for quality in (95, 75, 40)]
         assert errors == sorted(errors)
         assert errors[0] < errors[2]
     assert error(jpeg(image, 75, "4:2:0"), image) > error(jpeg(image, 75, "4:4:4"), image)
     grainy = gaussian_noise(rng(), np.full((64, 64, 3), 120, np.uint8), 8, gray=True)
     assert blocking(jpeg(grainy, 15)) > 1 > abs(blocking(grainy))
+
+
+def test_h264_keeps_the_colors_and_takes_any_size():
+    for shape in ((1, 1), (24, 31), (64, 48)):
+        image = np.empty((*shape, 3), np.uint8)
+        image[:] = 200, 90, 40
+        result = h264(image, 90)
+        assert result.shape == image.shape
+        assert np.abs(result.astype(int) - image).max() <= 2
+    noise = gaussian_noise(rng(), np.full((64, 64, 3), 120, np.uint8), 10)
+    assert abs(h264(noise, 60).mean() - noise.mean()) < 0.3, "a shift would be learned"
+    assert np.array_equal(h264(noise, 60), h264(noise, 60))
 
 
 def test_compressing_varies_quality_and_where_the_blocks_lie():

@@ -11,6 +11,7 @@ import spandrel
 import torch
 from supertile.analysis.fidelity import psnr_y
 from supertile.weights.bundle import bundled_for, bundled_models, resolve
+from supertile.weights.errors import CheckpointError
 from supertile.weights.loader import inspect_checkpoint, load_model
 
 NAMES = ["supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-4x"]
@@ -41,6 +42,37 @@ def test_an_existing_file_counts_more_than_a_bundled_name(tmp_path, monkeypatch)
 )
 def test_which_one_serves(factor, name):
     assert bundled_for(factor) == name
+    assert bundled_for(factor, degraded=True) == name.replace("supertile", "supertile-photo")
+
+
+def test_denoise_goes_from_the_one_for_clean_images_to_the_one_for_photos():
+    clean, photo = (load_model(name).model.state_dict() for name in ("supertile-2x", "supertile-photo-2x"))
+    for name in ("supertile-2x", "supertile-photo-2x"):
+        for strength in (0, 0.25, 1):
+            blended = load_model(name, denoise=strength).model.state_dict()
+            for key, tensor in blended.items():
+                torch.testing.assert_close(tensor, (1 - strength) * clean[key] + strength * photo[key])
+
+
+def test_more_denoising_leaves_less_noise():
+    """And between both, no lump: noise of 10 codes on gray, in codes."""
+    noise = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 10 / 255
+    for name in ("supertile-2x", "supertile-4x"):
+        left = []
+        for strength in (0, 0.25, 0.5, 0.75, 1):
+            with torch.no_grad():
+                result = load_model(name, denoise=strength).model(0.5 + noise)
+            left.append(result[..., 24:-24, 24:-24].std().item() * 255)
+        assert left == sorted(left, reverse=True)
+        assert left[-1] < 0.5 * left[0]
+
+
+def test_denoise_is_for_bundled_networks_and_from_0_to_1(tmp_path):
+    copy = shutil.copy(bundled_models()["supertile-4x"], tmp_path / "copy.safetensors")
+    with pytest.raises(CheckpointError, match="bundled networks only"):
+        load_model(copy, denoise=0.5)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        load_model("supertile-4x", denoise=2)
 
 
 def test_other_programs_open_them(tmp_path):
