@@ -12,9 +12,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
-
-T = TypeVar("T")
 
 _NICE = 10
 
@@ -26,30 +23,26 @@ def lower_priority() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
-def in_background(make: Callable[[], T], undo: Callable[[T], None]) -> T:
-    """Return `make()`, run in a thread of low priority, so that the threads it starts inherit it.
+def in_background(work: Callable[[], None]) -> None:
+    """Run `work` in a thread of low priority, so that the threads it starts inherit it, and wait for its end.
 
-    Exceptions of `make` are raised here. If the wait is interrupted, `undo` is called with the result.
+    Exceptions of `work` are raised here. If the wait is interrupted, the interruption is raised after its end.
     """
-    made: list[T] = []
     failed: list[BaseException] = []
 
-    def work() -> None:
+    def guarded() -> None:
         lower_priority()
         try:
-            made.append(make())
+            work()
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=work, name="supertile-open")
+    thread = threading.Thread(target=guarded, name="supertile-open")
     thread.start()
     try:
         thread.join()
     except BaseException:
         thread.join()
-        for each in made:
-            undo(each)
         raise
     if failed:
         raise failed[0]
-    return made[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..images.size import Size
-from .frames import Span, VideoInfo, is_turned
+from .frames import FrameSink, Span, VideoInfo, is_turned
 from .parts.finished import FinishedFiles, job_key, link_finished
 from .parts.folder import jobs_beside
 from .parts.job import JobOptions, PartsJob, plan_job
@@ -122,8 +122,10 @@ def upscale_video(
             overwrite=overwrite,
             warn=warn_and_keep,
         )
-        sink = in_background(open_sink, undo=lambda sink: sink.discard())
+        opened: list[FrameSink] = []  # filled in the background, so that an interruption finds what it must discard
         try:
+            in_background(lambda: opened.append(open_sink()))
+            sink = opened[0]
             parts: list[Part] = []
             finished: FinishedFiles | None = None
             if isinstance(source, (str, Path)) and isinstance(sink, VideoWriter):
@@ -170,7 +172,8 @@ def upscale_video(
                     warn=warn_and_keep,
                 )
         except BaseException:
-            sink.discard()
+            for each in opened:
+                each.discard()
             raise
     finally:
         frames.close()
