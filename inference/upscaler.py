@@ -1,17 +1,23 @@
 """Upscale images, in batches of tiles that may belong to several images.
 
-`Upscaler` is the public class of the inference core. It checks arguments and chooses device and precision; planner.py
-decides tiles and strips, engine.py runs the model, stream.py joins both. Nothing here knows of files, videos or hosts.
+`Upscaler` checks arguments and chooses device and precision; planner.py decides tiles and strips, engine.py runs the
+model, stream.py joins both. Nothing here knows of files, videos or hosts. The class that the package exports is its
+subclass in images/upscaler.py, which takes PIL images and arrays as well.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
+from ..weights.loader import load_model
 from . import precision as precisions
 from .accelerator import cuda
 from .accelerator.torch_compile import CHOICES
@@ -31,9 +37,12 @@ SEAMLESS = ("none", "x", "y", "both")
 class Upscaler:
     """A model ready to upscale images of any size.
 
+    One that was made from a name or a path can be pickled: only name, path and arguments travel, and the receiver loads
+    the model again.
+
     Args:
-        model: an image model as `load_model` or spandrel returns it. In fp32 it is moved to the device; in half
-            precision a copy is made and the model is left alone.
+        model: name of a bundled network, path of a checkpoint, or an image model as `load_model` or spandrel returns
+            it. In fp32 it is moved to the device; in half precision a copy is made and the model is left alone.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
             measured on this model. Layers that would overflow in half precision stay in fp32 in any case. A network of
@@ -61,12 +70,13 @@ class Upscaler:
 
     Raises:
         ValueError: an argument outside of what is listed here.
+        CheckpointError: the file cannot be loaded, as `load_model` says it.
         UpscaleError: the device cannot be used.
     """
 
     def __init__(
         self,
-        model: ImageModelDescriptor,
+        model: ImageModelDescriptor | str | Path,
         *,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -83,6 +93,11 @@ class Upscaler:
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
+        self._source: str | None = None
+        if isinstance(model, (str, Path)):
+            # Another process may have another working directory.
+            self._source = os.path.abspath(model) if os.path.isfile(model) else str(model)
+            model = load_model(model)
         self.scale, self.input_channels = model.scale, model.input_channels
         self.output_channels = model.output_channels
         self.seamless = seamless
@@ -99,6 +114,16 @@ class Upscaler:
         else:
             network = precisions.cast(model, self.dtype, self.device)
         self._model = model
+        self._arguments: dict[str, Any] = {
+            "device": device,
+            "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype),
+            "tile": tile,
+            "overlap": overlap,
+            "batch": batch,
+            "seamless": seamless,
+            "self_ensemble": self_ensemble,
+            "compile": compile,
+        }
         self._settings = {
             "precision": str(self.dtype).removeprefix("torch."),
             "tile": str(tile),
@@ -126,24 +151,27 @@ class Upscaler:
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Tensor:
-        """Upscale a batch of equally large images.
+        """Upscale an image or a batch of equally large images.
 
         Args:
-            images: (N, C, H, W) float in [0, 1] with the model's number of channels.
+            images: (N, C, H, W) or (C, H, W) float in [0, 1] with the model's number of channels, of any float dtype,
+                on any device, of any strides.
             progress: called with the tiles done and the tiles known so far, after every batch.
             cancelled: called before every batch; if it returns True, `Cancelled` is raised. Exceptions that either
                 function raises propagate.
 
         Returns:
-            (N, C', sH, sW) float32 in [0, 1] on the CPU, with C' and s of the model.
+            (N, C', sH, sW) or (C', sH, sW) float32 in [0, 1] on the CPU, with C' and s of the model.
 
         Raises:
             UpscaleError: wrong channels or shape.
             OutOfMemoryError: not enough memory for the smallest tile.
             Cancelled: `cancelled` returned True.
         """
-        if images.dim() != 4:
+        if images.dim() not in (3, 4):
             raise UpscaleError(f"a batch of images has the shape (N, C, H, W), not {tuple(images.shape)}")
+        if images.dim() == 3:
+            return self(images[None], progress=progress, cancelled=cancelled)[0]
         n, _, height, width = images.shape
         results = self.stream(images, progress=progress, cancelled=cancelled)
         if n == 1:  # spares a copy of a large image
@@ -190,6 +218,14 @@ class Upscaler:
             reuse_static=reuse_static,
         )
         return stream.run(images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise TypeError(
+                "this Upscaler cannot be pickled, because its model was given as an object; make it from a name or a "
+                'path, as in Upscaler("supertile-4x"), so that other processes can load the model themselves'
+            )
+        return partial(type(self), self._source, **self._arguments), ()
 
     def identity(self) -> dict[str, str]:
         """Return what decides the results: a hash of the weights as "model", and the settings by name.
