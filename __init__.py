@@ -14,6 +14,7 @@ here; nobody else does.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -114,4 +115,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # programs decide what becomes of a library's log
 register_with_spandrel()
