@@ -87,6 +87,7 @@ class Upscaler:
         self_ensemble: bool = False,
         compile: str = "off",
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "model")}  # for pickle
         _check_choice("seamless", seamless, SEAMLESS)
         _check_choice("compile", compile, CHOICES)
         _check_choice("precision", precision, ("auto", *precisions.PRECISIONS))
@@ -114,15 +115,8 @@ class Upscaler:
         else:
             network = precisions.cast(model, self.dtype, self.device)
         self._model = model
-        self._arguments: dict[str, Any] = {
-            "device": device,
-            "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype),
-            "tile": tile,
-            "overlap": overlap,
-            "batch": batch,
-            "seamless": seamless,
-            "self_ensemble": self_ensemble,
-            "compile": compile,
+        self._arguments = arguments | {
+            "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
         }
         self._settings = {
             "precision": str(self.dtype).removeprefix("torch."),
@@ -151,27 +145,24 @@ class Upscaler:
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Tensor:
-        """Upscale an image or a batch of equally large images.
+        """Upscale a batch of equally large images.
 
         Args:
-            images: (N, C, H, W) or (C, H, W) float in [0, 1] with the model's number of channels, of any float dtype,
-                on any device, of any strides.
+            images: (N, C, H, W) float in [0, 1] with the model's number of channels.
             progress: called with the tiles done and the tiles known so far, after every batch.
             cancelled: called before every batch; if it returns True, `Cancelled` is raised. Exceptions that either
                 function raises propagate.
 
         Returns:
-            (N, C', sH, sW) or (C', sH, sW) float32 in [0, 1] on the CPU, with C' and s of the model.
+            (N, C', sH, sW) float32 in [0, 1] on the CPU, with C' and s of the model.
 
         Raises:
             UpscaleError: wrong channels or shape.
             OutOfMemoryError: not enough memory for the smallest tile.
             Cancelled: `cancelled` returned True.
         """
-        if images.dim() not in (3, 4):
+        if images.dim() != 4:
             raise UpscaleError(f"a batch of images has the shape (N, C, H, W), not {tuple(images.shape)}")
-        if images.dim() == 3:
-            return self(images[None], progress=progress, cancelled=cancelled)[0]
         n, _, height, width = images.shape
         results = self.stream(images, progress=progress, cancelled=cancelled)
         if n == 1:  # spares a copy of a large image
