@@ -113,6 +113,8 @@ class Upscaler(TensorUpscaler):
             if size is not None:
                 raise UpscaleError("size is for PIL images and arrays; resize the result of a tensor yourself")
             check_tensor(image, self.input_channels)
+            if image.dim() == 3:
+                return super().__call__(image[None], progress=progress, cancelled=cancelled)[0]
             return super().__call__(image, progress=progress, cancelled=cancelled)
         picture, restore = picture_of(image)
         return restore(upscale_image(picture, self, size=size, progress=progress, cancelled=cancelled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -252,6 +253,15 @@ def test_an_upscaler_is_pickled_as_its_path_and_arguments(model_file, monkeypatc
     assert type(other) is Upscaler
     assert other.identity() == upscaler.identity()
     assert torch.equal(other(torch.ones(3, 9, 8)), upscaler(torch.ones(3, 9, 8)))
+
+
+def test_all_arguments_travel():
+    upscaler = Upscaler("supertile-2x", device="cpu", precision="auto", compile="off", batch=3)
+    make, _ = upscaler.__reduce__()
+    assert make.args == ("supertile-2x",)
+    assert set(make.keywords) == set(inspect.signature(Upscaler).parameters) - {"model"}
+    assert make.keywords["batch"] == 3
+    assert make.keywords["precision"] != "auto", "measured once"
 
 
 def test_an_upscaler_of_a_loaded_model_says_why_it_cannot_be_pickled(double):

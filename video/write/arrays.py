@@ -73,6 +73,7 @@ class ArrayWriter:
         Args:
             image: a PIL image, an array (H, W) or (H, W, 1, 3 or 4) of uint8, uint16 or floats in [0, 1], or a tensor
                 (3, H, W) of floats in [0, 1]. All of one size; gray, color, alpha and depth are those of the first.
+                H.264 and HEVC keep odd sides only in 4:4:4, which fewer players show.
             pts: seconds, above those of the previous image; None: where that ended. Rounded to 0.1 ms or less.
             duration: seconds; None: one over the frame rate.
 
