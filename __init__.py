@@ -1,9 +1,9 @@
 """Supertile: upscale images and videos with HAT, VapSR and HiT-SR.
 
-    from supertile import Upscaler, load_model
+    from supertile import Upscaler
 
-    upscaler = Upscaler(load_model("model.safetensors"))
-    larger = upscaler(images)  # (N, C, H, W) in [0, 1] -> (N, C, sH, sW)
+    upscaler = Upscaler("supertile-4x")  # or the path of a model file
+    larger = upscaler(image)  # a PIL image, an array, a tensor, or a list of them
 
 The names below are imported when they are first used, so that `import supertile` costs nothing. What does happen on
 import: VapSR and HiT-SR join spandrel's registry, at once or as soon as spandrel is imported, so that every program
@@ -14,6 +14,7 @@ here; nobody else does.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,18 @@ if TYPE_CHECKING:
     from .images.size import SizeError as SizeError
     from .images.upscale import upscale_image as upscale_image
     from .images.upscale import upscale_image_file as upscale_image_file
+    from .images.upscaler import Upscaler as Upscaler
     from .inference.errors import Cancelled as Cancelled
     from .inference.errors import OutOfMemoryError as OutOfMemoryError
     from .inference.errors import UpscaleError as UpscaleError
-    from .inference.upscaler import Upscaler as Upscaler
     from .video.errors import VideoError as VideoError
+    from .video.frame_stream import TimedImage as TimedImage
+    from .video.frame_stream import upscale_frames as upscale_frames
     from .video.frames import Span as Span
     from .video.read.open import SourceOptions as SourceOptions
     from .video.report import VideoReport as VideoReport
     from .video.upscale import upscale_video as upscale_video
+    from .video.write.arrays import ArrayWriter as ArrayWriter
     from .video.write.encoder_options import EncoderOptions as EncoderOptions
     from .weights.bundle import bundled_models as bundled_models
     from .weights.errors import CheckpointError as CheckpointError
@@ -55,6 +59,7 @@ __version__: str  # as pyproject.toml says
 WEB_DIRECTORY = "./web"  # what ComfyUI serves to its page: the help of the nodes
 
 _HOMES = {
+    "ArrayWriter": "video.write.arrays",
     "Cancelled": "inference.errors",
     "CheckpointError": "weights.errors",
     "CheckpointInfo": "weights.loader",
@@ -69,11 +74,12 @@ _HOMES = {
     "SourceOptions": "video.read.open",
     "Span": "video.frames",
     "SupertileError": "errors",
+    "TimedImage": "video.frame_stream",
     "UnknownArchitectureError": "weights.errors",
     "UnreadableCheckpointError": "weights.errors",
     "UnsafeCheckpointError": "weights.errors",
     "UpscaleError": "inference.errors",
-    "Upscaler": "inference.upscaler",
+    "Upscaler": "images.upscaler",
     "VideoError": "video.errors",
     "VideoReport": "video.report",
     "WrongTensorsError": "weights.errors",
@@ -81,6 +87,7 @@ _HOMES = {
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",
+    "upscale_frames": "video.frame_stream",
     "upscale_image": "images.upscale",
     "upscale_image_file": "images.upscale",
     "upscale_video": "video.upscale",
@@ -108,4 +115,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # programs decide what becomes of a library's log
 register_with_spandrel()

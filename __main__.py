@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -19,6 +20,8 @@ def main() -> None:
     from .cli import app
     from .cli.streams import open_missing_descriptors, tolerant_streams
 
+    if logging.lastResort is not None:  # warnings of the library go to standard error
+        logging.getLogger(__package__).addHandler(logging.lastResort)
     open_missing_descriptors()
     with tolerant_streams():
         app(prog_name="supertile")

@@ -4,6 +4,7 @@
     size.py      "4k", "2x", "1920x1080" -> pixels
     resize.py    antialiased, in linear light        imresize.py  MATLAB's bicubic
     alpha.py     transparency                        channels.py  what a model takes
+    arrays.py    PIL images and NumPy arrays         upscaler.py  the public Upscaler
     upscale.py   one image, one file                 jobs.py      which file becomes which
     batch.py     many files
 

@@ -1,17 +1,23 @@
 """Upscale images, in batches of tiles that may belong to several images.
 
-`Upscaler` is the public class of the inference core. It checks arguments and chooses device and precision; planner.py
-decides tiles and strips, engine.py runs the model, stream.py joins both. Nothing here knows of files, videos or hosts.
+`Upscaler` checks arguments and chooses device and precision; planner.py decides tiles and strips, engine.py runs the
+model, stream.py joins both. Nothing here knows of files, videos or hosts. The class that the package exports is its
+subclass in images/upscaler.py, which takes PIL images and arrays as well.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
+from ..weights.loader import load_model
 from . import precision as precisions
 from .accelerator import cuda
 from .accelerator.torch_compile import CHOICES
@@ -32,9 +38,12 @@ SEAMLESS = ("none", "x", "y", "both")
 class Upscaler:
     """A model ready to upscale images of any size.
 
+    One that was made from a name or a path can be pickled: only name, path and arguments travel, and the receiver loads
+    the model again.
+
     Args:
-        model: an image model as `load_model` or spandrel returns it. In fp32 it is moved to the device; in half
-            precision a copy is made and the model is left alone.
+        model: name of a bundled network, path of a checkpoint, or an image model as `load_model` or spandrel returns
+            it. In fp32 it is moved to the device; in half precision a copy is made and the model is left alone.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
             measured on this model. Layers that would overflow in half precision stay in fp32 in any case. A network of
@@ -64,12 +73,13 @@ class Upscaler:
 
     Raises:
         ValueError: an argument outside of what is listed here.
+        CheckpointError: the file cannot be loaded, as `load_model` says it.
         UpscaleError: the device cannot be used.
     """
 
     def __init__(
         self,
-        model: ImageModelDescriptor,
+        model: ImageModelDescriptor | str | Path,
         *,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -81,6 +91,7 @@ class Upscaler:
         compile: str = "off",
         edges: str = "extend",
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "model")}  # for pickle
         _check_choice("seamless", seamless, SEAMLESS)
         _check_choice("compile", compile, CHOICES)
         _check_choice("edges", edges, EDGES)
@@ -88,6 +99,11 @@ class Upscaler:
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
+        self._source: str | None = None
+        if isinstance(model, (str, Path)):
+            # Another process may have another working directory.
+            self._source = os.path.abspath(model) if os.path.isfile(model) else str(model)
+            model = load_model(model)
         self.scale, self.input_channels = model.scale, model.input_channels
         self.output_channels = model.output_channels
         self.seamless = seamless
@@ -104,6 +120,9 @@ class Upscaler:
         else:
             network = precisions.cast(model, self.dtype, self.device)
         self._model = model
+        self._arguments = arguments | {
+            "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
+        }
         self._settings = {
             "precision": str(self.dtype).removeprefix("torch."),
             "tile": str(tile),
@@ -197,6 +216,14 @@ class Upscaler:
             reuse_static=reuse_static,
         )
         return stream.run(images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise TypeError(
+                "this Upscaler cannot be pickled, because its model was given as an object; make it from a name or a "
+                'path, as in Upscaler("supertile-4x"), so that other processes can load the model themselves'
+            )
+        return partial(type(self), self._source, **self._arguments), ()
 
     def identity(self) -> dict[str, str]:
         """Return what decides the results: a hash of the weights as "model", and the settings by name.
