@@ -12,6 +12,7 @@ from rich.console import Console
 
 from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
 from .events import print_event
+from .mistakes import check_encoder_names, without_effect
 from .options import (
     BaseWindow,
     Batch,
@@ -25,6 +26,7 @@ from .options import (
     Format,
     Mean,
     Model,
+    ModelFolder,
     Overlap,
     Precision,
     PrecisionOption,
@@ -57,6 +59,7 @@ def upscale(
         str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
     ],
     model: Model = None,
+    model_folder: ModelFolder = None,
     size: SizeOption = None,
     tile: Tile = "auto",
     overlap: Overlap = "auto",
@@ -190,6 +193,7 @@ def upscale(
             say(console, f"Warning: {sentence}")
             warning_event(sentence)
 
+        check_encoder_names(codec, preset)
         with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
         _remove_stale_parts(jobs)
@@ -215,6 +219,19 @@ def upscale(
         )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
+        video_options = {
+            "--codec": codec != "auto",
+            "--preset": preset is not None,
+            "--pixel-format": pixel_format != "auto",
+            "--start": start is not None,
+            "--end": end is not None,
+            "--frame-rate": frame_rate is not None,
+            "--deinterlace": deinterlace is not Deinterlace.auto,
+            "--restart": restart,
+            "--keep-partial": keep_partial,
+        }
+        for sentence in without_effect(images, videos, video_options, quality is not None):
+            warn(sentence)
         model = model or bundled_for(None if size is None else size.common_factor)
         with ExitStack() as stack:
             bars = stack.enter_context(progress_bar(console, hidden=quiet))
@@ -286,10 +303,11 @@ def upscale(
 
 
 def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
+    from ..images.hints import is_address
     from ..images.jobs import FileJob, plan_jobs
     from ..video.kinds import VIDEO_SUFFIXES, is_pattern
 
-    if len(sources) == 1 and is_pattern(sources[0]):
+    if len(sources) == 1 and is_pattern(sources[0]) and not any(map(is_address, (sources[0], target))):
         return [FileJob(sources[0], Path(target))]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 
