@@ -307,7 +307,7 @@ def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]
     from ..images.jobs import FileJob, plan_jobs
     from ..video.kinds import VIDEO_SUFFIXES, is_pattern
 
-    if len(sources) == 1 and is_pattern(sources[0]) and not any(map(is_address, (sources[0], target))):
+    if len(sources) == 1 and is_pattern(sources[0]) and not is_address(sources[0]) and not is_address(target):
         return [FileJob(sources[0], Path(target))]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 

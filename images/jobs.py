@@ -91,7 +91,12 @@ def plan_jobs(
         raise PlanError(f"{target} is an address; name a file or a folder on this computer as the target.")
     named_as_folder = to.is_dir() or str(target).endswith(("/", os.sep))
     into_folder = named_as_folder or len(paths) > 1 or paths[0].is_dir()
-    if into_folder and not named_as_folder and to.suffix.lower() in {*TARGET_SUFFIXES, *video_suffixes.values()}:
+    if (
+        into_folder
+        and not named_as_folder
+        and not to.exists()
+        and to.suffix.lower() in {*TARGET_SUFFIXES, *video_suffixes.values()}
+    ):
         results = "Several files" if len(paths) > 1 else f"The files of {paths[0]}"
         raise PlanError(
             f"{results} need a folder as target, and {target} is the name of a file; name a folder, or end it in /."
