@@ -84,7 +84,5 @@ def format_of(path: str | Path, format: str | ImageFormat | None = None) -> Imag
             raise ImageFileError(
                 f"{path} ends in {suffix!r}, which cannot be written; {near}use png, jpg, webp, tiff, avif or jxl."
             )
-        raise ImageFileError(
-            f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format, or in / for a folder."
-        )
+        raise ImageFileError(f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format.")
     return known
