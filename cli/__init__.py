@@ -18,6 +18,7 @@ from .demo import demo
 from .evaluate import evaluate
 from .join import join
 from .measure import attribution, receptive_field, seams
+from .models import models
 from .upscale import upscale
 
 app = typer.Typer(
@@ -44,6 +45,6 @@ def _main(
     """Upscale images and videos with HAT, VapSR, HiT-SR or any other network that spandrel supports."""
 
 
-for command in (upscale, join, info, convert, demo, compare, attribution, receptive_field, seams, bench):
+for command in (upscale, join, models, info, convert, demo, compare, attribution, receptive_field, seams, bench):
     app.command()(command)
 app.command("eval")(evaluate)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .console import errors_as_sentences, say, termination_cleans_up
-from .options import Debug, Device
+from .options import Debug, Device, ModelFolder, complete_model
 
 if TYPE_CHECKING:
     from ..benchmarks.cases import Case
@@ -73,8 +73,16 @@ def bench(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="FILE", help="Measure this checkpoint instead of the cases.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            autocompletion=complete_model,
+            help="Measure this checkpoint instead of the cases: a file or a name.",
+        ),
     ] = None,
+    model_folder: ModelFolder = None,
     size: Annotated[
         list[Any] | None,
         typer.Option(

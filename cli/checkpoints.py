@@ -11,14 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from .console import errors_as_sentences
-from .options import AsJson, BaseWindow, Debug, Dtype, Mean
+from .options import AsJson, BaseWindow, Debug, Dtype, Mean, ModelFolder, complete_model
 
 if TYPE_CHECKING:
     from ..weights.loader import CheckpointInfo
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint, or the name of a bundled model.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="MODEL", autocompletion=complete_model, help="Checkpoint, or the name of a model.")
+    ],
+    model_folder: ModelFolder = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -45,6 +48,7 @@ def info(
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint: .pth, .pt, .ckpt or .safetensors.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
+    model_folder: ModelFolder = None,
     dtype: Annotated[Dtype, typer.Option(help="Type of the stored weights; keep: as they are.")] = Dtype.keep,
     mean: Mean = None,
     base_window: BaseWindow = None,

@@ -20,6 +20,7 @@ from .options import (
     Device,
     JsonFile,
     Mean,
+    ModelFolder,
     Overlap,
     Overwrite,
     Precision,
@@ -27,6 +28,7 @@ from .options import (
     Quiet,
     SelfEnsemble,
     Tile,
+    complete_model,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +61,15 @@ def evaluate(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="FILE", help="Checkpoint; repeat for several. Default: supertile-4x."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            autocompletion=complete_model,
+            help="Checkpoint or name; repeat for several. Default: supertile-4x.",
+        ),
     ] = None,
+    model_folder: ModelFolder = None,
     rgb: Annotated[bool, typer.Option("--rgb", help="Also show PSNR and SSIM on RGB.")] = False,
     benchmark: Annotated[
         Benchmark,

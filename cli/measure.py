@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 
 from .console import errors_as_sentences, progress_bar, termination_cleans_up, warnings_once
-from .options import AsJson, Debug, Device, JsonFile, Overlap, Overwrite, number_or, parse_patch
+from .options import (
+    AsJson,
+    Debug,
+    Device,
+    JsonFile,
+    ModelFolder,
+    Overlap,
+    Overwrite,
+    complete_model,
+    number_or,
+    parse_patch,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,7 +31,14 @@ if TYPE_CHECKING:
     from ..analysis.seams import Seams
 
 Models = Annotated[
-    list[str], typer.Option("--model", "-m", metavar="FILE", help="Checkpoint; repeat to show several side by side.")
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        autocompletion=complete_model,
+        help="Checkpoint or name; repeat to show several side by side.",
+    ),
 ]
 LowResImage = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image to upscale.")]
 
@@ -31,6 +49,7 @@ def attribution(
         Path, typer.Argument(metavar="OUT.png", help="Drawing to write: a map of each model over the image.")
     ],
     model: Models,
+    model_folder: ModelFolder = None,
     patch: Annotated[
         Any,
         typer.Option(
@@ -86,6 +105,7 @@ def attribution(
 def receptive_field(
     out: Annotated[Path, typer.Argument(metavar="OUT.png", help="Drawing to write: the field of each model.")],
     model: Models,
+    model_folder: ModelFolder = None,
     image: Annotated[
         list[Path] | None,
         typer.Option(
@@ -135,7 +155,11 @@ def receptive_field(
 
 def seams(
     image: LowResImage,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="FILE", help="Checkpoint.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="MODEL", autocompletion=complete_model, help="Checkpoint or name."),
+    ],
+    model_folder: ModelFolder = None,
     tile: Annotated[
         Any,
         typer.Option(

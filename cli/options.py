@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from enum import Enum
@@ -125,14 +126,66 @@ def parse_tile(text: str) -> int | str:
     return "whole" if tile == "none" else tile
 
 
+def complete_model(incomplete: str) -> list[str]:
+    """Return what the shell may complete `--model` to: names of models, and files and folders on the way to them."""
+    from ..weights.model_folders import MODEL_SUFFIXES, model_files
+
+    names = {name for file in model_files() for name in file.names if name.startswith(incomplete)}
+    folder, beginning = os.path.split(incomplete)
+    try:
+        entries = list(os.scandir(folder or "."))
+    except OSError:
+        entries = []
+    for entry in entries:
+        path = os.path.join(folder, entry.name)
+        if not entry.name.startswith(beginning) or (entry.name.startswith(".") and not beginning):
+            continue
+        if Path(path).suffix.lower() in MODEL_SUFFIXES:
+            names.add(path)
+        elif folder and entry.is_dir():
+            names.add(f"{path}/")
+    return sorted(names)
+
+
+def add_model_folder(context: typer.Context, folder: Path | None) -> Path | None:
+    """Search a folder for models before all others until the command ends, in its worker processes too."""
+    from ..weights.model_folders import MODELS_VARIABLE
+
+    if folder is None or context.resilient_parsing:
+        return folder
+    before = os.environ.get(MODELS_VARIABLE)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(MODELS_VARIABLE, None)
+        else:
+            os.environ[MODELS_VARIABLE] = before
+
+    context.call_on_close(restore)
+    os.environ[MODELS_VARIABLE] = os.pathsep.join(filter(None, (str(folder.absolute()), before)))
+    return folder
+
+
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
-        metavar="FILE",
-        help="Checkpoint of the model, or the name of a bundled one. Default: supertile-2x for sizes up to 2x, else "
-        "supertile-4x.",
+        metavar="MODEL",
+        autocompletion=complete_model,
+        help="Checkpoint of the model, or the name of one that supertile models lists. Default: supertile-2x for sizes "
+        "up to 2x, else supertile-4x.",
+    ),
+]
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        callback=add_model_folder,
+        help="Folder to find models in by name, besides those of SUPERTILE_MODELS, ComfyUI's and the bundled ones.",
     ),
 ]
 UpscaleModel = Annotated[
@@ -140,8 +193,9 @@ UpscaleModel = Annotated[
     typer.Option(
         "--model",
         "-m",
-        metavar="FILE",
-        help="Checkpoint of the model, or the name of a bundled one: supertile-photo-2x and -4x for JPEGs, videos and "
+        metavar="MODEL",
+        autocompletion=complete_model,
+        help="Checkpoint of the model, or the name of one that supertile models lists. Bundled: supertile-photo-2x and -4x for JPEGs, videos and "
         "noisy images, supertile-2x and -4x for clean ones. Default: chosen for each source; 2x for sizes up to 2x.",
     ),
 ]
@@ -160,8 +214,9 @@ SizeOption = Annotated[
     typer.Option(
         parser=parse_size,
         metavar="SIZE",
-        help="Size of the result: a factor (2x, 1.5x), pixels (1920x1080; 1920x or x1080 keeps the aspect ratio), a "
-        "format to fit into (4k, 1080p) or megapixels (12mp). Default: the scale of the model.",
+        help="Size of the result: a factor (2x, 1.5x), pixels (1920x1080 exactly, stretched if need be; fit:1920x1080, "
+        "1920x or x1080 keeps the aspect ratio), a format to fit into (4k, 1080p) or megapixels (12mp). Default: the "
+        "scale of the model.",
     ),
 ]
 Tile = Annotated[

@@ -15,6 +15,7 @@ from rich.console import Console
 from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
 from .dry_run import DryRun
 from .events import print_event
+from .mistakes import check_encoder_names, without_effect
 from .options import (
     BaseWindow,
     Batch,
@@ -28,6 +29,7 @@ from .options import (
     Devices,
     Format,
     Mean,
+    ModelFolder,
     Overlap,
     Precision,
     PrecisionOption,
@@ -62,6 +64,7 @@ def upscale(
         str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
     ],
     model: UpscaleModel = None,
+    model_folder: ModelFolder = None,
     denoise: Denoise = None,
     size: SizeOption = None,
     tile: Tile = "auto",
@@ -204,6 +207,7 @@ def upscale(
             say(console, f"Warning: {sentence}")
             warning_event(sentence)
 
+        check_encoder_names(codec, preset)
         with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
         if not dry_run:
@@ -231,6 +235,19 @@ def upscale(
         )
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
+        given_for_videos = {
+            "--codec": codec != "auto",
+            "--preset": preset is not None,
+            "--pixel-format": pixel_format != "auto",
+            "--start": start is not None,
+            "--end": end is not None,
+            "--frame-rate": frame_rate is not None,
+            "--deinterlace": deinterlace is not Deinterlace.auto,
+            "--restart": restart,
+            "--keep-partial": keep_partial,
+        }
+        for sentence in without_effect(images, videos, given_for_videos, quality is not None):
+            warn(sentence)
         factor = None if size is None else size.common_factor
         fixed = model is not None or denoise is not None
         spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
@@ -326,10 +343,11 @@ def upscale(
 
 
 def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
+    from ..images.hints import is_address
     from ..images.jobs import FileJob, plan_jobs
     from ..video.kinds import VIDEO_SUFFIXES, is_pattern
 
-    if len(sources) == 1 and is_pattern(sources[0]):
+    if len(sources) == 1 and is_pattern(sources[0]) and not is_address(sources[0]) and not is_address(target):
         return [FileJob(sources[0], Path(target))]
     return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import SupertileError
+from .hints import is_address, missing_source
 from .io.animation import is_animated
 from .io.atomic import same_file
 from .io.errors import ImageFileError, ImageFileWarning
-from .io.formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
+from .io.formats import READABLE_SUFFIXES, TARGET_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
 
 # Images that a folder may hold and that are counted when they cannot be read; other files are passed over in silence.
 _IMAGE_SUFFIXES = frozenset({
@@ -78,15 +79,28 @@ def plan_jobs(
             their target is possible is not checked here.
 
     Raises:
-        PlanError: a source does not exist, a folder holds no image, two sources of one name would become the same
-            file, or a target is a source.
+        PlanError: a source does not exist, the target is an address or, for several files, has the suffix of a file,
+            a folder holds no image, two sources of one name would become the same file, or a target is a source.
     """
     paths = [Path(source) for source in sources]
     for path in paths:
         if not os.path.lexists(path):
-            raise PlanError(f"{path} does not exist.")
+            raise PlanError(missing_source(path, paths, Path(target)))
     to = Path(target)
-    into_folder = to.is_dir() or str(target).endswith(("/", os.sep)) or len(paths) > 1 or paths[0].is_dir()
+    if is_address(to):
+        raise PlanError(f"{target} is an address; name a file or a folder on this computer as the target.")
+    named_as_folder = to.is_dir() or str(target).endswith(("/", os.sep))
+    into_folder = named_as_folder or len(paths) > 1 or paths[0].is_dir()
+    if (
+        into_folder
+        and not named_as_folder
+        and not to.exists()
+        and to.suffix.lower() in {*TARGET_SUFFIXES, *video_suffixes.values()}
+    ):
+        results = "Several files" if len(paths) > 1 else f"The files of {paths[0]}"
+        raise PlanError(
+            f"{results} need a folder as target, and {target} is the name of a file; name a folder, or end it in /."
+        )
     try:
         wanted = None if format is None else format_of("", format)
         if into_folder:

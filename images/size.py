@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Iterator
@@ -28,7 +29,10 @@ _BOXES = {
 
 _LARGEST_FACTOR_WITHOUT_POINT = 16  # "2x" is a factor, "1920x" a width: no model enlarges by more
 _NUMBER = r"(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})"
-_FORMS = f"a factor (2x, 1.5x), a size (1920x1080, 1920x, x1080), megapixels (12mp) or one of {', '.join(_BOXES)}"
+_FORMS = (
+    "a factor (2x, 1.5x), a size (1920x1080, fit:1920x1080, 1920x, x1080), megapixels (12mp) or one of "
+    + ", ".join(_BOXES)
+)
 
 # None of these fits every size: "x2000000000" is too large for a wide image, but not for a tall one.
 _SHAPES_TRIED = ((1024, 1024), (1, 1024), (1024, 1))
@@ -43,7 +47,7 @@ class Size:
     it was parsed from. Sizes are equal if their rule is, however it was written.
     """
 
-    _rule: Literal["model scale", "factor", "exact", "width", "height", "box", "megapixels"]
+    _rule: Literal["model scale", "factor", "exact", "width", "height", "box", "fit", "megapixels"]
     _values: tuple[Fraction, ...] = ()
     _text: str = field(default="", compare=False)
 
@@ -65,7 +69,8 @@ class Size:
             text: "2x", "1.5x": that many times larger. "1920x1080": exactly that, whatever the aspect ratio. "1920x",
                 "x1080": that width or height, aspect ratio kept; a whole number up to 16 before the x is a factor.
                 "4k", "1080p", ...: the largest size of the same aspect ratio inside 3840x2160, 1920x1080, ..., or
-                inside that box turned, for a portrait. "12mp": that many million pixels, aspect ratio kept.
+                inside that box turned, for a portrait. "fit:1920x1080": the same for any box, which is never turned.
+                "12mp": that many million pixels, aspect ratio kept.
 
         Raises:
             SizeError: any other text, and sizes that no image can be enlarged to.
@@ -85,6 +90,10 @@ class Size:
             return cls("factor", _fractions(match[1]), text)
         if match := re.fullmatch(f"({_NUMBER})mp", words):
             return cls("megapixels", _fractions(match[1]), text)
+        if match := re.fullmatch(r"fit:([1-9]\d{0,8})x([1-9]\d{0,8})", words):
+            return cls("fit", _fractions(*match.groups()), text)
+        if meant := _meant(words):
+            raise SizeError(f"Size {text!r} is not understood; did you mean {meant}?")
         raise SizeError(f"Size {text!r} is not understood; give {_FORMS}.")
 
     @classmethod
@@ -123,6 +132,11 @@ class Size:
     def box(cls, longer: int, shorter: int) -> Size:
         """Return the largest size in `longer` x `shorter` pixels, turned for a portrait; the aspect ratio is kept."""
         return cls("box", _fractions(longer, shorter), f"within {longer}x{shorter}")
+
+    @classmethod
+    def fit(cls, width: int, height: int) -> Size:
+        """Return the largest size in `width` x `height` pixels; the aspect ratio is kept."""
+        return cls("fit", _fractions(width, height), f"fit:{width}x{height}")
 
     @classmethod
     def longest_side(cls, side: int) -> Size:
@@ -179,6 +193,8 @@ class Size:
             longer, shorter = self._values
             box = (longer, shorter) if width >= height else (shorter, longer)
             factor = min(box[0] / width, box[1] / height)
+        elif self._rule == "fit":
+            factor = min(self._values[0] / width, self._values[1] / height)
         else:
             factor = Fraction(math.sqrt(max(self._values[0], Fraction(0)) * 1_000_000 / (width * height)))
         return width * factor, height * factor
@@ -218,6 +234,27 @@ def _fractions(*values: float | str | Fraction) -> tuple[Fraction, ...]:
         return tuple(Fraction(str(value)) for value in values)
     except ValueError:
         raise SizeError(f"Size {'x'.join(map(str, values))!r} is not a number of pixels.") from None
+
+
+def _meant(words: str) -> str | None:
+    """Return the sizes that a text without a unit, a percentage or a misspelled name may mean, None for others."""
+    if match := re.fullmatch(f"({_NUMBER})%", words):
+        return f"{float(match[1]) / 100:g}x"
+    if match := re.fullmatch(f"x({_NUMBER})x?", words):  # x1.5
+        return f"{match[1]}x"
+    if re.fullmatch(_NUMBER, words):
+        if float(words) <= _LARGEST_FACTOR_WITHOUT_POINT:
+            return f"{words}x"
+        if f"{words}p" in _BOXES:
+            box = _BOXES[f"{words}p"]
+            return f"{words}p (to fit into {box[0]}x{box[1]}), {words}x (that width) or x{words} (that height)"
+        return f"{words}x (that width) or x{words} (that height)" if words.isdecimal() else None
+    if match := re.fullmatch(r"(\d{1,9})[*:/,;](\d{1,9})", words):
+        return f"{match[1]}x{match[2]}"
+    if match := re.fullmatch(r"(\d{1,9}(?:x\d{0,9})?)px", words):
+        return match[1] if "x" in match[1] else f"{match[1]}x"
+    near = difflib.get_close_matches(words, _BOXES, n=1, cutoff=0.7)
+    return near[0] if near else None
 
 
 def _round(value: Fraction) -> int:

@@ -277,9 +277,23 @@ def choose_device(name: str | torch.device) -> torch.device:
         if device.type != "cpu":
             torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = _device_problem(str(name)) or str(error).partition("\n")[0]
         raise UpscaleError(f"the device {str(name)!r} cannot be used ({reason})") from error
     return device
+
+
+def _device_problem(name: str) -> str | None:
+    """Return why a device cannot be used, where torch's own words explain little."""
+    kind = name.partition(":")[0]
+    if kind == "mps":
+        return "it needs a Mac with Apple silicon and PyTorch for macOS; take auto or cpu"
+    if kind == "cuda" and not torch.backends.cuda.is_built():
+        return "this PyTorch was installed without CUDA; take auto or cpu, or install PyTorch for CUDA"
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "no NVIDIA GPU with a working driver was found; take auto or cpu"
+    if name.lower() in ("gpu", "nvidia"):
+        return "PyTorch calls it cuda"
+    return None
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .model_folders import find_model
+
 EXTENDED_EDGES = frozenset({"supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-4x"})
 """Networks, by the title in their header, whose outermost pixels are nearer to the original if the image is continued.
 
@@ -25,9 +27,20 @@ def bundled_models() -> dict[str, Path]:
 
 
 def resolve(name: str | Path) -> Path:
-    """Return a path that exists unchanged, else the file of the bundled network of that name, else the path."""
+    """Return the file that a name means: a path that exists, a bundled network, or a file of the model folders.
+
+    A path that exists is returned unchanged, and so is one that nothing fits. `model_folders.find_model` describes
+    which names fit.
+
+    Raises:
+        UnreadableCheckpointError: the name is the beginning of several models.
+    """
     path = Path(name)
-    return path if path.is_file() else bundled_models().get(str(name), path)
+    if path.is_file():
+        return path
+    if (bundled := bundled_models().get(str(name))) is not None:
+        return bundled
+    return path if path.exists() else find_model(str(name)) or path
 
 
 def bundled_pair(name: str | Path) -> tuple[Path, Path] | None:

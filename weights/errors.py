@@ -24,7 +24,8 @@ class CheckpointError(SupertileError):
         self.problem = problem.rstrip(".")
 
     def __str__(self) -> str:
-        return f"Cannot load {self.path or 'this state dict'}: {self.problem}."
+        end = "" if self.problem.endswith("?") else "."
+        return f"Cannot load {self.path or 'this state dict'}: {self.problem}{end}"
 
 
 class UnreadableCheckpointError(CheckpointError):

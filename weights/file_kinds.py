@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import UnreadableCheckpointError, UnsafeCheckpointError
+from .model_folders import hint_for
 from .tensor_info import human_size
 
 FileKind = Literal["safetensors", "PyTorch zip", "PyTorch legacy pickle"]
@@ -69,7 +70,7 @@ def _size_of_regular_file(path: Path) -> int:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         if isinstance(error, FileNotFoundError):
-            raise UnreadableCheckpointError(path, "there is no such file; check the name and the folder") from error
+            raise UnreadableCheckpointError(path, f"there is no such file; {hint_for(path)}") from error
         raise UnreadableCheckpointError(path, f"the file cannot be reached ({error})") from error
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableCheckpointError(path, "it is a folder; choose a checkpoint file inside it")

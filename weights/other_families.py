@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from spandrel import ImageModelDescriptor, ModelDescriptor, ModelLoader, UnsupportedModelError
+from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor, nn
 
 from .architectures import FAMILIES, nearest_family, shapes_of
@@ -61,6 +61,17 @@ def _load(state: Mapping[str, Tensor]) -> ModelDescriptor[nn.Module]:
             unsupported = unsupported or error
     assert unsupported is not None
     raise unsupported
+
+
+def recognize(state: Mapping[str, Tensor]) -> str | None:
+    """Return spandrel's name of the architecture of a state dict, of tensors on any device; None if it knows none."""
+    _install_extra_architectures()
+    for names in ({name: name for name in state}, *without_shared_prefixes(state), *generators(state)):
+        renamed = {name: state[stored] for name, stored in names.items()}
+        for support in MAIN_REGISTRY.architectures("detection"):
+            if support.detect(renamed):
+                return support.architecture.name
+    return None
 
 
 def _install_extra_architectures() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,8 +79,10 @@ def format_of(path: str | Path, format: str | ImageFormat | None = None) -> Imag
     suffix = Path(path).suffix
     if (known := TARGET_SUFFIXES.get(suffix.lower())) is None:
         if suffix:
+            similar = get_close_matches(suffix.lower(), sorted(TARGET_SUFFIXES), n=1, cutoff=0.7)
+            near = f"did you mean {similar[0]}? Else " if similar else ""
             raise ImageFileError(
-                f"{path} ends in {suffix!r}, which cannot be written; use png, jpg, webp, tiff, avif or jxl."
+                f"{path} ends in {suffix!r}, which cannot be written; {near}use png, jpg, webp, tiff, avif or jxl."
             )
         raise ImageFileError(f"{path} has no suffix; end it in .png, .jpg, .webp or .tif to choose the format.")
     return known

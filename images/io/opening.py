@@ -52,6 +52,8 @@ def open_image(file: BinaryIO, path: Path) -> Image.Image:
         )
     if problem is not None:
         raise ImageFileError(f"{path} is damaged, incomplete or of an unknown kind: {problem}.")
+    if not prefix:
+        raise ImageFileError(f"{path} is empty (0 bytes), not an image.")
     raise ImageFileError(
         f"{path} is not an image in a format that can be read: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM, TGA, "
         "JPEG 2000 or DDS."

@@ -46,7 +46,7 @@ def test_sizes(text, source, expected):
     ],
 )
 def test_nonsense_zero_and_the_monstrous_are_refused_in_one_sentence(text):
-    with pytest.raises(SizeError, match=r"^Size .*\.$") as refused:
+    with pytest.raises(SizeError, match=r"^Size .*[.?]$") as refused:
         Size.parse(text)
     assert "\n" not in str(refused.value)
 
@@ -95,6 +95,7 @@ def test_named_sizes_fill_their_box_and_keep_the_aspect_ratio(width, height, nam
         (Size.width(1920), "1920x", "1920x"),
         (Size.height(9), "x9", "x9"),
         (Size.box(3840, 2160), "within 3840x2160", "4k"),
+        (Size.fit(1920, 1080), "fit:1920x1080", "Fit: 1920 x 1080"),
         (Size.megapixels(0.25), "0.25mp", ".25mp"),
         (Size.model_scale(), "", None),
     ],
@@ -120,10 +121,40 @@ def test_the_longest_side_is_met_in_landscape_and_portrait(side):
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**19])
 def test_values_that_no_image_can_have_are_refused(value):
     for make in (Size.factor, Size.megapixels, Size.width, Size.height, Size.longest_side):
-        with pytest.raises(SizeError, match=r"^Size .*\.$"):
+        with pytest.raises(SizeError, match=r"^Size .*[.?]$"):
             make(value)
 
 
 def test_only_a_factor_is_common_to_all_images():
     assert Size.parse("1.5x").common_factor == 1.5
     assert {Size.coerce(text).common_factor for text in (None, "1920x", "4k", "1mp", "2x2")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"), [(400, 300, (1440, 1080)), (300, 400, (810, 1080)), (400, 100, (1920, 480))]
+)
+def test_a_box_to_fit_into_is_never_turned(width, height, expected):
+    assert Size.parse("fit:1920x1080").of(width, height, 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2", "2x"),
+        ("1.5", "1.5x"),
+        ("200%", "2x"),
+        ("150 %", "1.5x"),
+        ("x1.5", "1.5x"),
+        ("1080", "1080p (to fit into 1920x1080), 1080x (that width) or x1080 (that height)"),
+        ("1500", "1500x (that width) or x1500 (that height)"),
+        ("1920*1080", "1920x1080"),
+        ("1920x1080px", "1920x1080"),
+        ("800px", "800x"),
+        ("1081p", "1080p"),
+        ("4kk", "4k"),
+    ],
+)
+def test_a_size_that_is_almost_one_is_suggested(text, meant):
+    with pytest.raises(SizeError) as refused:
+        Size.parse(text)
+    assert str(refused.value) == f"Size {text!r} is not understood; did you mean {meant}?"

@@ -1,0 +1,62 @@
+"""Mistakes in the arguments of `supertile upscale`: refused, or said to have no effect."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import SupertileError
+
+if TYPE_CHECKING:
+    from ..images.jobs import FileJob
+
+_CODEC_ALIASES = {
+    "h265": "hevc", "h.265": "hevc", "x265": "hevc", "libx265": "hevc", "hvc1": "hevc", "h.264": "h264", "x264": "h264",
+    "libx264": "h264", "avc": "h264", "avc1": "h264", "libvpx-vp9": "vp9", "vp8": "vp9", "libsvtav1": "av1",
+    "svtav1": "av1", "aom": "av1", "libaom-av1": "av1", "prores_ks": "prores", "nvenc": "h264_nvenc",
+    "h265_nvenc": "hevc_nvenc",
+}  # fmt: skip
+
+
+class UsageMistakeError(SupertileError):
+    """Arguments that cannot be meant. The message is one sentence."""
+
+    exit_code = 2
+
+
+def check_encoder_names(codec: str, preset: str | None) -> None:
+    """Refuse unknown codecs and presets, with the nearest known name. Raises UsageMistakeError."""
+    from ..video.write.encoder_options import PRESETS
+    from ..video.write.encoders import CODECS
+
+    if codec not in CODECS:
+        _refuse("codec", codec, CODECS, _CODEC_ALIASES)
+    if preset is not None and preset not in PRESETS:
+        _refuse("preset", preset, PRESETS, {"slowest": "veryslow", "fastest": "ultrafast"})
+
+
+def without_effect(
+    images: Sequence[FileJob], videos: Sequence[FileJob], video_options: Mapping[str, bool], quality: bool
+) -> Iterator[str]:
+    """Yield a sentence about options that change nothing for these files.
+
+    Args:
+        images, videos: the files.
+        video_options: whether each option for videos was given, by its name.
+        quality: whether --quality was given.
+    """
+    given = [name for name, is_given in video_options.items() if is_given]
+    if given and not videos:
+        *most, last = given
+        names, verb = (f"{', '.join(most)} and {last}", "have") if most else (last, "has")
+        yield f"{names} {verb} no effect: there is no video among the files."
+    formats = {"" if job.format is None else job.format.value.upper() for job in images}
+    if quality and not videos and formats <= {"PNG", "TIFF"}:
+        yield f"--quality has no effect: {' and '.join(sorted(formats))} images are lossless."
+
+
+def _refuse(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> None:
+    near = aliases.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), known, n=1)), None)
+    hint = f"did you mean {near}? The" if near else "the"
+    raise UsageMistakeError(f"The {kind} {name!r} is unknown; {hint} {kind}s are {', '.join(known)}.")
