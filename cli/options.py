@@ -195,8 +195,9 @@ UpscaleModel = Annotated[
         "-m",
         metavar="MODEL",
         autocompletion=complete_model,
-        help="Checkpoint of the model, or the name of one that supertile models lists. Bundled: supertile-photo-2x and -4x for JPEGs, videos and "
-        "noisy images, supertile-2x and -4x for clean ones. Default: chosen for each source; 2x for sizes up to 2x.",
+        help="Checkpoint of the model, or the name of one that supertile models lists. Bundled: supertile-photo-2x and "
+        "-4x for JPEGs, videos and noisy images, supertile-2x and -4x for clean ones. Default: chosen for each source; "
+        "2x for sizes up to 2x.",
     ),
 ]
 Denoise = Annotated[
