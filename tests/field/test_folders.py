@@ -305,7 +305,12 @@ def test_signals_leave_nothing_or_what_the_next_run_removes(upscale, model, name
     for number in range(200):
         image(f"in/{number:03}.png", (64, 64))
     command = [sys.executable, "-m", "supertile", "upscale", "in", "out", "--model", model, "--device", "cpu", "-q"]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup, around the tests, ignores
+    )
     deadline = time.monotonic() + 60
     while len(list(Path("out").glob("*.png"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.005)

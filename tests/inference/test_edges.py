@@ -121,7 +121,7 @@ def test_bright_pictures_keep_their_color_to_the_edge(name):
         image = torch.tensor(color)[:, None, None].expand(3, 24, 24)
         errors = {edges: 255 * (on_cpu(model, edges=edges)(image[None])[0] - image[:, :1, :1]).abs().max() for edges in
                   ("network", "extend")}  # fmt: skip
-        assert errors["extend"] < min(4, errors["network"] / 4), (color, errors)
+        assert errors["extend"] < max(1, min(4, errors["network"] / 4)), (color, errors)
 
 
 @pytest.mark.parametrize(("name", "scale"), [("supertile-2x", 2), ("supertile-photo-4x", 4)])
