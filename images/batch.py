@@ -88,7 +88,7 @@ def upscale_image_files(
     size = Size.coerce(size)
     callbacks = Callbacks()
     progress, cancelled = callbacks.watch(progress), callbacks.watch(cancelled)
-    queue = iter(list(jobs))
+    queue = iter(jobs)
     identities = Identities(upscaler)
 
     @cache
@@ -96,11 +96,11 @@ def upscale_image_files(
         return settings_of(format, identities.of_upscaler(upscaler), size, quality)
 
     def settings(job: FileJob) -> dict[str, str]:
+        if journal is None:
+            return {}
         return settings_in(format_of(job.target, job.format), upscaler_for(job.source, upscaler))
 
     def reason(job: FileJob) -> str:
-        if overwrite or not os.path.lexists(job.target):
-            return ""
         return reason_to_skip(job, journal, settings(job), skip_existing=skip_existing, overwrite=overwrite)
 
     def read(job: FileJob) -> _Source:

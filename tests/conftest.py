@@ -22,7 +22,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from spandrel import ImageModelDescriptor, ModelTiling
 from spandrel.architectures.Compact import CompactArch
+from supertile.arch import VapSR, VapSRConfig
 from torch import Tensor, nn
+
+
+def write_small_vapsr(path: Path, num_feat: int = 16) -> str:
+    """Write a VapSR x2 of one block with random weights, always the same; return its path as text."""
+    torch.manual_seed(0)
+    net = VapSR(VapSRConfig(scale=2, num_feat=num_feat, num_blocks=1, attention_dim=num_feat))
+    save_file(net.state_dict(), path)
+    return str(path)
+
 
 SHARED = Path(os.environ.get("SUPERTILE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 GOLDEN = SHARED / "checkpoints" / "golden"

@@ -13,25 +13,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 from supertile import __version__
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app
 from supertile.images.journal import JOURNAL_NAME
-from supertile.tests.conftest import hear_interrupts
+from supertile.tests.conftest import hear_interrupts, write_small_vapsr
 from supertile.weights import bundle
 from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(net.state_dict(), path)
-    return str(path)
+    return write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture

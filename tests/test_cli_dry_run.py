@@ -8,22 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app, dry_run
 from supertile.images.journal import JOURNAL_NAME
+from supertile.tests.conftest import write_small_vapsr
 from supertile.tests.video.conftest import smooth_planes, write_video
 from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8)).state_dict(), path)
-    return str(path)
+    return write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors", num_feat=8)
 
 
 @pytest.fixture

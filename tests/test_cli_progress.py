@@ -9,27 +9,22 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.cli import app, progress
 from supertile.cli.console import TimeLeftColumn
 from supertile.cli.pace import Pace, duration_in_words
 from supertile.cli.progress import UpscaleProgress
 from supertile.images.jobs import FileJob
+from supertile.tests.conftest import write_small_vapsr
 from supertile.video.report import VideoProgress
 from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16)).state_dict(), path)
-    return str(path)
+    return write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture

@@ -199,8 +199,8 @@ def test_networks_and_files_leave_the_device_to_the_core():
 
 # --- private members and circles ---------------------------------------------------------------------------------
 
-# Private names of other libraries that are used, and why. Those that a class of ours could have too are
-# allowed in one file only.
+# Private names of other libraries that are used, and why. A name that our classes could define as well is allowed in
+# one file only.
 OUTSIDE_PRIVATE = {
     "weights/unpickler.py _Unpickler": "pickle: the interpreter of opcodes in Python; the one in C cannot be limited",
     "_version": "torch: counts the writes to a tensor, which tells when weights have changed",

@@ -41,11 +41,6 @@ class ModelFile:
     folder: Path
 
     @property
-    def is_bundled(self) -> bool:
-        """True for a network that comes with the package."""
-        return self.folder == _BUNDLED
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The names by which it is found: with and without its folders, with and without its suffix."""
         short = self.name.rpartition("/")[2]

@@ -350,7 +350,7 @@ class RayPool:
         """Return a remote function that reads files of this machine, wherever it is called."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        def read(path: Path, offset: int, size: int) -> bytes:  # travels by value: its process imports nothing of ours
+        def read(path: Path, offset: int, size: int) -> bytes:  # nested, so that Ray sends its code, not its name
             with open(path, "rb") as file:
                 file.seek(offset)
                 return file.read(size)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from supertile import Upscaler, load_model
 from supertile.analysis.evaluate import Method, evaluate, mean_of, read_color
 from supertile.analysis.fidelity import measure
-from supertile.arch import VapSR, VapSRConfig
 from supertile.cli import app
+from supertile.tests.conftest import write_small_vapsr
 from supertile.weights.bundle import bundled_models
 from supertile.weights.loader import inspect_checkpoint
 from typer.testing import CliRunner
@@ -23,10 +22,7 @@ from typer.testing import CliRunner
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8)).state_dict(), path)
-    return str(path)
+    return write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors", num_feat=8)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may take, on a busy machine too: seconds, and bytes above those of the process at its start."""
+    """Limits for one file, also on a busy machine: seconds, and bytes above those of the process at its start."""
 
     seconds: float = 30
     memory: int = 1 << 30

@@ -8,19 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
+from supertile.tests.conftest import write_small_vapsr
 from torch import Tensor
 
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VapSR x2 that has learned nothing: its images are noise, but of the right size."""
-    torch.manual_seed(0)
-    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(net.state_dict(), path)
-    return path
+    return Path(write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors"))
 
 
 @pytest.fixture

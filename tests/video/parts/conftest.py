@@ -11,11 +11,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
-from supertile.arch.vapsr import VapSR, VapSRConfig
 from supertile.inference.spec import UpscalerSpec
 from supertile.inference.upscaler import Upscaler
+from supertile.tests.conftest import write_small_vapsr
 
 WIDTH, HEIGHT, RATE = 32, 24, 25
 
@@ -100,11 +98,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> UpscalerSpec:
-    torch.manual_seed(0)
-    net = VapSR(VapSRConfig(scale=2, num_feat=16, num_blocks=1, attention_dim=16))
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_file(net.state_dict(), path)
-    return UpscalerSpec(path, settings=(("precision", "fp32"),))
+    path = write_small_vapsr(tmp_path_factory.mktemp("model") / "small.safetensors")
+    return UpscalerSpec(Path(path), settings=(("precision", "fp32"),))
 
 
 @pytest.fixture(scope="session")
