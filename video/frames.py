@@ -42,6 +42,11 @@ class Layout:
             return -(-height >> y), -(-width >> x)
         return height, width
 
+    def bytes_of(self, width: int, height: int) -> int:
+        """Return the bytes of a frame of width x height."""
+        samples = sum(math.prod(self.size_of(plane, width, height)) for plane in range(self.planes))
+        return samples * (1 if self.depth <= 8 else 2)
+
 
 @dataclass(frozen=True)
 class Color:

@@ -51,6 +51,7 @@ def run(
     finish: Callable[[Callable[[], bool]], None],
     *,
     depth: int = 3,
+    upscaled_depth: int | None = None,
     cancelled: Callable[[], None] | None = None,
 ) -> StageTimes:
     """Pull `frames` in one thread, `upscale` them in the caller's thread, and `write` the results in a third.
@@ -61,6 +62,7 @@ def run(
         write: called in the encode thread, in order.
         finish: called in the encode thread after the last frame, with a function that returns True once the run stops.
         depth: maximum number of frames that wait between two stages.
+        upscaled_depth: the same for those that wait to be written; None: `depth`.
         cancelled: called a few times a second, also while waiting. Raises to cancel the run.
 
     Returns:
@@ -71,7 +73,7 @@ def run(
     """
     shared = _Run(cancelled)
     decoded: _Queue[T] = _Queue(shared, depth)
-    upscaled: _Queue[T] = _Queue(shared, depth)
+    upscaled: _Queue[T] = _Queue(shared, upscaled_depth or depth)
 
     def decode() -> None:
         for frame in frames:

@@ -17,6 +17,10 @@ from .report import VideoProgress, VideoReport
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
+MOST_WAITING_FRAMES = 32
+MOST_WAITING_BYTES = 64 * 2**20
+"""Of frames that wait for the encoder, three at least. The network goes on while the encoder completes a part."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +54,7 @@ def transcode(
     frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)
     computed, reused = upscaler.stats.tiles_computed, upscaler.stats.tiles_reused
     total = expected_frames(info)
+    waiting = MOST_WAITING_BYTES // sink.format.layout.bytes_of(*target_size)
     done = 0
     started = time.perf_counter()
     first: int | None = None
@@ -83,7 +88,14 @@ def transcode(
             raise Cancelled("the upscaling was cancelled")
 
     try:
-        times = pipeline.run(map(pinned(upscaler.device), source), upscale, write, sink.finish, cancelled=check)
+        times = pipeline.run(
+            map(pinned(upscaler.device), source),
+            upscale,
+            write,
+            sink.finish,
+            upscaled_depth=min(max(3, waiting), MOST_WAITING_FRAMES),
+            cancelled=check,
+        )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -167,6 +167,7 @@ class PartsJob:
             else:
                 self._compute_with(self._pool, progress, cancelled, warn)
             check_frames(self.folder)
+            report = self._report()
             join_parts(
                 self.folder,
                 self._task,
@@ -179,7 +180,6 @@ class PartsJob:
         except BaseException:
             self._leave()
             raise
-        report = self._report()
         self.folder.delete()
         for folder in self._earlier():
             folder.delete()

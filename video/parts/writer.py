@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
@@ -15,7 +13,6 @@ import av
 
 from ..errors import VideoError
 from ..frames import Frame, ReadReport, VideoInfo
-from ..priority import lower_priority
 from ..write.encoder_options import holds_captions
 from ..write.encoders import Encoding
 from ..write.file import VideoWriter
@@ -26,7 +23,7 @@ from .plan import Part
 class PartsWriter:
     """A FrameSink that begins a new file with each part. A part that is finished stays, whatever follows.
 
-    While one part is being completed, the next is already encoded.
+    A part is on disk and recorded before the next begins, so that a kill costs one part at most.
 
     Args:
         folder: of the job.
@@ -36,7 +33,7 @@ class PartsWriter:
         sample_aspect_ratio: of the target.
         read: counters of the reader, whose changes are recorded with the part in which they were seen.
         device: for the records.
-        finished: called with each part and its record, in the thread that completes parts.
+        finished: called with each part and its record.
     """
 
     def __init__(
@@ -62,8 +59,6 @@ class PartsWriter:
         self._read, self._seen = read, _counters(read)
         self._waiting = list(reversed(parts))
         self._part: _Part | None = None
-        self._completing: Future[None] | None = None
-        self._executor = ThreadPoolExecutor(1, "supertile-part", initializer=lower_priority)
         self._bytes = 0
 
     @property
@@ -81,9 +76,6 @@ class PartsWriter:
     def finish(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Complete the last part. A part that `cancelled` interrupts is not recorded."""
         self._complete(cancelled)
-        if self._completing is not None:
-            self._completing.result()
-        self._executor.shutdown()
         while self._waiting and not cancelled():
             self._record_empty(self._waiting.pop())
 
@@ -92,10 +84,6 @@ class PartsWriter:
         if self._part is not None:
             self._part.writer.discard()
             self._part = None
-        with suppress(Exception):
-            if self._completing is not None:
-                self._completing.result()
-        self._executor.shutdown()
 
     def _begin(self, pts: int) -> None:
         while self._waiting:
@@ -113,24 +101,17 @@ class PartsWriter:
         self._finished(part, record)
 
     def _complete(self, cancelled: Callable[[], bool]) -> None:
-        """Let the current part be completed in the background, after the one before."""
-        part, self._part = self._part, None
+        part = self._part
         if part is None:
             return
-        if self._completing is not None:
-            self._completing.result()
-        damage, missing = self._new_damage(), str(self._read.missing_at_end or "")
-
-        def complete() -> None:
-            part.writer.finish(cancelled)
-            if cancelled():
-                return
-            record = part.record(damage, missing, self._device)
-            self._bytes += sum(record.sizes)
-            self._folder.save(part.part, record)
-            self._finished(part.part, record)
-
-        self._completing = self._executor.submit(complete)
+        part.writer.finish(cancelled)
+        self._part = None
+        if cancelled():
+            return
+        record = part.record(self._new_damage(), str(self._read.missing_at_end or ""), self._device)
+        self._bytes += sum(record.sizes)
+        self._folder.save(part.part, record)
+        self._finished(part.part, record)
 
     def _new_damage(self) -> dict[str, int]:
         now = _counters(self._read)
