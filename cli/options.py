@@ -259,6 +259,13 @@ CompileOption = Annotated[
         help="Compile the network with torch.compile. auto: on CUDA, once the tiles have taken a minute.",
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of CPU threads of the network. Default: one for each core, fewer while other programs are busy.",
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps. auto: CUDA, else MPS, else the CPU.")
 ]

@@ -38,6 +38,7 @@ from .options import (
     SeamlessOption,
     SelfEnsemble,
     SizeOption,
+    Threads,
     Tile,
     UpscaleModel,
     parse_rate,
@@ -73,6 +74,7 @@ def upscale(
     precision: PrecisionOption = Precision.auto,
     device: Device = "auto",
     devices: Devices = None,
+    threads: Threads = None,
     cluster: Cluster = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
@@ -274,6 +276,7 @@ def upscale(
                 "seamless": seamless.value,
                 "self_ensemble": self_ensemble,
                 "compile": compile.value,
+                "threads": threads,
             }
             upscalers = Upscalers(
                 replace(spec, settings=tuple(settings.items())),

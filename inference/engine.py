@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -21,6 +22,7 @@ from .accelerator import cuda
 from .accelerator.passes import Passes
 from .accelerator.transfers import Downloads, InOrder
 from .allocator import within
+from .cores import CORES
 from .dihedral import DIHEDRAL_GROUP, IDENTITY
 from .errors import UpscaleError, is_out_of_memory
 from .tiling import TilePlan
@@ -35,7 +37,7 @@ class Engine:
         original: the model as the caller gave it.
         network: the model in `dtype` on `device`.
         device, dtype: where, and in which precision, it computes.
-        self_ensemble, compile: as `Upscaler` takes them.
+        self_ensemble, compile, threads: as `Upscaler` takes them.
 
     Attributes:
         scale, input_channels, output_channels: those of the model.
@@ -53,6 +55,7 @@ class Engine:
         *,
         self_ensemble: bool,
         compile: str,
+        threads: int | None,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.scale, self.input_channels = original.scale, original.input_channels
@@ -63,7 +66,12 @@ class Engine:
         self._fp32: ImageModelDescriptor | None = None
         self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
+        self._threads = threads
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
+
+    def cores(self) -> AbstractContextManager[Callable[[], None]]:
+        """Return the context in which batches are computed, see `Cores.shared`; on other devices it does nothing."""
+        return CORES.shared(self._threads) if self.device.type == "cpu" else nullcontext(lambda: None)
 
     def compute(self, batch: Tensor, coming: int = 0, *, fp32: bool = False) -> Tensor:
         """Upscale a batch of tiles.

@@ -64,6 +64,8 @@ class Upscaler:
             runs without it after one warning. The default is "off" because graphs have not run on a GPU yet.
         edges: "extend" continues an image by a few pixels, cut off afterwards, where the network gains by it (the
             bundled ones, which pad with zeros). "network" leaves the outermost pixels as the network computes them.
+        threads: on a CPU, as many compute. None: as many as PyTorch has, and on Linux fewer while other programs are
+            busy (see cores.py), unless OMP_NUM_THREADS is set.
 
     Attributes:
         scale, input_channels, output_channels: those of the model.
@@ -90,6 +92,7 @@ class Upscaler:
         self_ensemble: bool = False,
         compile: str = "off",
         edges: str = "extend",
+        threads: int | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "model")}  # for pickle
         _check_choice("seamless", seamless, SEAMLESS)
@@ -99,6 +102,7 @@ class Upscaler:
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
+        _check_size("threads", threads, 1, also=(None,))
         self._source: str | None = None
         if isinstance(model, (str, Path)):
             # Another process may have another working directory.
@@ -142,7 +146,9 @@ class Upscaler:
             self_ensemble=self_ensemble,
             edges=edges,
         )
-        self._engine = Engine(model, network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile)
+        self._engine = Engine(
+            model, network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile, threads=threads
+        )
         self._copies: Copies | None = cuda.Copies(self.device) if self.device.type == "cuda" else None
 
     def __call__(

@@ -1,10 +1,16 @@
-"""The repository root is a package, which pytest would import under the folder's name, whatever that is."""
+"""The repository root is a package, which pytest would import under the folder's name, whatever that is.
+
+The number of threads is fixed, because sums of floats depend on it, and tests compare bits.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # before PyTorch is imported
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,171 @@
+"""Other programs keep cores busy: threads are given up and taken back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from supertile import Upscaler
+from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, Cores, Load
+
+from ..conftest import write_small_vapsr
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+
+
+class Told(Load):
+    """A load that the test tells, of a machine with eight cores."""
+
+    def __init__(self) -> None:
+        self.cores, self.others, self.waiting = set(range(8)), 0.0, 0.0
+
+    def measure(self, now: float) -> tuple[float, float] | None:
+        return self.others, self.waiting
+
+
+@pytest.fixture
+def small_vapsr(tmp_path) -> str:
+    return write_small_vapsr(tmp_path / "vapsr.safetensors")
+
+
+@pytest.fixture
+def cores(monkeypatch) -> Cores:
+    now = [0.0]
+    monkeypatch.setattr("supertile.inference.cores.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("supertile.inference.cores.sleep_at_barriers", lambda wanted: None)
+    cores = Cores(Told())
+    cores.later = lambda seconds: now.__setitem__(0, now[0] + seconds)
+    return cores
+
+
+def look(cores: Cores, others: float, waiting: float, most: int = 8) -> int | None:
+    cores._load.others, cores._load.waiting = others, waiting
+    cores.look(most)
+    return cores.threads
+
+
+@pytest.mark.parametrize(
+    ("others", "most", "expected"), [(1, 8, 7), (3.2, 8, 5), (8, 8, 4), (30, 8, 4), (2, 4, 4), (7, 4, 2), (8, 1, 1)]
+)
+def test_as_many_threads_as_others_leave_cores_but_at_least_half(cores, others, most, expected):
+    assert look(cores, others, waiting=0.5, most=most) == expected
+
+
+def test_programs_that_take_nothing_from_this_one_do_not_matter(cores):
+    assert look(cores, others=8, waiting=0.02) is None  # of low priority
+    assert look(cores, others=BUSY_CORES / 2, waiting=0.5) is None
+
+
+def test_all_threads_are_back_when_others_end(cores):
+    assert look(cores, others=8, waiting=0.5) == 4
+    assert look(cores, others=8, waiting=0.0) == 4  # there is room now, because threads were given up
+    assert look(cores, others=0, waiting=0.0) is None
+
+
+def test_all_threads_are_tried_again_at_growing_intervals(cores):
+    assert look(cores, others=8, waiting=0.5) == 4
+    cores.later(FIRST_TRIAL_S)
+    assert look(cores, others=8, waiting=0.0) is None
+    assert look(cores, others=8, waiting=0.5) == 4  # in vain
+    cores.later(FIRST_TRIAL_S)
+    assert look(cores, others=8, waiting=0.0) == 4
+    cores.later(FIRST_TRIAL_S)
+    assert look(cores, others=8, waiting=0.0) is None
+    assert look(cores, others=8, waiting=0.0) is None  # others have a low priority now
+
+
+def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small_vapsr):
+    seen = []
+    before = torch.get_num_threads()
+    upscaler = Upscaler(small_vapsr, device="cpu", threads=3)
+    hook = upscaler._model.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    upscaler(torch.rand(1, 3, 16, 16), cancelled=lambda: seen.append(torch.get_num_threads()))
+    hook.remove()
+    assert 3 in seen
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_other_numbers_of_threads_are_refused(small_vapsr, threads):
+    with pytest.raises(ValueError, match="threads is None or a whole number of at least 1"):
+        Upscaler(small_vapsr, threads=threads)
+
+
+def run_script(script: str, folder: Path) -> str:
+    """Run a script in a new process, where nobody has chosen a number of threads; return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@linux
+def test_threads_that_sleep_come_and_go(tmp_path):
+    script = """
+        import os, time
+        import torch
+        from pathlib import Path
+        from supertile.inference.barriers import sleep_at_barriers
+        def threads():
+            return len(os.listdir("/proc/self/task"))
+        maps = Path("/proc/self/maps").read_text()
+        torch.ones(1 << 22).sum()
+        before = threads()
+        sleep_at_barriers(True)
+        sleep_at_barriers(True)
+        if "libgomp" not in maps or "libiomp" in maps or "libomp" in maps:
+            assert threads() == before
+        else:
+            assert threads() == before + os.cpu_count() + 1
+        assert (torch.ones(1 << 22) * 2).sum() == 2 << 22
+        sleep_at_barriers(False)
+        end = time.monotonic() + 30
+        while threads() > before and time.monotonic() < end:
+            time.sleep(0.01)
+        print(threads() - before)
+    """
+    assert run_script(script, tmp_path) == "0"
+
+
+@linux
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_beside_busy_programs_fewer_threads_compute(small_vapsr, tmp_path):
+    script = f"""
+        import os, subprocess, sys, time
+        import torch
+        from supertile import Upscaler
+        from supertile.inference.cores import CORES
+        torch.set_num_threads(os.cpu_count())
+        upscaler, image = Upscaler({small_vapsr!r}, device="cpu", precision="fp32"), torch.rand(1, 3, 64, 64)
+        def until(wanted):
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
+                upscaler(image)
+                if wanted(CORES.threads):
+                    return
+            sys.exit(f"still {{CORES.threads}} threads")
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
+        try:
+            until(lambda threads: threads is not None and threads < os.cpu_count())
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        assert torch.get_num_threads() == os.cpu_count()
+    """
+    run_script(script, tmp_path)
+
+
+@linux
+def test_a_look_at_the_load_is_a_measurement(tmp_path: Path):
+    load = Load()
+    assert load.measure(load._at + INTERVAL_S / 2) is None  # too early
+    others, waiting = load.measure(load._at + 10) or (-1, -1)
+    assert 0 <= waiting <= 1
+    assert others < (os.cpu_count() or 1)
