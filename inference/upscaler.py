@@ -28,6 +28,7 @@ from .engine import Engine
 from .errors import UpscaleError
 from .host import Host
 from .identity import weights_hash
+from .layout import in_fast_layout
 from .planner import Planner
 from .stream import Stats, Stream
 from .tiling import TilePlan
@@ -123,6 +124,8 @@ class Upscaler:
             network = model.to(self.device)
         else:
             network = precisions.cast(model, self.dtype, self.device)
+        if self.device.type == "cpu":
+            network = in_fast_layout(network)
         self._model = model
         self._arguments = arguments | {
             "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)

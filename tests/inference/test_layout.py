@@ -1,0 +1,76 @@
+"""Networks of spandrel on the CPU keep channels where it is faster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from spandrel import ImageModelDescriptor
+from spandrel.architectures.Compact import Compact, CompactArch
+from supertile import Upscaler
+from supertile.inference import layout
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The file that remembers choices, which does not exist yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(layout, "_known", {})
+    return tmp_path / "supertile" / "layouts.json"
+
+
+@pytest.fixture
+def compact() -> ImageModelDescriptor:
+    torch.manual_seed(0)
+    return CompactArch().load(Compact(num_feat=16, num_conv=4, upscale=2).state_dict())
+
+
+def is_last(descriptor: ImageModelDescriptor) -> bool:
+    weights = [p for p in descriptor.model.parameters() if p.dim() == 4 and p.shape[1] > 1]
+    return all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+def test_channels_are_last_where_that_is_clearly_faster(cache, compact, monkeypatch, gain):
+    monkeypatch.setattr(layout, "_gain", lambda first, last: gain)
+    chosen = layout.in_fast_layout(compact)
+    assert is_last(chosen) is (gain > layout.LEAST_GAIN)
+    assert not is_last(compact)  # the caller's model is left alone
+    assert list(json.loads(cache.read_text()).values()) == [gain > layout.LEAST_GAIN]
+
+
+def test_a_choice_is_made_once_and_kept_for_other_processes(cache, compact, monkeypatch):
+    first = is_last(layout.in_fast_layout(compact))
+    monkeypatch.setattr(layout, "_gain", lambda first, last: pytest.fail("measured again"))
+    assert is_last(layout.in_fast_layout(compact)) is first
+    monkeypatch.setattr(layout, "_known", {})  # as in a new process
+    assert is_last(layout.in_fast_layout(compact)) is first
+    cache.write_text(json.dumps({kind: not last for kind, last in json.loads(cache.read_text()).items()}))
+    monkeypatch.setattr(layout, "_known", {})
+    assert is_last(layout.in_fast_layout(compact)) is not first
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 3}', "[" * 100_000])
+def test_a_damaged_file_of_choices_is_measured_over(cache, compact, content):
+    cache.parent.mkdir()
+    cache.write_text(content)
+    layout.in_fast_layout(compact)
+    assert all(isinstance(last, bool) for last in json.loads(cache.read_text()).values())
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_results_are_those_of_the_network(cache, compact, monkeypatch, last):
+    monkeypatch.setattr(layout, "_gain", lambda *_: 2.0 if last else 0.5)
+    image = torch.rand(1, 3, 20, 30)
+    result = Upscaler(compact, device="cpu", precision="fp32")(image)
+    with torch.inference_mode():
+        torch.testing.assert_close(result, compact(image), atol=1e-5, rtol=0)
+    assert result.is_contiguous()
+
+
+def test_a_network_whose_results_differ_keeps_its_layout(cache, compact, monkeypatch):
+    run = layout.precisions.run
+    monkeypatch.setattr(layout.precisions, "run", lambda each, image: run(each, image) + 0.01 * is_last(each))
+    assert not is_last(layout.in_fast_layout(compact))
