@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import errors_as_sentences, say, termination_cleans_up
+from .console import FAILED, errors_as_sentences, say, termination_cleans_up
 from .options import Debug, Device, ModelFolder, complete_model
 
 if TYPE_CHECKING:
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
 FILE_TABLE_WIDTH = 170
 
 
+def require_benchmarks() -> None:
+    """Say so and end where the package was installed without them. Raises typer.Exit."""
+    if find_spec("..benchmarks", __package__) is None:
+        typer.echo("supertile bench needs the benchmarks, which only a clone of the repository has.", err=True)
+        raise typer.Exit(FAILED)
+
+
 def parse_case(text: str) -> str:
     """Parse the name of a case in `benchmarks.cases.CASES`."""
+    require_benchmarks()
     from ..benchmarks.cases import CASES
 
     if text.lower() not in CASES:
@@ -34,6 +43,7 @@ def parse_case(text: str) -> str:
 
 def parse_image(text: str) -> Any:
     """Parse "WIDTHxHEIGHT" as `benchmarks.cases.Workload`."""
+    require_benchmarks()
     from ..benchmarks.cases import Workload
 
     width, _, height = text.lower().partition("x")
@@ -125,6 +135,7 @@ def bench(
         )
     if startup and plot is not None:
         raise typer.BadParameter("--plot cannot be used with --startup.")
+    require_benchmarks()
     with errors_as_sentences(debug), termination_cleans_up():
         from ..benchmarks.contenders import setup_of
         from ..benchmarks.machine import describe, headline
