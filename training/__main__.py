@@ -238,7 +238,7 @@ def _errors_as_sentences() -> Iterator[None]:
         _say(console, "Interrupted; the same command goes on from here.")
         raise typer.Exit(130) from None
     except (TrainingError, CheckpointError, UpscaleError, OSError) as error:
-        _say(console, f"{str(error).rstrip('.')}.")
+        _say(console, text if (text := str(error)).endswith((".", "?")) else f"{text}.")
         raise typer.Exit(1) from None
 
 

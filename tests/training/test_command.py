@@ -130,6 +130,8 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
     ]:
         assert words in one_sentence(run(*arguments))
     assert run("train", tmp_path / "run").exit_code == 2
+    question = run("measure", "supertile-photo-3x", tmp_path).stderr
+    assert re.search(r"did you mean supertile-photo-\dx.*\?$", question.strip()), question
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
