@@ -31,7 +31,7 @@ def make(name: str, net: nn.Module, rate: float) -> list[Optimizer]:
     """
     if name not in NAMES:
         raise TrainingError(f"There is no optimizer {name!r}; there are {', '.join(NAMES)}")
-    matrices = [m.weight for m in net.modules() if _is_matrix(m)] if name == "muon" else []
+    matrices = _matrices(net) if name == "muon" else []
     taken = {id(weight) for weight in matrices}
     others = [weight for weight in net.parameters() if id(weight) not in taken]
     optimizers: list[Optimizer] = [Adam(others, lr=rate, betas=(0.9, 0.99), fused=True)]
@@ -80,5 +80,9 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-def _is_matrix(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+def _matrices(net: nn.Module) -> list[Tensor]:
+    return [
+        module.weight
+        for module in net.modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+    ]
