@@ -198,6 +198,8 @@ def _changed(settings: Any, assignment: str) -> Any:
     known = {n: v for n, v in vars(settings).items() if n not in ("family", "network", "scale")}
     if name not in known:
         raise TrainingError(f"A config has no value {name!r}; it has {', '.join(known)} and network.NAME")
+    if isinstance(known[name], str):
+        return replace(settings, **{name: text})
     if isinstance(value, bool) or not isinstance(value, (int, type(known[name]))) or value < 0:
         raise TrainingError(f"{name} is a number such as {known[name]}, not {text!r}")
     return replace(settings, **{name: type(known[name])(value)})
@@ -236,7 +238,7 @@ def _errors_as_sentences() -> Iterator[None]:
         _say(console, "Interrupted; the same command goes on from here.")
         raise typer.Exit(130) from None
     except (TrainingError, CheckpointError, UpscaleError, OSError) as error:
-        _say(console, f"{str(error).rstrip('.')}.")
+        _say(console, text if (text := str(error)).endswith((".", "?")) else f"{text}.")
         raise typer.Exit(1) from None
 
 

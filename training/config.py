@@ -17,8 +17,11 @@ class TrainingConfig:
         seed: of the network's start and of the crops.
         steps: of them, each over `batch` crops of `patch` x `patch` small pixels.
         learning_rate: the peak, reached after `warmup` steps and left along half a cosine; see `schedule`.
+        cooldown: how many steps that cosine takes; 0 for all after the warm-up.
         decay: of the moving average of the weights, which is what is measured and exported.
+        loss: "l1" or "l2", of pixels; see `losses`.
         frequency_weight: of the loss's second part; see `losses`.
+        optimizer: "adam" or "muon"; see `optimizers`.
         clip: the longest gradient; longer ones are shortened to it.
         degraded_share: how many of the crops are blurred, noisy or compressed; see `degradations`.
     """
@@ -32,8 +35,11 @@ class TrainingConfig:
     patch: int = 48
     learning_rate: float = 1e-3
     warmup: int = 200
+    cooldown: int = 0
     decay: float = 0.999
+    loss: str = "l1"
     frequency_weight: float = 0.0
+    optimizer: str = "adam"
     clip: float = 0.5
     degraded_share: float = 0.0
 

@@ -25,6 +25,9 @@ Step = Callable[[Generator, Pixels], Pixels]
 MARGIN = 12
 """Small pixels around a crop that are degraded with it, so that no step's edges are seen."""
 
+PLAIN_SHARE = 0.35
+"""How many of the degraded images have one thing done to them, as most images that people have."""
+
 FILTERS = (
     Image.Resampling.BOX,
     Image.Resampling.BILINEAR,
@@ -45,6 +48,8 @@ def degraded(rng: Generator, small: Pixels, large: Pixels) -> Pixels:
     Returns:
         (H, W, 3).
     """
+    if rng.random() < PLAIN_SHARE:
+        return plainly_degraded(rng, small)
     image = small if rng.random() < 0.65 else lens_and_resampling(rng, large, small.shape[1], small.shape[0])
     steps: list[Step] = []
     for step, chance in ((noisy, 0.35), (compressed, 0.72), (compressed, 0.12), (sharpened, 0.1)):
@@ -53,6 +58,13 @@ def degraded(rng: Generator, small: Pixels, large: Pixels) -> Pixels:
     for index in rng.permutation(len(steps)):
         image = steps[index](rng, image)
     return image
+
+
+def plainly_degraded(rng: Generator, image: Pixels) -> Pixels:
+    """Return an image after one JPEG (4:2:0, quality 30 to 95), or with Gaussian noise of 2 to 14 codes."""
+    if rng.random() < 0.65:
+        return jpeg(image, int(rng.integers(30, 96)))
+    return gaussian_noise(rng, image, rng.uniform(2, 14))
 
 
 def lens_and_resampling(rng: Generator, large: Pixels, width: int, height: int) -> Pixels:

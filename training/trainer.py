@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ..arch import VapSR
-from . import vapsr
+from . import optimizers, vapsr
 from .averages import MovingAverage
 from .config import TrainingConfig
 from .corpus import Corpus, Mixture
 from .depthwise import FastDepthwise
 from .errors import TrainingError
-from .losses import loss
+from .losses import PIXEL_LOSSES, loss
 from .networks import build, take_trunk
 from .schedule import learning_rate
 
@@ -40,10 +40,12 @@ class Trainer:
     def __init__(self, config: TrainingConfig, corpus: Corpus | Mixture, device: torch.device | str = "cpu") -> None:
         if corpus.scale != config.scale:
             raise TrainingError(f"The corpus was opened for x{corpus.scale}, the network enlarges by {config.scale}")
+        if config.loss not in PIXEL_LOSSES:
+            raise TrainingError(f"There is no loss {config.loss!r}; there are {', '.join(PIXEL_LOSSES)}")
         self.config, self.corpus, self.device = config, corpus, torch.device(device)
         self.net = build(config.family, {**config.network, "scale": config.scale}, config.seed).to(self.device).train()
         self.average = MovingAverage(self.net, config.decay)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+        self.optimizers = optimizers.make(config.optimizer, self.net, config.learning_rate)
         self.half = _half_precision(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
         self.step = 0
@@ -64,21 +66,24 @@ class Trainer:
     def rate(self) -> float:
         """The learning rate of the next step."""
         c = self.config
-        return learning_rate(self.step, steps=c.steps, peak=c.learning_rate, warmup=c.warmup)
+        return learning_rate(self.step, steps=c.steps, peak=c.learning_rate, warmup=c.warmup, cooldown=c.cooldown)
 
     def _one_step(self) -> float:
         c = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
         crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share)
         small, large = (x.to(self.device) for x in crops)
-        self.optimizer.zero_grad(set_to_none=True)
         with self._autocast(), FastDepthwise():
-            value = loss(self._result(small).float(), large, c.frequency_weight)
+            value = loss(self._result(small).float(), large, c.loss, c.frequency_weight)
         self.scaler.scale(value).backward()
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.net.parameters(), c.clip)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         if not math.isfinite(mean := float(value.detach())):
             raise TrainingError(
@@ -105,7 +110,7 @@ class Trainer:
             "step": self.step,
             "params": self.net.state_dict(),
             "params_ema": self.average.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
         }
         torch.save(state, part)
@@ -116,12 +121,13 @@ class Trainer:
         with _reading(path):
             state = torch.load(path, map_location=self.device, weights_only=True)
             mine = asdict(self.config)
-            for name in ("family", "scale", "network"):
+            for name in ("family", "scale", "network", "optimizer"):
                 if state["config"][name] != mine[name]:
                     raise TrainingError(f"{path} is a training of {name} {state['config'][name]}, not {mine[name]}")
             self.net.load_state_dict(state["params"])
             self.average.net.load_state_dict(state["params_ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.scaler.load_state_dict(state["scaler"])
             self.step = int(state["step"])
 

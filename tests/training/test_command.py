@@ -115,6 +115,7 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
         ([*good, "--set", "steps"], "'steps' is not NAME=VALUE"),
         ([*good, "--set", "stepz=3"], "no value 'stepz'; it has seed, steps,"),
         ([*good, "--set", "steps=many"], "steps is a number such as 40000, not 'many'"),
+        ([*good, "--set", "loss=l3"], "no loss 'l3'; there are l1, l2"),
         ([*good, "--set", "network.width=3"], "VapSR has no hyper-parameter 'width'"),
         ([*good, "--set", "network.num_feat=-3"], "No VapSR network can be built so"),
         ([*good, "--set", "patch=1000"], "A patch of 1000 pixels does not fit"),
@@ -129,6 +130,8 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
     ]:
         assert words in one_sentence(run(*arguments))
     assert run("train", tmp_path / "run").exit_code == 2
+    question = run("measure", "supertile-photo-3x", tmp_path).stderr
+    assert re.search(r"did you mean supertile-photo-\dx.*\?$", question.strip()), question
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

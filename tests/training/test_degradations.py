@@ -16,6 +16,7 @@ from supertile.training.degradations import (
     h264,
     jpeg,
     lens_and_resampling,
+    plainly_degraded,
     sensor_noise,
     sharpened,
     webp,
@@ -238,3 +239,11 @@ def test_mixtures_take_their_shares(corpus_folder):
 def test_a_corpus_too_small_for_the_margin_is_refused(corpus):
     with pytest.raises(TrainingError, match="A patch of 32 pixels and 12 around it does not fit"):
         corpus.batch(0, 0, 1, 32, 0.5)
+
+
+def test_plain_degradations_are_one_jpeg_or_gaussian_noise(small):
+    jpegs = [jpeg(small, quality) for quality in range(30, 96)]
+    results = [plainly_degraded(rng(seed), small) for seed in range(60)]
+    noise = [result for result in results if not any(np.array_equal(result, each) for each in jpegs)]
+    assert 10 < len(noise) < 32
+    assert all(1 < error(result, small) < 16 for result in noise)

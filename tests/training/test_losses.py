@@ -1,0 +1,35 @@
+"""L1 asks for the median of what may be, L2 for the mean; spectra are compared on request."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from supertile.training.errors import TrainingError
+from supertile.training.losses import loss
+from supertile.training.trainer import Trainer
+
+
+def test_l1_asks_for_the_median_and_l2_for_the_mean():
+    truths = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])[:, None, None, None]
+    candidates = torch.linspace(0, 1, 101)
+
+    def best(kind: str) -> float:
+        values = [float(loss(x.expand_as(truths), truths, kind)) for x in candidates]
+        return float(candidates[values.index(min(values))])
+
+    assert best("l1") == 0
+    assert best("l2") == pytest.approx(0.4)
+
+
+def test_noise_has_a_larger_spectrum_than_a_wave_of_its_l1():
+    wave = torch.sin(torch.arange(16) * torch.pi / 4).expand(1, 1, 16, 16)
+    noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    noise = noise * wave.abs().mean() / noise.abs().mean()
+    zero = torch.zeros_like(wave)
+    assert float(loss(wave, zero)) == pytest.approx(float(loss(noise, zero)))
+    assert float(loss(noise, zero, frequency_weight=0.1)) > float(loss(wave, zero, frequency_weight=0.1)) > 0
+
+
+def test_an_unknown_loss_is_said(corpus, config):
+    with pytest.raises(TrainingError, match="no loss 'l3'; there are l1, l2"):
+        Trainer(config(loss="l3"), corpus)
