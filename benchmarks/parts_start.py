@@ -48,6 +48,7 @@ def write_source(path: Path, parts: int) -> None:
 
 def job(pipe: Connection, source: Path, parts: int) -> None:
     """Start a job of which all parts are done, and send the seconds of each step and the mebibytes that they took."""
+    from ..images.framing import Framing
     from ..inference import Upscaler
     from ..video.frames import Span
     from ..video.parts.check import check_frames
@@ -64,7 +65,9 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     frames = open_source(source, SourceOptions(), span=Span(), warn=print)
     info = frames.info
     frames.close()
-    task = VideoTask(source, source.with_name("large.mkv"), 32, 32, EncoderOptions(), Span(), SourceOptions())
+    task = VideoTask(
+        source, source.with_name("large.mkv"), Framing.whole(32, 32), EncoderOptions(), Span(), SourceOptions()
+    )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     laps = [time.process_time()]
     times = packet_times(source)
