@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,12 +43,12 @@ from .options import (
     parse_rate,
     parse_time,
 )
+from .plan import journal_of, planned_jobs, remove_stale_parts
 from .progress import UpscaleProgress
 from .results import Results
 
 if TYPE_CHECKING:
-    from ..images.jobs import FileJob
-    from ..images.journal import Journal
+    from .result_values import ResultValues
 
 VIDEOS = "Videos"
 DEFAULT_IMAGE_QUALITY = 95
@@ -61,7 +61,12 @@ def upscale(
         typer.Argument(metavar="SRC...", help="Images, videos, folders of them, or numbered images (frames/%06d.png)."),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
+        str,
+        typer.Argument(
+            metavar="DST",
+            help="File or folder to write to; end the name of a new folder in /. {stem}, {suffix}, {name}, {parent}, "
+            "{model}, {scale}, {width} and {height} stand for those of each source and result: out/{stem}_{scale}x.",
+        ),
     ],
     model: UpscaleModel = None,
     model_folder: ModelFolder = None,
@@ -207,11 +212,32 @@ def upscale(
             say(console, f"Warning: {sentence}")
             warning_event(sentence)
 
+        fixed = model is not None or denoise is not None
+
+        @cache
+        def result_values() -> ResultValues:
+            from .result_values import ResultValues  # imports torch
+
+            return ResultValues(
+                model if fixed else None,
+                size,
+                mean=mean,
+                base_window=base_window,
+                codec=codec,
+                pixel_format=pixel_format,
+                frame_rate=frame_rate,
+            )
+
         check_encoder_names(codec, preset)
         with warnings_once(console, warning_event):
-            jobs = _jobs(sources, target, None if format is None else format.value)
+            jobs = planned_jobs(
+                sources,
+                target,
+                None if format is None else format.value,
+                lambda source, result: result_values().of(source, result),
+            )
         if not dry_run:
-            _remove_stale_parts(jobs)
+            remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
@@ -249,14 +275,13 @@ def upscale(
         for sentence in without_effect(images, videos, given_for_videos, quality is not None):
             warn(sentence)
         factor = None if size is None else size.common_factor
-        fixed = model is not None or denoise is not None
         spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
         names = device_names(devices) if devices else []
         choose_device(names[0] if names else device)
         with ExitStack() as stack:
             bars = stack.enter_context(progress_bar(console, hidden=quiet))
             stack.enter_context(warnings_once(console, warning_event))
-            journal = _journal(jobs, sources, target, spec.name if fixed else AUTOMATIC)
+            journal = journal_of(jobs, sources, target, spec.name if fixed else AUTOMATIC)
             results = Results(
                 console,
                 len(jobs),
@@ -340,32 +365,3 @@ def upscale(
                 progress.file_finished(computed=video_outcome.report is not None)
                 results.add_video(video_outcome)
         results.exit()
-
-
-def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
-    from ..images.hints import is_address
-    from ..images.jobs import FileJob, plan_jobs
-    from ..video.kinds import VIDEO_SUFFIXES, is_pattern
-
-    if len(sources) == 1 and is_pattern(sources[0]) and not is_address(sources[0]) and not is_address(target):
-        return [FileJob(sources[0], Path(target))]
-    return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
-
-
-def _journal(jobs: list[FileJob], sources: list[Path], target: str, model_name: str) -> Journal | None:
-    """Return the journal of a target folder; None for a single file, whose existence says enough."""
-    from .. import __version__
-    from ..images.journal import Journal
-
-    if len(jobs) < 2 and not any(source.is_dir() for source in sources):
-        return None
-    return Journal(target, jobs, sources=sources, version=__version__, model_name=model_name)
-
-
-def _remove_stale_parts(jobs: list[FileJob]) -> None:
-    from ..images.io.atomic import remove_stale_parts
-    from ..video.parts.folder import JOBS, remove_stale_jobs
-
-    for folder in {job.target.parent for job in jobs}:
-        remove_stale_parts(folder)
-        remove_stale_jobs(folder / JOBS)
