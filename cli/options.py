@@ -162,7 +162,11 @@ def add_model_folder(context: typer.Context, folder: Path | None) -> Path | None
             os.environ[MODELS_VARIABLE] = before
 
     context.call_on_close(restore)
-    os.environ[MODELS_VARIABLE] = os.pathsep.join(filter(None, (str(folder.absolute()), before)))
+    folders = [str(folder.absolute()), before]
+    source = context.get_parameter_source("model_folder")
+    if source is not None and source.name == "DEFAULT_MAP":  # a configuration file, which comes after the environment
+        folders.reverse()
+    os.environ[MODELS_VARIABLE] = os.pathsep.join(filter(None, folders))
     return folder
 
 

@@ -50,7 +50,7 @@ OUTSIDE = {
     "training": {"torch", "numpy", "PIL", "typer", "rich", "spandrel"},
     "video": {"torch", "numpy", "PIL", "av"},
     "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
-    "cli": {"typer", "rich"},
+    "cli": {"typer", "rich", "tomli"},
     "__main__": {"typer", "rich"},
     "__init__": set(),
 }
@@ -58,6 +58,7 @@ HOSTS = {"comfy", "comfy_api", "comfy_api_nodes", "comfy_extras", "comfy_executi
 # None: used where it happens to be there
 PACKAGES = {
     "PIL": "pillow",
+    "tomli": None,  # part of Python from 3.11 on
     "pillow_heif": None,
     "pillow_jxl": None,
     "spandrel_extra_arches": None,
