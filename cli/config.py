@@ -186,7 +186,7 @@ def _print_origins(context: typer.Context) -> None:
 
 def _options(command: Any) -> dict[str, Any]:
     """Return the options of a command by their long names, without dashes in front."""
-    named = {}
+    named: dict[str, Any] = {}
     for parameter in command.params:
         long = [name.removeprefix("--") for name in parameter.opts if name.startswith("--")]
         named |= {name: parameter for name in long if name not in _NOT_IN_FILES}
