@@ -42,7 +42,7 @@ def models(
         from ..weights.model_folders import MODELS_VARIABLE, model_folders
 
         searched = folders or model_folders()
-        listing = list_models(searched)
+        listing = list_models(searched, cached=True)
         if as_json:
             import dataclasses
             import json
