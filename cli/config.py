@@ -48,13 +48,15 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
     def configured(context: typer.Context, config: Path | None, no_config: bool, **values: Any) -> None:
         if not values.get("quiet"):
             _print_origins(context)
-        command(**values)
+        command(**values, **({"context": context} if takes_context else {}))
 
     hints: dict[str, Any] = get_type_hints(command, include_extras=True)
     hints |= {"context": typer.Context, "config": _Config, "no_config": _NoConfig}
+    own = inspect.signature(command).parameters
+    takes_context = "context" in own
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        *(each.replace(kind=keyword_only) for each in inspect.signature(command).parameters.values()),
+        *(each.replace(kind=keyword_only) for name, each in own.items() if name != "context"),
         *(inspect.Parameter(name, keyword_only, default=None) for name in ("context", "config")),
         inspect.Parameter("no_config", keyword_only, default=False),
     ]

@@ -10,7 +10,7 @@ from ..errors import SupertileError
 from ..images.io.dimensions import image_size
 from ..images.size import Size
 from ..video.frames import is_turned
-from ..video.kinds import is_video_job
+from ..video.kinds import is_pattern, is_video_job
 from ..video.read.open import SourceOptions, open_source
 from ..video.source_kind import source_kind
 from ..video.upscale import target_framing
@@ -47,7 +47,7 @@ class ResultValues:
     ) -> None:
         self._model, self._size = model, Size.coerce(size)
         self._encoder = EncoderOptions(codec=codec, pixel_format=pixel_format)
-        self._source_options = SourceOptions(frame_rate=frame_rate)
+        self._numbered = SourceOptions(frame_rate=frame_rate)
         self._scale_of = cache(lambda name: inspect_checkpoint(name, mean=mean, base_window=base_window).scale)
 
     def of(self, source: Path, result: Path) -> dict[str, str]:
@@ -70,7 +70,7 @@ class ResultValues:
         return framing.scaled[0] / width, *framing.size
 
     def _video(self, source: Path, result: Path, scale: int) -> tuple[float, int, int]:
-        frames = open_source(source, self._source_options, warn=lambda _: None)
+        frames = open_source(source, self._numbered if is_pattern(source) else SourceOptions(), warn=lambda _: None)
         frames.close()
         info: Any = frames.info
         framing = target_framing(self._size, info, scale, even=wants_even_sides(result, info, self._encoder))

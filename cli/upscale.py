@@ -15,7 +15,8 @@ from rich.console import Console
 from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
 from .dry_run import DryRun
 from .events import print_event
-from .mistakes import check_encoder_names, without_effect
+from .given import given_options
+from .mistakes import check_encoder_names
 from .options import (
     BaseWindow,
     Batch,
@@ -191,6 +192,8 @@ def upscale(
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
+    *,
+    context: typer.Context,
 ) -> None:
     """Upscale images and videos.
 
@@ -200,6 +203,11 @@ def upscale(
     """
     with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
         console = Console(stderr=True)
+        given = given_options(context)
+        if "--device" in given and "--devices" not in given:
+            devices = None  # from a configuration file
+        if len({"--skip-existing", "--overwrite"} & given) == 1:
+            skip_existing, overwrite = "--skip-existing" in given, "--overwrite" in given
         if skip_existing and overwrite:
             say(console, "--skip-existing and --overwrite exclude each other.")
             raise typer.Exit(USAGE)
@@ -246,12 +254,13 @@ def upscale(
         from ..inference.upscaler import choose_device
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
-        from ..video.kinds import is_video_job
+        from ..video.kinds import is_pattern, is_video_job
         from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from .upscalers import Upscalers
+        from .without_effect import without_effect
 
         encoder = EncoderOptions(
             codec=codec,
@@ -259,20 +268,11 @@ def upscale(
             preset=preset or EncoderOptions.preset,
             pixel_format=pixel_format,
         )
+        is_numbered = any(is_pattern(job.source) for job in jobs)
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
-        given_for_videos = {
-            "--codec": codec != "auto",
-            "--preset": preset is not None,
-            "--pixel-format": pixel_format != "auto",
-            "--start": start is not None,
-            "--end": end is not None,
-            "--frame-rate": frame_rate is not None,
-            "--deinterlace": deinterlace is not Deinterlace.auto,
-            "--restart": restart,
-            "--keep-partial": keep_partial,
-        }
-        for sentence in without_effect(images, videos, given_for_videos, quality is not None):
+        wraps = seamless is not Seamless.none
+        for sentence in without_effect(images, videos, given, codec=codec, tile=tile, seamless=wraps, model=model):
             warn(sentence)
         factor = None if size is None else size.common_factor
         spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
@@ -315,7 +315,9 @@ def upscale(
                 "size": size,
                 "encoder": encoder,
                 "span": Span(start, end),
-                "source_options": SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
+                "source_options": SourceOptions(
+                    frame_rate=frame_rate if is_numbered else None, deinterlace=deinterlace.value
+                ),
                 "overwrite": overwrite,
                 "skip_existing": skip_existing,
                 "journal": journal,

@@ -138,7 +138,7 @@ class Unpickler(pickle._Unpickler):
                 if limits.objects < 0:
                     raise TooLargeError
                 functions[code[0]](self)
-        except pickle._Stop as stop:
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value
         raise EOFError
 
