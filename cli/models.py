@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import errors_as_sentences, say, show
+from .console import errors_as_sentences, say
+from .display import show
 from .options import AsJson, Debug
 
 if TYPE_CHECKING:

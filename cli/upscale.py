@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
+from .console import USAGE, errors_as_sentences, say, termination_cleans_up, warnings_once
+from .display import progress_bar
 from .dry_run import DryRun
 from .events import print_event
 from .given import given_options

@@ -166,7 +166,7 @@ class Unpickler(pickle._Unpickler):
         set_items(self.stack[-1], items)
 
     def load_frame(self) -> None:
-        self.read(8)  # type: ignore[attr-defined]  # reading a frame at once would pass by the limits
+        self.read(8)  # reading a frame at once would pass by the limits
 
     dispatch |= {pickle.REDUCE[0]: load_reduce, pickle.NEWOBJ[0]: load_reduce, pickle.BUILD[0]: load_build}
     dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.FRAME[0]: load_frame}
