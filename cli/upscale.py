@@ -94,7 +94,8 @@ def upscale(
         typer.Option(
             min=1,
             max=100,
-            help="Quality of JPEG, WebP (100: lossless) and videos. Default: 95 for images, 90 for videos.",
+            help="Quality of JPEG, WebP (100: lossless), AVIF, JPEG XL and videos. Default: 95 for images, 90 for "
+            "videos.",
         ),
     ] = None,
     codec: Annotated[
