@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,7 +29,8 @@ LOCAL_NAME = "supertile.toml"
 CONFIG_VARIABLE = "SUPERTILE_CONFIG"
 
 _NOT_IN_FILES = frozenset({"help", "version", "config", "no-config"})
-_NOT_IN_LOCAL_FILES = frozenset({"cluster", "overwrite"})  # a folder from elsewhere may bring such a file
+# A folder from elsewhere may bring such a file, which must neither send images away nor choose what is written.
+_NOT_IN_LOCAL_FILES = frozenset({"cluster", "overwrite", "csv", "json", "out", "output", "plot"})
 _ORIGINS, _OFF = "supertile.origins", "supertile.no-config"
 
 
@@ -50,19 +51,17 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
             _print_origins(context)
         command(**values, **({"context": context} if takes_context else {}))
 
-    hints: dict[str, Any] = get_type_hints(command, include_extras=True)
-    hints |= {"context": typer.Context, "config": _Config, "no_config": _NoConfig}
-    own = inspect.signature(command).parameters
+    own = inspect.signature(command, eval_str=True).parameters
     takes_context = "context" in own
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         *(each.replace(kind=keyword_only) for name, each in own.items() if name != "context"),
-        *(inspect.Parameter(name, keyword_only, default=None) for name in ("context", "config")),
-        inspect.Parameter("no_config", keyword_only, default=False),
+        inspect.Parameter("context", keyword_only, default=None, annotation=typer.Context),
+        inspect.Parameter("config", keyword_only, default=None, annotation=_Config),
+        inspect.Parameter("no_config", keyword_only, default=False, annotation=_NoConfig),
     ]
-    typed = [each.replace(annotation=hints[each.name]) for each in parameters]
-    configured.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
-    configured.__annotations__ = hints
+    configured.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    configured.__annotations__ = {each.name: each.annotation for each in parameters}
     return configured
 
 
@@ -165,6 +164,8 @@ def _checked(context: typer.Context, parameter: Any, file: ConfigFile, key: str,
         file.refuse(key, "this is a text in quotes, or a number", table)
     texts = [os.path.expanduser(each) if isinstance(each, str) else str(each) for each in values]
     text = texts if parameter.multiple else texts[0]
+    if key == "models" and not os.path.isdir(texts[0]):
+        file.refuse(key, f"there is no folder {texts[0]}", table)
     if parameter.callback is None:  # else it would run twice
         try:
             parameter.process_value(context, text)

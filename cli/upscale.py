@@ -238,7 +238,8 @@ def upscale(
                 frame_rate=frame_rate,
             )
 
-        check_encoder_names(codec, preset)
+        if codec != "auto" or preset is not None:
+            check_encoder_names(codec, preset)  # imports torch
         with warnings_once(console, warning_event):
             jobs = planned_jobs(
                 sources,

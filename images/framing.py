@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GRAY_OF_RGB = (0.299, 0.587, 0.114)  # luma of BT.601, as Pillow converts colors to gray
 
@@ -59,16 +60,14 @@ class Framing:
         bars = self.color or (0.0, 0.0, 0.0)
         if color.shape[0] == 1:
             bars = (sum(weight * value for weight, value in zip(_GRAY_OF_RGB, bars, strict=True)),) * 3
-        placed = torch.stack([self._placed(plane, value) for plane, value in zip(color, bars, strict=False)])
-        if alpha is None:
-            return placed, None
-        return placed, self._placed(alpha[0], 0.0 if self.color is None else 1.0)[None]
+        placed = self._placed(color, bars[: color.shape[0]])
+        return placed, None if alpha is None else self._placed(alpha, (0.0 if self.color is None else 1.0,))
 
-    def _placed(self, plane: Tensor, value: float) -> Tensor:
+    def _placed(self, planes: Tensor, values: tuple[float, ...]) -> Tensor:
         (width, height), (left, top) = self.size, self.offset
-        result = plane.new_full((height, width), value)
-        seen = plane[max(0, -top) :, max(0, -left) :][: height - max(0, top), : width - max(0, left)]
-        result[max(0, top) :, max(0, left) :][: seen.shape[0], : seen.shape[1]] = seen
+        result = planes.new_tensor(values)[:, None, None].repeat(1, height, width)
+        seen = planes[:, max(0, -top) :, max(0, -left) :][:, : height - max(0, top), : width - max(0, left)]
+        result[:, max(0, top) :, max(0, left) :][:, : seen.shape[1], : seen.shape[2]] = seen
         return result
 
     def __str__(self) -> str:

@@ -211,6 +211,20 @@ def test_help_and_version_do_not_wait_for_torch(folder):
         assert words in out
 
 
+def test_neither_do_wrong_arguments(folder):
+    check = "import sys; sys.argv = ['supertile', 'upscale', *{!r}]\nfrom supertile.__main__ import main\ntry: main()\n"
+    check += "finally: assert 'torch' not in sys.modules"
+    for arguments, words in [
+        (["none.png", "b.png", "--size", "4k"], "none.png does not exist"),
+        (["a.png", "b.png", "--size", "2"], "did you mean 2x?"),
+        (["a.png", "{stam}.png"], "unknown placeholder {stam}"),
+    ]:
+        started = process("-c", check.format(arguments))
+        error = started.communicate(timeout=60)[1]
+        assert started.returncode == 2, error
+        assert words in error
+
+
 def test_without_typer_one_sentence_says_what_to_install(folder):
     started = process("-c", "import sys; sys.modules['typer'] = None\nfrom supertile.__main__ import main\nmain()")
     error = started.communicate(timeout=60)[1]

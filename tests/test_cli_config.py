@@ -138,6 +138,8 @@ def test_options_of_other_commands_are_left_alone(folder):
         ("version = true\n", "there is no option --version"),
         ("sources = 'a.png'\n", "there is no option --sources"),
         ("[upscale]\ncluster = 'host:1'\n", "supertile.toml, line 2: cluster: give it on the command line or in "),
+        ("[eval]\njson = '~/.bashrc'\n", "supertile.toml, line 2: json: give it on the command line or in "),
+        ("models = 'nowhere'\n", "supertile.toml, line 1: models: there is no folder nowhere."),
         ("overwrite = true\n", "supertile.toml, line 1: overwrite: give it on the command line or in "),
         ("a = " + "[" * 5000, "supertile.toml"),
         ("size = '\x00'\n", "supertile.toml, line 1: "),
