@@ -53,6 +53,7 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     Send the seconds of each step, by the clock and of CPU time, and the mebibytes that the process has grown by at the
     end of the scan and at most after it.
     """
+    from ..images.framing import Framing
     from ..inference import Upscaler
     from ..video.frames import Span
     from ..video.parts.check import check_frames
@@ -69,7 +70,9 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     frames = open_source(source, SourceOptions(), span=Span(), warn=print)
     info = frames.info
     frames.close()
-    task = VideoTask(source, source.with_name("large.mkv"), 32, 32, EncoderOptions(), Span(), SourceOptions())
+    task = VideoTask(
+        source, source.with_name("large.mkv"), Framing.whole(32, 32), EncoderOptions(), Span(), SourceOptions()
+    )
     frames = KEY_FRAMES // parts * FRAMES
     before = peak_memory()
     laps: list[tuple[float, float]] = []

@@ -14,6 +14,7 @@ from .. import __version__
 from .bench import bench
 from .checkpoints import convert, info
 from .compare import compare
+from .config import with_config
 from .demo import demo
 from .evaluate import evaluate
 from .join import join
@@ -46,5 +47,5 @@ def _main(
 
 
 for command in (upscale, join, models, info, convert, demo, compare, attribution, receptive_field, seams, bench):
-    app.command()(command)
-app.command("eval")(evaluate)
+    app.command()(with_config(command))
+app.command("eval")(with_config(evaluate))

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from .console import errors_as_sentences
+from .display import show
 from .options import AsJson, BaseWindow, Debug, Dtype, Mean, ModelFolder, complete_model
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ def _print_info(info: CheckpointInfo, memory: str | None = None) -> None:
         rows.append(("not stated", ", ".join(info.not_inferable)))
     for name, value in rows:
         table.add_row(escape(name), escape(str(value)))
-    Console().print(table)
+    show(table)

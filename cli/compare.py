@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .console import errors_as_sentences, show, termination_cleans_up, warnings_once
+from .console import errors_as_sentences, termination_cleans_up, warnings_once
+from .display import show
 from .options import AsJson, Debug, Overwrite
 
 

@@ -10,20 +10,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from ..errors import SupertileError
-from .pace import duration_in_words
 from .streams import tolerant_streams
 
 if TYPE_CHECKING:
-    from ..video.report import VideoProgress
+    pass
 
 FAILED, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130
 TERMINATED = 128  # plus the number of the signal, as shells count
@@ -111,41 +107,6 @@ def say(console: Console, sentence: str) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Print a table on stdout; if that is not a terminal, as wide as it needs, for programs that read lines."""
-    console = Console()
-    (console if console.is_terminal else Console(width=10_000)).print(table)
-
-
-class TimeLeftColumn(ProgressColumn):
-    """The time left, from the first step on: the task's `seconds_left` if it has that, else by its average pace."""
-
-    max_refresh = 0.5
-
-    def render(self, task: Task) -> Text:
-        if "seconds_left" in task.fields:
-            left = task.fields["seconds_left"]
-        elif task.total is None or not task.completed or task.elapsed is None:
-            left = None
-        else:
-            left = task.elapsed / task.completed * max(0.0, task.total - task.completed)
-        return Text("" if left is None else f"{duration_in_words(left)} left")
-
-
-@contextmanager
-def progress_bar(console: Console, *, hidden: bool) -> Iterator[Progress]:
-    """Show progress bars on stderr while the block runs, unless `hidden` or stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeftColumn())
-    with Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),  # a summary that goes to a file must not end up on the terminal
-    ) as progress:
-        yield progress
-
-
 @contextmanager
 def warnings_once(console: Console, also: Callable[[str], None] | None = None) -> Iterator[None]:
     """Print each of our warnings once, as a sentence on stderr. Those of other libraries need `python -W`.
@@ -169,9 +130,3 @@ def warnings_once(console: Console, also: Callable[[str], None] | None = None) -
 
         warnings.showwarning = show
         yield
-
-
-def frame_bar_state(state: VideoProgress) -> dict[str, Any]:
-    """Return what a progress bar of frames shows, as arguments of `Progress.update`."""
-    text = f"frames ({state.fps:.2f} fps, {state.bytes_written / 1e6:.1f} MB written)"
-    return {"completed": state.frames, "total": state.expected, "description": text}

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .console import errors_as_sentences, frame_bar_state, progress_bar, termination_cleans_up, warnings_once
+from .console import errors_as_sentences, termination_cleans_up, warnings_once
+from .display import frame_bar_state, progress_bar
 from .options import Debug, Device
 
 

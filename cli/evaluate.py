@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import FAILED, errors_as_sentences, progress_bar, say, show, termination_cleans_up, warnings_once
+from .console import FAILED, errors_as_sentences, say, termination_cleans_up, warnings_once
+from .display import progress_bar, show
 from .options import (
     BaseWindow,
     Batch,

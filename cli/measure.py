@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from .console import errors_as_sentences, progress_bar, termination_cleans_up, warnings_once
+from .console import errors_as_sentences, termination_cleans_up, warnings_once
+from .display import progress_bar
 from .options import (
     AsJson,
     Debug,

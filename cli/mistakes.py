@@ -1,15 +1,11 @@
-"""Mistakes in the arguments of `supertile upscale`: refused, or said to have no effect."""
+"""Mistakes in the arguments of `supertile upscale` that are refused."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
 
 from ..errors import SupertileError
-
-if TYPE_CHECKING:
-    from ..images.jobs import FileJob
 
 _CODEC_ALIASES = {
     "h265": "hevc", "h.265": "hevc", "x265": "hevc", "libx265": "hevc", "hvc1": "hevc", "h.264": "h264", "x264": "h264",
@@ -34,26 +30,6 @@ def check_encoder_names(codec: str, preset: str | None) -> None:
         _refuse("codec", codec, CODECS, _CODEC_ALIASES)
     if preset is not None and preset not in PRESETS:
         _refuse("preset", preset, PRESETS, {"slowest": "veryslow", "fastest": "ultrafast"})
-
-
-def without_effect(
-    images: Sequence[FileJob], videos: Sequence[FileJob], video_options: Mapping[str, bool], quality: bool
-) -> Iterator[str]:
-    """Yield a sentence about options that change nothing for these files.
-
-    Args:
-        images, videos: the files.
-        video_options: whether each option for videos was given, by its name.
-        quality: whether --quality was given.
-    """
-    given = [name for name, is_given in video_options.items() if is_given]
-    if given and not videos:
-        *most, last = given
-        names, verb = (f"{', '.join(most)} and {last}", "have") if most else (last, "has")
-        yield f"{names} {verb} no effect: there is no video among the files."
-    formats = {"" if job.format is None else job.format.value.upper() for job in images}
-    if quality and not videos and formats <= {"PNG", "TIFF"}:
-        yield f"--quality has no effect: {' and '.join(sorted(formats))} images are lossless."
 
 
 def _refuse(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> None:

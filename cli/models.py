@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import errors_as_sentences, say, show
+from .console import errors_as_sentences, say
+from .display import show
 from .options import AsJson, Debug
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def models(
         from ..weights.model_folders import MODELS_VARIABLE, model_folders
 
         searched = folders or model_folders()
-        listing = list_models(searched)
+        listing = list_models(searched, cached=True)
         if as_json:
             import dataclasses
             import json

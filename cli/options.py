@@ -162,7 +162,11 @@ def add_model_folder(context: typer.Context, folder: Path | None) -> Path | None
             os.environ[MODELS_VARIABLE] = before
 
     context.call_on_close(restore)
-    os.environ[MODELS_VARIABLE] = os.pathsep.join(filter(None, (str(folder.absolute()), before)))
+    folders = [str(folder.absolute()), before]
+    source = context.get_parameter_source("model_folder")
+    if source is not None and source.name == "DEFAULT_MAP":  # a configuration file, which comes after the environment
+        folders.reverse()
+    os.environ[MODELS_VARIABLE] = os.pathsep.join(filter(None, folders))
     return folder
 
 
@@ -215,9 +219,10 @@ SizeOption = Annotated[
     typer.Option(
         parser=parse_size,
         metavar="SIZE",
-        help="Size of the result: a factor (2x, 1.5x), pixels (1920x1080 exactly, stretched if need be; fit:1920x1080, "
-        "1920x or x1080 keeps the aspect ratio), a format to fit into (4k, 1080p) or megapixels (12mp). Default: the "
-        "scale of the model.",
+        help="Size of the result: a factor (2x, 1.5x), a box to fit into (1920x1080, 4k, 1080p), a side (1920x, x1080) "
+        "or megapixels (12mp). These keep the aspect ratio. Exactly 1920x1080: fill:1920x1080 crops what is beyond, "
+        "pad:1920x1080 adds bars (black or transparent; pad:1920x1080:white), stretch:1920x1080 distorts. Default: "
+        "the scale of the model.",
     ),
 ]
 Tile = Annotated[

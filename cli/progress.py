@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from .console import frame_bar_state, say
+from .console import say
+from .display import frame_bar_state
 from .events import print_event
 from .pace import Pace, duration_in_words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
+from .console import USAGE, errors_as_sentences, say, termination_cleans_up, warnings_once
+from .display import progress_bar
 from .dry_run import DryRun
 from .events import print_event
-from .mistakes import check_encoder_names, without_effect
+from .given import given_options
+from .mistakes import check_encoder_names
 from .options import (
     BaseWindow,
     Batch,
@@ -44,12 +46,12 @@ from .options import (
     parse_rate,
     parse_time,
 )
+from .plan import journal_of, planned_jobs, remove_stale_parts
 from .progress import UpscaleProgress
 from .results import Results
 
 if TYPE_CHECKING:
-    from ..images.jobs import FileJob
-    from ..images.journal import Journal
+    from .result_values import ResultValues
 
 VIDEOS = "Videos"
 DEFAULT_IMAGE_QUALITY = 95
@@ -62,7 +64,12 @@ def upscale(
         typer.Argument(metavar="SRC...", help="Images, videos, folders of them, or numbered images (frames/%06d.png)."),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="DST", help="File or folder to write to; end the name of a new folder in /.")
+        str,
+        typer.Argument(
+            metavar="DST",
+            help="File or folder to write to; end the name of a new folder in /. {stem}, {suffix}, {name}, {parent}, "
+            "{model}, {scale}, {width} and {height} stand for those of each source and result: out/{stem}_{scale}x.",
+        ),
     ],
     model: UpscaleModel = None,
     model_folder: ModelFolder = None,
@@ -89,7 +96,8 @@ def upscale(
         typer.Option(
             min=1,
             max=100,
-            help="Quality of JPEG, WebP (100: lossless) and videos. Default: 95 for images, 90 for videos.",
+            help="Quality of JPEG, WebP (100: lossless), AVIF, JPEG XL and videos. Default: 95 for images, 90 for "
+            "videos.",
         ),
     ] = None,
     codec: Annotated[
@@ -188,6 +196,8 @@ def upscale(
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
+    *,
+    context: typer.Context,
 ) -> None:
     """Upscale images and videos.
 
@@ -197,6 +207,11 @@ def upscale(
     """
     with errors_as_sentences(debug, stdout_is_the_result=False), termination_cleans_up():
         console = Console(stderr=True)
+        given = given_options(context)
+        if "--device" in given and "--devices" not in given:
+            devices = None  # from a configuration file
+        if len({"--skip-existing", "--overwrite"} & given) == 1:
+            skip_existing, overwrite = "--skip-existing" in given, "--overwrite" in given
         if skip_existing and overwrite:
             say(console, "--skip-existing and --overwrite exclude each other.")
             raise typer.Exit(USAGE)
@@ -209,11 +224,33 @@ def upscale(
             say(console, f"Warning: {sentence}")
             warning_event(sentence)
 
-        check_encoder_names(codec, preset)
+        fixed = model is not None or denoise is not None
+
+        @cache
+        def result_values() -> ResultValues:
+            from .result_values import ResultValues  # imports torch
+
+            return ResultValues(
+                model if fixed else None,
+                size,
+                mean=mean,
+                base_window=base_window,
+                codec=codec,
+                pixel_format=pixel_format,
+                frame_rate=frame_rate,
+            )
+
+        if codec != "auto" or preset is not None:
+            check_encoder_names(codec, preset)  # imports torch
         with warnings_once(console, warning_event):
-            jobs = _jobs(sources, target, None if format is None else format.value)
+            jobs = planned_jobs(
+                sources,
+                target,
+                None if format is None else format.value,
+                lambda source, result: result_values().of(source, result),
+            )
         if not dry_run:
-            _remove_stale_parts(jobs)
+            remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
@@ -222,12 +259,13 @@ def upscale(
         from ..inference.upscaler import choose_device
         from ..video.batch import upscale_video_files
         from ..video.frames import Span
-        from ..video.kinds import is_video_job
+        from ..video.kinds import is_pattern, is_video_job
         from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from .upscalers import Upscalers
+        from .without_effect import without_effect
 
         encoder = EncoderOptions(
             codec=codec,
@@ -235,30 +273,20 @@ def upscale(
             preset=preset or EncoderOptions.preset,
             pixel_format=pixel_format,
         )
+        is_numbered = any(is_pattern(job.source) for job in jobs)
         videos = [job for job in jobs if is_video_job(job.source, job.target)]
         images = [job for job in jobs if not is_video_job(job.source, job.target)]
-        given_for_videos = {
-            "--codec": codec != "auto",
-            "--preset": preset is not None,
-            "--pixel-format": pixel_format != "auto",
-            "--start": start is not None,
-            "--end": end is not None,
-            "--frame-rate": frame_rate is not None,
-            "--deinterlace": deinterlace is not Deinterlace.auto,
-            "--restart": restart,
-            "--keep-partial": keep_partial,
-        }
-        for sentence in without_effect(images, videos, given_for_videos, quality is not None):
+        wraps = seamless is not Seamless.none
+        for sentence in without_effect(images, videos, given, codec=codec, tile=tile, seamless=wraps, model=model):
             warn(sentence)
         factor = None if size is None else size.common_factor
-        fixed = model is not None or denoise is not None
         spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
         names = device_names(devices) if devices else []
         choose_device(names[0] if names else device)
         with ExitStack() as stack:
             bars = stack.enter_context(progress_bar(console, hidden=quiet))
             stack.enter_context(warnings_once(console, warning_event))
-            journal = _journal(jobs, sources, target, spec.name if fixed else AUTOMATIC)
+            journal = journal_of(jobs, sources, target, spec.name if fixed else AUTOMATIC)
             results = Results(
                 console,
                 len(jobs),
@@ -293,7 +321,9 @@ def upscale(
                 "size": size,
                 "encoder": encoder,
                 "span": Span(start, end),
-                "source_options": SourceOptions(frame_rate=frame_rate, deinterlace=deinterlace.value),
+                "source_options": SourceOptions(
+                    frame_rate=frame_rate if is_numbered else None, deinterlace=deinterlace.value
+                ),
                 "overwrite": overwrite,
                 "skip_existing": skip_existing,
                 "journal": journal,
@@ -343,32 +373,3 @@ def upscale(
                 progress.file_finished(computed=video_outcome.report is not None)
                 results.add_video(video_outcome)
         results.exit()
-
-
-def _jobs(sources: list[Path], target: str, format: str | None) -> list[FileJob]:
-    from ..images.hints import is_address
-    from ..images.jobs import FileJob, plan_jobs
-    from ..video.kinds import VIDEO_SUFFIXES, is_pattern
-
-    if len(sources) == 1 and is_pattern(sources[0]) and not is_address(sources[0]) and not is_address(target):
-        return [FileJob(sources[0], Path(target))]
-    return plan_jobs(sources, target, format=format, video_suffixes=VIDEO_SUFFIXES)
-
-
-def _journal(jobs: list[FileJob], sources: list[Path], target: str, model_name: str) -> Journal | None:
-    """Return the journal of a target folder; None for a single file, whose existence says enough."""
-    from .. import __version__
-    from ..images.journal import Journal
-
-    if len(jobs) < 2 and not any(source.is_dir() for source in sources):
-        return None
-    return Journal(target, jobs, sources=sources, version=__version__, model_name=model_name)
-
-
-def _remove_stale_parts(jobs: list[FileJob]) -> None:
-    from ..images.io.atomic import remove_stale_parts
-    from ..video.parts.folder import JOBS, remove_stale_jobs
-
-    for folder in {job.target.parent for job in jobs}:
-        remove_stale_parts(folder)
-        remove_stale_jobs(folder / JOBS)

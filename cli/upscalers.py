@@ -37,6 +37,7 @@ class Upscalers:
         stack: closes the processes.
         inform: called with a sentence for the first source of each kind.
         warn: called with sentences about the cluster.
+        kind_of: decides which sources are degraded.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class Upscalers:
         stack: ExitStack,
         inform: Callable[[str], None],
         warn: Callable[[str], None],
+        kind_of: Callable[[Path], SourceKind] = source_kind,
     ) -> None:
         self._spec, self._fixed, self._factor = spec, fixed, factor
         self._device, self._devices = devices[0] if devices else device, devices
         self._cluster, self._stack, self._inform, self._warn = cluster, stack, inform, warn
         self._pools: dict[bool, UpscalerPool] = {}
         self._clusters: dict[bool, RayPool] = {}
-        kind_of = (lambda source: _FIXED) if fixed else source_kind
+        kind_of = (lambda source: _FIXED) if fixed else kind_of
         self.choice = UpscalerChoice(self._build, kind_of=kind_of, inform=self._say)
         if fixed:
             self.choice.upscaler(degraded=False)

@@ -23,7 +23,7 @@ from .io.picture import Picture
 from .jobs import FileJob
 from .journal import DONE_BEFORE, Journal, PendingFile, pending_file, reason_to_skip, recording
 from .size import Size, SizeError
-from .upscale import memory_shortage, read_source, upscale_image, write_result
+from .upscale import memory_shortage, read_source, size_for, upscale_image, write_result
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -148,7 +148,9 @@ def upscale_image_files(
             if picture is not None and own is not None:
                 before = (picture.width, picture.height)
                 try:
-                    picture = upscale_image(picture, own, size=size, progress=progress, cancelled=cancelled)
+                    picture = upscale_image(
+                        picture, own, size=size_for(job, size), progress=progress, cancelled=cancelled
+                    )
                 except Exception as caught:
                     if callbacks.ended_by(caught):
                         raise

@@ -79,13 +79,13 @@ def preview_image_files(
                 continue
             check_target(job.target, overwrite=overwrite, sources=[job.source])
             before = image_size(job.source)
-            after = size.of(*before, upscaler.scale)
-            format_of(job.target, job.format).check_size(job.target, *after)
-            list(runs_of_the_model(*before, after, upscaler.scale))
+            framing = size.framing(*before, upscaler.scale)
+            format_of(job.target, job.format).check_size(job.target, *framing.size)
+            list(runs_of_the_model(*before, framing.scaled, upscaler.scale))
         except Exception as error:
             yield Outcome(job, error)
             continue
-        yield Outcome(job, source_size=before, target_size=after)
+        yield Outcome(job, source_size=before, target_size=framing.size)
 
 
 def estimate_image_files(
@@ -118,7 +118,7 @@ def estimate_image_files(
             sample.adopt(warm)
     failed = {outcome.job.source for outcome in sample.failures}
     counted = [outcome for outcome in pending if outcome.job.source not in failed]
-    work = sum(_work(outcome, upscaler.scale) for outcome in counted) / max(1, min(devices, len(counted)))
+    work = sum(sample.work_of(outcome) for outcome in counted) / max(1, min(devices, len(counted)))
     return ImagesEstimate(
         images=len(counted),
         source_pixels=sum(_pixels(outcome.source_size) for outcome in counted),
@@ -134,7 +134,7 @@ class _Sample:
     """Images that were computed for an estimate."""
 
     def __init__(self, upscaler: Upscaler, size: Size | str | None, quality: int) -> None:
-        self._upscaler, self._size, self._quality = upscaler, size, quality
+        self._upscaler, self._size, self._quality = upscaler, Size.coerce(size), quality
         self.seconds = self.warm_up_seconds = 0.0
         self.work = 0
         self.results: list[tuple[Outcome, int]] = []  # with the bytes of the results
@@ -154,7 +154,7 @@ class _Sample:
                 if after.error is not None:
                     self.failures.append(replace(before, error=after.error))
                 else:
-                    self.work += _work(before, self._upscaler.scale)
+                    self.work += self.work_of(before)
                     self.results.append((before, job.target.stat().st_size))
         self.seconds = time.perf_counter() - started
 
@@ -166,6 +166,12 @@ class _Sample:
             self.warm_up_seconds = max(0.0, first.seconds - first.work * self.seconds / self.work)
         self.results += first.results
         self.failures += first.failures
+
+    def work_of(self, outcome: Outcome) -> int:
+        """Return the pixels that go through the network."""
+        scale = self._upscaler.scale
+        scaled = self._size.framing(*outcome.source_size, scale).scaled
+        return sum(width * height for width, height in runs_of_the_model(*outcome.source_size, scaled, scale))
 
     def bytes_of(self, outcome: Outcome) -> float:
         """Estimate the size of a result by the sources, which are as detailed, of the same kind and format."""
@@ -196,11 +202,6 @@ def _middles(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
 
 def _kind(outcome: Outcome) -> tuple[str, ImageFormat]:
     return outcome.job.source.suffix.lower(), format_of(outcome.job.target, outcome.job.format)
-
-
-def _work(outcome: Outcome, scale: int) -> int:
-    """Return the pixels that go through the network."""
-    return sum(width * height for width, height in runs_of_the_model(*outcome.source_size, outcome.target_size, scale))
 
 
 def _detail(outcome: Outcome) -> float:

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import SupertileError
+from .folder_files import LeftOut, files_in
 from .hints import is_address, missing_source
 from .io.animation import is_animated
 from .io.atomic import same_file
-from .io.errors import ImageFileError, ImageFileWarning
+from .io.errors import ImageFileError
 from .io.formats import READABLE_SUFFIXES, TARGET_SUFFIXES, WRITABLE_SUFFIXES, ImageFormat, format_of
-
-# Images that a folder may hold and that are counted when they cannot be read; other files are passed over in silence.
-_IMAGE_SUFFIXES = frozenset({
-    ".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".jxr", ".wdp", ".hdp", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c",
-    ".psd", ".psb", ".xcf", ".kra", ".ora", ".clip", ".afphoto", ".svg", ".svgz", ".eps", ".ai", ".emf", ".wmf", ".ico",
-    ".icns", ".cur", ".pcx", ".sgi", ".rgb", ".xbm", ".xpm", ".pam", ".pfm", ".qoi", ".bpg", ".flif", ".ktx", ".ktx2",
-    ".exr", ".hdr", ".dpx", ".cin", ".fits", ".dcm", ".jng", ".mng", ".pict", ".pct", ".ras", ".iff", ".raw", ".dng",
-    ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f",
-    ".3fr", ".fff", ".iiq", ".kdc", ".dcr", ".mrw", ".erf", ".rwl", ".gpr",
-})  # fmt: skip
-_MAX_NAMED = 5
+from .target_template import PLACEHOLDERS, TargetTemplate
 
 
 class PlanError(SupertileError, ValueError):
@@ -58,6 +48,8 @@ def plan_jobs(
     *,
     format: str | None = None,
     video_suffixes: Mapping[str, str] = MappingProxyType({}),
+    values_of: Callable[[Path, Path], Mapping[str, str]] | None = None,
+    numbered: bool = False,
 ) -> list[FileJob]:
     """Return a job for each file in `sources`. Nothing is created.
 
@@ -68,27 +60,38 @@ def plan_jobs(
     follows `format`, and is .png where the source's own format cannot be written. Where a.png and a.bmp would both
     become a.png, the latter becomes a.bmp.png.
 
+    A target with placeholders, "out/{stem}_{scale}x{suffix}", names the result of each source. The structure of a
+    folder is kept, unless {parent} is among them. A name without a suffix gets that of the result. Files of a folder
+    that are results of others there are left out.
+
     One ImageFileWarning for each reason counts and names what a folder holds that cannot be read. A link to a file that
     does not exist becomes a job, which fails.
 
     Args:
         sources: files and folders.
-        target: a file or a folder.
+        target: a file, a folder, or either with placeholders (`target_template.PLACEHOLDERS`).
         format: of images: "png", "jpg", "webp" or "tiff"; None keeps the format of each source where possible.
         video_suffixes: suffixes of files to take besides images, and the suffix that each gets in a folder. Whether
             their target is possible is not checked here.
+        values_of: returns model, scale, width and height for a source and the name of its result in a folder. None: a
+            target with these is refused.
+        numbered: True for the pattern of numbered images as the one source (frames/%06d.png), which is no file.
 
     Raises:
         PlanError: a source does not exist, the target is an address or, for several files, has the suffix of a file,
-            a folder holds no image, two sources of one name would become the same file, or a target is a source.
+            a folder holds no image, two sources would become the same file, a target is a source, or a placeholder is
+            unknown.
     """
     paths = [Path(source) for source in sources]
     for path in paths:
-        if not os.path.lexists(path):
+        if not numbered and not os.path.lexists(path):
             raise PlanError(missing_source(path, paths, Path(target)))
     to = Path(target)
     if is_address(to):
         raise PlanError(f"{target} is an address; name a file or a folder on this computer as the target.")
+    template = TargetTemplate.parse(str(target))
+    if template is not None:
+        return _jobs_by_template(paths, template, format, video_suffixes, values_of)
     named_as_folder = to.is_dir() or str(target).endswith(("/", os.sep))
     into_folder = named_as_folder or len(paths) > 1 or paths[0].is_dir()
     if (
@@ -129,21 +132,62 @@ def _jobs_into_folder(
 ) -> list[FileJob]:
     if folder.exists() and not folder.is_dir():
         raise PlanError(f"{folder} is a file; several images need a folder as target.")
-    jobs: list[FileJob] = []
-    left_out = _LeftOut()
+    return [_job_in_folder(file, folder / place, wanted, videos) for file, place in _placed(paths, folder, videos)]
+
+
+def _placed(paths: Sequence[Path], folder: Path, videos: Mapping[str, str]) -> list[tuple[Path, Path]]:
+    """Return each file of the sources with its place below the target folder."""
+    placed: list[tuple[Path, Path]] = []
+    left_out = LeftOut()
     for path in paths:
         if path.is_dir():
-            base = folder / path.resolve().name if len(paths) > 1 else folder
-            files = list(_files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out))
+            base = Path(path.resolve().name) if len(paths) > 1 else Path()
+            files = list(files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out))
             if not files:
                 kinds = "image or video" if videos else "image"
                 raise PlanError(f"{path} holds no {kinds} files{left_out.in_brackets()}.")
+            placed += [(file, base / file.relative_to(path)) for file in files]
         else:
-            base, files = folder, [path]
-        root = path if path.is_dir() else path.parent
-        jobs += [_job_in_folder(file, base / file.relative_to(root), wanted, videos) for file in files]
+            placed.append((path, Path(path.name)))
     left_out.warn()
+    return placed
+
+
+def _jobs_by_template(
+    paths: Sequence[Path],
+    template: TargetTemplate,
+    format: str | None,
+    videos: Mapping[str, str],
+    values_of: Callable[[Path, Path], Mapping[str, str]] | None,
+) -> list[FileJob]:
+    if unknown := template.unknown or (template.of_the_result if values_of is None else []):
+        kind = "placeholder" if len(unknown) == 1 else "placeholders"
+        raise PlanError(
+            f"{template} has the unknown {kind} {_in_braces(unknown)}; there are {_in_braces(PLACEHOLDERS)}. Braces of "
+            "a name itself are doubled: {{ and }}."
+        )
+    jobs = []
+    try:
+        wanted = None if format is None else format_of("", format)
+        for source, place in _placed(paths, template.folder_for(paths), videos):
+            place = _job_in_folder(source, place, wanted, videos).target
+            values = values_of(source, place) if values_of is not None and template.of_the_result else {}
+            jobs.append(_job_to_file(source, template.target(source, place, values), wanted, videos))
+    except ImageFileError as error:
+        raise PlanError(str(error)) from None
+    jobs = _without_results(jobs, paths)
+    _refuse_collisions(jobs)
     return jobs
+
+
+def _without_results(jobs: Sequence[FileJob], given: Sequence[Path]) -> list[FileJob]:
+    """Leave out files of a folder that are the targets of others: results of an earlier run beside their sources."""
+    makers = {_key(job.target): job for job in jobs}
+    return [job for job in jobs if job.source in given or makers.get(_key(job.source), job) is job]
+
+
+def _in_braces(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def _job_in_folder(source: Path, target: Path, wanted: ImageFormat | None, videos: Mapping[str, str]) -> FileJob:
@@ -156,69 +200,6 @@ def _job_in_folder(source: Path, target: Path, wanted: ImageFormat | None, video
     own = WRITABLE_SUFFIXES.get(suffix)
     format = wanted or own or ImageFormat.PNG
     return FileJob(source, target if own is format else target.with_suffix(format.suffix), format)
-
-
-class _LeftOut:
-    """Count the files that a folder holds and that cannot be read, by reason."""
-
-    def __init__(self) -> None:
-        self._paths: dict[str, list[Path]] = {}
-
-    def add(self, path: Path, reason: str) -> None:
-        self._paths.setdefault(reason, []).append(path)
-
-    def in_brackets(self) -> str:
-        sentences = [self._sentence(reason) for reason in self._paths]
-        return f" that can be read ({'; '.join(sentences)})" if sentences else ""
-
-    def warn(self) -> None:
-        for reason in self._paths:
-            warnings.warn(f"{self._sentence(reason)}.", ImageFileWarning, stacklevel=4)
-
-    def _sentence(self, reason: str) -> str:
-        paths = self._paths[reason]
-        names = [str(path) for path in paths[:_MAX_NAMED]]
-        if len(paths) > _MAX_NAMED:
-            names.append(f"{len(paths) - _MAX_NAMED} more")
-        *most, last = names
-        listed = f"{', '.join(most)} and {last}" if most else last
-        count = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
-        return f"{count} left out, {reason}: {listed}"
-
-
-def _files_in(folder: Path, suffixes: Set[str], target: Path, left_out: _LeftOut) -> Iterator[Path]:
-    """Yield files with one of the suffixes, sorted; results of an earlier run inside the same folder are left out."""
-    inside = not same_file(folder, target)
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]  # with the folders above it
-    while waiting:
-        folder, above = waiting.pop()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in above:
-                continue
-            with os.scandir(folder) as entries:
-                visible = sorted(
-                    (each for each in entries if not each.name.startswith(".")), key=lambda each: each.name
-                )
-        except OSError as error:
-            left_out.add(folder, f"as the folder cannot be opened ({error.strerror})")
-            continue
-        subfolders = []
-        for entry in visible:
-            path = folder / entry.name
-            suffix = path.suffix.lower()
-            if path.is_dir() if entry.is_symlink() else entry.is_dir():
-                if not (inside and same_file(path, target)):
-                    subfolders.append(path)
-            elif suffix not in suffixes:
-                if suffix in _IMAGE_SUFFIXES:
-                    left_out.add(path, "as their format cannot be read")
-            elif entry.is_file(follow_symlinks=False) or not os.path.exists(path) or path.is_file():
-                yield path
-            else:
-                left_out.add(path, "being neither files nor folders")
-        here = above | {(status.st_dev, status.st_ino)} if status.st_ino else above
-        waiting += [(subfolder, here) for subfolder in reversed(subfolders)]
 
 
 def _with_a_name_each(jobs: Sequence[FileJob]) -> list[FileJob]:

@@ -13,7 +13,7 @@ from .io.formats import format_of
 from .jobs import FileJob
 from .journal import Journal, JournalPlace, pending_file, reason_to_skip, recording
 from .size import Size
-from .upscale import read_source, upscale_image, write_result
+from .upscale import read_source, size_for, upscale_image, write_result
 
 if TYPE_CHECKING:
     from ..inference.pool import UpscalerPool
@@ -89,7 +89,7 @@ def upscale_task(
     picture = read_source(task.job, upscaler, task.size, overwrite=task.overwrite)
     before, is_complete = (picture.width, picture.height), picture.is_complete
     started = time.perf_counter()
-    picture = upscale_image(picture, upscaler, size=task.size, cancelled=cancelled)
+    picture = upscale_image(picture, upscaler, size=size_for(task.job, task.size), cancelled=cancelled)
     seconds = time.perf_counter() - started
     with recording(journal, pending):
         write_result(task.job, picture, quality=task.quality, overwrite=task.overwrite)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .alpha import fill_transparent, keep_in_local_range
 from .channels import from_batch, to_batch
+from .framing import Framing
 from .io.atomic import check_target
 from .io.errors import ImageFileError
 from .io.files import read_image, write_image
@@ -36,8 +37,8 @@ def upscale_image(
     """Upscale an image; its metadata and bit depth are kept.
 
     The model runs again on its own result while that is smaller than `size` in either direction, then one antialiased
-    resampling in linear light, as the image's color tags define it, makes the exact size. If the upscaler is seamless,
-    resampling and transparency wrap around as well.
+    resampling in linear light, as the image's color tags define it, makes the exact size, which is cropped or gets bars
+    if `size` says so. If the upscaler is seamless, resampling and transparency wrap around as well.
 
     Gray goes through a model of three channels as equal channels and comes back as their mean. Transparency that varies
     is upscaled by the model too, beside the color, so that the edges of both agree. Constant transparency stays exactly
@@ -56,10 +57,11 @@ def upscale_image(
         UpscaleError: the model has other channels, and for any reason that the upscaler has.
         Cancelled: `cancelled` returned True.
     """
-    width, height = Size.coerce(size).of(picture.width, picture.height, upscaler.scale)
+    framing = Size.coerce(size).framing(picture.width, picture.height, upscaler.scale)
+    width, height = framing.scaled
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
     network_size = runs[-1][0] * upscaler.scale, runs[-1][1] * upscaler.scale
-    if (problem := _shortage(picture, network_size, (width, height))) is not None:
+    if (problem := _shortage(picture, network_size, framing)) is not None:
         raise ImageFileError(problem)
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
@@ -87,6 +89,7 @@ def upscale_image(
             color, new_alpha = pair[0][0], pair[1][0]
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
+    color, new_alpha = framing.place(color, new_alpha)
     return replace(picture, color=color, alpha=new_alpha)
 
 
@@ -96,12 +99,13 @@ def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | N
     Raises:
         SizeError: as `upscale_image`.
     """
-    target = size.of(picture.width, picture.height, upscaler.scale)
-    *_, (width, height) = runs_of_the_model(picture.width, picture.height, target, upscaler.scale)
-    return _shortage(picture, (width * upscaler.scale, height * upscaler.scale), target)
+    framing = size.framing(picture.width, picture.height, upscaler.scale)
+    *_, (width, height) = runs_of_the_model(picture.width, picture.height, framing.scaled, upscaler.scale)
+    return _shortage(picture, (width * upscaler.scale, height * upscaler.scale), framing)
 
 
-def _shortage(picture: Picture, network_size: tuple[int, int], target: tuple[int, int]) -> str | None:
+def _shortage(picture: Picture, network_size: tuple[int, int], framing: Framing) -> str | None:
+    target = max(framing.size, framing.scaled, key=lambda size: size[0] * size[1])
     largest = max(network_size[0] * network_size[1], target[0] * target[1])
     if largest <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
         return None
@@ -155,7 +159,8 @@ def upscale_image_file(
     job = FileJob(Path(source), Path(target), format_of(target, format))
     size = Size.coerce(size)
     picture = read_source(job, upscaler, size, overwrite=overwrite)
-    larger = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
+    own_size = size_for(job, size)
+    larger = upscale_image(picture, upscaler, size=own_size, progress=progress, cancelled=cancelled)
     write_result(job, larger, quality=quality, overwrite=overwrite)
     return larger
 
@@ -167,6 +172,11 @@ def read_source(job: FileJob, upscaler: Upscaler, size: Size, *, overwrite: bool
     width, height = size.of(picture.width, picture.height, upscaler.scale)
     format_of(job.target, job.format).check_size(job.target, width, height)
     return picture
+
+
+def size_for(job: FileJob, size: Size) -> Size:
+    """Return the size for the target of a job: where its format has no transparency, bars are black."""
+    return size if format_of(job.target, job.format).has_alpha else size.with_opaque_bars()
 
 
 def write_result(job: FileJob, picture: Picture, *, quality: int, overwrite: bool) -> None:

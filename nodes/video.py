@@ -19,7 +19,7 @@ from ..video.parts.job import JobOptions
 from ..video.read.open import SourceOptions
 from ..video.report import VideoProgress, VideoReport
 from ..video.transcode import expected_frames
-from ..video.upscale import target_size, upscale_video
+from ..video.upscale import target_framing, upscale_video
 from ..video.write.encoder_options import PRESETS, EncoderOptions
 from ..video.write.encoders import HARDWARE
 from ..video.write.open import wants_even_sides
@@ -192,9 +192,10 @@ def _upscaled(
     info = source.info()
     wanted = chosen_size(size)
     even = wants_even_sides(f"video{place.suffix}", info, encoder)
-    width, height = target_size(wanted, info, model.scale, even=even)
-    *_, largest = runs_of_the_model(info.width, info.height, (width, height), model.scale)
-    sizes = (info.width, info.height), (width, height)
+    framing = target_framing(wanted, info, model.scale, even=even)
+    width, height = framing.size
+    *_, largest = runs_of_the_model(info.width, info.height, framing.scaled, model.scale)
+    sizes = (info.width, info.height), framing.scaled
     shortage = frame_shortage(*sizes, model.scale, host.device(), free=host.free_ram())
     if shortage is not None:
         raise UpscaleError(shortage)

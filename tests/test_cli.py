@@ -57,7 +57,9 @@ def test_one_file(folder, model):
 
 
 def test_every_option_reaches_its_place(folder, model):
-    options = "--size 33x20 --tile 8 --overlap 2 --batch 2 --precision fp32 --device cpu --seamless x --self-ensemble"
+    options = (
+        "--size stretch:33x20 --tile 8 --overlap 2 --batch 2 --precision fp32 --device cpu --seamless x --self-ensemble"
+    )
     options += " --compile off"
     result = run("upscale", "a.png", "out/", "-m", model, *options.split(), "--format", "jpg", "--quality", "50", "-q")
     assert result.exit_code == 0, result.stderr
@@ -93,7 +95,7 @@ def test_failures_are_one_sentence_and_exit_1(folder, model):
         (["a.png", "in/b.png", "--model", model], "in/b.png exists already; pass --overwrite"),
         (["a.png", "b.png", "--model", "none.safetensors"], "none.safetensors"),
         (["a.png", "b.png", "--model", "text.png"], "text.png"),
-        (["a.png", "b.webp", "--model", model, "--size", "20000x10"], "16383"),
+        (["a.png", "b.webp", "--model", model, "--size", "stretch:20000x10"], "16383"),
     ]:
         assert words in one_sentence(run("upscale", *arguments, "--device", "cpu"), 1)
     assert not Path("b.png").exists()
@@ -126,7 +128,7 @@ def test_without_a_model_the_bundled_ones_serve(folder):
 
 
 @pytest.mark.parametrize(
-    ("size", "model"), [("2x", "2x"), ("1.5x", "2x"), ("2.1x", "4x"), ("40x32", "4x"), ("4x", "4x")]
+    ("size", "model"), [("2x", "2x"), ("1.5x", "2x"), ("2.1x", "4x"), ("stretch:40x32", "4x"), ("4x", "4x")]
 )
 def test_the_size_chooses_among_the_bundled_models(folder, monkeypatch, size, model):
     asked = []
@@ -207,6 +209,20 @@ def test_help_and_version_do_not_wait_for_torch(folder):
         out, error = started.communicate(timeout=60)
         assert started.returncode == 0, error
         assert words in out
+
+
+def test_neither_do_wrong_arguments(folder):
+    check = "import sys; sys.argv = ['supertile', 'upscale', *{!r}]\nfrom supertile.__main__ import main\ntry: main()\n"
+    check += "finally: assert 'torch' not in sys.modules"
+    for arguments, words in [
+        (["none.png", "b.png", "--size", "4k"], "none.png does not exist"),
+        (["a.png", "b.png", "--size", "2"], "did you mean 2x?"),
+        (["a.png", "{stam}.png"], "unknown placeholder {stam}"),
+    ]:
+        started = process("-c", check.format(arguments))
+        error = started.communicate(timeout=60)[1]
+        assert started.returncode == 2, error
+        assert words in error
 
 
 def test_without_typer_one_sentence_says_what_to_install(folder):

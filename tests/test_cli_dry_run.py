@@ -135,7 +135,7 @@ def test_videos_that_are_done_are_known_from_the_journal(upscale):
         (["film.mkv", "out.webm", "--codec", "h264"], ".webm files cannot hold h264"),
         (["film.mkv", "in/../film.mkv"], "source"),
         (["in/a.png", "in/b.png"], "in/b.png exists already"),
-        (["in/a.png", "new.jpg", "--size", "70000x10"], "65500"),
+        (["in/a.png", "new.jpg", "--size", "stretch:70000x10"], "65500"),
         (["film.mkv", "new.mkv", "--start", "99"], "no frame"),
     ],
 )

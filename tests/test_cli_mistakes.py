@@ -54,6 +54,12 @@ MISTAKES = [
     ("upscale photo.png large.pgn", USAGE, "did you mean .png?"),
     ("upscale photo.png large", USAGE, "large has no suffix; end it in .png, .jpg, .webp or .tif"),
     ("upscale photo.png large.jpg --format png", USAGE, "ends in '.jpg', but the format given is png"),
+    (
+        "upscale photo.png {stam}_4x.png",
+        USAGE,
+        "unknown placeholder {stam}; there are {stem}, {suffix}, {name}, {paren",
+    ),
+    ("upscale scans large/{suffix}", USAGE, "scans/a.png and scans/b.png would both become large/.png"),
     ("upscale empty.png large.png", FAILED, "empty.png is empty (0 bytes), not an image."),
     ("upscale empty.mp4 large.mp4", FAILED, "empty.mp4 is empty."),
     ("upscale notes.png large.png", FAILED, "notes.png is not an image in a format that can be read"),

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from supertile.cli import app, progress
-from supertile.cli.console import TimeLeftColumn
+from supertile.cli.display import TimeLeftColumn
 from supertile.cli.pace import Pace, duration_in_words
 from supertile.cli.progress import UpscaleProgress
 from supertile.images.jobs import FileJob

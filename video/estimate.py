@@ -33,7 +33,7 @@ from .read.scan import packet_times
 from .remux.copier import StreamCopier
 from .sample import VideoSample, compute_sample
 from .transcode import expected_frames
-from .upscale import target_size
+from .upscale import target_framing
 from .write.animation import ANIMATION_CODECS
 from .write.encoder_options import EncoderOptions
 from .write.images import existing_of
@@ -122,8 +122,8 @@ def estimate_video(
     finally:
         frames.close()
     even = wants_even_sides(target, info, encoder)
-    width, height = target_size(Size.coerce(size), info, upscaler.scale, even=even)
-    task = VideoTask(source, target, width, height, encoder, span, source_options)
+    framing = target_framing(Size.coerce(size), info, upscaler.scale, even=even)
+    task = VideoTask(source, target, framing, encoder, span, source_options)
     is_animation = target.suffix.lower() in ANIMATION_SUFFIXES and info.codec in ANIMATION_CODECS
     parts: list[Part] = []
     done: list[PartRecord] = []
@@ -156,7 +156,7 @@ def estimate_video(
         total_bytes = round(bytes_done + sample.size_of(left, keys) + sample.header_bytes + copied)
     return VideoEstimate(
         source_size=(info.width, info.height),
-        target_size=(width, height),
+        target_size=framing.size,
         encoder=names[0],
         pixel_format=names[1],
         frames=total,

@@ -21,7 +21,7 @@ from .frames import Color, Frame, FrameFormat, FrameSource, Layout, Span, VideoI
 from .read.open import SourceOptions, open_source
 from .report import VideoProgress
 from .transcode import expected_frames
-from .upscale import target_size
+from .upscale import target_framing
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -67,10 +67,11 @@ class FrameStream:
         cancelled: Callable[[], bool] | None,
     ) -> None:
         info = source.info
-        width, height = target_size(size, info, upscaler.scale)
+        framing = target_framing(size, info, upscaler.scale)
+        width, height = framing.size
         layout = Layout("rgb", 8 if info.layout.depth <= 8 else 16, alpha=info.layout.alpha)
         color = Color(0, True, primaries=info.color.primaries, transfer=info.color.transfer)
-        target = FrameFormat(width, height, layout, color)
+        target = FrameFormat(width, height, layout, color, framing)
         frame_upscaler = FrameUpscaler(upscaler, info, target, reuse_static=reuse_static, cancelled=cancelled)
         self._source, self._info, self._progress = source, info, progress
         self._frames = frame_upscaler.run(map(pinned(upscaler.device), source))

@@ -47,7 +47,8 @@ class FrameUpscaler:
     Args:
         upscaler: the model with its device and precision.
         info: the source.
-        target: size, layout and color of the results. Other sizes than the model's are reached by resampling.
+        target: size, layout and color of the results, and how the frames lie in them. Other sizes than the model's are
+            reached by resampling.
         reuse_static: skip tiles that equal the same tile of the previous frame.
         cancelled: called before every batch of tiles, as the upscaler takes it.
 
@@ -65,8 +66,8 @@ class FrameUpscaler:
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._upscaler, self._info, self._reuse_static, self._cancelled = upscaler, info, reuse_static, cancelled
-        self._target, self._size = target, (target.width, target.height)
-        self._runs = len(list(runs_of_the_model(info.width, info.height, self._size, upscaler.scale)))
+        self._target, self._framing = target, target.whole
+        self._runs = len(list(runs_of_the_model(info.width, info.height, self._framing.scaled, upscaler.scale)))
         channels = upscaler.input_channels
         to_batch(torch.zeros(3, 1, 1), None, channels)  # raises before any work if the model takes other channels
         gray = info.layout.model == "gray"
@@ -137,13 +138,14 @@ class FrameUpscaler:
         if frame.overshoot is not None:  # superwhite and out-of-gamut values are enlarged without the model
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
-            alpha = frame.alpha.flatten()[0].expand(1, self._target.height, self._target.width)
+            alpha = frame.alpha.flatten()[0].expand(1, *color.shape[-2:])
+        color, alpha = self._framing.place(color, alpha)
         planes = from_rgb(color, alpha, self._target.layout, self._target.color)
         return Frame(_to_host(planes), frame.pts, frame.duration, captions=frame.captions)
 
     def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        size = self._size
-        if color.shape[-2:] == (self._target.height, self._target.width):
+        size = self._framing.scaled
+        if color.shape[-2:] == size[::-1]:
             return color, alpha
         seamless = self._upscaler.seamless
         if self._info.color.hdr:  # `resize` works in the linear light of sRGB, which is wrong for PQ and HLG

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from ..images.framing import Framing
 from .errors import VideoError
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ class FrameFormat:
     height: int
     layout: Layout
     color: Color
+    framing: Framing | None = None  # of the source's frames in these; None: the whole frame, resampled to this size
+
+    @property
+    def whole(self) -> Framing:
+        """The `framing`, also where there is none."""
+        return self.framing or Framing.whole(self.width, self.height)
 
 
 @dataclass(frozen=True, init=False)

@@ -48,7 +48,7 @@ def transcode(
     """
     info = source.info
     target_size = sink.format.width, sink.format.height
-    shortage = frame_shortage((info.width, info.height), target_size, upscaler.scale, upscaler.device)
+    shortage = frame_shortage((info.width, info.height), sink.format.whole.scaled, upscaler.scale, upscaler.device)
     if shortage is not None:
         raise OutOfMemoryError(shortage)
     frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..images.framing import Framing
 from ..images.size import Size
 from .frames import FrameSink, Span, VideoInfo, is_turned
 from .parts.finished import FinishedFiles, job_key, link_finished
@@ -63,7 +65,8 @@ def upscale_video(
         encoder: codec, quality, preset, pixel format and bit depth; see `EncoderOptions`.
         size: size of the video as displayed, which is rotated for many videos from phones: "2x", "1920x1080", "4k"
             and so on, as `Size.parse` takes it. None: the model's scale. The model runs on its own result as long as
-            that is too small, then one resampling gives the exact size.
+            that is too small, then one resampling gives the exact size. Pixels keep their shape, or get one that keeps
+            the shape of the picture; "fill:" and "pad:" make them square.
         span: seconds from the first frame; frames with start <= time < end are upscaled, and the other streams are cut
             to match.
         source_options: frame rate of images, deinterlacing and choice of the video stream; see `SourceOptions`.
@@ -105,7 +108,8 @@ def upscale_video(
     try:
         info = frames.info
         even = wants_even_sides(target, info, encoder)
-        width, height = target_size(Size.coerce(size), info, upscaler.scale, even=even)
+        framing = target_framing(Size.coerce(size), info, upscaler.scale, even=even)
+        width, height = framing.size
         if info.stream_index is None:
             copy_from = streams_from
         elif streams_from is not None:
@@ -114,7 +118,7 @@ def upscale_video(
             open_target,
             target,
             info,
-            replace(info.format, width=width, height=height),
+            replace(info.format, width=width, height=height, framing=framing),
             encoder,
             span=span.shifted(info.origin),
             copy_from=copy_from,
@@ -129,7 +133,7 @@ def upscale_video(
             parts: list[Part] = []
             finished: FinishedFiles | None = None
             if isinstance(source, (str, Path)) and isinstance(sink, VideoWriter):
-                task = VideoTask(Path(source), Path(target), width, height, encoder, span, source_options, reuse_static)
+                task = VideoTask(Path(source), Path(target), framing, encoder, span, source_options, reuse_static)
                 if job.numbered and task.source.is_file() and streams_from is None:
                     identity = task.identity(upscaler.identity(), sink.encoding)
                     jobs = job.folder or jobs_beside(task.target)
@@ -188,15 +192,22 @@ def _never() -> bool:
     return False
 
 
-def target_size(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> tuple[int, int]:
-    """Return (width, height) of the frames to be written, as stored, for a display size. Raises SizeError.
+def target_framing(size: Size, info: VideoInfo, scale: int, *, even: bool = False) -> Framing:
+    """Return the size of the frames to be written, as stored, for a display size, and how the source lies in them.
 
-    even: round odd sides to even ones, unless the size is exact or the shape would suffer.
+    even: round odd sides to even ones, unless the size is to be stretched to or the shape would suffer.
+
+    Raises:
+        SizeError: as `Size.framing`.
     """
-    turned = is_turned(info.display_matrix)
-    shown = size.of(*((info.height, info.width) if turned else (info.width, info.height)), scale)
-    stored = (shown[1], shown[0]) if turned else shown
-    return _even(stored, (info.width, info.height)) if even and not size.is_exact else stored
+    turned, ratio = is_turned(info.display_matrix), Fraction(info.sample_aspect_ratio or 1)
+    if turned:
+        framing = size.framing(info.height, info.width, scale, pixel_ratio=1 / ratio, even=even).turned()
+    else:
+        framing = size.framing(info.width, info.height, scale, pixel_ratio=ratio, even=even)
+    if even and framing.is_whole and not size.is_exact:
+        return Framing.whole(*_even(framing.size, (info.width, info.height)))
+    return framing
 
 
 def _even(size: tuple[int, int], source: tuple[int, int]) -> tuple[int, int]:

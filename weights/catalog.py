@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from .architectures import family_of, shapes_of
 from .errors import CheckpointError, UnknownArchitectureError
 from .files import CheckpointHeader, read_header
+from .listing_cache import Facts, ListingCache, cache_file
 from .model_folders import ModelFile, model_files
 from .other_families import recognize
 from .shapes import KnownArguments
@@ -48,15 +49,19 @@ class ModelListing:
     problem: str | None = None
 
 
-def list_models(folders: Iterable[Path] | None = None) -> list[ModelListing]:
+def list_models(folders: Iterable[Path] | None = None, *, cached: bool = False) -> list[ModelListing]:
     """Describe the models of all model folders and the bundled ones, reading headers only.
 
     Damage among the weights and missing tensors show only when a model is loaded.
 
     Args:
         folders: None for SUPERTILE_MODELS and ComfyUI's folders (`model_folders`).
+        cached: keep what is found in the user's cache folder, and read only what has changed since.
     """
-    return [_describe(file) for file in model_files(folders)]
+    cache = ListingCache(cache_file() if cached else None)
+    listing = [_describe(file, cache) for file in model_files(folders)]
+    cache.save()
+    return listing
 
 
 def license_of(metadata: Mapping[str, object]) -> str | None:
@@ -65,23 +70,32 @@ def license_of(metadata: Mapping[str, object]) -> str | None:
     return next((" ".join(lower[key].split())[:80] for key in _LICENSE_KEYS if lower.get(key)), None)
 
 
-def _describe(file: ModelFile) -> ModelListing:
-    size = 0
+def _describe(file: ModelFile, cache: ListingCache) -> ModelListing:
     try:
-        size = file.path.stat().st_size
-        header = read_header(file.path)
-        family, variant, scale = _network(header)
+        status = file.path.stat()
+        facts = cache.get(file.path, status)
+        if facts is None:
+            facts = _facts(file.path)
+            if not (file.path.parent / "config.json").exists():  # it may belong to the file
+                cache.put(file.path, status, facts)
     except OSError as error:
-        return ModelListing(file.name, file.path, size, problem=f"{error.strerror or error}.")
+        return ModelListing(file.name, file.path, 0, problem=f"{error.strerror or error}.")
+    listing = ModelListing(file.name, file.path, status.st_size, **facts)
+    guessable = listing.problem is None and listing.scale is None
+    if guessable and (match := _SCALE_IN_NAME.search(file.path.stem)) is not None:
+        listing = replace(listing, scale=int(match[1] or match[2]), scale_from_name=True)
+    return listing
+
+
+def _facts(path: Path) -> Facts:
+    """Return family, variant, scale, license and problem as the file states them. Raises OSError."""
+    facts = dict.fromkeys(("family", "variant", "scale", "license", "problem"))
+    try:
+        header = read_header(path)
+        family, variant, scale = _network(header)
     except CheckpointError as error:
-        problem = error.problem[:1].upper() + error.problem[1:]
-        return ModelListing(file.name, file.path, size, problem=f"{problem}.")
-    guess = scale is None and (match := _SCALE_IN_NAME.search(file.path.stem)) is not None
-    if guess and match is not None:
-        scale = int(match[1] or match[2])
-    return ModelListing(
-        file.name, file.path, size, family, variant, scale, scale_from_name=guess, license=license_of(header.metadata)
-    )
+        return facts | {"problem": f"{error.problem[:1].upper()}{error.problem[1:]}."}
+    return facts | {"family": family, "variant": variant, "scale": scale, "license": license_of(header.metadata)}
 
 
 def _network(header: CheckpointHeader) -> tuple[str, str | None, int | None]:

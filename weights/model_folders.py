@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .comfyui_folders import comfyui_folders
 from .errors import UnreadableCheckpointError
 
 MODELS_VARIABLE = "SUPERTILE_MODELS"
@@ -50,10 +51,10 @@ class ModelFile:
 
 
 def model_folders() -> list[Path]:
-    """Return the model folders that exist, first those of SUPERTILE_MODELS, then ComfyUI's `models/upscale_models`.
+    """Return the model folders that exist, first those of SUPERTILE_MODELS, then ComfyUI's.
 
-    ComfyUI is looked for where this package lies in its custom_nodes, in the current folder, and in the usual places
-    in the home folder.
+    Those are its `models/upscale_models` and what its `extra_model_paths.yaml` names. ComfyUI is looked for where this
+    package lies in its custom_nodes, in the current folder, and in the usual places in the home folder.
     """
     named = [Path(text).expanduser() for text in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if text]
     above = Path(__file__).absolute().parents
@@ -62,7 +63,7 @@ def model_folders() -> list[Path]:
     with suppress(RuntimeError):  # no home folder
         hosts += [Path.home() / place for place in _COMFYUI_PLACES]
     folders: dict[str, Path] = {}
-    for folder in (*named, *(host / "models" / "upscale_models" for host in hosts)):
+    for folder in (*named, *(folder for host in hosts for folder in comfyui_folders(host))):
         if folder.is_dir():
             folders.setdefault(os.path.realpath(folder), folder)
     return list(folders.values())

@@ -37,6 +37,11 @@ class ImageFormat(str, Enum):
         return {"jpeg": 65500, "webp": 16383, "avif": 65536}.get(self.value, 2**31 - 1)
 
     @property
+    def has_alpha(self) -> bool:
+        """True if the format holds transparency."""
+        return self is not ImageFormat.JPEG
+
+    @property
     def has_16_bits(self) -> bool:
         """True if the format holds 16 bits per channel."""
         return self in (ImageFormat.PNG, ImageFormat.TIFF)

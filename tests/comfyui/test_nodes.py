@@ -162,7 +162,7 @@ TILED = {"tile": "64", "overlap": "16", "batch": "2", "seamless": "both", "self_
         (VAPSR, (3, 20, 30, 3), {"size": "factor", "size.factor": 1.5}, "1.5x", {}, {}),
         (HITSR, (2, 30, 20, 4), {"size": "model scale"}, "", {}, {}),
         (HAT, (1, 30, 20, 4), {"size": "longest side", "size.longest_side": 97}, "x97", {}, {}),
-        (VAPSR, (1, 24, 36, 3), {"size": "exact", "size.width": 50, "size.height": 61}, "50x61", {}, {}),
+        (VAPSR, (1, 24, 36, 3), {"size": "exact", "size.width": 50, "size.height": 61}, "stretch:50x61", {}, {}),
         (HITSR, (1, 24, 36, 3), {"size": "megapixels", "size.megapixels": 0.01}, "0.01mp", {}, {}),
         (VAPSR, (1, 100, 130, 3), {"size": "model scale"}, "", TILED,
          {"tile": 64, "overlap": 16, "batch": 2, "seamless": "both", "self_ensemble": True}),

@@ -622,7 +622,7 @@ def test_resizing_knows_linear_and_pq(tmp_path):
         (chunk(b"cICP", b"\x09\x10\0\x01"), pq),
         (chunk(b"cICP", b"\x09\x08\0\x01"), lambda x: x),
     ]:
-        doubled(png(codes, beside=beside), tmp_path / "a.png", tmp_path / "b.png", size="1x1")
+        doubled(png(codes, beside=beside), tmp_path / "a.png", tmp_path / "b.png", size="stretch:1x1")
         value = np.asarray(Image.open(tmp_path / "b.png"))[0, 0, 0] / 255
         np.testing.assert_allclose(light(value), (light(50 / 255) + light(200 / 255)) / 2, rtol=0.05)
 

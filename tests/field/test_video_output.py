@@ -76,8 +76,8 @@ def written(path: Path) -> tuple[int, int, str]:
         ((66, 42), "x127", (200, 128, "yuv420p")),  # 200x127
         ((66, 42), "301x", (302, 192, "yuv420p")),  # 301x192
         ((64, 48), "0.0147mp", (140, 106, "yuv420p")),  # 140x105
-        ((66, 42), "99x63", (99, 63, "yuv444p")),
-        ((66, 42), "100x63", (100, 63, "yuv422p")),
+        ((66, 42), "stretch:99x63", (99, 63, "yuv444p")),
+        ((66, 42), "stretch:100x63", (100, 63, "yuv422p")),
     ],
 )
 def test_sizes_that_follow_are_even_and_exact_ones_exact(
@@ -89,7 +89,7 @@ def test_sizes_that_follow_are_even_and_exact_ones_exact(
     assert report.target_size == expected[:2]
     assert bool([w for w in report.warnings if "Many players" in w]) == (expected[2] != "yuv420p")
     with av.open(str(tmp_path / "out.mp4")) as container:
-        assert container.streams.video[0].sample_aspect_ratio in (None, 1) or size in ("99x63", "100x63")
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1) or size.startswith("stretch:")
 
 
 def test_codecs_that_hold_odd_sizes_keep_them(tmp_path: Path, double: Upscaler) -> None:
@@ -125,7 +125,7 @@ def test_chroma_of_h264_and_hevc_becomes_420_unless_it_is_kept_by_name(
     assert (written(tmp_path / "kept.mp4"), report.warnings) == ((128, 96, pix_fmt), [])
     report = upscale_video(path, tmp_path / "out.mkv", double, encoder=EncoderOptions("ffv1"))
     assert (written(tmp_path / "out.mkv"), report.warnings) == ((128, 96, pix_fmt), [])
-    report = upscale_video(path, tmp_path / "odd.mp4", double, size="99x63", encoder=EncoderOptions(codec))
+    report = upscale_video(path, tmp_path / "odd.mp4", double, size="stretch:99x63", encoder=EncoderOptions(codec))
     assert written(tmp_path / "odd.mp4") == (99, 63, pix_fmt.replace("422", "444"))
     assert ["for them choose 100x64" in warning for warning in report.warnings] == [True]
 

@@ -36,7 +36,7 @@ class Repeater:
         return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
-@pytest.mark.parametrize("size", [None, "39999x39999", "1601mp"])
+@pytest.mark.parametrize("size", [None, "stretch:39999x39999", "1601mp"])
 def test_more_than_a_gigapixel_is_refused_for_memory_alone(monkeypatch, size):
     upscaler = Repeater()
     monkeypatch.setattr(upscale_module, "free_memory", lambda: 2**32)

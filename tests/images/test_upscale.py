@@ -58,14 +58,14 @@ def test_models_of_other_channels_are_refused(bicubic):
     ("scale", "size", "runs"),
     [
         *((2, None, 1), (2, "2x", 1), (2, "1.5x", 1), (2, "0.5x", 1)),
-        *((2, "3x", 2), (2, "4x", 2), (2, "5x", 3), (2, "32x25", 2), (4, "x48", 1), (1, "3x", 1)),
+        *((2, "3x", 2), (2, "4x", 2), (2, "5x", 3), (2, "stretch:32x25", 2), (4, "x48", 1), (1, "3x", 1)),
     ],
 )
 def test_the_model_runs_until_the_image_is_large_enough(bicubic, scale, size, runs):
     model = bicubic(scale)
     result = upscale_image(Picture(smooth(3)), model, size=size)
     assert len(model.calls) == runs
-    expected = {None: (32, 24), "32x25": (32, 25), "x48": (64, 48)}.get(size)
+    expected = {None: (32, 24), "stretch:32x25": (32, 25), "x48": (64, 48)}.get(size)
     expected = expected or (int(16 * float(size[:-1])), int(12 * float(size[:-1])))
     assert (result.width, result.height) == expected
 
@@ -166,7 +166,7 @@ def test_files_are_refused_before_the_model_runs(tmp_path, bicubic):
     write_image(source, Picture(smooth(3)))
     model = bicubic(4)
     (tmp_path / "there.png").write_text("")
-    for target, size in (("a.png", None), ("there.png", None), ("b.bmp", None), ("b.webp", "20000x100")):
+    for target, size in (("a.png", None), ("there.png", None), ("b.bmp", None), ("b.webp", "stretch:20000x100")):
         with pytest.raises(ImageFileError, match=target):
             upscale_image_file(source, tmp_path / target, model, size=size)
     with pytest.raises(SizeError, match="Size 'huge'"):

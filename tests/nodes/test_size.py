@@ -42,7 +42,7 @@ def test_linked_values_are_checked(value):
         chosen_size({"size": "factor", "factor": value})
 
 
-@pytest.mark.parametrize("words", [None, "1x", "2x", "3x", "5x", "3x40", "70x3"])
+@pytest.mark.parametrize("words", [None, "1x", "2x", "3x", "5x", "stretch:3x40", "stretch:70x3"])
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_runs_are_those_of_the_library(enlarger, words, scale):
     model = enlarger(scale=scale)

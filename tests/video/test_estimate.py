@@ -181,7 +181,7 @@ def test_sizes_of_few_frames_are_those_of_a_long_video(shared_video, double, tmp
     """x264 looks 40 frames ahead, so that a few frames alone have other sizes."""
     monkeypatch.setattr(samples, "_MIN_STAND_IN_SECONDS", 60.0)
     source, span = shared_video("nasa_13013.mp4"), Span(0, 7)
-    estimate = estimate_video(source, tmp_path / "out.mkv", double, span=span, size="160x90", seconds=0.0)
+    estimate = estimate_video(source, tmp_path / "out.mkv", double, span=span, size="stretch:160x90", seconds=0.0)
     assert estimate.sample.frames < 60
-    upscale_video(source, tmp_path / "out.mkv", double, span=span, size="160x90")
+    upscale_video(source, tmp_path / "out.mkv", double, span=span, size="stretch:160x90")
     assert estimate.bytes == pytest.approx((tmp_path / "out.mkv").stat().st_size, rel=0.4)

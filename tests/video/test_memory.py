@@ -25,7 +25,7 @@ def test_large_frames_are_refused_before_the_network_runs(enlarger, tmp_path, mo
     expected = r"Frames of 7680x4320 pixels by way of 8192x6144 take about 9\.4 GiB of memory, and 1\.0 GiB are free"
     with pytest.raises(OutOfMemoryError, match=expected):
         upscale_video(
-            source, tmp_path / "out.mkv", upscaler, size="7680x4320", job=JobOptions(part_seconds=part_seconds)
+            source, tmp_path / "out.mkv", upscaler, size="stretch:7680x4320", job=JobOptions(part_seconds=part_seconds)
         )
     assert runs == []
     assert [path.name for path in tmp_path.iterdir()] == [source.name]

@@ -127,7 +127,7 @@ def test_gray_stays_gray(make_video, double, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(None, (128, 96)), ("3x", (192, 144)), ("1.5x", (96, 72)), ("100x80", (100, 80))]
+    ("size", "expected"), [(None, (128, 96)), ("3x", (192, 144)), ("1.5x", (96, 72)), ("stretch:100x80", (100, 80))]
 )
 def test_the_size_is_the_one_asked_for(make_video, double, tmp_path, size, expected):
     source = image_file(make_video, count=2)
@@ -323,7 +323,7 @@ def test_a_video_has_streams_of_its_own(make_video, double, tmp_path):
         upscale_video(source, tmp_path / "out.mp4", double, streams_from=source)
 
 
-@pytest.mark.parametrize(("size", "stored"), [("96x256", (256, 96)), ("x128", (128, 96)), ("2x", (128, 96))])
+@pytest.mark.parametrize(("size", "stored"), [("stretch:96x256", (256, 96)), ("x128", (128, 96)), ("2x", (128, 96))])
 def test_sizes_are_those_of_the_video_as_it_is_displayed(double, tmp_path, size, stored):
     rich_file(tmp_path / "turned.mkv")  # stored as 64x48, shown upright
     upscale_video(tmp_path / "turned.mkv", tmp_path / "out.mp4", double, size=size)

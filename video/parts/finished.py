@@ -65,7 +65,7 @@ class FinishedFile:
             target=str(task.target),
             frames=self.frames,
             source_size=(info.width, info.height),
-            target_size=(task.width, task.height),
+            target_size=task.framing.size,
             duration=Fraction(self.duration),
             encoder=encoding.encoder,
             pixel_format=encoding.pixel_format.name,

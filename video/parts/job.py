@@ -338,7 +338,7 @@ class PartsJob:
             target=str(self._task.target),
             frames=read.frames,
             source_size=(self._info.width, self._info.height),
-            target_size=(self._task.width, self._task.height),
+            target_size=self._task.framing.size,
             duration=(end - (first or 0)) * self._info.time_base,
             encoder=self._encoding.encoder,
             pixel_format=self._encoding.pixel_format.name,

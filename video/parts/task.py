@@ -12,6 +12,7 @@ from typing import Any
 import av
 import torch
 
+from ...images.framing import Framing
 from ...version import version
 from ..errors import VideoError
 from ..frames import FrameFormat, FrameSource, Span, VideoInfo
@@ -29,8 +30,7 @@ class VideoTask:
 
     source: Path
     target: Path
-    width: int
-    height: int
+    framing: Framing
     encoder: EncoderOptions
     span: Span
     source_options: SourceOptions
@@ -38,7 +38,8 @@ class VideoTask:
 
     def frames(self, info: VideoInfo) -> FrameFormat:
         """Return the format of the upscaled frames."""
-        return replace(info.format, width=self.width, height=self.height)
+        width, height = self.framing.size
+        return replace(info.format, width=width, height=height, framing=self.framing)
 
     def encoding(self, info: VideoInfo) -> Encoding:
         """Return the encoder of the frames. Raises VideoError."""
@@ -46,7 +47,7 @@ class VideoTask:
 
     def aspect_ratio(self, info: VideoInfo) -> Fraction:
         """Return the sample aspect ratio of the target."""
-        return scaled_aspect_ratio(info, self.width, self.height)
+        return scaled_aspect_ratio(info, *self.framing.scaled)
 
     def open_run(self, info: VideoInfo, run: Sequence[Part], warn: Callable[[str], None]) -> FrameSource:
         """Open the source for the frames of parts that follow each other. Raises VideoError."""
@@ -63,7 +64,7 @@ class VideoTask:
             "PyAV's version": av.__version__,
             "PyTorch's version": torch.__version__,
             "the source": file_identity(self.source),
-            "the size": f"{self.width}x{self.height}",
+            "the size": str(self.framing),
             "the time span": f"{self.span.start} to {self.span.end}",
             "deinterlacing": self.source_options.deinterlace,
             "the video stream": str(self.source_options.stream),
@@ -77,7 +78,9 @@ class VideoTask:
         """Return the task as JSON; see `task_of`."""
         return {
             "source": os.path.abspath(self.source),
-            "size": [self.width, self.height],
+            "size": self.framing.size,
+            "scaled": self.framing.scaled,
+            "color": self.framing.color,
             "encoder": asdict(self.encoder),
             "span": [None if bound is None else str(bound) for bound in (self.span.start, self.span.end)],
             "deinterlace": self.source_options.deinterlace,
@@ -92,12 +95,12 @@ def task_of(folder: JobFolder) -> VideoTask:
     try:
         settings = folder.job["settings"]
         start, end = (None if bound is None else Fraction(bound) for bound in settings["span"])
-        width, height = settings["size"]
+        (width, height), (across, down) = settings["size"], settings["scaled"]
+        color = settings["color"] and tuple(map(float, settings["color"]))
         return VideoTask(
             Path(settings["source"]),
             Path(folder.job["target"]),
-            width,
-            height,
+            Framing((int(width), int(height)), (int(across), int(down)), color),
             EncoderOptions(**settings["encoder"]),
             Span(start, end),
             SourceOptions(deinterlace=settings["deinterlace"], stream=settings["stream"]),

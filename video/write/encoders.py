@@ -135,7 +135,7 @@ def choose_encoder(
         encoder=encoder,
         container=container,
         pixel_format=format,
-        frames=FrameFormat(width, height, layout, color),
+        frames=replace(frames, layout=layout, color=color),
         options=ffmpeg_options(encoder, FrameFormat(width, height, format.layout, color), hdr, options),
         threads=thread_count(),
         container_hdr=None if holds_static_hdr(encoder) or hdr == StaticHdr() else hdr,

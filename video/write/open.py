@@ -136,7 +136,7 @@ def open_target(
         target,
         info,
         encoding,
-        sample_aspect_ratio=scaled_aspect_ratio(info, frames.width, frames.height),
+        sample_aspect_ratio=scaled_aspect_ratio(info, *frames.whole.scaled),
         overwrite=overwrite,
         copied=copied,
         metadata=metadata,
@@ -150,12 +150,14 @@ def _images_among(sources: list[Path]) -> list[Path]:
 
 
 def scaled_aspect_ratio(info: VideoInfo, width: int, height: int) -> Fraction:
-    """Return the sample aspect ratio that keeps the display aspect ratio at another size.
+    """Return the sample aspect ratio that keeps the display aspect ratio of frames resampled to another size.
 
-    It is that of the source if both sides grow by the same factor, up to the rounding of a pixel.
+    It is that of the source if both sides grow by the same factor, and 1 for the display size, both up to the rounding
+    of a pixel.
     """
     ratio = Fraction(info.sample_aspect_ratio or 1)
     difference = abs(width * info.height - height * info.width)  # 0 for the same shape
     if difference <= max(info.width, info.height):  # within a pixel in width or height
         return ratio
-    return (ratio * info.width * height / (info.height * width)).limit_denominator(1000)
+    scaled = ratio * info.width * height / (info.height * width)
+    return Fraction(1) if abs(scaled - 1) * min(width, height) <= 1 else scaled.limit_denominator(1000)
