@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import SupertileError
-from .pace import duration_in_words
+from ..images.words import duration_in_words
 from .streams import tolerant_streams
 
 if TYPE_CHECKING:
