@@ -19,6 +19,7 @@ from .evaluate import evaluate
 from .join import join
 from .measure import attribution, receptive_field, seams
 from .models import models
+from .preview import preview
 from .upscale import upscale
 
 app = typer.Typer(
@@ -45,6 +46,19 @@ def _main(
     """Upscale images and videos with HAT, VapSR, HiT-SR or any other network that spandrel supports."""
 
 
-for command in (upscale, join, models, info, convert, demo, compare, attribution, receptive_field, seams, bench):
+for command in (
+    upscale,
+    preview,
+    join,
+    models,
+    info,
+    convert,
+    demo,
+    compare,
+    attribution,
+    receptive_field,
+    seams,
+    bench,
+):
     app.command()(command)
 app.command("eval")(evaluate)

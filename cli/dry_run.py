@@ -108,7 +108,10 @@ class DryRun:
         seconds, size = _sum(self._seconds), _sum(self._bytes)
         free = _free_bytes(folder)
         if size is not None and free is not None and size > free:
-            say(self._console, f"Warning: {bytes_in_words(size)} are needed, but only {bytes_in_words(free)} are free in {folder}.")
+            say(
+                self._console,
+                f"Warning: {bytes_in_words(size)} are needed, but only {bytes_in_words(free)} are free in {folder}.",
+            )
         self._print_plan_event(seconds, size, free)
         if not self._quiet and (self._total > 1 or self._skipped):
             files = self._images + self._videos

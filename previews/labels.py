@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .preview import Crop, Method, Preview
+from .result import Crop, Method, Preview
 
 
 def headline(preview: Preview) -> str:

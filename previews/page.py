@@ -14,10 +14,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..images.io.atomic import atomic_file, check_target
+from ..images.io.errors import ImageFileError
 from .labels import bicubic_name, headline, job_of, place_of
-from .preview import Preview
+from .result import Preview
 
 _TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_page(preview: Preview, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write `page_of` as a file, whose folder must exist. The source is never replaced.
+
+    Raises:
+        ImageFileError: the file cannot or must not be written.
+    """
+    path, text = Path(path), page_of(preview)
+    check_target(path, overwrite=overwrite, sources=[preview.source])
+    try:
+        with atomic_file(path, overwrite=overwrite) as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise ImageFileError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def page_of(preview: Preview) -> str:

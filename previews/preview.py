@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..errors import SupertileError
-from ..images.jobs import FileJob
 from ..images.region import Box
 from ..images.size import Size
 from ..inference.errors import Cancelled
@@ -25,8 +23,9 @@ from ..weights.model_folders import MODEL_SUFFIXES
 from .errors import PreviewError
 from .estimates import JobEstimate, Pace, estimate_image_job, estimate_video_job
 from .places import choose_places, place_at
+from .result import Crop, Method, Preview
 from .sources import Opened, open_views
-from .views import ImageView, View, bicubic, flat, luma_of, size_of, thumbnail
+from .views import ImageView, Planes, View, bicubic, flat, luma_of, size_of, thumbnail
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -35,67 +34,8 @@ _log = logging.getLogger(__name__)
 
 RESULT_SIDE = 512
 """Pixels of a crop's result along a side, if the side is not given."""
-_LEAST_SIDE, _LARGEST_SIDE = 48, 256  # of the source
+_LEAST_SIDE, _LARGEST_SIDE = 16, 256  # of the source
 _THUMBNAIL_SIDE = 360
-
-
-@dataclass(frozen=True)
-class Method:
-    """One model of a preview.
-
-    Attributes:
-        name: as it is shown.
-        target_size: (width, height) of the whole result.
-        estimate: of the whole job.
-    """
-
-    name: str
-    target_size: tuple[int, int]
-    estimate: JobEstimate
-
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """One place.
-
-    Attributes:
-        box: of the source, upright.
-        seconds: time of the frame; None for an image.
-        whole: index of the frame's, or the image's, thumbnail.
-        bicubic: (3, h, w) in [0, 1] for each method, in its size.
-        results: (3, h, w) in [0, 1] of each method.
-    """
-
-    box: Box
-    seconds: Fraction | None
-    whole: int
-    bicubic: tuple[Tensor, ...]
-    results: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Crops of a source beside bicubic. `sheet.draw_sheet` and `page.page_of` show it.
-
-    Attributes:
-        source: the file.
-        source_size: (width, height), upright.
-        frames: number of frames of a video; None for an image, or if it is unknown.
-        methods: the models.
-        crops: in the order in which they are shown.
-        thumbnails: (3, h, w) in [0, 1] of the image, or of each frame.
-        icc: color profile that describes all of them; None for sRGB.
-        notes: sentences about how it is shown.
-    """
-
-    source: Path
-    source_size: tuple[int, int]
-    frames: int | None
-    methods: tuple[Method, ...]
-    crops: tuple[Crop, ...]
-    thumbnails: tuple[Tensor, ...]
-    icc: bytes | None
-    notes: tuple[str, ...]
 
 
 def preview(
@@ -153,23 +93,27 @@ def preview(
         raise ValueError(f"crops and side are at least 1, not {crops} and {side}")
     size = Size.coerce(size)
     opened = open_views(Path(source), crops, span, warn or _log.warning)
-    names = list(models) or [_default_model(opened.job.source, size, denoise)]
+    names: list[str | Path] = list(models)
+    chosen: tuple[str, ...] = ()
+    if not names:
+        name, reason = _default_model(opened.job.source, size, denoise)
+        names, chosen = [name], (reason,) if reason else ()
+    strengths: Sequence[float | None] = denoise or (None,)
     specs = [
         UpscalerSpec(name, mean, base_window, strength, tuple(settings.items()))
         for name in names
-        for strength in (list(denoise) or [None])
+        for strength in strengths
     ]
     total = len(specs) * (_count(opened, at, crops) + (1 if estimate else 0))
-    report = _Progress(progress, total)
-    places: list[_Place] = []
+    run = _Run(opened, size, span, estimate, progress, cancelled, total)
     methods: list[Method] = []
     parts: list[list[tuple[Tensor, Tensor]]] = []  # bicubic and result of each place
     for spec, name in zip(specs, _names(specs), strict=True):
-        report.next(name)
+        run.report(name, 0)
         upscaler = spec.build(device)
-        if not places:
-            places = _places(opened, at, crops, side or _side(opened.views[0], upscaler, size))
-        method, pairs = _computed(opened, places, upscaler, size, span, name, estimate, report, cancelled)
+        if not run.places:
+            run.places = _places(opened, at, crops, side or _side(opened.views[0], upscaler, size))
+        method, pairs = run.compute(upscaler, name)
         methods.append(method)
         parts.append(pairs)
     return Preview(
@@ -185,11 +129,11 @@ def preview(
                 tuple(pairs[number][0] for pairs in parts),
                 tuple(pairs[number][1] for pairs in parts),
             )
-            for number, place in enumerate(places)
+            for number, place in enumerate(run.places)
         ),
         thumbnails=tuple(thumbnail(view, _THUMBNAIL_SIDE) for view in opened.views),
         icc=opened.icc,
-        notes=opened.notes,
+        notes=(*chosen, *opened.notes),
     )
 
 
@@ -199,63 +143,66 @@ class _Place:
     box: Box
 
 
-class _Progress:
-    """Counts steps; exceptions of the callback propagate."""
+@dataclass
+class _Run:
+    """Computes the crops and the estimate of one model after another."""
 
-    def __init__(self, callback: Callable[[int, int, str], None] | None, total: int) -> None:
-        self._callback, self._total, self._done = callback, total, 0
+    opened: Opened
+    size: Size
+    span: Span
+    estimate: bool
+    progress: Callable[[int, int, str], None] | None
+    cancelled: Callable[[], bool] | None
+    total: int
+    done: int = 0
+    places: list[_Place] = field(default_factory=list)
 
-    def next(self, what: str, steps: int = 0) -> None:
-        self._done += steps
-        if self._callback is not None:
-            self._callback(min(self._done, self._total), self._total, what)
+    def report(self, what: str, steps: int) -> None:
+        self.done += steps
+        if self.progress is not None:
+            self.progress(min(self.done, self.total), self.total, what)
 
+    def compute(self, upscaler: Upscaler, name: str) -> tuple[Method, list[tuple[Tensor, Tensor]]]:
+        results, times = [], []
+        for place in self.places:
+            view = self.opened.views[place.view]
+            before = bicubic(view, place.box, view.target(upscaler, self.size))
+            started = time.perf_counter()
+            after = view.upscaled(place.box, upscaler, self.size, self.cancelled)
+            work, whole = view.works(place.box, upscaler, self.size)
+            times.append((time.perf_counter() - started) / work)
+            results.append((before, after))
+            self.report(name, 1)
+        job_estimate = JobEstimate()
+        if self.estimate:
+            self.report(f"{name}, the whole job", 0)
+            warm = times[1:] or times  # the first crop loads kernels and fills caches
+            job_estimate = self._estimate(upscaler, Pace(sum(warm) / len(warm), whole), results)
+            self.report(name, 1)
+        method = Method(name, self.opened.views[0].target(upscaler, self.size), job_estimate)
+        return method, [(flat(before), flat(after)) for before, after in results]
 
-def _computed(
-    opened: Opened,
-    places: list[_Place],
-    upscaler: Upscaler,
-    size: Size,
-    span: Span,
-    name: str,
-    estimate: bool,
-    report: _Progress,
-    cancelled: Callable[[], bool] | None,
-) -> tuple[Method, list[tuple[Tensor, Tensor]]]:
-    """Compute all crops with one model, then the estimate."""
-    results, times = [], []
-    for place in places:
-        view = opened.views[place.view]
-        before = bicubic(view, place.box, view.target(upscaler, size))
-        started = time.perf_counter()
-        after = view.upscaled(place.box, upscaler, size, cancelled)
-        work, whole = view.works(place.box, upscaler, size)
-        times.append((time.perf_counter() - started) / work)
-        results.append((before, after))
-        report.next(name, 1)
-    job_estimate = JobEstimate()
-    if estimate:
-        report.next(f"{name}: estimate of the whole job")
-        warm = times[1:] or times  # the first crop loads kernels and fills caches
-        pace = Pace(sum(warm) / len(warm), whole)
+    def _estimate(self, upscaler: Upscaler, pace: Pace, results: list[tuple[Planes, Planes]]) -> JobEstimate:
+        opened, view = self.opened, self.opened.views[0]
         try:
             if isinstance(view, ImageView):
-                job_estimate = estimate_image_job(opened.job, view, upscaler, size, pace, results)
-            else:
-                job_estimate = estimate_video_job(
-                    opened.job, upscaler, size, pace, opened.frames, span=span, source_options=opened.options
-                )
+                return estimate_image_job(opened.job, view, upscaler, self.size, pace, results)
+            return estimate_video_job(
+                opened.job, upscaler, self.size, pace, opened.frames, span=self.span, source_options=opened.options
+            )
         except Cancelled:
             raise
         except SupertileError as error:  # the crops are worth seeing all the same
-            job_estimate = JobEstimate(problem=str(error))
-        report.next(name, 1)
-    method = Method(name, opened.views[0].target(upscaler, size), job_estimate)
-    return method, [(flat(before), flat(after)) for before, after in results]
+            return JobEstimate(problem=str(error))
 
 
-def _default_model(source: Path, size: Size, denoise: Sequence[float]) -> str:
-    return bundled_for(size.common_factor, degraded=not denoise and source_kind(source).is_degraded)
+def _default_model(source: Path, size: Size, denoise: Sequence[float]) -> tuple[str, str]:
+    """Return the name of the network that `supertile upscale` would take, and why, as a sentence or ""."""
+    if denoise:
+        return bundled_for(size.common_factor), ""
+    kind = source_kind(source)
+    name = bundled_for(size.common_factor, degraded=kind.is_degraded)
+    return name, f"{source.name} {kind.reason}: {name}." if kind.reason else ""
 
 
 def _names(specs: Sequence[UpscalerSpec]) -> list[str]:

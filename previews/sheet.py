@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..analysis.panels import Panel, draw_panels
+from ..images.io.files import write_image
 from ..images.io.picture import Picture
 from .labels import bicubic_name, headline, job_of, place_of
-from .preview import Preview
+from .result import Preview
+
+
+def write_sheet(preview: Preview, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write `draw_sheet` as an image file, whose folder must exist. The source is never replaced.
+
+    Raises:
+        ImageFileError: the file cannot or must not be written.
+    """
+    write_image(path, draw_sheet(preview), overwrite=overwrite, sources=[preview.source])
 
 
 def draw_sheet(preview: Preview) -> Picture:

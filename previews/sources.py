@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from ..images.io.files import read_image
 from ..images.jobs import FileJob, plan_jobs
 from ..video.errors import NoFrameError
 from ..video.frame_region import frame_at
-from ..video.frames import Span, VideoInfo
+from ..video.frames import FrameSource, Span, VideoInfo
 from ..video.kinds import VIDEO_SUFFIXES, is_pattern, is_video_job
 from ..video.read.open import SourceOptions, open_source
 from ..video.transcode import expected_frames
@@ -25,7 +27,9 @@ _LITTLE_DETAIL = 0.02
 """Frames with less in their best place, as in a fade, are passed over."""
 _DETAIL_SIDE = 128
 _FRAME_RATE = 24  # of numbered images, which have no times
-_BLIND_STEP = Fraction(2)  # seconds between frames of a video of unknown length
+_MAX_SCANNED = 500  # frames of a source of unknown length
+_PLACES = (Fraction(1, 2), Fraction(1, 5), Fraction(4, 5))
+"""Where in an interval a frame is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,7 @@ class Opened:
     job: FileJob
     views: list[View]
     frames: int | None = None
-    options: SourceOptions = SourceOptions()
+    options: SourceOptions = field(default_factory=SourceOptions)
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
 
@@ -69,15 +73,26 @@ def open_views(source: Path, count: int, span: Span, warn: Callable[[str], None]
         picture = read_image(source)
         icc = picture.icc if picture.color.shape[0] == 3 else None
         return Opened(job, [ImageView(picture)], icc=icc)
-    numbered = is_pattern(source)
-    options = SourceOptions(frame_rate=_FRAME_RATE) if numbered else SourceOptions()
-    frames = open_source(source, options, span=span, warn=warn)
-    info = frames.info
-    frames.close()
+    options = SourceOptions(frame_rate=_FRAME_RATE) if is_pattern(source) else SourceOptions()
+    with closing(open_source(source, options, span=span, warn=warn)) as frames:
+        info = frames.info
+        expected = expected_frames(info)
+        length = None if info.duration is None else info.duration * info.time_base
+        if length is None:
+            length, expected = _scanned(frames)
     even = wants_even_sides(job.target, info, EncoderOptions())
-    views: list[View] = list(_frames(source, info, count, options, even=even))
+    views: list[View] = list(_frames(source, info, length, count, options, even=even))
     notes = ("The video is HDR and shown as coded, so it looks flat here.",) if info.color.hdr else ()
-    return Opened(job, views, expected_frames(info), options, notes=notes)
+    return Opened(job, views, expected, options, notes=notes)
+
+
+def _scanned(frames: FrameSource) -> tuple[Fraction, int | None]:
+    """Return the length in seconds and the number of frames of a source that declares neither, or of its beginning."""
+    count, end = 0, Fraction(0)
+    for frame in islice(frames, _MAX_SCANNED):
+        count += 1
+        end = (frame.pts + frame.duration - frames.info.start_pts) * frames.info.time_base
+    return end, count if count < _MAX_SCANNED else None
 
 
 def _job(source: Path) -> FileJob:
@@ -88,21 +103,21 @@ def _job(source: Path) -> FileJob:
     return job
 
 
-def _frames(source: Path, info: VideoInfo, count: int, options: SourceOptions, *, even: bool) -> list[FrameView]:
+def _frames(
+    source: Path, info: VideoInfo, length: Fraction, count: int, options: SourceOptions, *, even: bool
+) -> list[FrameView]:
     """Return frames spread over the source: of each interval that in its middle, or another if that shows nothing."""
     start = info.start_pts * info.time_base - info.origin
-    length = None if info.duration is None else info.duration * info.time_base
-    step = _BLIND_STEP if length is None else length / count
+    half_frame = 1 / (2 * info.frame_rate) if info.frame_rate else Fraction(0)
     found: list[FrameView] = []
     for number in range(count):
-        places = (Fraction(1, 2), Fraction(1, 5), Fraction(4, 5)) if length is not None else (Fraction(0),)
         best: tuple[float, FrameView] | None = None
-        for place in places:
+        for place in _PLACES:
+            seconds = start + max(Fraction(0), (number + place) * length / count - half_frame)
             try:
-                still = frame_at(source, start + (number + place) * step, source_options=options, warn=_silent)
+                view = FrameView(frame_at(source, seconds, source_options=options, warn=_silent), even)
             except NoFrameError:
                 continue
-            view = FrameView(still, even)
             if any(view.seconds == each.seconds for each in found):  # of a short video
                 continue
             detail = choose_places(luma_of(view), 1, _DETAIL_SIDE)[0][1]

@@ -89,6 +89,8 @@ def upscale_frame_region(
 ) -> tuple[Tensor, Tensor | None]:
     """Upscale part of a frame as `upscale_video` does, up to the encoder.
 
+    Where the network's result is resampled, values beyond black and white are clamped before, not after it.
+
     Args:
         still: the frame.
         box: of the part, as stored.
