@@ -32,7 +32,7 @@ _FIELD = 8  # pixels: side of a field of the board
 
 
 class View(Protocol):
-    """What a preview asks of an image or a frame."""
+    """Interface of an image and of a frame."""
 
     @property
     def seconds(self) -> Fraction | None:
