@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,14 @@ from ..inference.spec import UpscalerSpec
 from ..video.frames import Span
 from ..video.source_kind import source_kind
 from ..weights.bundle import bundled_for
+from ..weights.loader import inspect_checkpoint
 from ..weights.model_folders import MODEL_SUFFIXES
 from .errors import PreviewError
 from .estimates import JobEstimate, Pace, estimate_image_job, estimate_video_job
 from .places import choose_places, place_at
 from .result import Crop, Method, Preview
 from .sources import Opened, open_views
-from .views import ImageView, Planes, View, bicubic, flat, luma_of, size_of, thumbnail
+from .views import ImageView, Planes, bicubic, flat, luma_of, size_of, thumbnail
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -104,15 +105,16 @@ def preview(
         for name in names
         for strength in strengths
     ]
-    total = len(specs) * (_count(opened, at, crops) + (1 if estimate else 0))
-    run = _Run(opened, size, span, estimate, progress, cancelled, total)
+    # The headers also tell of wrong names before anything is computed.
+    scale = max(inspect_checkpoint(name, mean=mean, base_window=base_window).scale for name in names)
+    places = _places(opened, at, crops, side or _side(size_of(opened.views[0]), size, scale))
+    total = len(specs) * (len(places) + estimate)
+    run = _Run(opened, places, size, span, estimate, progress, cancelled, total)
     methods: list[Method] = []
     parts: list[list[tuple[Tensor, Tensor]]] = []  # bicubic and result of each place
     for spec, name in zip(specs, _names(specs), strict=True):
         run.report(name, 0)
         upscaler = spec.build(device)
-        if not run.places:
-            run.places = _places(opened, at, crops, side or _side(opened.views[0], upscaler, size))
         method, pairs = run.compute(upscaler, name)
         methods.append(method)
         parts.append(pairs)
@@ -129,7 +131,7 @@ def preview(
                 tuple(pairs[number][0] for pairs in parts),
                 tuple(pairs[number][1] for pairs in parts),
             )
-            for number, place in enumerate(run.places)
+            for number, place in enumerate(places)
         ),
         thumbnails=tuple(thumbnail(view, _THUMBNAIL_SIDE) for view in opened.views),
         icc=opened.icc,
@@ -148,6 +150,7 @@ class _Run:
     """Computes the crops and the estimate of one model after another."""
 
     opened: Opened
+    places: list[_Place]
     size: Size
     span: Span
     estimate: bool
@@ -155,7 +158,6 @@ class _Run:
     cancelled: Callable[[], bool] | None
     total: int
     done: int = 0
-    places: list[_Place] = field(default_factory=list)
 
     def report(self, what: str, steps: int) -> None:
         self.done += steps
@@ -218,14 +220,9 @@ def _names(specs: Sequence[UpscalerSpec]) -> list[str]:
     ]
 
 
-def _count(opened: Opened, at: Sequence[tuple[int, int]], crops: int) -> int:
-    return len(opened.views) * (len(at) or (1 if len(opened.views) > 1 else crops))
-
-
-def _side(view: View, upscaler: Upscaler, size: Size) -> int:
-    """Return the side of a crop in pixels of the source whose result has about `RESULT_SIDE`."""
-    width, _ = size_of(view)
-    side = round(RESULT_SIDE * width / view.target(upscaler, size)[0])
+def _side(source: tuple[int, int], size: Size, scale: int) -> int:
+    """Return the side of a crop in pixels of the source whose largest result has about `RESULT_SIDE`."""
+    side = round(RESULT_SIDE * source[0] / size.of(*source, scale)[0])
     return min(max(side, _LEAST_SIDE), _LARGEST_SIDE)
 
 

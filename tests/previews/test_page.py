@@ -118,8 +118,8 @@ def test_the_slider_moves_by_mouse_and_by_keys(browser, page):
     assert sides(browser) == (CODES[RED], CODES[BLUE], pytest.approx(0.5, abs=0.03))
     x, y = browser.center("#handle")
     browser.mouse("mousePressed", x, y)
-    browser.mouse("mouseMoved", x - 60, y)
-    browser.mouse("mouseReleased", x - 60, y)
+    browser.mouse("mouseMoved", x - 120, y)
+    browser.mouse("mouseReleased", x - 120, y)
     assert sides(browser)[2] == pytest.approx(0.2, abs=0.03)
     browser.press("ArrowRight", 39)
     assert browser.value("split.value") == "22"
@@ -135,6 +135,8 @@ def test_the_slider_moves_by_mouse_and_by_keys(browser, page):
 def test_models_crops_and_zoom_are_chosen_by_menu_and_by_keys(browser, page):
     browser.open(page, 1200, 800)
     width = "pair.getBoundingClientRect().width"
+    assert browser.value(width) == 400, "small crops are doubled"
+    browser.press("1", 49)
     assert browser.value(width) == 200
     browser.press("2", 50)
     assert browser.value(width) == 400

@@ -93,6 +93,13 @@ def test_each_model_and_strength_is_a_method(tmp_path, model):
     assert names == ["supertile-2x, denoise 0", "supertile-2x, denoise 1"]
 
 
+def test_crops_are_as_large_as_the_largest_result_allows(tmp_path, model):
+    source = noise_image(tmp_path / "a.png", 300, 200)
+    for options, side in (({}, 200), ({"size": "8x"}, 64), ({"size": "1000x"}, 154), ({"side": 50}, 50)):
+        [crop] = look(source, model, at=[(150, 100)], **options).crops
+        assert crop.box.height == side
+
+
 def test_the_source_decides_the_network_as_in_the_job(tmp_path):
     source = tmp_path / "a.jpg"
     Image.new("RGB", (24, 20), (10, 200, 90)).save(source)
@@ -219,6 +226,8 @@ def test_mistakes_are_sentences(tmp_path, model):
         look(tmp_path, model)
     with pytest.raises(ValueError, match="at least 1"):
         look(source, model, crops=0)
+    with pytest.raises(CheckpointError, match=r"none\.pth"):  # before the first model has computed anything
+        look(source, model, "none.pth", progress=lambda *_: pytest.fail("it computes"))
     with pytest.raises(CheckpointError, match="bundled networks only"):
         look(source, model, denoise=[0.5])
 
