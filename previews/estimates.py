@@ -20,7 +20,7 @@ from ..video.estimate import estimate_video
 from ..video.frames import Span
 from ..video.read.open import SourceOptions
 from .places import place_at
-from .views import ImageView, Planes, bicubic, size_of
+from .views import ImageView, Planes, bicubic
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -94,7 +94,7 @@ def estimate_image_job(
         encoder = _Encoder(Path(folder), job, view.picture)
         bicubic_bytes, results_bytes = (sum(encoder.bytes_of(pair[side]) for pair in crops) for side in (0, 1))
         stand_ins = _Encoder(Path(folder), job, view.picture)
-        width, height = size_of(view)
+        width, height = view.size
         for row in range(_GRID):
             for column in range(_GRID):
                 center = (2 * column + 1) * width // (2 * _GRID), (2 * row + 1) * height // (2 * _GRID)

@@ -26,7 +26,7 @@ from .estimates import JobEstimate, Pace, estimate_image_job, estimate_video_job
 from .places import choose_places, place_at
 from .result import Crop, Method, Preview
 from .sources import Opened, open_views
-from .views import ImageView, Planes, bicubic, flat, luma_of, size_of, thumbnail
+from .views import ImageView, Planes, bicubic, flat, luma_of, thumbnail
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -77,7 +77,7 @@ def preview(
         device: to compute on.
         estimate: estimate time and size of the whole job, by computing some of it for up to half a minute.
         progress: called with the steps done, of how many, and what is done next.
-        cancelled: called before every batch of tiles; if it returns True, `Cancelled` is raised.
+        cancelled: called before every batch of tiles of the crops; if it returns True, `Cancelled` is raised.
         warn: called with sentences about the source. Default: the log.
         **settings: of `Upscaler`: precision, tile, overlap, batch, self_ensemble, compile.
 
@@ -107,7 +107,7 @@ def preview(
     ]
     # The headers also tell of wrong names before anything is computed.
     scale = max(inspect_checkpoint(name, mean=mean, base_window=base_window).scale for name in names)
-    places = _places(opened, at, crops, side or _side(size_of(opened.views[0]), size, scale))
+    places = _places(opened, at, crops, side or _side(opened.views[0].size, size, scale))
     total = len(specs) * (len(places) + estimate)
     run = _Run(opened, places, size, span, estimate, progress, cancelled, total)
     methods: list[Method] = []
@@ -120,7 +120,7 @@ def preview(
         parts.append(pairs)
     return Preview(
         source=opened.job.source,
-        source_size=size_of(opened.views[0]),
+        source_size=opened.views[0].size,
         frames=opened.frames,
         methods=tuple(methods),
         crops=tuple(
@@ -227,14 +227,14 @@ def _side(source: tuple[int, int], size: Size, scale: int) -> int:
 
 
 def _places(opened: Opened, at: Sequence[tuple[int, int]], crops: int, side: int) -> list[_Place]:
-    width, height = size_of(opened.views[0])
+    width, height = opened.views[0].size
     for x, y in at:
         if not (0 <= x < width and 0 <= y < height):
             raise PreviewError(f"{x},{y} lies outside of {opened.job.source}, which has {width}x{height} pixels.")
     places = []
     for number, view in enumerate(opened.views):
         if at:
-            places += [_Place(number, place_at(center, side, size_of(view))) for center in at]
+            places += [_Place(number, place_at(center, side, view.size)) for center in at]
         else:
             count = crops if isinstance(view, ImageView) else 1
             places += [_Place(number, box) for box, _ in choose_places(luma_of(view), count, side)]

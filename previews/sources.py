@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..images.io.files import read_image
 from ..images.jobs import FileJob, plan_jobs
-from ..video.errors import NoFrameError
-from ..video.frame_region import frame_at
+from ..video.errors import VideoError
+from ..video.frame_region import first_frame
 from ..video.frames import FrameSource, Span, VideoInfo
 from ..video.kinds import VIDEO_SUFFIXES, is_pattern, is_video_job
 from ..video.read.open import SourceOptions, open_source
@@ -114,10 +114,12 @@ def _frames(
         best: tuple[float, FrameView] | None = None
         for place in _PLACES:
             seconds = start + max(Fraction(0), (number + place) * length / count - half_frame)
+            end = None if options.frame_rate is None else seconds + Fraction(2, _FRAME_RATE)  # else all are looked at
             try:
-                view = FrameView(frame_at(source, seconds, source_options=options, warn=_silent), even)
-            except NoFrameError:
+                still = first_frame(source, Span(seconds, end), source_options=options, warn=_silent)
+            except VideoError:  # damaged there, or a last frame that lasts long
                 continue
+            view = FrameView(still, even)
             if any(view.seconds == each.seconds for each in found):  # of a short video
                 continue
             detail = choose_places(luma_of(view), 1, _DETAIL_SIDE)[0][1]
@@ -128,7 +130,7 @@ def _frames(
         if best is not None:
             found.append(best[1])
     if not found:
-        found = [FrameView(frame_at(source, start, source_options=options, warn=_silent), even)]
+        found = [FrameView(first_frame(source, Span(start), source_options=options, warn=_silent), even)]
     return sorted(found, key=lambda view: view.seconds)
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -40,6 +39,11 @@ class View(Protocol):
         ...
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        ...
+
+    @property
     def planes(self) -> Planes:
         """All of it, as the source has it."""
         ...
@@ -65,15 +69,19 @@ class ImageView:
     seconds: None = None
 
     @property
+    def size(self) -> tuple[int, int]:
+        return self.picture.width, self.picture.height
+
+    @property
     def planes(self) -> Planes:
         return self.picture.color, self.picture.alpha
 
     def target(self, upscaler: Upscaler, size: Size) -> tuple[int, int]:
-        return size.of(self.picture.width, self.picture.height, upscaler.scale)
+        return size.of(*self.size, upscaler.scale)
 
     def works(self, box: Box, upscaler: Upscaler, size: Size) -> tuple[int, int]:
-        source, target = (self.picture.width, self.picture.height), self.target(upscaler, size)
-        return RegionPlan.of(box, source, target, upscaler).work, _work(source, target, upscaler)
+        target = self.target(upscaler, size)
+        return RegionPlan.of(box, self.size, target, upscaler).work, _work(self.size, target, upscaler)
 
     def upscaled(self, box: Box, upscaler: Upscaler, size: Size, cancelled: Callable[[], bool] | None) -> Planes:
         part = upscale_region(self.picture, box, upscaler, size=size, cancelled=cancelled)
@@ -94,14 +102,17 @@ class FrameView:
     def seconds(self) -> Fraction:
         return self.still.seconds
 
-    @cached_property
-    def planes(self) -> Planes:
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._shown(self._info.width, self._info.height)
+
+    @property
+    def planes(self) -> Planes:  # computed anew: as floats, many frames would fill the memory
         color, alpha = self.still.rgb()
         return self._turned(color), None if alpha is None else self._turned(alpha)
 
     def target(self, upscaler: Upscaler, size: Size) -> tuple[int, int]:
-        width, height = self._stored_target(upscaler, size)
-        return (height, width) if is_turned(self._info.display_matrix) else (width, height)
+        return self._shown(*self._stored_target(upscaler, size))
 
     def works(self, box: Box, upscaler: Upscaler, size: Size) -> tuple[int, int]:
         target = self._stored_target(upscaler, size)
@@ -117,6 +128,9 @@ class FrameView:
     def _info(self) -> VideoInfo:
         return self.still.info
 
+    def _shown(self, width: int, height: int) -> tuple[int, int]:
+        return (height, width) if is_turned(self._info.display_matrix) else (width, height)
+
     def _stored_target(self, upscaler: Upscaler, size: Size) -> tuple[int, int]:
         return target_size(size, self._info, upscaler.scale, even=self.even)
 
@@ -129,8 +143,7 @@ class FrameView:
         matrix = self._info.display_matrix
         if matrix is None:
             return box
-        turned = is_turned(matrix)
-        width, height = (self._info.height, self._info.width) if turned else (self._info.width, self._info.height)
+        turned, (width, height) = is_turned(matrix), self.size
         across, down = (matrix[3], matrix[1]) if turned else (matrix[0], matrix[4])
         left, top, right, bottom = box
         if across < 0:
@@ -144,12 +157,6 @@ def _work(source: tuple[int, int], target: tuple[int, int], upscaler: Upscaler) 
     return sum(width * height for width, height in runs_of_the_model(*source, target, upscaler.scale))
 
 
-def size_of(view: View) -> tuple[int, int]:
-    """Return (width, height) of a view."""
-    height, width = view.planes[0].shape[-2:]
-    return width, height
-
-
 def luma_of(view: View) -> Tensor:
     """Return luma (H, W) in [0, 1], on mid-gray where the view is transparent."""
     color, alpha = view.planes
@@ -160,7 +167,7 @@ def luma_of(view: View) -> Tensor:
 def bicubic(view: View, box: Box, target: tuple[int, int]) -> Planes:
     """Return part of a view, enlarged to `target` as image viewers do: bicubic, of the values as they are."""
     color, alpha = view.planes
-    size = size_of(view)
+    size = view.size
     part = Part(size, (0, 0), box.scaled(size, target))
     if alpha is None:
         return resample(color, target, part=part).clamp(0, 1), None
@@ -172,7 +179,7 @@ def bicubic(view: View, box: Box, target: tuple[int, int]) -> Planes:
 def thumbnail(view: View, longest: int) -> Tensor:
     """Return all of a view (3, h, w) in [0, 1], at most `longest` pixels a side."""
     color, alpha = view.planes
-    width, height = size_of(view)
+    width, height = view.size
     shrink = min(1.0, longest / max(width, height))
     step = max(1, math.floor(0.5 / shrink))  # far too many pixels are thinned out first
     small = max(1, round(width * shrink)), max(1, round(height * shrink))

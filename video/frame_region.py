@@ -51,25 +51,25 @@ class StillFrame:
         return rgb.clamp(0, 1), alpha
 
 
-def frame_at(
+def first_frame(
     source: str | Path,
-    seconds: Fraction | None = None,
+    span: Span = Span(),
     *,
     source_options: SourceOptions = SourceOptions(),
     warn: Callable[[str], None],
 ) -> StillFrame:
-    """Read the first frame from a time on.
+    """Read the first frame of a span.
 
     Args:
         source: path of a video, an animation or numbered images.
-        seconds: since the first frame; None for that.
+        span: seconds since the first frame of the source.
         source_options, warn: as `open_source` takes them.
 
     Raises:
-        NoFrameError: there is no frame from that time on.
+        NoFrameError: there is no frame in the span.
         VideoError: the source cannot be read.
     """
-    frames = open_source(source, source_options, span=Span(seconds), warn=warn)
+    frames = open_source(source, source_options, span=span, warn=warn)
     try:
         for frame in frames:
             return StillFrame(frames.info, frame)

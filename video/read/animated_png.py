@@ -13,7 +13,7 @@ from ...images.io.animation import is_animated
 from ...images.io.errors import ImageFileError
 from ...images.io.png_animation import PngAnimation
 from ..container import check_dimensions
-from ..errors import NoFrameError, VideoError
+from ..errors import VideoError
 from ..frames import Color, Frame, Layout, Span, VideoInfo
 from .images import ImageSource
 
@@ -65,7 +65,7 @@ class AnimatedPngReader(ImageSource):
         last = times[-1] if span.end is None else min(times[-1], math.ceil(span.end * ticks))
         chosen = [i for i, time in enumerate(times[:-1]) if start <= time < last]
         if not chosen:
-            raise NoFrameError(f"{path} has no frame in the given time span.")
+            raise VideoError(f"{path} has no frame in the given time span.")
         self._depth = 16 if animation.depth == 16 else 8
         self.info = VideoInfo(
             name=str(path),

@@ -23,7 +23,7 @@ from ...images.io.files import read_image
 from ...images.io.picture import Picture
 from ...images.io.sixteen_bit import is_sixteen_bit_color
 from ..container import check_dimensions
-from ..errors import NoFrameError, VideoError
+from ..errors import VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from ..kinds import NUMBER
 from .file import python_warning
@@ -119,9 +119,7 @@ class ImageSequenceReader(ImageSource):
         last = len(files) if span.end is None else min(len(files), math.ceil(span.end * rate))
         files = files[first:last]
         if not files:
-            if span == Span():
-                raise VideoError(f"{name} matches no image.")
-            raise NoFrameError(f"{name} matches no image in the given time span.")
+            raise VideoError(f"{name} matches no image{' in the given time span' if span != Span() else ''}.")
         layout, width, height = _common_layout(files)
         self.info = VideoInfo(
             name=name, width=width, height=height, layout=layout, color=Color(0, True), time_base=1 / rate,
@@ -241,7 +239,7 @@ class AnimatedWebpReader(ImageSource):
         chosen = [i for i, time in enumerate(times[:-1]) if (span.start or 0) * 1000 <= time < last]
         if not chosen:
             self.close()
-            raise NoFrameError(f"{path} has no frame in the given time span.")
+            raise VideoError(f"{path} has no frame in the given time span.")
         self.info = VideoInfo(
             name=str(path), width=width, height=height, layout=Layout("rgb", 8, alpha=True), color=Color(0, True),
             time_base=Fraction(1, 1000), frame_rate=Fraction(1000 * len(delays), times[-1]).limit_denominator(1001),
