@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,10 @@ def preview(
 
     Args:
         source: path of an image, a video, an animation or numbered images (frames/%06d.png).
-        models: paths or names of models. None: the bundled network that the source decides, as `supertile upscale`.
+        models: paths or names of models. Empty: the bundled network that the source decides, as `supertile upscale`.
         size: of the whole result, as `Size.parse` takes it; None: the scale of each model.
         denoise: strengths as `load_model` takes them; each model is shown with each of them.
-        at: (x, y) of the centers of crops in the upright source, in pixels. None: chosen.
+        at: (x, y) of the centers of crops in the upright source, in pixels. Empty: chosen.
         crops: number of crops of an image unless `at` is given, or of frames.
         side: of a crop, in pixels of the source. None: so that its largest result has about 512.
         span: of a video, in which frames are taken.
@@ -82,7 +82,7 @@ def preview(
         **settings: of `Upscaler`: precision, tile, overlap, batch, self_ensemble, compile.
 
     Returns:
-        The preview. All images of it have 8 bits or more and the color of the source.
+        The preview.
 
     Raises:
         PreviewError: a center lies outside, or `source` is a folder.
@@ -208,16 +208,19 @@ def _default_model(source: Path, size: Size, denoise: Sequence[float]) -> tuple[
 
 
 def _names(specs: Sequence[UpscalerSpec]) -> list[str]:
-    """Return names to show: without folder and suffix, unless two would be alike."""
-    short = []
-    for spec in specs:
-        path = Path(spec.model)
-        known = path.suffix.lower() in MODEL_SUFFIXES
-        short.append(replace(spec, model=path.stem if known else path.name).name)
-    return [
-        name if short.count(name) == 1 else f"{spec.model}{name[len(Path(name).name) :]}"
-        for name, spec in zip(short, specs, strict=True)
+    """Return names to show: without folder and suffix, unless two models would be alike."""
+    short = [
+        Path(spec.model).stem if Path(spec.model).suffix.lower() in MODEL_SUFFIXES else Path(spec.model).name
+        for spec in specs
     ]
+    models = {
+        name: {str(spec.model) for spec, each in zip(specs, short, strict=True) if each == name} for name in short
+    }
+    names = []
+    for spec, name in zip(specs, short, strict=True):
+        strength = "" if spec.denoise is None else f", denoise {spec.denoise:g}"
+        names.append((name if len(models[name]) == 1 else str(spec.model)) + strength)
+    return names
 
 
 def _side(source: tuple[int, int], size: Size, scale: int) -> int:

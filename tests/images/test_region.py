@@ -49,18 +49,18 @@ def test_transparency_too(upscaler, size, channels):
     assert (part.alpha - whole.alpha[:, top:bottom, left:right]).abs().max() < ROUNDING
     visible = whole.alpha[:, top:bottom, left:right] > 0.02
     difference = (part.color - whole.color[:, top:bottom, left:right]).abs() * visible
-    assert difference.max() < 100 * ROUNDING  # what is invisible is filled from afar, and seen at the edge
+    assert difference.max() < 10 * ROUNDING  # what is invisible is filled from afar, and seen at the edge
 
 
 def test_windows_are_those_of_the_image(randomized, saved):
-    """Without attention over whole channels a HAT would be exact; with it the part is near, but only on its grid."""
+    """The channel attention of this small HAT weighs so little that its part is exact, but only on its grid."""
     net = randomized(HAT(HATConfig(scale=2, embed_dim=12, depths=(2,), num_heads=(2,), window_size=8, overlap_window=12,
                                    compress_dim=4, squeeze_dim=2, mlp_dim=24, oca_mlp_dim=24, num_feat=8)))  # fmt: skip
     upscaler = Upscaler(load_model(saved(net)), device="cpu", precision="fp32")
     assert upscaler.grid == 8
     image, box = picture(150, 130), Box(67, 53, 91, 80)
     whole = upscale_image(image, upscaler).color[:, 106:160, 134:182]
-    assert (upscale_region(image, box, upscaler).color - whole).abs().mean() < 0.002
+    assert (upscale_region(image, box, upscaler).color - whole).abs().max() < ROUNDING
 
 
 @pytest.mark.parametrize("box", [(0, 0, 20, 10), (17, 5, 30, 40), (60, 40, 79, 47)])
