@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .inference.errors import Cancelled as Cancelled
     from .inference.errors import OutOfMemoryError as OutOfMemoryError
     from .inference.errors import UpscaleError as UpscaleError
+    from .previews.preview import preview as preview
     from .video.errors import VideoError as VideoError
     from .video.frame_stream import TimedImage as TimedImage
     from .video.frame_stream import upscale_frames as upscale_frames
@@ -87,6 +88,7 @@ _HOMES = {
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",
+    "preview": "previews.preview",
     "upscale_frames": "video.frame_stream",
     "upscale_image": "images.upscale",
     "upscale_image_file": "images.upscale",

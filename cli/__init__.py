@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .join import join
 from .measure import attribution, receptive_field, seams
 from .models import models
+from .preview import preview
 from .upscale import upscale
 
 app = typer.Typer(
@@ -46,6 +47,19 @@ def _main(
     """Upscale images and videos with HAT, VapSR, HiT-SR or any other network that spandrel supports."""
 
 
-for command in (upscale, join, models, info, convert, demo, compare, attribution, receptive_field, seams, bench):
+for command in (
+    upscale,
+    preview,
+    join,
+    models,
+    info,
+    convert,
+    demo,
+    compare,
+    attribution,
+    receptive_field,
+    seams,
+    bench,
+):
     app.command()(with_config(command))
 app.command("eval")(with_config(evaluate))

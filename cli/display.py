@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
-from .pace import duration_in_words
+from ..images.words import duration_in_words
 
 if TYPE_CHECKING:
     from ..video.report import VideoProgress

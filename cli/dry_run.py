@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..errors import SupertileError
+from ..images.words import bytes_in_words, estimate_in_words
 from .console import FAILED, error_sentence, say, show_traceback
 from .events import print_event
-from .pace import duration_in_words
 
 if TYPE_CHECKING:
     from ..images.batch import Outcome
@@ -108,7 +108,10 @@ class DryRun:
         seconds, size = _sum(self._seconds), _sum(self._bytes)
         free = _free_bytes(folder)
         if size is not None and free is not None and size > free:
-            say(self._console, f"Warning: {_bytes(size)} are needed, but only {_bytes(free)} are free in {folder}.")
+            say(
+                self._console,
+                f"Warning: {bytes_in_words(size)} are needed, but only {bytes_in_words(free)} are free in {folder}.",
+            )
         self._print_plan_event(seconds, size, free)
         if not self._quiet and (self._total > 1 or self._skipped):
             files = self._images + self._videos
@@ -206,24 +209,13 @@ def _video_facts(estimate: VideoEstimate) -> dict[str, Any]:
 
 
 def _in_words(seconds: float | None, size: int | None, *, before: str) -> str:
-    known = [] if seconds is None else [f"about {duration_in_words(seconds)}"]
-    known += [] if size is None else [f"about {_bytes(size)}"]
-    return before + ", ".join(known) if known else ""
+    words = estimate_in_words(seconds, size)
+    return before + words if words else ""
 
 
 def _sum(values: Sequence[Any]) -> Any:
     """Return the sum of values; None if one is unknown, or there are none."""
     return None if not values or None in values else sum(values)
-
-
-def _bytes(count: float) -> str:
-    """Return a size as "640 kB", "4.2 MB", "35 GB"."""
-    units = ["kB", "MB", "GB", "TB"]
-    value = count / 1000
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        del units[0]
-    return f"{value:.1f} {units[0]}" if value < 9.95 else f"{value:,.0f} {units[0]}"
 
 
 def _megapixels(pixels: int) -> str:

@@ -74,7 +74,8 @@ def attribution(
         _check_files(out, as_json, [image], overwrite)
         from ..analysis.attribution import Patch, attribute
         from ..analysis.gradients import Differentiable
-        from ..analysis.heatmaps import attribution_panels, draw_panels
+        from ..analysis.heatmaps import attribution_panels
+        from ..analysis.panels import draw_panels
         from ..weights.loader import load_model
 
         console = Console(stderr=True)
@@ -130,7 +131,8 @@ def receptive_field(
         _check_files(out, as_json, sources, overwrite)
         from ..analysis import receptive_field as fields
         from ..analysis.gradients import Differentiable
-        from ..analysis.heatmaps import draw_panels, field_panels
+        from ..analysis.heatmaps import field_panels
+        from ..analysis.panels import draw_panels
         from ..weights.loader import load_model
 
         console = Console(stderr=True)
@@ -189,7 +191,8 @@ def seams(
     with errors_as_sentences(debug), termination_cleans_up():
         if out is not None:
             _check_files(out, None, [image], overwrite)
-        from ..analysis.heatmaps import draw_panels, seam_panels
+        from ..analysis.heatmaps import seam_panels
+        from ..analysis.panels import draw_panels
         from ..analysis.seams import SeamCheck
         from ..weights.loader import load_model
 

@@ -88,6 +88,14 @@ def parse_patch(text: str) -> tuple[int, int, int]:
     return x, y, size
 
 
+def parse_point(text: str) -> tuple[int, int]:
+    """Parse "X,Y" in pixels."""
+    if not re.fullmatch(r"\d{1,9},\d{1,9}", text):
+        raise typer.BadParameter(f"{text!r} is not X,Y: whole numbers of pixels from the left and the top.")
+    x, y = map(int, text.split(","))
+    return x, y
+
+
 def parse_time(text: str) -> Any:
     """Parse seconds, or hours:minutes:seconds, as a Fraction."""
     from fractions import Fraction

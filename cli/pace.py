@@ -1,4 +1,4 @@
-"""Estimate the time that is left from the steps done in the last minutes, and put it in words."""
+"""Estimate the time that is left from the steps done in the last minutes."""
 
 from __future__ import annotations
 
@@ -43,17 +43,3 @@ class Pace:
         """Return the seconds until `total` steps are done, None if that cannot be known."""
         pace = self.seconds_per_step
         return None if pace is None or total is None else pace * max(0.0, total - self._now[1])
-
-
-def duration_in_words(seconds: float) -> str:
-    """Return a duration as "40 s", "4 min", "3 h 20 min" or "2 d 3 h"."""
-    if seconds < 59.5:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"

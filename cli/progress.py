@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from ..images.words import duration_in_words
 from .console import say
 from .display import frame_bar_state
 from .events import print_event
-from .pace import Pace, duration_in_words
+from .pace import Pace
 
 if TYPE_CHECKING:
     from ..images.jobs import FileJob

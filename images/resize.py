@@ -7,6 +7,7 @@ light its second and third lobes show as dark and bright rings beside highlights
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +17,23 @@ from .transfer import SRGB, Transfer
 _SUPPORT = 2.0  # radius of the kernel, in source pixels when enlarging
 
 
-def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer: Transfer = SRGB) -> Tensor:
+class Part(NamedTuple):
+    """Part of an image to resample as if the whole image were given.
+
+    Attributes:
+        source: (width, height) of the whole image, in pixels.
+        origin: (x, y) in the whole image of the first pixel that is given.
+        box: (left, top, right, bottom) of the part wanted, in the whole result.
+    """
+
+    source: tuple[int, int]
+    origin: tuple[int, int]
+    box: tuple[int, int, int, int]
+
+
+def resize(
+    x: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer: Transfer = SRGB, part: Part | None = None
+) -> Tensor:
     """Resample images in linear light.
 
     The transfer functions of most color profiles are so close to sRGB's that the difference is not visible.
@@ -26,19 +43,26 @@ def resize(x: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer
         size: (width, height) of the result in pixels.
         seamless: axes along which the image tiles: "none", "x", "y" or "both".
         transfer: how values encode light.
+        part: as `resample` takes it.
 
     Returns:
-        (N, C, height, width) float32 in [0, 1].
+        (N, C, height, width) float32 in [0, 1], or the part wanted.
     """
-    out = _empty(x, size)
+    out = _empty(x, size, part)
     for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):  # one plane at a time, to save memory
-        light = resample(transfer.to_linear(source), size, seamless=seamless)
+        light = resample(transfer.to_linear(source), size, seamless=seamless, part=part)
         target.copy_(transfer.from_linear(light.clamp_(0, 1)))
     return out
 
 
 def resize_with_alpha(
-    color: Tensor, alpha: Tensor, size: tuple[int, int], *, seamless: str = "none", transfer: Transfer = SRGB
+    color: Tensor,
+    alpha: Tensor,
+    size: tuple[int, int],
+    *,
+    seamless: str = "none",
+    transfer: Transfer = SRGB,
+    part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Resample color with alpha in linear light; pixels are weighted by their opacity.
 
@@ -48,38 +72,60 @@ def resize_with_alpha(
         size: (width, height) of the results in pixels.
         seamless: axes along which the image tiles: "none", "x", "y" or "both".
         transfer: how values of color encode light.
+        part: as `resample` takes it.
 
     Returns:
-        Color (N, C, height, width) and alpha (N, 1, height, width), float32 in [0, 1].
+        Color (N, C, height, width) and alpha (N, 1, height, width), float32 in [0, 1], or the part wanted of both.
     """
-    new_alpha = resample(alpha.float(), size, seamless=seamless)
+    new_alpha = resample(alpha.float(), size, seamless=seamless, part=part)
     seen = new_alpha > 1 / 65536
-    out = _empty(color, size)
+    out = _empty(color, size, part)
     for n in range(color.shape[0]):
         for c in range(color.shape[1]):
             linear = transfer.to_linear(color[n, c])
-            light = resample(linear * alpha[n, 0], size, seamless=seamless)
+            light = resample(linear * alpha[n, 0], size, seamless=seamless, part=part)
             light = light / new_alpha[n, 0].clamp_min(1 / 65536)
             if not bool(seen[n].all()):  # invisible pixels: any color that is continuous at the edge
-                light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless))
+                light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless, part=part))
             out[n, c] = transfer.from_linear(light.clamp_(0, 1))
     return out, new_alpha.clamp_(0, 1)
 
 
-def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none") -> Tensor:
-    """Resample values without any transfer function or clamping: (..., H, W) float -> (..., height, width) float32."""
+def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none", part: Part | None = None) -> Tensor:
+    """Resample values without any transfer function or clamping: (..., H, W) float -> (..., height, width) float32.
+
+    With `part`, `x` is part of an image, `size` is that of the whole result, and the part wanted is returned. `x` must
+    reach as far beyond it as the kernel: two pixels of the coarser grid.
+    """
     width, height = size
     x = x.float()
-    x = _resample_axis(x, -2, height, wrap=seamless in ("y", "both"))
-    return _resample_axis(x, -1, width, wrap=seamless in ("x", "both"))
+    wrap_x, wrap_y = seamless in ("x", "both"), seamless in ("y", "both")
+    if part is None:
+        return _resample_axis(_resample_axis(x, -2, height, wrap=wrap_y), -1, width, wrap=wrap_x)
+    (whole_width, whole_height), (left, top), box = part
+    x = _resample_axis(x, -2, height, wrap=wrap_y, whole=whole_height, first=top, wanted=slice(box[1], box[3]))
+    return _resample_axis(x, -1, width, wrap=wrap_x, whole=whole_width, first=left, wanted=slice(box[0], box[2]))
 
 
-def _resample_axis(x: Tensor, axis: int, size: int, *, wrap: bool) -> Tensor:
-    length = x.shape[axis]
+def _resample_axis(
+    x: Tensor,
+    axis: int,
+    size: int,
+    *,
+    wrap: bool,
+    whole: int | None = None,
+    first: int = 0,
+    wanted: slice = slice(None),
+) -> Tensor:
+    length = x.shape[axis] if whole is None else whole
     if size == length:
-        return x
+        start, stop, _ = wanted.indices(size)
+        return x.narrow(axis, start - first, stop - start)
     indices, weights = _taps(length, size, wrap)
-    shape = [size, 1] if axis == -2 else [size]
+    indices, weights = indices[:, wanted] - first, weights[:, wanted]
+    if whole is not None:  # taps of no weight may lie outside
+        indices = indices.clamp(0, x.shape[axis] - 1)
+    shape = [-1, 1] if axis == -2 else [-1]
     out: Tensor | None = None
     for index, weight in zip(indices, weights, strict=True):
         term = x.index_select(axis, index.to(x.device)) * weight.to(x.device).view(shape)
@@ -113,5 +159,6 @@ def keys(x: Tensor) -> Tensor:
     return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))
 
 
-def _empty(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return torch.empty((*x.shape[:2], size[1], size[0]), dtype=torch.float32, device=x.device)
+def _empty(x: Tensor, size: tuple[int, int], part: Part | None) -> Tensor:
+    left, top, right, bottom = (0, 0, *size) if part is None else part.box
+    return torch.empty((*x.shape[:2], bottom - top, right - left), dtype=torch.float32, device=x.device)

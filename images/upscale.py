@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from .alpha import fill_transparent, keep_in_local_range
 from .channels import from_batch, to_batch
 from .framing import Framing
@@ -70,16 +72,11 @@ def upscale_image(
     if alpha is not None and alpha_varies:
         color = fill_transparent(color, alpha)
 
-    batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
-    for _ in runs:
-        batch = upscaler(batch, progress=progress, cancelled=cancelled)
-    color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
-    del batch
-    if alpha is not None and new_alpha is not None:
-        new_alpha = keep_in_local_range(new_alpha, alpha, seamless=seamless)
-
+    color, new_alpha = run_network(
+        color, alpha if alpha_varies else None, upscaler, len(runs), progress=progress, cancelled=cancelled
+    )
     if color.shape[-2:] != (height, width):
-        transfer = _transfer_of(picture)
+        transfer = transfer_of(picture)
         if new_alpha is None:
             color = resize(color[None], (width, height), seamless=seamless, transfer=transfer)[0]
         else:
@@ -91,6 +88,28 @@ def upscale_image(
         new_alpha = alpha_level.expand(1, height, width).clone()
     color, new_alpha = framing.place(color, new_alpha)
     return replace(picture, color=color, alpha=new_alpha)
+
+
+def run_network(
+    color: Tensor,
+    alpha: Tensor | None,
+    upscaler: Upscaler,
+    runs: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Upscale color (1 or 3, H, W) and, if it varies, alpha (1, H, W), `runs` times the model's scale.
+
+    Invisible pixels of `color` must be filled (`fill_transparent`). Raises UpscaleError, Cancelled.
+    """
+    batch = to_batch(color, alpha, upscaler.input_channels)
+    for _ in range(runs):
+        batch = upscaler(batch, progress=progress, cancelled=cancelled)
+    large, large_alpha = from_batch(batch, color.shape[0], alpha is not None)
+    if alpha is not None and large_alpha is not None:
+        large_alpha = keep_in_local_range(large_alpha, alpha, seamless=upscaler.seamless)
+    return large, large_alpha
 
 
 def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | None:
@@ -115,7 +134,7 @@ def _shortage(picture: Picture, network_size: tuple[int, int], framing: Framing)
     return shortage(needed, free, network_size, target)
 
 
-def _transfer_of(picture: Picture) -> Transfer:
+def transfer_of(picture: Picture) -> Transfer:
     """Return how values encode light, by PNG's order of precedence: cICP, a profile (taken for sRGB's), gAMA."""
     tags = picture.color_tags
     if tags.cicp_transfer is not None:

@@ -125,6 +125,11 @@ class Planner:
         self._measure_overlap()
         return self._geometry.overlap
 
+    @property
+    def grid(self) -> int:
+        """Origins of tiles are multiples of it, in input pixels."""
+        return self._geometry.grid
+
     def _measure_overlap(self) -> None:
         """Measure the overlap of an unknown architecture once, when the first image needs tiles."""
         if not self._overlap_known:

@@ -263,6 +263,11 @@ class Upscaler:
         """The halo at each inner side of a tile, in input pixels."""
         return self._planner.overlap
 
+    @property
+    def grid(self) -> int:
+        """Origins of tiles are multiples of it, in input pixels, so that a network's windows are those of the image."""
+        return self._planner.grid
+
 
 # --- arguments ---------------------------------------------------------------------------------------------------
 

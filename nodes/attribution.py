@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..analysis.attribution import STEPS, Patch, attribute
 from ..analysis.gradients import LARGEST_BUDGET, Differentiable
-from ..analysis.heatmaps import attribution_panels, draw_panels
+from ..analysis.heatmaps import attribution_panels
+from ..analysis.panels import draw_panels
 from . import host
 from .measured_image import MAX_SIDE, as_image, network_input
 

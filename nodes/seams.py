@@ -6,7 +6,8 @@ from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..analysis.heatmaps import draw_panels, seam_panels
+from ..analysis.heatmaps import seam_panels
+from ..analysis.panels import draw_panels
 from ..analysis.seams import BELOW, SeamCheck
 from . import host, widgets
 from .measured_image import as_image, network_input

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from supertile.cli import app, dry_run
 from supertile.images.journal import JOURNAL_NAME
+from supertile.images.words import bytes_in_words
 from supertile.tests.conftest import write_small_vapsr
 from supertile.tests.video.conftest import smooth_planes, write_video
 from typer.testing import CliRunner
@@ -164,4 +165,4 @@ def test_a_full_disk_is_foreseen(upscale, monkeypatch):
     ("count", "words"), [(0, "0.0 kB"), (1500, "1.5 kB"), (999_600, "1.0 MB"), (35e9, "35 GB"), (4e15, "4,000 TB")]
 )
 def test_sizes_are_short_words(count, words):
-    assert dry_run._bytes(count) == words
+    assert bytes_in_words(count) == words

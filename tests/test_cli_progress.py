@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 from supertile.cli import app, progress
 from supertile.cli.display import TimeLeftColumn
-from supertile.cli.pace import Pace, duration_in_words
+from supertile.cli.pace import Pace
 from supertile.cli.progress import UpscaleProgress
 from supertile.images.jobs import FileJob
+from supertile.images.words import duration_in_words
 from supertile.tests.conftest import write_small_vapsr
 from supertile.video.report import VideoProgress
 from typer.testing import CliRunner

@@ -32,6 +32,7 @@ ARROWS = {
     "images": {"arch", "weights", "inference"},
     "analysis": {"arch", "weights", "inference", "images"},
     "demo": {"weights", "inference", "images", "video"},
+    "previews": {"weights", "inference", "images", "analysis", "video"},
     "training": {"kernels", "arch", "weights", "inference", "images", "analysis", "video"},
     "video": {"arch", "weights", "inference", "images"},
 }
@@ -47,6 +48,7 @@ OUTSIDE = {
     "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
+    "previews": {"torch", "PIL"},
     "training": {"torch", "numpy", "PIL", "typer", "rich", "spandrel"},
     "video": {"torch", "numpy", "PIL", "av"},
     "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
@@ -536,7 +538,7 @@ def test_pixels_know_nothing_of_image_files():
     """`images/io` stands alone, and video/ and nodes/ use alpha, channels, resize, imresize and size without it."""
     above = {
         "__init__.py", "upscale.py", "jobs.py", "journal.py", "batch.py", "pool_batch.py", "estimate.py",
-        "source_kind.py", "choice.py", "arrays.py", "folder_files.py",
+        "source_kind.py", "choice.py", "arrays.py", "folder_files.py", "region.py",
     }  # fmt: skip
     io = ROOT / "images" / "io"
     pixels = {file for file in (ROOT / "images").glob("*.py") if file.name not in above}

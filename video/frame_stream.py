@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..images.size import Size
 from ..inference.errors import OutOfMemoryError, is_out_of_memory
 from .frame_upscaler import FrameUpscaler, pinned, wait_for
-from .frames import Color, Frame, FrameFormat, FrameSource, Layout, Span, VideoInfo, is_turned
+from .frames import Color, Frame, FrameFormat, FrameSource, Layout, Span, VideoInfo, is_turned, upright
 from .read.open import SourceOptions, open_source
 from .report import VideoProgress
 from .transcode import expected_frames
@@ -170,15 +170,4 @@ def upscale_frames(
 def _image_of(frame: Frame, info: VideoInfo) -> npt.NDArray[Any]:
     """Return the planes of RGB as one array (H, W, channels), turned as a player turns them."""
     image = np.stack([plane.numpy() for plane in frame.planes], axis=-1)
-    return np.ascontiguousarray(_upright(image, info.display_matrix))
-
-
-def _upright(image: npt.NDArray[Any], matrix: tuple[int, ...] | None) -> npt.NDArray[Any]:
-    """Apply a display matrix: x' = a x + c y, y' = b x + d y, with (a, b, c, d) at 0, 1, 3 and 4."""
-    if matrix is None:
-        return image
-    across, down = matrix[0], matrix[4]
-    if is_turned(matrix):
-        image = image.swapaxes(0, 1)
-        across, down = matrix[3], matrix[1]
-    return image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+    return np.ascontiguousarray(upright(image, info.display_matrix))

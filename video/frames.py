@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy.typing as npt
 from torch import Tensor
 
 from ..images.framing import Framing
@@ -187,6 +188,20 @@ class VideoInfo:
 def is_turned(display_matrix: tuple[int, ...] | None) -> bool:
     """Return True if a display matrix swaps width and height: a rotation by 90 or 270 degrees."""
     return display_matrix is not None and abs(display_matrix[1]) > abs(display_matrix[0])
+
+
+def upright(image: npt.NDArray[Any], display_matrix: tuple[int, ...] | None) -> npt.NDArray[Any]:
+    """Return a view of an image (H, W, channels) as a display matrix turns and mirrors it.
+
+    x' = a x + c y, y' = b x + d y, with (a, b, c, d) at 0, 1, 3 and 4 of the matrix.
+    """
+    if display_matrix is None:
+        return image
+    across, down = display_matrix[0], display_matrix[4]
+    if is_turned(display_matrix):
+        image = image.swapaxes(0, 1)
+        across, down = display_matrix[3], display_matrix[1]
+    return image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
 @dataclass
