@@ -67,9 +67,9 @@ def job(pipe: Connection, source: Path, parts: int) -> None:
     from .repeat_pixels import repeating_model
 
     upscaler = Upscaler(repeating_model(2), device="cpu", precision="fp32")
-    frames = open_source(source, SourceOptions(), span=Span(), warn=print)
-    info = frames.info
-    frames.close()
+    opened = open_source(source, SourceOptions(), span=Span(), warn=print)
+    info = opened.info
+    opened.close()
     task = VideoTask(
         source, source.with_name("large.mkv"), Framing.whole(32, 32), EncoderOptions(), Span(), SourceOptions()
     )

@@ -122,7 +122,7 @@ def upscale_region(
         picture: the whole image.
         box: of the part, inside the image.
         upscaler: the model, not seamless.
-        size: of the whole result, as `upscale_image` takes it.
+        size: of the whole result, as `upscale_image` takes it; what it crops counts, bars do not.
         cancelled: as `upscale_image` takes it.
 
     Returns:
@@ -132,7 +132,7 @@ def upscale_region(
         SizeError, UpscaleError, ImageFileError, Cancelled: as `upscale_image`.
     """
     source = picture.width, picture.height
-    target = Size.coerce(size).of(*source, upscaler.scale)
+    target = Size.coerce(size).framing(*source, upscaler.scale).scaled
     plan = RegionPlan.of(box, source, target, upscaler)
     given = cropped(picture, plan.outer)
     if picture.alpha is None or bool(picture.alpha.min() == picture.alpha.max()):

@@ -56,7 +56,7 @@ def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
     if _known.get(kind) is False:
         return descriptor
     last = precisions.cast(descriptor, descriptor.dtype, torch.device("cpu"))
-    last.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last.model.to(memory_format=torch.channels_last)
     if kind not in _known:
         _known[kind] = _measure(descriptor, last, kind)
     return last if _known[kind] else descriptor

@@ -225,7 +225,7 @@ def _names(specs: Sequence[UpscalerSpec]) -> list[str]:
 
 def _side(source: tuple[int, int], size: Size, scale: int) -> int:
     """Return the side of a crop in pixels of the source whose largest result has about `RESULT_SIDE`."""
-    side = round(RESULT_SIDE * source[0] / size.of(*source, scale)[0])
+    side = round(RESULT_SIDE * source[0] / size.framing(*source, scale).scaled[0])
     return min(max(side, _LEAST_SIDE), _LARGEST_SIDE)
 
 

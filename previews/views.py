@@ -17,7 +17,7 @@ from ..images.resize import Part, resample
 from ..images.size import Size, runs_of_the_model
 from ..video.frame_region import StillFrame, region_plan, upscale_frame_region
 from ..video.frames import VideoInfo, is_turned, upright
-from ..video.upscale import target_size
+from ..video.upscale import target_framing
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -77,7 +77,7 @@ class ImageView:
         return self.picture.color, self.picture.alpha
 
     def target(self, upscaler: Upscaler, size: Size) -> tuple[int, int]:
-        return size.of(*self.size, upscaler.scale)
+        return size.framing(*self.size, upscaler.scale).scaled
 
     def works(self, box: Box, upscaler: Upscaler, size: Size) -> tuple[int, int]:
         target = self.target(upscaler, size)
@@ -132,7 +132,7 @@ class FrameView:
         return (height, width) if is_turned(self._info.display_matrix) else (width, height)
 
     def _stored_target(self, upscaler: Upscaler, size: Size) -> tuple[int, int]:
-        return target_size(size, self._info, upscaler.scale, even=self.even)
+        return target_framing(size, self._info, upscaler.scale, even=self.even).scaled
 
     def _turned(self, planes: Tensor) -> Tensor:
         turned = upright(planes.cpu().movedim(0, -1).numpy(), self._info.display_matrix)
