@@ -159,6 +159,16 @@ def test_a_crop_of_a_frame_is_that_place_of_the_whole_frame(tmp_path, model, pix
     assert_part_of(whole, made, 1)
 
 
+def test_a_crop_of_a_real_clip_too(nasa, model):
+    made = look(nasa, model, crops=2, side=96)
+    upscaler = Upscaler(model, device="cpu", precision="fp32")
+    for number, crop in enumerate(made.crops):
+        with upscale_frames(nasa, upscaler, span=Span(crop.seconds)) as frames:
+            whole = torch.from_numpy(next(frames).image).movedim(-1, 0) / 255
+        assert_part_of(whole, made, number)
+        assert crop.results[0].std() > 0.02, "it is not black"
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_turned_video_is_cropped_upright(tmp_path, model, turns, mirrored):
