@@ -48,7 +48,10 @@ def transcode(
     """
     info = source.info
     target_size = sink.format.width, sink.format.height
-    shortage = frame_shortage((info.width, info.height), sink.format.whole.scaled, upscaler.scale, upscaler.device)
+    framing = sink.format.whole
+    shortage = frame_shortage((info.width, info.height), framing.scaled, upscaler.scale, upscaler.device)
+    if shortage is None and not framing.is_whole:  # bars may make it much larger
+        shortage = frame_shortage(target_size, target_size, 1, upscaler.device)
     if shortage is not None:
         raise OutOfMemoryError(shortage)
     frame_upscaler = FrameUpscaler(upscaler, info, sink.format, reuse_static=reuse_static, cancelled=cancelled)

@@ -1,4 +1,4 @@
-"""What a list of models has found out about files, kept in the user's cache folder for the next list.
+"""Keep what a list of models has found out about files in the user's cache folder, for the next list.
 
 The facts of a file count as long as its size, times and inode, and the versions of Supertile and spandrel, are those of
 the time when it was read. They are shown and never used for loading. A cache that is damaged, or that others could have

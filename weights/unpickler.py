@@ -89,7 +89,7 @@ class _LimitedStream:
 _PLAIN_OPCODES = (
     "MARK TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWFALSE NEWTRUE EMPTY_TUPLE EMPTY_LIST EMPTY_DICT APPEND APPENDS "
     "BININT BININT1 BININT2 BINFLOAT LONG1 BINUNICODE SHORT_BINUNICODE SHORT_BINSTRING BINSTRING BINBYTES "
-    "SHORT_BINBYTES BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL BINPERSID PROTO STOP"
+    "SHORT_BINBYTES BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL BINPERSID PROTO"
 )
 
 
@@ -131,15 +131,14 @@ class Unpickler(pickle._Unpickler):
         self.stack = []
         self.append = self.stack.append
         self.proto = 0
-        next_byte, functions, limits = self._stream.read, type(self).dispatch, self._limits
-        try:
-            while code := next_byte(1):
-                limits.objects -= 1
-                if limits.objects < 0:
-                    raise TooLargeError
-                functions[code[0]](self)
-        except pickle._Stop as stop:  # type: ignore[attr-defined]
-            return stop.value
+        next_byte, functions, limits, stop = self._stream.read, type(self).dispatch, self._limits, pickle.STOP
+        while code := next_byte(1):
+            limits.objects -= 1
+            if limits.objects < 0:
+                raise TooLargeError
+            if code == stop:
+                return self.stack.pop()
+            functions[code[0]](self)
         raise EOFError
 
     def find_class(self, module: str, name: str) -> Global:

@@ -31,6 +31,13 @@ def test_large_frames_are_refused_before_the_network_runs(enlarger, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
+def test_bars_count(enlarger, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
+    source = write_clip(tmp_path, "h264", seconds=1)  # of 32x24
+    with pytest.raises(OutOfMemoryError, match="Frames of 16000x700 pixels take about"):
+        upscale_video(source, tmp_path / "out.mkv", Upscaler(enlarger(2), precision="fp32"), size="pad:16000x700")
+
+
 def test_no_frames_are_refused_where_they_fit_or_the_system_does_not_tell(monkeypatch):
     for free in (2**36, None):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: free)

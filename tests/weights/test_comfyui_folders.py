@@ -54,7 +54,7 @@ def test_the_order_is_comfyuis(tmp_path):
 
 
 def test_a_default_moves_to_the_front_and_home_and_variables_are_expanded(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DISK", "/disk")
     write(tmp_path, "a:\n  base_path: ~/x\n  upscale_models: m\nb:\n  base_path: $DISK\n  upscale_models: m\n")
     assert comfyui_folders(tmp_path)[1:] == [Path(os.path.expanduser("~/x/m")), Path("/disk/m")]
