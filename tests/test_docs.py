@@ -65,8 +65,9 @@ def template(tmp_path_factory) -> Path:
         frames = [smooth_planes("yuv420p", width, height, n) for n in range(count)]
         write_video(path, frames, codec="libx264", rate=rate, time_base=1 / rate)
 
-    image("photo.png", 160, 144)
-    for name in ("brick.png", "upscaled.png", "original.png", "large.png"):
+    for name in ("photo.png", "photo.jpg"):
+        image(name, 160, 144)
+    for name in ("brick.png", "upscaled.png", "original.png", "large.png", "scan.png"):
         image(name)
     image("scans/page.png", 960, 128)
     for name in ("photos/a.jpg", "photos/b.png", "recordings/still.png", "Set5/HR/baby.png"):
@@ -104,9 +105,10 @@ def test_a_command_runs(command, template, tmp_path, monkeypatch):
     folder = tmp_path / "folder"
     shutil.copytree(template, folder)
     words = shlex.split(command)
-    if words[1] in ("upscale", "convert", "preview"):
+    if words[1] in ("upscale", "convert"):
         (folder / words[3]).unlink(missing_ok=True)  # the target
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("webbrowser.open", lambda address: True)
     monkeypatch.setenv("HOME", str(folder))  # the docs name ~/models
     monkeypatch.setenv("SUPERTILE_MODELS", str(folder / "models"))
     arguments = [word.replace("~", str(folder)) for word in words[1:]]
