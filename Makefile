@@ -32,7 +32,8 @@ $(INSTALLED): pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.10 to 3.13 is needed, and none was found." >&2; exit 1; fi
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv || \
 		{ echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[cli,dev]'
+	@echo "Installing into .venv. PyTorch is a large download: 3 GB on Linux, some minutes."
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,dev]'
 	@touch $@
 
 clean:
