@@ -32,8 +32,9 @@ class UpscaleImage(widgets.TiledNode):
             description="Upscale images to any size with an upscale model, in tiles without visible seams. Keeps "
             "transparency. If one pass of the model is not enough, it runs again; the result is then resampled once to "
             "the exact size.",
-            search_aliases=["upscale", "upscaler", "enlarge image", "super resolution", "hires", "tile", "4k",
-                            "increase resolution", "seamless texture", "supertile"],
+            search_aliases=["upscale", "upscaler", "image upscale", "upscale with model", "enlarge image",
+                            "super resolution", "increase resolution", "hires", "tiled upscale", "batched", "4k",
+                            "seamless texture", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Image.Input("image", tooltip="One image or a batch, with or without transparency."),

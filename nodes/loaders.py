@@ -77,7 +77,7 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
         display_name=title,
         category="model/loaders",
         description=about,
-        search_aliases=["upscale model", "super resolution", "supertile", *aliases],
+        search_aliases=["upscale model", "supertile", *aliases],
         inputs=[
             io.Combo.Input(
                 "model_name",

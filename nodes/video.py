@@ -40,12 +40,12 @@ class UpscaleVideo(widgets.TiledNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleVideo",
-            display_name="Upscale Video",
+            display_name="Upscale Video (Supertile)",
             category="video",
             description="Upscale a video with an upscale model, frame by frame: the whole video is never in memory. "
             "Keeps every frame and its time, the sound and the colors. Save Video copies the result without encoding "
             "it again.",
-            search_aliases=["video upscaler", "enlarge video", "super resolution", "4k video", "supertile"],
+            search_aliases=["video upscale", "video upscaler", "enlarge video", "4k video", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Video.Input("video"),
@@ -87,11 +87,11 @@ class UpscaleVideoFile(widgets.TiledNode):
         formats = [io.DynamicCombo.Option(name, [_codec(name)]) for name in MUXERS]
         return io.Schema(
             node_id="SupertileUpscaleVideoFile",
-            display_name="Upscale Video File",
+            display_name="Upscale Video File (Supertile)",
             category="video",
             description="Upscale a video file from the input folder into the output folder. For long videos: keeps all "
             "audio tracks, subtitles, chapters and attachments, and offers more formats than Save Video.",
-            search_aliases=["video upscaler", "batch video", "save video", "prores", "ffv1", "mkv", "supertile"],
+            search_aliases=["video upscaler", "long video", "save video", "prores", "ffv1", "mkv", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Combo.Input(
