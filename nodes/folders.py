@@ -30,20 +30,25 @@ MAX_NAME_BYTES = 200
 
 # --- models ------------------------------------------------------------------------------------------------------
 
-_families: dict[tuple[str, int, int], str | None] = {}
+_families: dict[tuple[str | Path, int, int], str | None] = {}
 """(path, size, mtime) -> family; "" for an architecture of spandrel, None for a file that cannot be loaded."""
 
 
 def model_files(family: str | None = None) -> list[str]:
     """List the upscale models of a family of Supertile, or all of them, by their names in ComfyUI's list.
 
-    A file that cannot be read is in the list of all, where choosing it shows the reason. The bundled models come last
-    in every list, so that no list is empty. ComfyUI asks for the lists several times for every prompt, so each file is
-    read once, and only for the lists of a family.
+    A file that cannot be read is in the list of all, where choosing it shows the reason. Bundled models come last.
+    ComfyUI asks for the lists several times for every prompt, so each file is read once, and only for the lists of a
+    family.
     """
-    names = folder_paths.get_filename_list(MODELS)
-    listed = [name for name in names if family is None or _family(name) == family]
-    return listed + [name for name in _bundled() if name not in names]
+    files = folder_paths.get_filename_list(MODELS)
+    names = [*files, *(name for name in _bundled() if name not in files)]
+    return [name for name in names if family is None or _family(name) == family]
+
+
+def is_bundled(name: str) -> bool:
+    """Return True if this is the file name of a model that comes with the pack."""
+    return name in _bundled()
 
 
 def model_path(name: str) -> Path:
@@ -71,7 +76,7 @@ def file_state(name: str) -> tuple[int, int] | None:
 
 
 def _family(name: str) -> str | None:
-    path = folder_paths.get_full_path(MODELS, name)
+    path = folder_paths.get_full_path(MODELS, name) or _bundled().get(name)
     state = file_state(name)
     if path is None or state is None:
         return None

@@ -195,7 +195,7 @@ def _upscaled(
     width, height = target_size(wanted, info, model.scale, even=even)
     *_, largest = runs_of_the_model(info.width, info.height, (width, height), model.scale)
     sizes = (info.width, info.height), (width, height)
-    shortage = frame_shortage(*sizes, model.scale, host.device(), free=host.free_ram())
+    shortage = frame_shortage(*sizes, model.scale, host.device_of(model), free=host.free_ram())
     if shortage is not None:
         raise UpscaleError(shortage)
     if source.from_images:
