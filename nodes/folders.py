@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..inference.errors import UpscaleError
+from ..video.errors import VideoError
 from ..video.parts.folder import JOBS
 from ..weights.architectures import family_of, shapes_of
 from ..weights.bundle import bundled_models
@@ -211,6 +213,26 @@ def below_its_folder(path: Path) -> str:
         return path.relative_to(folder_paths.get_output_directory()).as_posix()
     except ValueError:
         return path.name
+
+
+def without_folders(sentence: str) -> str:
+    """Return a sentence with the paths of files in ComfyUI's folders as names below them."""
+    for kind in ("input", "output", "temp"):
+        folder = folder_paths.get_directory_by_type(kind)
+        for form in dict.fromkeys((folder, os.path.realpath(folder))):
+            sentence = sentence.replace(os.path.join(form, ""), "")
+    return sentence
+
+
+@contextmanager
+def naming_files() -> Iterator[None]:
+    """Name files in errors as the user knows them, without the server's folders."""
+    try:
+        yield
+    except VideoError as error:
+        if (plain := without_folders(str(error))) == str(error):
+            raise
+        raise type(error)(plain) from error
 
 
 def writes_metadata() -> bool:

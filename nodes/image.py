@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
-from . import host, widgets
+from . import host, shown, widgets
 from .progress import Progress
 from .size import chosen_size
 from .upscaling import upscaler_for
@@ -69,7 +70,9 @@ class UpscaleImage(widgets.TiledNode):
         host.check_model(upscale_model)
         options: dict[str, Any] = widgets.computing_options(tile, overlap, batch, precision)
         options |= {"seamless": seamless, "self_ensemble": self_ensemble}
-        return io.NodeOutput(upscale(upscale_model, image, size, options))
+        begin = time.monotonic()
+        larger = upscale(upscale_model, image, size, options)
+        return io.NodeOutput(larger, ui=shown.text(_report(image, larger, upscale_model.scale, begin)))
 
 
 def upscale(
@@ -121,6 +124,23 @@ def upscale(
                 place[..., 3:] = larger.alpha.movedim(0, -1)
             bar.preview(place)
         return result
+
+
+def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
+    """Return what was done as lines of text; `begin` is the time of the start as `time.monotonic` gives it."""
+    count, height, width, _ = images.shape
+    target = larger.shape[2], larger.shape[1]
+    *before, (wide, high) = runs_of_the_model(width, height, target, scale)
+    lines = [
+        *([f"images: {count}"] if count > 1 else []),
+        f"size: {width}x{height} -> {target[0]}x{target[1]}",
+        f"time: {shown.duration(time.monotonic() - begin)}",
+    ]
+    if before:
+        lines.append(f"note: The model ran {len(before) + 1} times, to {wide * scale}x{high * scale}.")
+    if (wide * scale, high * scale) != target:
+        lines.append(f"note: Resampled from {wide * scale}x{high * scale} to the exact size.")
+    return "\n".join(lines)
 
 
 def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:

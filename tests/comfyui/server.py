@@ -107,11 +107,15 @@ class Server:
 
     def watch(self, prompt: dict[str, Any], node_id: str) -> tuple[list[tuple[int, int]], int]:
         """Run nodes as a browser would; return every (done, total) of one of them, and the number of previews."""
+        seen = self.seen(prompt, node_id)
+        return [tuple(step) for step in seen["steps"]], seen["previews"]
+
+    def seen(self, prompt: dict[str, Any], node_id: str) -> dict[str, Any]:
+        """Run nodes as a browser would; return what it is told of one of them, as browser.py collects it."""
         script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), node_id]
         done = subprocess.run(script, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        seen = json.loads(done.stdout)
-        return [tuple(step) for step in seen["steps"]], seen["previews"]
+        return json.loads(done.stdout)
 
     def run(self, prompt: dict[str, Any], seconds: float = 120) -> Result:
         try:

@@ -319,6 +319,21 @@ def test_progress_and_previews_are_shown(server):
     assert previews >= 1
 
 
+def test_the_node_shows_the_true_size(server):
+    """The page writes the size of the small preview under it."""
+    nodes = loaded_and_shown(server)
+    nodes["model"] = node(VAPSR, model_name="two.safetensors")
+    size = {"size": "exact", "size.width": 100, "size.height": 50}
+    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], **size)
+    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="sized.pt")
+    seen = server.seen(nodes, "upscale")
+    sizes, time_taken, *notes = seen["texts"][-1].replace("  \n", "\n").splitlines()
+    assert sizes == "size: 36x24 -> 100x50"
+    assert time_taken.startswith("time: ")
+    assert notes == ["note: The model ran 2 times, to 144x96.", "note: Resampled from 144x96 to the exact size."]
+    assert seen["shown"][-1]["text"] == ["\n".join([sizes, time_taken, *notes])]
+
+
 def test_models_of_the_core_loader_are_taken(server, shown):
     nodes = loaded_and_shown(server)
     nodes["model"] = node("UpscaleModelLoader", model_name="four.safetensors")
