@@ -11,7 +11,7 @@ from ..analysis.comparison import Comparison, compare
 from ..analysis.comparison_sheet import draw_sheet
 from ..analysis.fidelity import mean
 from ..inference.errors import UpscaleError
-from . import host, shown
+from . import host
 from .comparison_report import paired, report
 
 LARGEST_BORDER = 64
@@ -57,7 +57,7 @@ class CompareImages(io.ComfyNode):
         text, figures = report(fidelities), mean(fidelities)
         comparison = _stack(_of_one_height(sheets))
         difference = _stack([each.difference for each in comparisons])
-        in_node = shown.text(text) | ui.PreviewImage(comparison[:1], cls=cls).as_dict()
+        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(comparison[:1], cls=cls).as_dict()
         return io.NodeOutput(
             text,
             figures.psnr_y,
@@ -66,7 +66,7 @@ class CompareImages(io.ComfyNode):
             figures.ssim_rgb,
             comparison,
             difference,
-            ui=in_node,
+            ui=shown,
         )
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
@@ -72,7 +72,7 @@ class UpscaleImage(widgets.TiledNode):
         options |= {"seamless": seamless, "self_ensemble": self_ensemble}
         begin = time.monotonic()
         larger = upscale(upscale_model, image, size, options)
-        return io.NodeOutput(larger, ui=shown.text(_report(image, larger, upscale_model.scale, begin)))
+        return io.NodeOutput(larger, ui=ui.PreviewText(_report(image, larger, upscale_model.scale, begin)))
 
 
 def upscale(

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 
-from . import host, shown
+from . import host
 from .loaders import precision_of
 from .model_facts import describe
 from .text_image import draw
@@ -35,5 +35,5 @@ class UpscaleModelInfo(io.ComfyNode):
         precision = precision_of(upscale_model)
         text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
         image = draw(text)
-        in_node = shown.text(text) | ui.PreviewImage(image, cls=cls).as_dict()
-        return io.NodeOutput(text, image, ui=in_node)
+        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(text, image, ui=shown)

@@ -1,4 +1,7 @@
-"""Text and videos that a node shows of its result, in itself, in both renderers of the page."""
+"""The videos that a node shows: the result, or what stands for it, and the latest frame while it is made.
+
+Text is shown by web/js/report.js, from `text` in the `ui` of a node.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
-from comfy_execution.utils import ExecutionContext, get_executing_context
+from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor
 
@@ -19,25 +22,10 @@ INTERVAL_S = 1.0
 PLAYABLE = (".mp4", ".webm")
 
 
-def text(report: str, in_node: str | None = None) -> dict[str, Any]:
-    """Show text in the node that runs now, until its next run; return it for the node's `ui`, which clients keep.
-
-    Args:
-        report: lines of text.
-        in_node: what the node shows instead. Its first two lines are seen at once in the older of both renderers, the
-            others by scrolling.
-    """
-    lines = report if in_node is None else in_node
-    if (context := get_executing_context()) is not None:
-        # The newer of both renderers reads Markdown, where two spaces before its end keep a line.
-        PromptServer.instance.send_progress_text(lines.replace("\n", "  \n"), context.node_id)
-    return ui.PreviewText(report).as_dict()
-
-
 class LiveVideo:
     """The progress of a video in the node that runs now: as text, and the latest frame as a small video.
 
-    It is sent as if it were the node's result, which then takes its place. The page would take a preview of the
+    Both are sent as if they were the node's result, which then takes their place. The page would take a preview of the
     progress bar for the video, fail to play it, and keep it in place of the result.
     """
 
@@ -60,27 +48,28 @@ class LiveVideo:
         lines = [f"{done}, {now.fps:.2f} per second"]
         if now.expected and now.fps:
             lines.append(f"time left: about {duration((now.expected - now.frames) / now.fps)}")
-        text("\n".join(lines))
+        output = ui.PreviewText("\n".join(lines)).as_dict()
         if now.thumbnail is not None:
-            self._send(now.thumbnail(host.PREVIEW_SIDE), context)
-        self._shown = time.monotonic()
-
-    def _send(self, picture: Tensor, context: ExecutionContext) -> None:
-        if self._file is None:
-            self._file = folders.new_file(folders.Place(io.FolderType.temp, "supertile_live", ".mp4"), 0, 0)
-        if not write_picture(host.thumbnail(picture.movedim(0, -1)), self._file.path):
-            return
-        shown = ui.SavedResult(self._file.path.name, self._file.subfolder, io.FolderType.temp)
+            output |= self._picture(now.thumbnail(host.PREVIEW_SIDE))
         PromptServer.instance.send_sync(
             "executed",
             {
                 "node": context.node_id,
                 "display_node": context.node_id,
-                "output": ui.PreviewVideo([shown]).as_dict(),
+                "output": output,
                 "prompt_id": context.prompt_id,
             },
             PromptServer.instance.client_id,
         )
+        self._shown = time.monotonic()
+
+    def _picture(self, picture: Tensor) -> dict[str, Any]:
+        if self._file is None:
+            self._file = folders.new_file(folders.Place(io.FolderType.temp, "supertile_live", ".mp4"), 0, 0)
+        if not write_picture(host.thumbnail(picture.movedim(0, -1)), self._file.path):
+            return {}
+        shown = ui.SavedResult(self._file.path.name, self._file.subfolder, io.FolderType.temp)
+        return ui.PreviewVideo([shown]).as_dict()
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from comfy_api.latest import Input, InputImpl, io
+from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
@@ -26,7 +26,7 @@ from . import folders, host, shown, widgets
 from .size import chosen_size
 from .upscaling import upscaler_for
 from .video_input import VideoInput, trim, video_input
-from .video_report import in_the_node, notes_of, report_text
+from .video_report import notes_of, report_text
 
 DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
@@ -229,7 +229,7 @@ def _upscaled(
     notes = [*notes_of(report, notes), *([note] if note else [])]
     text = report_text(report, notes)
     video = InputImpl.VideoFromFile(str(target.path))
-    return io.NodeOutput(video, text, ui=shown.text(text, in_the_node(report, notes)) | played)
+    return io.NodeOutput(video, text, ui=ui.PreviewText(text).as_dict() | played)
 
 
 def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:

@@ -10,38 +10,18 @@ from . import folders
 
 def report_text(report: VideoReport, notes: list[str]) -> str:
     """Return the report with one fact in each line; the file by its path below the output folder."""
+    before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
     number, count = report.video_streams
     lines = [
         f"file: {folders.below_its_folder(Path(report.target))}",
         f"frames: {report.frames}",
-        f"size: {_sizes(report)}",
+        f"size: {before} -> {after}",
         *([f"video stream: {number} of 0 to {count - 1}; the others are copied as they are"] if count > 1 else []),
         f"encoder: {report.encoder}, {report.pixel_format}",
-        f"time: {_time(report)}",
+        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
         *(f"note: {sentence}" for sentence in notes),
     ]
     return "\n".join(lines)
-
-
-def in_the_node(report: VideoReport, notes: list[str]) -> str:
-    """Return the report in few lines, those first that everybody wants to see."""
-    lines = [
-        folders.below_its_folder(Path(report.target)),
-        f"{_sizes(report)}, {report.frames} frames",
-        f"{report.encoder}, {report.pixel_format}",
-        _time(report),
-        *(f"note: {sentence}" for sentence in notes),
-    ]
-    return "\n".join(lines)
-
-
-def _sizes(report: VideoReport) -> str:
-    before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
-    return f"{before} -> {after}"
-
-
-def _time(report: VideoReport) -> str:
-    return f"{report.times.total:.1f} s, {report.fps:.2f} frames per second"
 
 
 def notes_of(report: VideoReport, informed: list[str]) -> list[str]:

@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import struct
 import sys
 
 import aiohttp
 
-TEXT = 3  # of ComfyUI's binary messages; the others are pictures
-
 
 async def main(port: str, prompt: str, node: str) -> None:
-    address, steps, previews, texts, shown = f"127.0.0.1:{port}", [], 0, [], []
+    address, steps, previews, shown = f"127.0.0.1:{port}", [], 0, []
     async with aiohttp.ClientSession() as session, session.ws_connect(f"http://{address}/ws?clientId=tests") as socket:
         await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
         body = {"prompt": json.loads(prompt), "client_id": "tests"}
@@ -19,10 +16,7 @@ async def main(port: str, prompt: str, node: str) -> None:
             answer.raise_for_status()
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
-                kind, length = struct.unpack(">II", message.data[:8])
-                if kind == TEXT and message.data[8 : 8 + length].decode() == node:
-                    texts.append(message.data[8 + length :].decode())
-                previews += kind != TEXT
+                previews += 1
                 continue
             event = json.loads(message.data)
             if event["type"] == "progress":  # sent by a ProgressBar only
@@ -32,7 +26,7 @@ async def main(port: str, prompt: str, node: str) -> None:
                 shown.append(event["data"]["output"])
             if event["type"] in ("execution_success", "execution_error"):
                 break
-    json.dump({"steps": steps, "previews": previews, "texts": texts, "shown": shown}, sys.stdout)
+    json.dump({"steps": steps, "previews": previews, "shown": shown}, sys.stdout)
 
 
 asyncio.run(main(*sys.argv[1:]))

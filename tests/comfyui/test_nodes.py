@@ -326,12 +326,11 @@ def test_the_node_shows_the_true_size(server):
     size = {"size": "exact", "size.width": 100, "size.height": 50}
     nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], **size)
     nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="sized.pt")
-    seen = server.seen(nodes, "upscale")
-    sizes, time_taken, *notes = seen["texts"][-1].replace("  \n", "\n").splitlines()
+    (output,) = server.seen(nodes, "upscale")["shown"]
+    sizes, time_taken, *notes = output["text"][0].splitlines()
     assert sizes == "size: 36x24 -> 100x50"
     assert time_taken.startswith("time: ")
     assert notes == ["note: The model ran 2 times, to 144x96.", "note: Resampled from 144x96 to the exact size."]
-    assert seen["shown"][-1]["text"] == ["\n".join([sizes, time_taken, *notes])]
 
 
 def test_models_of_the_core_loader_are_taken(server, shown):
