@@ -115,9 +115,13 @@ def is_input(name: object, suffixes: Collection[str]) -> bool:
 def input_path(name: str) -> Path:
     """Return the path for a name in a prompt, "clip.mp4" or "clip.mp4 [output]". Raises UpscaleError for others."""
     try:
-        return Path(folder_paths.get_annotated_filepath(name))
+        path = Path(folder_paths.get_annotated_filepath(name))
+        folders = map(folder_paths.get_directory_by_type, ("input", "output", "temp"))
+        if any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in folders):
+            return path  # cores before 0.28 do not check this themselves
     except ValueError as error:
         raise UpscaleError(f"{name!r} is not a file in the input folder.") from error
+    raise UpscaleError(f"{name!r} is not a file in the input folder.")
 
 
 def input_state(name: str) -> tuple[int, int] | None:

@@ -76,7 +76,7 @@ class UpscaleVideo(widgets.TiledNode):
         host.check_model(upscale_model)
         source = video_input(video, Input.Video, lossless_sound=chosen.get("codec") == "ffv1")
         if source.from_images and chosen.get("bit_depth", "auto") == "auto":
-            chosen["bit_depth"] = str(video.get_bit_depth())
+            chosen["bit_depth"] = str(video.get_bit_depth() if hasattr(video, "get_bit_depth") else 8)  # older cores
         place = folders.Place(io.FolderType.temp, "supertile", ".mp4")
         return _upscaled(cls, upscale_model, source, place, size, chosen)
 

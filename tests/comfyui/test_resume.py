@@ -60,7 +60,7 @@ def of_a_video(film: str, **widgets: Any) -> dict[str, Any]:
             **SIZE, **widgets,
         ),
         "report": node("PreviewAny", source=["upscale", 1]),
-        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="saved/film", format="auto"),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="saved/film", format="auto", codec="auto"),
     }  # fmt: skip
 
 

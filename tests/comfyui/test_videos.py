@@ -55,7 +55,12 @@ def upscaled_file(name: str, **widgets: Any) -> dict[str, Any]:
 def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
     """Run nodes and save the output of "upscale" with Save Video; return the file."""
     prefix = f"saved{time.monotonic_ns()}"
-    options = {"format": "auto", "format.codec": "auto", **widgets}
+    options = {
+        "format": "auto",
+        "format.codec": "auto",
+        "codec": "auto",
+        **widgets,
+    }  # two ways, of newer and older cores
     save = node("SaveVideo", video=["upscale", 0], filename_prefix=prefix, **options)
     result = server.run({**nodes, "save": save})
     assert result.status == "success", (result, server.log_text()[-3000:])
@@ -126,7 +131,7 @@ def test_it_is_shown_and_reported(server, clip):
 @pytest.mark.parametrize("codec", ["ffv1", "hevc"])
 def test_a_small_copy_is_shown_of_what_no_browser_plays(server, clip, codec):
     nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec=codec, quality=91)}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto", codec="auto")
     result = server.run(nodes)
     assert result.status == "success", result
     assert result.outputs["upscale"]["images"][0]["filename"].startswith("supertile_preview")
@@ -222,7 +227,7 @@ def test_of_two_video_streams_the_larger_is_upscaled(server, nasa):
 
 def test_what_is_no_video_is_refused(server, clip):
     nodes = {"video": node("ProbeNoVideo"), **upscaled(["video", 0])}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto", codec="auto")
     result = server.run(nodes)
     assert result.status == "error"
     assert "The video input is a dict" in result.message
@@ -379,7 +384,7 @@ def test_a_file_that_is_no_video_is_refused(server):
 
 def test_progress_is_shown(server):
     nodes = {"video": node("LoadVideo", file=long_clip(server)), **upscaled(["video", 0])}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="watched", format="auto")
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="watched", format="auto", codec="auto")
     steps, _ = server.watch(nodes, "upscale")
     assert steps[-1] == (120, 120)
     assert steps == sorted(steps)
@@ -393,7 +398,7 @@ def test_an_interruption_leaves_nothing_and_the_next_prompt_runs(server, clip):
         "upscale": node(
             "SupertileUpscaleVideo", upscale_model=["model", 0], video=["video", 0], **SIZE, tile="64", batch="1"
         ),
-        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="never", format="auto"),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="never", format="auto", codec="auto"),
     }
     before = left_in_temp(server)
     prompt = server.queue(slow)

@@ -8,10 +8,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from supertile.inference.upscaler import Upscaler
 from supertile.video.color.yuv import from_rgb
 from supertile.video.frames import Color, Frame, FrameFormat, Layout
+from supertile.video.parts.job import JobOptions
 from supertile.video.preview import SIDE, write_picture, write_preview
 from supertile.video.thumbnail import thumbnail
+from supertile.video.upscale import upscale_video
 
 
 def video(path, codec: str, pix_fmt: str, frames: int, width: int = 64, height: int = 48, rate: int = 25):
@@ -19,7 +22,7 @@ def video(path, codec: str, pix_fmt: str, frames: int, width: int = 64, height: 
         stream = output.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         for index in range(frames):
-            image = np.full((height, width, 3), (200, 4 * index % 256, 90), np.uint8)
+            image = np.full((height, width, 3), (200, 3 * index, 90), np.uint8)
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         output.mux(stream.encode(None))
     return path
@@ -44,7 +47,7 @@ def test_what_no_browser_plays_becomes_h264(tmp_path, codec, pix_fmt, name):
     assert len(frames) == 12
     assert times == [Fraction(index, 25) for index in range(12)]
     for index, frame in enumerate(frames):
-        assert np.abs(frame.mean((0, 1)) - (200, 4 * index, 90)).max() < 6
+        assert np.abs(frame.mean((0, 1)) - (200, 3 * index, 90)).max() < 6
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "small.mp4"])
 
 
@@ -113,3 +116,22 @@ def test_a_turned_video_is_upright(make_video, tmp_path, turns):
     expected = np.rot90(picture, -turns)
     assert small.shape == expected.shape
     assert np.abs(small.astype(int) - expected).mean() < 5
+
+
+@pytest.mark.parametrize("part_seconds", [0, 1])
+def test_the_progress_of_a_job_shows_its_latest_frame(tmp_path, enlarger, part_seconds):
+    """In one piece and in parts."""
+    source = video(tmp_path / "a.mkv", "libx264", "yuv420p", 75)
+    seen = []
+
+    def progress(now):
+        picture = now.thumbnail(32)
+        assert picture.shape == (3, 24, 32)
+        seen.append((now.frames, round(float(picture[1].mean()) * 255)))
+
+    upscaler = Upscaler(enlarger(2), device="cpu", precision="fp32")
+    job = JobOptions(part_seconds=part_seconds)
+    upscale_video(source, tmp_path / "b.mkv", upscaler, job=job, progress=progress)
+    assert [frames for frames, _ in seen] == list(range(1, 76))
+    for frames, green in seen:
+        assert abs(green - 3 * (frames - 1)) < 8

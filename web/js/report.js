@@ -40,8 +40,7 @@ function show(node, text) {
   widget.element.style.minHeight = `${heightOf(text, node.size[0])}px`;
   requestAnimationFrame(() => {
     // after the page has added its video or image to the node
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height + LINE_HEIGHT)]);
+    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1] + LINE_HEIGHT)]);
     node.setDirtyCanvas?.(true, true);
   });
 }
