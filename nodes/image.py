@@ -17,8 +17,8 @@ from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
-from . import host, shown, widgets
-from .progress import Progress
+from . import host, widgets
+from .progress import Progress, duration
 from .size import chosen_size
 from .upscaling import upscaler_for
 
@@ -134,7 +134,7 @@ def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
     lines = [
         *([f"images: {count}"] if count > 1 else []),
         f"size: {width}x{height} -> {target[0]}x{target[1]}",
-        f"time: {shown.duration(time.monotonic() - begin)}",
+        f"time: {duration(time.monotonic() - begin)}",
     ]
     if before:
         lines.append(f"note: The model ran {len(before) + 1} times, to {wide * scale}x{high * scale}.")

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..video.preview import SECONDS, write_picture, write_preview
 from ..video.report import VideoProgress, VideoReport
 from . import folders, host
+from .progress import duration
 
 INTERVAL_S = 1.0
 PLAYABLE = (".mp4", ".webm")
@@ -70,14 +71,6 @@ class LiveVideo:
             return {}
         shown = ui.SavedResult(self._file.path.name, self._file.subfolder, io.FolderType.temp)
         return ui.PreviewVideo([shown]).as_dict()
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: "4.8 s", "48 s", "12 min", "3 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def video(file: folders.NewFile, folder: io.FolderType, report: VideoReport) -> tuple[dict[str, Any], str | None]:
