@@ -19,7 +19,7 @@ def describe(setup: Setup) -> dict[str, Any]:
     device = torch.device(setup.device)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "device_type": device.type,
         "threads": setup.threads,
         "cores": os.cpu_count(),
@@ -41,7 +41,7 @@ def headline(machine: dict[str, Any], peaks: dict[str, float]) -> str:
     return f"{text}. Fastest 3x3 convolution, GFLOP/s: {rates}." if rates else f"{text}."
 
 
-def _processor() -> str:
+def processor_name() -> str:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor, ModelLoader
+from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelLoader
 from torch import Tensor, nn
 
 from ..arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
@@ -52,7 +52,7 @@ def plain(network: Network) -> nn.Module:
 
 
 def as_comfyui_opens_it(network: Network) -> ImageModelDescriptor[nn.Module]:
-    """Return what spandrel loads from the weights: its own class, or ours for families that only we register."""
+    """Return what ComfyUI would load if it knew nothing of our HAT: spandrel's class, or ours where it has none."""
     model = ours(network)
     if not is_ours(model.model):
         return model
@@ -80,11 +80,13 @@ def officials(network: Network, checkout: Path) -> nn.Module:
 
 def _loaded_by_spandrel(model: nn.Module) -> ImageModelDescriptor[nn.Module]:
     state: dict[str, Tensor] = dict(model.state_dict())
+    loader = ModelLoader().load_from_state_dict
     if isinstance(model, HAT):  # spandrel recognizes HAT and its window size by these buffers
         c = model.config
         state["relative_position_index_SA"] = window_bias_index(c.window_size)
         state["relative_position_index_OCA"] = overlap_bias_index(c.window_size, c.overlap_window)
-    loaded = ModelLoader().load_from_state_dict(state)
+        loader = MAIN_REGISTRY["HAT"].architecture.load  # not by detection, which finds ours first
+    loaded = loader(state)
     assert isinstance(loaded, ImageModelDescriptor)
     loaded.model.eval().requires_grad_(False)
     return loaded

@@ -7,7 +7,7 @@
     attribution.py, seams.py nodes that measure a model
     host.py                  ComfyUI's memory management, progress and interruption
     folders.py               ComfyUI's folders
-    widgets.py, upscaling.py, video_input.py, measured_image.py
+    widgets.py, upscaling.py, video_input.py, video_report.py, shown.py, measured_image.py
                              what several nodes share
     progress.py, size.py, model_facts.py, comparison_report.py, text_image.py
                              what needs no ComfyUI and is tested without it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import ComfyExtension, io
 
 from .attribution import LocalAttributionMap
@@ -11,6 +13,23 @@ from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
 from .seams import SeamCheckNode
 from .video import UpscaleVideo, UpscaleVideoFile
+
+if TYPE_CHECKING:
+    # ComfyUI's registry and Manager look for names of nodes in the source text, and offer the pack to workflows that
+    # lack one of them. Never executed: a module that defines this name would be loaded as a pack of old nodes.
+    NODE_CLASS_MAPPINGS = {
+        "SupertileLoadHATModel": LoadHATModel,
+        "SupertileLoadVapSRModel": LoadVapSRModel,
+        "SupertileLoadHiTSRModel": LoadHiTSRModel,
+        "SupertileLoadUpscaleModel": LoadAnyModel,
+        "SupertileUpscaleImage": UpscaleImage,
+        "SupertileUpscaleVideo": UpscaleVideo,
+        "SupertileUpscaleVideoFile": UpscaleVideoFile,
+        "SupertileUpscaleModelInfo": UpscaleModelInfo,
+        "SupertileCompareImages": CompareImages,
+        "SupertileLocalAttributionMap": LocalAttributionMap,
+        "SupertileSeamCheck": SeamCheckNode,
+    }
 
 
 class SupertileExtension(ComfyExtension):

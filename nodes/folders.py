@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..inference.errors import UpscaleError
+from ..video.errors import VideoError
 from ..video.parts.folder import JOBS
 from ..weights.architectures import family_of, shapes_of
 from ..weights.bundle import bundled_models
@@ -30,20 +32,25 @@ MAX_NAME_BYTES = 200
 
 # --- models ------------------------------------------------------------------------------------------------------
 
-_families: dict[tuple[str, int, int], str | None] = {}
+_families: dict[tuple[str | Path, int, int], str | None] = {}
 """(path, size, mtime) -> family; "" for an architecture of spandrel, None for a file that cannot be loaded."""
 
 
 def model_files(family: str | None = None) -> list[str]:
     """List the upscale models of a family of Supertile, or all of them, by their names in ComfyUI's list.
 
-    A file that cannot be read is in the list of all, where choosing it shows the reason. The bundled models come last
-    in every list, so that no list is empty. ComfyUI asks for the lists several times for every prompt, so each file is
-    read once, and only for the lists of a family.
+    A file that cannot be read is in the list of all, where choosing it shows the reason. Bundled models come last.
+    ComfyUI asks for the lists several times for every prompt, so each file is read once, and only for the lists of a
+    family.
     """
-    names = folder_paths.get_filename_list(MODELS)
-    listed = [name for name in names if family is None or _family(name) == family]
-    return listed + [name for name in _bundled() if name not in names]
+    files = folder_paths.get_filename_list(MODELS)
+    names = [*files, *(name for name in _bundled() if name not in files)]
+    return [name for name in names if family is None or _family(name) == family]
+
+
+def is_bundled(name: str) -> bool:
+    """Return True if this is the file name of a model that comes with the pack."""
+    return name in _bundled()
 
 
 def model_path(name: str) -> Path:
@@ -71,7 +78,7 @@ def file_state(name: str) -> tuple[int, int] | None:
 
 
 def _family(name: str) -> str | None:
-    path = folder_paths.get_full_path(MODELS, name)
+    path = folder_paths.get_full_path(MODELS, name) or _bundled().get(name)
     state = file_state(name)
     if path is None or state is None:
         return None
@@ -108,9 +115,13 @@ def is_input(name: object, suffixes: Collection[str]) -> bool:
 def input_path(name: str) -> Path:
     """Return the path for a name in a prompt, "clip.mp4" or "clip.mp4 [output]". Raises UpscaleError for others."""
     try:
-        return Path(folder_paths.get_annotated_filepath(name))
+        path = Path(folder_paths.get_annotated_filepath(name))
+        folders = map(folder_paths.get_directory_by_type, ("input", "output", "temp"))
+        if any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in folders):
+            return path  # cores before 0.28 do not check this themselves
     except ValueError as error:
         raise UpscaleError(f"{name!r} is not a file in the input folder.") from error
+    raise UpscaleError(f"{name!r} is not a file in the input folder.")
 
 
 def input_state(name: str) -> tuple[int, int] | None:
@@ -206,6 +217,26 @@ def below_its_folder(path: Path) -> str:
         return path.relative_to(folder_paths.get_output_directory()).as_posix()
     except ValueError:
         return path.name
+
+
+def without_folders(sentence: str) -> str:
+    """Return a sentence with the paths of files in ComfyUI's folders as names below them."""
+    for kind in ("input", "output", "temp"):
+        folder = folder_paths.get_directory_by_type(kind)
+        for form in dict.fromkeys((folder, os.path.realpath(folder))):
+            sentence = sentence.replace(os.path.join(form, ""), "")
+    return sentence
+
+
+@contextmanager
+def naming_files() -> Iterator[None]:
+    """Name files in errors as the user knows them, without the server's folders."""
+    try:
+        yield
+    except VideoError as error:
+        if (plain := without_folders(str(error))) == str(error):
+            raise
+        raise type(error)(plain) from error
 
 
 def writes_metadata() -> bool:

@@ -26,10 +26,35 @@ PREVIEW_INTERVAL_S = 1.0  # each preview goes to the browser as a JPEG
 # --- models and memory -------------------------------------------------------------------------------------------
 
 
-def with_patcher(model: ImageModelDescriptor) -> ImageModelDescriptor:
-    """Attach a ModelPatcher to a loaded model, as ComfyUI's own loader does, so that every node accepts it."""
-    model.patcher = _patcher(model)
+def with_patcher(model: ImageModelDescriptor, device: torch.device | None = None) -> ImageModelDescriptor:
+    """Attach a ModelPatcher to a loaded model, as ComfyUI's own loader does, so that every node accepts it.
+
+    Args:
+        model: as it was loaded.
+        device: where every node computes it; None for ComfyUI's own.
+    """
+    model.patcher = _patcher(model, device)
     return model
+
+
+def device_choices() -> list[str]:
+    """Return the choices of ComfyUI's own nodes: "default", "cpu", and "gpu:0", "gpu:1" where there are several."""
+    choices = getattr(mm, "get_gpu_device_options", None)  # not in older cores
+    return choices() if choices else ["default", "cpu"]
+
+
+def chosen_device(choice: str) -> torch.device | None:
+    """Return the device of a choice; None for ComfyUI's own, also where this machine does not have the one chosen."""
+    if choice in ("default", "cpu"):
+        return torch.device("cpu") if choice == "cpu" else None
+    resolve = getattr(mm, "resolve_gpu_device_option", None)
+    return resolve(choice) if resolve else None
+
+
+def device_of(model: ImageModelDescriptor) -> torch.device:
+    """Return the device that ComfyUI computes a model on."""
+    patcher = getattr(model, "patcher", None)
+    return mm.get_torch_device() if patcher is None else patcher.load_device
 
 
 def check_model(model: object) -> None:
@@ -73,16 +98,11 @@ def activation_bytes(
     tiles = batch if isinstance(batch, int) else 1
     needed = tiles * min(width, longest) * min(height, longest) * memory.bytes_per_pixel(model, torch.float32)
     if not isinstance(tile, int) and precisions.is_ours(model.model):
-        device = mm.get_torch_device()
+        device = device_of(model)
         whole = memory.whole_bytes(model.model, height, width, device, torch.float32)
         if tile != "auto" or whole <= mm.get_total_memory(device) // 2:
             needed = max(needed, whole)
     return 2 * 4 * model.input_channels * width * height + needed
-
-
-def device() -> torch.device:
-    """Return the device that ComfyUI computes on."""
-    return mm.get_torch_device()
 
 
 def free_ram() -> int:
@@ -116,11 +136,11 @@ def give_back_memory() -> None:
     mm.soft_empty_cache()
 
 
-def _patcher(model: ImageModelDescriptor) -> Any:
+def _patcher(model: ImageModelDescriptor, device: torch.device | None = None) -> Any:
+    device = device or mm.get_torch_device()
+    offload = device if device.type == "cpu" else mm.unet_offload_device()
     # Looked up late: ComfyUI replaces the class at start.
-    return comfy.model_patcher.CoreModelPatcher(
-        model.model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
-    )
+    return comfy.model_patcher.CoreModelPatcher(model.model, load_device=device, offload_device=offload)
 
 
 _twins: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ..images.upscale import upscale_image
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
 from . import host, widgets
-from .progress import Progress
+from .progress import Progress, duration
 from .size import chosen_size
 from .upscaling import upscaler_for
 
@@ -32,8 +33,9 @@ class UpscaleImage(widgets.TiledNode):
             description="Upscale images to any size with an upscale model, in tiles without visible seams. Keeps "
             "transparency. If one pass of the model is not enough, it runs again; the result is then resampled once to "
             "the exact size.",
-            search_aliases=["upscale", "upscaler", "enlarge image", "super resolution", "hires", "tile", "4k",
-                            "increase resolution", "seamless texture", "supertile"],
+            search_aliases=["upscale", "upscaler", "image upscale", "upscale with model", "enlarge image",
+                            "super resolution", "increase resolution", "hires", "tiled upscale", "batched", "4k",
+                            "seamless texture", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Image.Input("image", tooltip="One image or a batch, with or without transparency."),
@@ -68,7 +70,9 @@ class UpscaleImage(widgets.TiledNode):
         host.check_model(upscale_model)
         options: dict[str, Any] = widgets.computing_options(tile, overlap, batch, precision)
         options |= {"seamless": seamless, "self_ensemble": self_ensemble}
-        return io.NodeOutput(upscale(upscale_model, image, size, options))
+        begin = time.monotonic()
+        larger = upscale(upscale_model, image, size, options)
+        return io.NodeOutput(larger, ui=ui.PreviewText(_report(image, larger, upscale_model.scale, begin)))
 
 
 def upscale(
@@ -120,6 +124,23 @@ def upscale(
                 place[..., 3:] = larger.alpha.movedim(0, -1)
             bar.preview(place)
         return result
+
+
+def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
+    """Return what was done as lines of text; `begin` is the time of the start as `time.monotonic` gives it."""
+    count, height, width, _ = images.shape
+    target = larger.shape[2], larger.shape[1]
+    *before, (wide, high) = runs_of_the_model(width, height, target, scale)
+    lines = [
+        *([f"images: {count}"] if count > 1 else []),
+        f"size: {width}x{height} -> {target[0]}x{target[1]}",
+        f"time: {duration(time.monotonic() - begin)}",
+    ]
+    if before:
+        lines.append(f"note: The model ran {len(before) + 1} times, to {wide * scale}x{high * scale}.")
+    if (wide * scale, high * scale) != target:
+        lines.append(f"note: Resampled from {wide * scale}x{high * scale} to the exact size.")
+    return "\n".join(lines)
 
 
 def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:

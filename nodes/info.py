@@ -18,11 +18,11 @@ class UpscaleModelInfo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleModelInfo",
-            display_name="Upscale Model Info",
+            display_name="Upscale Model Info (Supertile)",
             category="model/info",
             description="Show what an upscale model is: family, variant, scale and parameters; also license and "
             "origin, if the file states them and a loader of Supertile has read it.",
-            search_aliases=["model info", "upscale model", "license", "licence", "metadata", "supertile"],
+            search_aliases=["model info", "license", "licence", "metadata", "supertile"],
             inputs=[io.UpscaleModel.Input("upscale_model")],
             outputs=[io.String.Output(display_name="info"), io.Image.Output(display_name="image")],
             is_output_node=True,

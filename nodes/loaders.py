@@ -19,8 +19,20 @@ from .widgets import PRECISIONS
 MEANS = {"auto": None, "0.5 (neosr)": (0.5,), "0 (none)": (0.0,)}
 BASE_WINDOWS = ["auto", "4", "6", "8", "12", "16", "24"]  # no known network has a larger one
 
+NONE_FOUND = "no {} model in models/upscale_models"
+"""The only choice of a list that would be empty; to choose it says where models come from."""
+PLACES = {
+    "HAT": "github.com/XPixelGroup/HAT and openmodeldb.info",
+    "VapSR": "github.com/zhoumumu/VapSR",
+    "HiT-SR": "github.com/XiangZ-0/HiT-SR",
+    None: "openmodeldb.info",
+}
+"""Where the models of a family are; those of the general loader under None."""
 
-def load(name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto") -> ImageModelDescriptor:
+
+def load(
+    name: str, precision: str = "auto", mean: str = "auto", base_window: str = "auto", device: str = "default"
+) -> ImageModelDescriptor:
     """Load a file of the list as an UPSCALE_MODEL.
 
     Args:
@@ -28,6 +40,7 @@ def load(name: str, precision: str = "auto", mean: str = "auto", base_window: st
         precision: precision that the model computes in; images stay fp32.
         mean: one of MEANS: what the network subtracts from an image.
         base_window: one of BASE_WINDOWS; for HiT-SR only.
+        device: as `host.device_choices` names it.
 
     Raises:
         CheckpointError: the file cannot be loaded; the message has its name in the list, not its path.
@@ -47,7 +60,10 @@ def load(name: str, precision: str = "auto", mean: str = "auto", base_window: st
         if precision not in ("auto", "fp32"):
             model = in_half(model, precisions.PRECISIONS[precision])
     model.supertile_source = {"file": name, "metadata": metadata}
-    return host.with_patcher(model)
+    chosen = host.chosen_device(device)
+    if chosen is None and device != "default":
+        folders.log.warning("This machine has no %s; %s is loaded for the default device.", device, name)
+    return host.with_patcher(model, chosen)
 
 
 def in_half(model: ImageModelDescriptor, dtype: torch.dtype) -> ImageModelDescriptor:
@@ -72,18 +88,24 @@ def precision_of(model: ImageModelDescriptor) -> str:
 
 def _schema(node_id: str, family: str | None, title: str, about: str, aliases: list[str], more: list[Any]) -> io.Schema:
     kind = f"{family} models" if family else "Upscale models of every known architecture"
+    bundled = (
+        ""
+        if family not in (None, "VapSR")
+        else ", and the bundled VapSR models: supertile-photo for JPEGs, frames of videos and noise, supertile for "
+        "clean images"
+    )
     return io.Schema(
         node_id=node_id,
         display_name=title,
         category="model/loaders",
         description=about,
-        search_aliases=["upscale model", "super resolution", "supertile", *aliases],
+        search_aliases=["upscale model", "supertile", *aliases],
         inputs=[
             io.Combo.Input(
                 "model_name",
-                options=folders.model_files(family),
-                tooltip=f"{kind} in models/upscale_models, recognized by the contents of the file, and the bundled "
-                "VapSR models: supertile-photo for JPEGs, frames of videos and noise, supertile for clean images.",
+                options=folders.model_files(family) or [NONE_FOUND.format(family)],
+                tooltip=f"{kind} in models/upscale_models, recognized by the contents of the file{bundled}. "
+                f"More models: {PLACES[family]}.",
             ),
             io.Combo.Input(
                 "precision",
@@ -95,6 +117,14 @@ def _schema(node_id: str, family: str | None, title: str, about: str, aliases: l
                 "nodes use half precision where a measurement shows no visible difference.",
             ),
             *more,
+            io.Combo.Input(
+                "device",
+                options=host.device_choices(),
+                default="default",
+                advanced=True,
+                optional=True,
+                tooltip="Where this model is computed, in every node. default: ComfyUI's device.",
+            ),
         ],
         outputs=[io.UpscaleModel.Output()],
     )
@@ -124,6 +154,21 @@ def _base_window() -> Any:
 
 
 class _Loader(io.ComfyNode):
+    FAMILY: str | None = None
+
+    @classmethod
+    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
+        """Check `model_name`, instead of ComfyUI: earlier versions offered the bundled models in every list."""
+        if model_name is None or folders.is_bundled(model_name) or model_name in folders.model_files(cls.FAMILY):
+            return True
+        kind = f"{cls.FAMILY} model" if cls.FAMILY else "model"
+        more = f"More models: {PLACES[cls.FAMILY]}."
+        if model_name == NONE_FOUND.format(cls.FAMILY):
+            return f"Choose a {kind}: put one into models/upscale_models and press R. {more}"
+        if model_name in folders.model_files():
+            return f"Value not in list: {model_name} is not a {kind}; Load Upscale Model (Supertile) opens it."
+        return f"Value not in list: there is no {kind} {model_name!r} in models/upscale_models. {more}"
+
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **options: object) -> object:
         return folders.file_state(model_name)
@@ -134,28 +179,36 @@ class _Loader(io.ComfyNode):
 
 
 class LoadHATModel(_Loader):
+    FAMILY = "HAT"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         about = (
             "Load a HAT model (Hybrid Attention Transformer): the finest detail and the slowest of the three families."
         )
-        return _schema("SupertileLoadHATModel", "HAT", "Load HAT Model", about, ["hat", "hat-l", "hat-s"], [_mean()])
+        return _schema(
+            "SupertileLoadHATModel", cls.FAMILY, "Load HAT Model", about, ["hat", "hat-l", "hat-s"], [_mean()]
+        )
 
 
 class LoadVapSRModel(_Loader):
+    FAMILY = "VapSR"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         about = "Load a VapSR model (vast-receptive-field pixel attention): small and fast."
-        return _schema("SupertileLoadVapSRModel", "VapSR", "Load VapSR Model", about, ["vapsr", "vapsr-s"], [])
+        return _schema("SupertileLoadVapSRModel", cls.FAMILY, "Load VapSR Model", about, ["vapsr", "vapsr-s"], [])
 
 
 class LoadHiTSRModel(_Loader):
+    FAMILY = "HiT-SR"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         about = "Load a HiT-SR model (hierarchical transformer: HiT-SIR, HiT-SNG, HiT-SRF)."
         aliases = ["hit-sr", "hitsr", "hit-sir", "hit-sng", "hit-srf"]
         return _schema(
-            "SupertileLoadHiTSRModel", "HiT-SR", "Load HiT-SR Model", about, aliases, [_mean(), _base_window()]
+            "SupertileLoadHiTSRModel", cls.FAMILY, "Load HiT-SR Model", about, aliases, [_mean(), _base_window()]
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import Input, InputImpl, io, ui
@@ -17,16 +16,17 @@ from ..video.kinds import VIDEO_SUFFIXES
 from ..video.memory import frame_shortage
 from ..video.parts.job import JobOptions
 from ..video.read.open import SourceOptions
-from ..video.report import VideoProgress, VideoReport
+from ..video.report import VideoProgress
 from ..video.transcode import expected_frames
 from ..video.upscale import target_framing, upscale_video
 from ..video.write.encoder_options import PRESETS, EncoderOptions
 from ..video.write.encoders import HARDWARE
 from ..video.write.open import wants_even_sides
-from . import folders, host, widgets
+from . import folders, host, shown, widgets
 from .size import chosen_size
 from .upscaling import upscaler_for
 from .video_input import VideoInput, trim, video_input
+from .video_report import notes_of, report_text
 
 DEPTHS = ["auto", "8", "10", "12"]
 MUXERS = {suffix[1:]: muxer for muxer, suffix in SUFFIXES.items()}  # "mkv" -> "matroska"
@@ -40,12 +40,12 @@ class UpscaleVideo(widgets.TiledNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SupertileUpscaleVideo",
-            display_name="Upscale Video",
+            display_name="Upscale Video (Supertile)",
             category="video",
             description="Upscale a video with an upscale model, frame by frame: the whole video is never in memory. "
             "Keeps every frame and its time, the sound and the colors. Save Video copies the result without encoding "
             "it again.",
-            search_aliases=["video upscaler", "enlarge video", "super resolution", "4k video", "supertile"],
+            search_aliases=["video upscale", "video upscaler", "enlarge video", "4k video", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Video.Input("video"),
@@ -76,7 +76,7 @@ class UpscaleVideo(widgets.TiledNode):
         host.check_model(upscale_model)
         source = video_input(video, Input.Video, lossless_sound=chosen.get("codec") == "ffv1")
         if source.from_images and chosen.get("bit_depth", "auto") == "auto":
-            chosen["bit_depth"] = str(video.get_bit_depth())
+            chosen["bit_depth"] = str(video.get_bit_depth() if hasattr(video, "get_bit_depth") else 8)  # older cores
         place = folders.Place(io.FolderType.temp, "supertile", ".mp4")
         return _upscaled(cls, upscale_model, source, place, size, chosen)
 
@@ -87,11 +87,11 @@ class UpscaleVideoFile(widgets.TiledNode):
         formats = [io.DynamicCombo.Option(name, [_codec(name)]) for name in MUXERS]
         return io.Schema(
             node_id="SupertileUpscaleVideoFile",
-            display_name="Upscale Video File",
+            display_name="Upscale Video File (Supertile)",
             category="video",
             description="Upscale a video file from the input folder into the output folder. For long videos: keeps all "
             "audio tracks, subtitles, chapters and attachments, and offers more formats than Save Video.",
-            search_aliases=["video upscaler", "batch video", "save video", "prores", "ffv1", "mkv", "supertile"],
+            search_aliases=["video upscaler", "long video", "save video", "prores", "ffv1", "mkv", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.Combo.Input(
@@ -166,6 +166,7 @@ class UpscaleVideoFile(widgets.TiledNode):
         return _upscaled(cls, upscale_model, source, place, size, chosen)
 
 
+@folders.naming_files()
 def _upscaled(
     cls: Any,
     model: ImageModelDescriptor,
@@ -196,7 +197,7 @@ def _upscaled(
     width, height = framing.size
     *_, largest = runs_of_the_model(info.width, info.height, framing.scaled, model.scale)
     sizes = (info.width, info.height), framing.scaled
-    shortage = frame_shortage(*sizes, model.scale, host.device(), free=host.free_ram())
+    shortage = frame_shortage(*sizes, model.scale, host.device_of(model), free=host.free_ram())
     if shortage is not None:
         raise UpscaleError(shortage)
     if source.from_images:
@@ -208,14 +209,15 @@ def _upscaled(
     notes: list[str] = []
 
     def inform(sentence: str) -> None:
-        sentence = sentence.replace(f" {target.path}", "").replace(str(target.path), target.path.name)
+        sentence = folders.without_folders(sentence.replace(f" {target.path}", ""))
         notes.append(sentence)
         folders.log.info("Upscale Video: %s", sentence)
 
     def progress(now: VideoProgress) -> None:
         bar(now.frames, now.expected or now.frames + 1)
+        live(now)
 
-    with upscaler_for(model, *largest, options) as upscaler:
+    with upscaler_for(model, *largest, options) as upscaler, shown.LiveVideo() as live:
         report = upscale_video(
             source.source, target.path, upscaler, encoder=encoder, size=wanted, span=source.span,
             source_options=source.options, streams_from=source.streams_from, metadata=_metadata(cls),
@@ -224,13 +226,11 @@ def _upscaled(
         )  # fmt: skip
     if place.folder is io.FolderType.temp:
         folders.note_temporary(target.path)
-    # No previews while it runs: the page would keep the last one in place of the video. And no video that a browser
-    # cannot play: the page would put it into a player anyway.
-    playable = _plays_in_a_browser(report)
-    shown = [ui.SavedResult(target.path.name, target.subfolder, place.folder)] if playable else []
+    played, note = shown.video(target, place.folder, report)
+    notes = [*notes_of(report, notes), *([note] if note else [])]
+    text = report_text(report, notes)
     video = InputImpl.VideoFromFile(str(target.path))
-    # An empty list clears the preview of the last run.
-    return io.NodeOutput(video, _report_text(report, notes), ui=ui.PreviewVideo(shown))
+    return io.NodeOutput(video, text, ui=ui.PreviewText(text).as_dict() | played)
 
 
 def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:
@@ -242,31 +242,6 @@ def _format_of_images(codec: str, depth: str, width: int, height: int) -> str:
     if codec.endswith("_nvenc"):
         return "auto"
     return "yuv420p" if depth == "8" else "yuv420p10le"
-
-
-def _plays_in_a_browser(report: VideoReport) -> bool:
-    if "264" in report.encoder:
-        return report.pixel_format == "yuv420p"
-    return "av1" in report.encoder or "vp9" in report.encoder
-
-
-def _report_text(report: VideoReport, notes: list[str]) -> str:
-    """Return the report as lines of text; the file by its name, without folders."""
-    before, after = ("x".join(map(str, size)) for size in (report.source_size, report.target_size))
-    number, count = report.video_streams
-    if report.copy_of:
-        earlier = folders.below_its_folder(Path(report.copy_of))
-        notes = [f"Nothing was computed: {earlier} has the same source, model and settings, and is now here as well."]
-    lines = [
-        f"file: {Path(report.target).name}",
-        f"frames: {report.frames}",
-        f"size: {before} -> {after}",
-        *([f"video stream: {number} of 0 to {count - 1}; the others are copied as they are"] if count > 1 else []),
-        f"encoder: {report.encoder}, {report.pixel_format}",
-        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
-        *(f"note: {sentence}" for sentence in [*notes, *report.warnings]),
-    ]
-    return "\n".join(lines)
 
 
 def _metadata(cls: Any) -> dict[str, str]:

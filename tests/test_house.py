@@ -51,7 +51,17 @@ OUTSIDE = {
     "previews": {"torch", "PIL"},
     "training": {"torch", "numpy", "PIL", "typer", "rich", "spandrel"},
     "video": {"torch", "numpy", "PIL", "av"},
-    "nodes": {"torch", "numpy", "PIL", "spandrel", "comfy", "comfy_api", "folder_paths"},
+    "nodes": {
+        "torch",
+        "numpy",
+        "PIL",
+        "spandrel",
+        "comfy",
+        "comfy_api",
+        "comfy_execution",
+        "folder_paths",
+        "server",
+    },
     "cli": {"typer", "rich", "tomli"},
     "__main__": {"typer", "rich"},
     "__init__": set(),
@@ -520,7 +530,7 @@ def test_two_copies_live_beside_each_other(linked, model_file):
         one, other = load(folder.name, folder), load(second.name, second)
         from spandrel import MAIN_REGISTRY, ModelLoader
         ids = [support.architecture.id for support in MAIN_REGISTRY]
-        assert ids.count("VapSR") == ids.count("HiT-SR") == 1, ids
+        assert ids.count("VapSR") == ids.count("HiT-SR") == ids.count("Supertile/HAT") == 1, ids
         assert ModelLoader().load_from_file(model).scale == 2
         assert one.Upscaler is not other.Upscaler
         assert use(one, model).equal(use(other, model))

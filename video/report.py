@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from .frames import ReadReport
 from .pipeline import STAGES, StageTimes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class VideoProgress:
     seconds: float  # since the job started
     bytes_written: int  # of the file so far
     resumed_frames: int = 0  # upscaled by an interrupted run
+    thumbnail: Callable[[int], Tensor] | None = None  # of the latest frame, as `thumbnail.thumbnail` with its `side`
 
     @property
     def fps(self) -> float:

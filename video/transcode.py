@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..inference.errors import Cancelled, OutOfMemoryError, is_out_of_memory
@@ -13,6 +14,7 @@ from .frame_upscaler import FrameUpscaler, pinned, wait_for
 from .frames import Frame, FrameSink, FrameSource, VideoInfo
 from .memory import frame_shortage
 from .report import VideoProgress, VideoReport
+from .thumbnail import thumbnail
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -71,7 +73,9 @@ def transcode(
             done += 1
             if progress is not None:
                 expected = None if total is None else max(total, done)
-                progress(VideoProgress(done, expected, time.perf_counter() - started, sink.bytes_written))
+                small = partial(thumbnail, frame, sink.format)
+                seconds = time.perf_counter() - started
+                progress(VideoProgress(done, expected, seconds, sink.bytes_written, thumbnail=small))
 
     def write(frame: Frame) -> None:
         nonlocal first, end, captions_dropped

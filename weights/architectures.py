@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, SizeRequirements
+from spandrel import MAIN_REGISTRY, ArchId, Architecture, ArchSupport, ImageModelDescriptor, SizeRequirements
 from torch import Tensor, nn
 
 from . import hat, hitsr, vapsr
-from .errors import WrongTensorsError
+from .errors import CheckpointError, WrongTensorsError
 from .family import Family
 from .shapes import KnownArguments, ShapeMap, short
 from .state_dicts import clean_names, drop_training_buffers
 
 FAMILIES: tuple[Family, ...] = (hat, vapsr, hitsr)
 """The families that run through this package's own networks; `family.py` describes how to add one."""
+
+KEEP_THEIRS = "SUPERTILE_SPANDREL_HAT"
+"""Environment variable: 0 leaves HAT to spandrel's own class wherever models are loaded through spandrel."""
 
 
 def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -50,18 +54,48 @@ class SupertileArchitecture(Architecture[nn.Module]):
         return build_descriptor(self.family, clean_names(state_dict), KnownArguments())
 
 
+class InPlaceOfTheirs(Architecture[nn.Module]):
+    """A family of ours that spandrel knows too, for those files that our network can load.
+
+    Its id differs from that of spandrel's architecture, as the registry demands; the models it loads have the same.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        super().__init__(id=f"Supertile/{family.NAME}", name=family.NAME, detect=self._detect)
+
+    def _detect(self, state_dict: Mapping[str, Any]) -> bool:
+        shapes = shapes_of(drop_training_buffers(clean_names(state_dict)))
+        if not self.family.detect(shapes):
+            return False
+        try:
+            build_skeleton(self.family, self.family.read_config(shapes, KnownArguments()), shapes)
+        except CheckpointError:
+            return False
+        return True
+
+    def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
+        return ARCHITECTURES[self.family.NAME].load(state_dict)
+
+
 ARCHITECTURES = {family.NAME: SupertileArchitecture(family) for family in FAMILIES}
 
 
 def register() -> None:
-    """Add the families that spandrel does not know (VapSR, HiT-SR) to its registry. Idempotent.
+    """Add the families to spandrel's registry. Idempotent.
 
-    Every program that loads models with spandrel then opens them. HAT stays spandrel's own class there, because other
-    programs expect it; `load_model` returns ours.
+    Every program that loads models with spandrel then opens VapSR and HiT-SR, and gets our network for HAT files.
+    spandrel's own HAT keeps its place in the registry and takes the files that ours does not: all of them if the
+    environment variable SUPERTILE_SPANDREL_HAT is 0.
     """
     for family in FAMILIES:
-        if not family.IN_SPANDREL and family.NAME not in MAIN_REGISTRY:
+        if not family.IN_SPANDREL:
             MAIN_REGISTRY.add(ArchSupport.from_architecture(ARCHITECTURES[family.NAME]), ignore_duplicates=True)
+        elif os.environ.get(KEEP_THEIRS) != "0":
+            MAIN_REGISTRY.add(
+                ArchSupport.from_architecture(InPlaceOfTheirs(family), before=(ArchId(family.NAME),)),
+                ignore_duplicates=True,
+            )
 
 
 def build_descriptor(

@@ -1,9 +1,10 @@
-"""Make VapSR and HiT-SR known to spandrel as soon as a program that imports this package uses spandrel.
+"""Make our networks known to spandrel as soon as a program that imports this package uses spandrel.
 
 Other programs (ComfyUI's own loader nodes, chaiNNer) load models through spandrel's registry. `import supertile` is
-enough for them to open VapSR and HiT-SR too. But importing spandrel, and torchvision with it, takes most of a second,
-which `supertile --help` and a host that starts with many plugins should not pay. So if spandrel is not imported yet,
-a hook on `sys.meta_path` waits for its import, registers our families right after it, and removes itself.
+enough for them to open VapSR and HiT-SR too, and to get our network for HAT files. But importing spandrel, and
+torchvision with it, takes most of a second, which `supertile --help` and a host that starts with many plugins should
+not pay. So if spandrel is not imported yet, a hook on `sys.meta_path` waits for its import, registers our families
+right after it, and removes itself.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spandrel import ModelLoader
+from spandrel import MAIN_REGISTRY
 from supertile.arch import HAT, HATConfig, HiTSR, HiTSRConfig, VapSR, VapSRConfig
 from supertile.arch.hat import overlap_bias_index, window_bias_index
 from supertile.arch.hitsr import Correlation
@@ -36,7 +36,7 @@ def test_hat_is_what_spandrels_computes(config):
     state = HAT(config).state_dict()
     state["relative_position_index_SA"] = window_bias_index(config.window_size)
     state["relative_position_index_OCA"] = overlap_bias_index(config.window_size, config.overlap_window)
-    theirs = ModelLoader().load_from_state_dict(state).model
+    theirs = MAIN_REGISTRY["HAT"].architecture.load(state).model
     for height, width in ((16, 16), (24, 40)):
         assert flops(config, height, width) == counted(theirs, height, width)
 

@@ -1,4 +1,4 @@
-"""Count the messages that a browser receives while nodes run. Runs on ComfyUI's interpreter, for its aiohttp."""
+"""Collect what a browser receives while nodes run. Runs on ComfyUI's interpreter, for its aiohttp."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import aiohttp
 
 
 async def main(port: str, prompt: str, node: str) -> None:
-    address, steps, previews = f"127.0.0.1:{port}", [], 0
+    address, steps, previews, shown = f"127.0.0.1:{port}", [], 0, []
     async with aiohttp.ClientSession() as session, session.ws_connect(f"http://{address}/ws?clientId=tests") as socket:
         await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
         body = {"prompt": json.loads(prompt), "client_id": "tests"}
@@ -22,9 +22,11 @@ async def main(port: str, prompt: str, node: str) -> None:
             if event["type"] == "progress":  # sent by a ProgressBar only
                 data = event["data"]
                 steps += [(data["value"], data["max"])] if data["node"] == node else []
+            if event["type"] == "executed" and event["data"]["node"] == node:
+                shown.append(event["data"]["output"])
             if event["type"] in ("execution_success", "execution_error"):
                 break
-    json.dump({"steps": steps, "previews": previews}, sys.stdout)
+    json.dump({"steps": steps, "previews": previews, "shown": shown}, sys.stdout)
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class Result:
 class Server:
     """A running ComfyUI with the folders of `base`."""
 
-    def __init__(self, comfyui: Path, python: str, base: Path) -> None:
+    def __init__(self, comfyui: Path, python: str, base: Path, environment: Mapping[str, str] | None = None) -> None:
         self.comfyui, self.base, self.python, self.log = comfyui, base, python, base / "server.log"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -41,8 +43,9 @@ class Server:
         ]  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-            )
+                command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env={**os.environ, **(environment or {})},
+            )  # fmt: skip
 
     def wait_until_ready(self, seconds: float = 180) -> None:
         end = time.monotonic() + seconds
@@ -104,11 +107,15 @@ class Server:
 
     def watch(self, prompt: dict[str, Any], node_id: str) -> tuple[list[tuple[int, int]], int]:
         """Run nodes as a browser would; return every (done, total) of one of them, and the number of previews."""
+        seen = self.seen(prompt, node_id)
+        return [tuple(step) for step in seen["steps"]], seen["previews"]
+
+    def seen(self, prompt: dict[str, Any], node_id: str) -> dict[str, Any]:
+        """Run nodes as a browser would; return what it is told of one of them, as browser.py collects it."""
         script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), node_id]
         done = subprocess.run(script, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        seen = json.loads(done.stdout)
-        return [tuple(step) for step in seen["steps"]], seen["previews"]
+        return json.loads(done.stdout)
 
     def run(self, prompt: dict[str, Any], seconds: float = 120) -> Result:
         try:

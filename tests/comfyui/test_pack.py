@@ -34,7 +34,7 @@ def test_comfyui_reads_what_the_pack_is(pack):
     assert project["name"] == "supertile"
     assert "comfyui" not in project["name"]  # the registry's rule, and names are for ever
     assert project["license"]["text"] == "Apache-2.0"
-    assert project["supported_comfyui_version"] == ">=0.33.0"
+    assert project["supported_comfyui_version"] == ">=0.23.0"
     assert project["supported_os"] == ["OS Independent"]  # one value that ComfyUI does not know empties the list
     assert comfy["display_name"] == "Supertile"
 

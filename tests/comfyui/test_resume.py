@@ -60,7 +60,7 @@ def of_a_video(film: str, **widgets: Any) -> dict[str, Any]:
             **SIZE, **widgets,
         ),
         "report": node("PreviewAny", source=["upscale", 1]),
-        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="saved/film", format="auto"),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="saved/film", format="auto", codec="auto"),
     }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_the_file_node_goes_on_after_an_interruption(server, film, reference):
     listed = server.get("/internal/files/output") + server.options("SupertileUpscaleVideoFile", "file")
     assert not [name for name in listed if "supertile-jobs" in name or ".media" in name or name.startswith(".")]
     lines = report_of(server, nodes)
-    assert "file: on_00001_.mkv" in lines
+    assert "file: go/on_00001_.mkv" in lines
     assert "frames: 120" in lines
     (note,) = (line for line in lines if "Continuing" in line)
     assert note.startswith("note: Continuing at 0:00:08: 1 of 3 parts are done (40 frames)") or "2 of 3" in note
@@ -139,7 +139,7 @@ def test_the_file_node_goes_on_after_an_interruption(server, film, reference):
 def test_it_goes_on_under_another_name_in_another_folder(server, film):
     interrupt(server, of_a_file(film, filename_prefix="go/first"))
     lines = report_of(server, of_a_file(film, filename_prefix="elsewhere/second"))
-    assert "file: second_00001_.mkv" in lines
+    assert "file: elsewhere/second_00001_.mkv" in lines
     assert any(line.startswith("note: Continuing at 0:00:") for line in lines)
 
 
@@ -149,7 +149,7 @@ def test_another_name_alone_computes_nothing(server, film):
     begin = time.monotonic()
     lines = report_of(server, of_a_file(film, filename_prefix="names/second"))
     assert time.monotonic() - begin < 5
-    assert "file: second_00001_.mkv" in lines
+    assert "file: names/second_00001_.mkv" in lines
     assert "frames: 120" in lines
     assert any("Nothing was computed: names/first_00001_.mkv has the same source" in line for line in lines)
     first, second = (server.base / "output" / "names" / f"{name}_00001_.mkv" for name in ("first", "second"))

@@ -27,3 +27,10 @@ def test_the_page_finds_help_and_its_images(server):
         for page in (f"{node}.md", f"{node}/zh.md", f"{node}/ja.md", f"images/{node}.png"):
             with urllib.request.urlopen(f"{address}/{page}", timeout=30) as answer:
                 assert len(answer.read()) > 500, page
+
+
+def test_the_page_gets_the_script_that_shows_reports(server):
+    (script,) = (path for path in server.get("/extensions") if "Supertile" in path)
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{script}", timeout=30) as answer:
+        assert answer.headers["Content-Type"].split(";")[0].endswith("javascript")
+        assert "app.registerExtension" in answer.read().decode()

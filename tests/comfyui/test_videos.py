@@ -47,10 +47,20 @@ def upscaled(video: list[Any], **widgets: Any) -> dict[str, Any]:
     }
 
 
+def upscaled_file(name: str, **widgets: Any) -> dict[str, Any]:
+    options = {**SIZE, "format": "mp4", "format.codec": "auto", **widgets}
+    return {**MODEL, "upscale": node("SupertileUpscaleVideoFile", upscale_model=["model", 0], file=name, **options)}
+
+
 def saved(server, nodes: dict[str, Any], **widgets: Any) -> Path:
     """Run nodes and save the output of "upscale" with Save Video; return the file."""
     prefix = f"saved{time.monotonic_ns()}"
-    options = {"format": "auto", "format.codec": "auto", **widgets}
+    options = {
+        "format": "auto",
+        "format.codec": "auto",
+        "codec": "auto",
+        **widgets,
+    }  # two ways, of newer and older cores
     save = node("SaveVideo", video=["upscale", 0], filename_prefix=prefix, **options)
     result = server.run({**nodes, "save": save})
     assert result.status == "success", (result, server.log_text()[-3000:])
@@ -86,7 +96,7 @@ def left_in_temp(server) -> set[str]:
 def test_save_video_copies_the_result_without_encoding_it_again(server, clip, codec):
     nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec=codec)}
     path = saved(server, nodes)
-    before = max((server.base / "temp").glob("supertile_*.mp4"), key=os.path.getmtime)
+    before = max((server.base / "temp").glob("supertile_[0-9]*.mp4"), key=os.path.getmtime)
     for kind in ("video", "audio"):
         ours, copied = packets(before, kind), packets(path, kind)
         assert [data for _, data in ours] == [data for _, data in copied]
@@ -118,12 +128,48 @@ def test_it_is_shown_and_reported(server, clip):
     assert "size: 64x48 -> 128x96" in text.splitlines()
 
 
-def test_nothing_is_shown_of_what_no_browser_plays(server, clip):
-    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec="ffv1", quality=91)}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
+@pytest.mark.parametrize("codec", ["ffv1", "hevc"])
+def test_a_small_copy_is_shown_of_what_no_browser_plays(server, clip, codec):
+    nodes = {"video": node("LoadVideo", file=clip), **upscaled(["video", 0], codec=codec, quality=91)}
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto", codec="auto")
     result = server.run(nodes)
     assert result.status == "success", result
-    assert result.outputs["upscale"]["images"] == []
+    assert result.outputs["upscale"]["images"][0]["filename"].startswith("supertile_preview")
+    with av.open(str(temp_video(server, result))) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert len(list(container.decode(video=0))) == 10
+    assert "note: Browsers do not play this file." in result.outputs["upscale"]["text"][0]
+
+
+def test_the_node_shows_what_was_done(server, clip):
+    """By web/js/report.js, which takes the first text."""
+    nodes = upscaled_file(clip, filename_prefix="shown/%width%", quality=93)
+    (output,) = server.seen(nodes, "upscale")["shown"]
+    assert output["text"][0].startswith(
+        "file: shown/128_00001_.mp4\nframes: 10\nsize: 64x48 -> 128x96\nencoder: libx264, yuv420p\ntime: "
+    )
+
+
+def test_a_long_video_is_seen_while_it_runs(server, model_files):
+    """Text and a picture about once a second, as a video, since the page takes it for one; the result comes last."""
+    name = "slow.mp4"
+    with av.open(str(server.base / "input" / name), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        for index in range(40):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(np.random.default_rng(index).integers(
+                0, 256, (240, 320, 3), dtype=np.uint8))))  # fmt: skip
+        output.mux(video.encode(None))
+    nodes = {**upscaled_file(name, filename_prefix="slow"), "model": node(
+        "SupertileLoadHATModel", model_name="one.safetensors")}  # fmt: skip
+    seen = server.seen(nodes, "upscale")
+    *live, result = seen["shown"]
+    assert len(live) >= 2
+    assert all(each["text"][0].startswith("frames: ") and " of 40, " in each["text"][0] for each in live)
+    assert {each["images"][0]["filename"][:14] for each in live} == {"supertile_live"}
+    assert all(each["animated"] == [True] for each in seen["shown"])
+    assert result["images"][0]["filename"] == "slow_00001_.mp4"
+    assert not any("supertile_live" in left for left in left_in_temp(server))
 
 
 def test_trims_are_honoured(server, clip):
@@ -181,7 +227,7 @@ def test_of_two_video_streams_the_larger_is_upscaled(server, nasa):
 
 def test_what_is_no_video_is_refused(server, clip):
     nodes = {"video": node("ProbeNoVideo"), **upscaled(["video", 0])}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto")
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="x", format="auto", codec="auto")
     result = server.run(nodes)
     assert result.status == "error"
     assert "The video input is a dict" in result.message
@@ -192,19 +238,13 @@ def test_what_is_no_video_is_refused(server, clip):
 
 
 def of_a_file(server, clip: str, **widgets: Any) -> Any:
-    options = {"file": clip, "format": "mkv", "format.codec": "auto", "filename_prefix": f"{time.monotonic_ns()}"}
-    nodes = {
-        **MODEL,
-        "upscale": node("SupertileUpscaleVideoFile", upscale_model=["model", 0], **{**SIZE, **options, **widgets}),
-    }
-    return server.run(nodes)
+    options = {"format": "mkv", "format.codec": "auto", "filename_prefix": f"{time.monotonic_ns()}"}
+    return server.run(upscaled_file(clip, **{**options, **widgets}))
 
 
 def written(server, result) -> Path:
-    if shown := result.outputs["upscale"]["images"]:
-        (shown,) = shown
-        return server.base / "output" / shown["subfolder"] / shown["filename"]
-    return max((server.base / "output").glob("*_00001_.*"), key=os.path.getmtime)
+    first, *_ = result.outputs["upscale"]["text"][0].splitlines()
+    return server.base / "output" / first.removeprefix("file: ")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +270,7 @@ def test_every_format_is_written_with_all_streams_and_the_workflow(server, clip,
 def test_names_are_counted_and_may_hold_the_size(server, clip):
     for number in (1, 2):
         result = of_a_file(server, clip, filename_prefix="sub/%width%x%height%", quality=80 + number)
-        shown = result.outputs["upscale"]["images"][0]
-        assert (shown["subfolder"], shown["filename"]) == ("sub", f"128x96_{number:05}_.mkv")
+        assert result.outputs["upscale"]["text"][0].startswith(f"file: sub/128x96_{number:05}_.mkv\n")
 
 
 def test_a_part_of_a_file(server, clip):
@@ -288,8 +327,7 @@ def test_names_with_folders_are_taken_as_load_video_takes_them(server, clip, nam
 @pytest.mark.parametrize("prefix", ["", " ", ".", "./"])
 def test_an_empty_prefix_makes_no_hidden_file(server, clip, prefix):
     result = of_a_file(server, clip, filename_prefix=prefix, duration=0.1)
-    (shown,) = result.outputs["upscale"]["images"]
-    assert shown["filename"].startswith("Supertile_0000")
+    assert written(server, result).name.startswith("Supertile_0000")
 
 
 @pytest.mark.parametrize("extra", [["a list"], "text", 7, {"workflow": {"nodes": []}}])
@@ -340,12 +378,13 @@ def test_a_file_that_is_no_video_is_refused(server):
     (server.base / "input" / "text.mp4").write_text("not a video")
     result = of_a_file(server, "text.mp4")
     assert result.status == "error"
-    assert "text.mp4" in result.message
+    assert result.exception_type == "supertile.VideoError"
+    assert result.message.strip() == "text.mp4 is a text file, not a video."  # without the folders of the server
 
 
 def test_progress_is_shown(server):
     nodes = {"video": node("LoadVideo", file=long_clip(server)), **upscaled(["video", 0])}
-    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="watched", format="auto")
+    nodes["save"] = node("SaveVideo", video=["upscale", 0], filename_prefix="watched", format="auto", codec="auto")
     steps, _ = server.watch(nodes, "upscale")
     assert steps[-1] == (120, 120)
     assert steps == sorted(steps)
@@ -359,7 +398,7 @@ def test_an_interruption_leaves_nothing_and_the_next_prompt_runs(server, clip):
         "upscale": node(
             "SupertileUpscaleVideo", upscale_model=["model", 0], video=["video", 0], **SIZE, tile="64", batch="1"
         ),
-        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="never", format="auto"),
+        "save": node("SaveVideo", video=["upscale", 0], filename_prefix="never", format="auto", codec="auto"),
     }
     before = left_in_temp(server)
     prompt = server.queue(slow)

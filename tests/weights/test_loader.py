@@ -485,11 +485,13 @@ def test_spandrel_opens_vapsr_and_hit_sr_once_the_package_is_imported(tmp_path, 
         ids = [support.architecture.id for support in MAIN_REGISTRY]
         assert ids.count("VapSR") == ids.count("HiT-SR") == ids.count("HAT") == 1, ids
         assert type(MAIN_REGISTRY["HAT"].architecture) is spandrel.architectures.HAT.HATArch
-        for name in ("VapSR", "HiT-SR"):
+        assert ids.count("Supertile/HAT") == 1, ids
+        for name in ("HAT", "VapSR", "HiT-SR"):
             file = Path(sys.argv[1]) / f"{name}.safetensors"
             io = load_file(file.with_suffix(".io"))
             for model in (ModelLoader().load_from_file(file), ModelLoader().load_from_state_dict(load_file(file))):
-                assert model.architecture.name == name
+                assert model.architecture.name == model.architecture.id == name
+                assert type(model.model).__module__.startswith("supertile.")
                 torch.testing.assert_close(model.model.eval()(io["in"]), io["out"], atol=1e-6, rtol=1e-5)
         assert not any(type(finder).__name__ == "_WaitForSpandrel" for finder in sys.meta_path)
         """,

@@ -31,6 +31,8 @@ from .worker import PartTask, compute_part, first_frame
 from .writer import PartsWriter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...inference.cluster.pool import RayPool
     from ...inference.pool import UpscalerPool
     from ...inference.upscaler import Upscaler
@@ -223,7 +225,8 @@ class PartsJob:
             before, seconds = self._work.frames, self._work.seconds
 
             def forward(state: VideoProgress, before: int = before, seconds: float = seconds) -> None:
-                self._tell(progress, before + state.frames, seconds + state.seconds, state.bytes_written)
+                done = before + state.frames
+                self._tell(progress, done, seconds + state.seconds, state.bytes_written, state.thumbnail)
 
             try:
                 report = transcode(
@@ -294,11 +297,17 @@ class PartsJob:
         return [part for part in self.folder.parts if part.index not in self._done]
 
     def _tell(
-        self, progress: Callable[[VideoProgress], None] | None, frames: int, seconds: float, written: int
+        self,
+        progress: Callable[[VideoProgress], None] | None,
+        frames: int,
+        seconds: float,
+        written: int,
+        thumbnail: Callable[[int], Tensor] | None = None,
     ) -> None:
         if progress is not None:
             done = self._frames_before + frames
-            progress(VideoProgress(done, max(self._expected, done), seconds, written, self._frames_before))
+            expected = max(self._expected, done)
+            progress(VideoProgress(done, expected, seconds, written, self._frames_before, thumbnail))
 
     def _note(self, part: Part, record: PartRecord) -> None:
         self._done.add(part.index)
