@@ -36,8 +36,24 @@ def check_encoder_names(codec: str, preset: str | None) -> None:
         _refuse("preset", preset, PRESETS, {"slowest": "veryslow", "fastest": "ultrafast"})
 
 
+def check_combination(model: bool, options: Mapping[str, bool]) -> None:
+    """Refuse to combine other models with one that each source would choose. Raises UsageMistakeError.
+
+    Args:
+        model: whether the first model is given.
+        options: whether each option that names another one was given, by its name.
+    """
+    for name, is_given in options.items():
+        if is_given and not model:
+            raise UsageMistakeError(f"{name} needs --model, which says what the first model is.")
+
+
 def without_effect(
-    images: Sequence[FileJob], videos: Sequence[FileJob], video_options: Mapping[str, bool], quality: bool
+    images: Sequence[FileJob],
+    videos: Sequence[FileJob],
+    video_options: Mapping[str, bool],
+    quality: bool,
+    mask: bool = False,
 ) -> Iterator[str]:
     """Yield a sentence about options that change nothing for these files.
 
@@ -45,12 +61,15 @@ def without_effect(
         images, videos: the files.
         video_options: whether each option for videos was given, by its name.
         quality: whether --quality was given.
+        mask: whether --mask was given.
     """
     given = [name for name, is_given in video_options.items() if is_given]
     if given and not videos:
         *most, last = given
         names, verb = (f"{', '.join(most)} and {last}", "have") if most else (last, "has")
         yield f"{names} {verb} no effect: there is no video among the files."
+    if mask and videos:
+        yield "--mask is for images; the videos are upscaled as a whole."
     formats = {"" if job.format is None else job.format.value.upper() for job in images}
     if quality and not videos and formats <= {"PNG", "TIFF"}:
         yield f"--quality has no effect: {' and '.join(sorted(formats))} images are lossless."

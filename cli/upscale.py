@@ -15,10 +15,11 @@ from rich.console import Console
 from .console import USAGE, errors_as_sentences, progress_bar, say, termination_cleans_up, warnings_once
 from .dry_run import DryRun
 from .events import print_event
-from .mistakes import check_encoder_names, without_effect
+from .mistakes import check_combination, check_encoder_names, without_effect
 from .options import (
     BaseWindow,
     Batch,
+    Blend,
     Cluster,
     Compile,
     CompileOption,
@@ -28,6 +29,8 @@ from .options import (
     Device,
     Devices,
     Format,
+    KeepColors,
+    MaskOption,
     Mean,
     ModelFolder,
     Overlap,
@@ -38,6 +41,8 @@ from .options import (
     SeamlessOption,
     SelfEnsemble,
     SizeOption,
+    Strength,
+    Then,
     Tile,
     UpscaleModel,
     parse_rate,
@@ -66,6 +71,11 @@ def upscale(
     model: UpscaleModel = None,
     model_folder: ModelFolder = None,
     denoise: Denoise = None,
+    blend: Blend = None,
+    then: Then = None,
+    strength: Strength = 1.0,
+    keep_colors: KeepColors = False,
+    mask: MaskOption = None,
     size: SizeOption = None,
     tile: Tile = "auto",
     overlap: Overlap = "auto",
@@ -208,6 +218,7 @@ def upscale(
             warning_event(sentence)
 
         check_encoder_names(codec, preset)
+        check_combination(model is not None or denoise is not None, {"--blend": bool(blend), "--then": bool(then)})
         with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
         if not dry_run:
@@ -246,11 +257,13 @@ def upscale(
             "--restart": restart,
             "--keep-partial": keep_partial,
         }
-        for sentence in without_effect(images, videos, given_for_videos, quality is not None):
+        for sentence in without_effect(images, videos, given_for_videos, quality is not None, mask is not None):
             warn(sentence)
         factor = None if size is None else size.common_factor
         fixed = model is not None or denoise is not None
-        spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
+        spec = UpscalerSpec(
+            model or bundled_for(factor), mean, base_window, denoise=denoise, blend=blend, then=tuple(then or ())
+        )
         names = device_names(devices) if devices else []
         choose_device(names[0] if names else device)
         with ExitStack() as stack:
@@ -274,6 +287,8 @@ def upscale(
                 "seamless": seamless.value,
                 "self_ensemble": self_ensemble,
                 "compile": compile.value,
+                "strength": strength,
+                "keep_colors": keep_colors,
             }
             upscalers = Upscalers(
                 replace(spec, settings=tuple(settings.items())),
@@ -303,6 +318,7 @@ def upscale(
                 "overwrite": overwrite,
                 "skip_existing": skip_existing,
                 "journal": journal,
+                "mask": mask,
             }
             if dry_run:
                 plan = DryRun(console, bars, len(jobs), quiet=quiet, debug=debug, events=as_json)

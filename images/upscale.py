@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from ..inference.finish import keep_colors, mix
 from .alpha import fill_transparent, keep_in_local_range
 from .channels import from_batch, to_batch
 from .io.atomic import check_target
@@ -16,6 +21,7 @@ from .io.formats import ImageFormat, format_of
 from .io.opening import free_memory
 from .io.picture import Picture
 from .jobs import FileJob
+from .masks import region_of
 from .memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
@@ -24,12 +30,15 @@ from .transfer import SRGB, Transfer, gamma, transfer_of_cicp
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
+_log = logging.getLogger(__name__)
+
 
 def upscale_image(
     picture: Picture,
     upscaler: Upscaler,
     *,
     size: Size | str | None = None,
+    mask: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
@@ -43,10 +52,16 @@ def upscale_image(
     is upscaled by the model too, beside the color, so that the edges of both agree. Constant transparency stays exactly
     what it is.
 
+    What the upscaler does beside the model (`strength`, `keep_colors`) is done at the size of the result. Only where
+    that is smaller than the source, the colors are corrected before the last resampling.
+
     Args:
         picture: the image, as `read_image` returns it.
         upscaler: the model, with 1, 3 or 4 channels.
         size: of the result, as text (see `Size.parse`) or as a value; None is the model's own scale.
+        mask: (H', W') in [0, 1] of any size, resized to the image's: 1 where the model's result is wanted. Elsewhere
+            the image is resampled (bicubic), with a border of 8 source pixels that blends both, and tiles outside are
+            not computed. Without any mark the model does not run, which the log says.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
@@ -68,14 +83,28 @@ def upscale_image(
     if alpha is not None and alpha_varies:
         color = fill_transparent(color, alpha)
 
-    batch = to_batch(color, alpha if alpha_varies else None, upscaler.input_channels)
-    for _ in runs:
-        batch = upscaler(batch, progress=progress, cancelled=cancelled)
+    region = None if mask is None else region_of(mask, picture.width, picture.height)
+    if region is not None and region.empty:
+        _log.warning("The mask marks nothing, so the image is resampled, and the model does not run.")
+    if upscaler.finish.strength == 0 or (region is not None and region.empty):
+        runs = []
+
+    source, source_alpha = color, alpha if alpha_varies else None
+    batch = to_batch(color, source_alpha, upscaler.input_channels)
+    for run, (wide, _) in enumerate(runs):
+        scale = wide // picture.width
+        beside = 0 if run == len(runs) - 1 else upscaler.overlap
+        needed = None if region is None else region.needed(scale, beside)
+        batch = upscaler.network(batch, again=run > 0, mask=needed, progress=progress, cancelled=cancelled)
     color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
     if alpha is not None and new_alpha is not None:
         new_alpha = keep_in_local_range(new_alpha, alpha, seamless=seamless)
 
+    finish, enlarged = upscaler.finish, width > picture.width and height > picture.height
+    corrected = partial(keep_colors, seamless=seamless, eight_bits=picture.bit_depth <= 8)
+    if finish.keep_colors and not enlarged and runs:
+        color = corrected(color, source)
     if color.shape[-2:] != (height, width):
         transfer = _transfer_of(picture)
         if new_alpha is None:
@@ -85,6 +114,13 @@ def upscale_image(
                 color[None], new_alpha[None], (width, height), seamless=seamless, transfer=transfer
             )
             color, new_alpha = pair[0][0], pair[1][0]
+    if finish.strength < 1 or region is not None:
+        weight = finish.strength if region is None else finish.strength * region.weight_at(width, height)
+        color = mix(color, source, weight, seamless=seamless)
+        if new_alpha is not None and source_alpha is not None:
+            new_alpha = mix(new_alpha, source_alpha, weight, seamless=seamless)
+    if finish.keep_colors and enlarged:
+        color = corrected(color, source)
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
     return replace(picture, color=color, alpha=new_alpha)
@@ -128,6 +164,7 @@ def upscale_image_file(
     format: ImageFormat | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    mask: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
@@ -143,6 +180,7 @@ def upscale_image_file(
         format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `target`.
         quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
         overwrite: replace `target` if it exists. The source is never replaced.
+        mask: where the model's result is wanted, as `upscale_image` takes it; `masks.read_mask` reads one from a file.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
@@ -155,7 +193,7 @@ def upscale_image_file(
     job = FileJob(Path(source), Path(target), format_of(target, format))
     size = Size.coerce(size)
     picture = read_source(job, upscaler, size, overwrite=overwrite)
-    larger = upscale_image(picture, upscaler, size=size, progress=progress, cancelled=cancelled)
+    larger = upscale_image(picture, upscaler, size=size, mask=mask, progress=progress, cancelled=cancelled)
     write_result(job, larger, quality=quality, overwrite=overwrite)
     return larger
 

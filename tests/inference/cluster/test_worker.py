@@ -24,7 +24,7 @@ def setup(tmp_path, monkeypatch, randomized) -> WorkerSetup:
     model = tmp_path / "model.safetensors"
     save_file(randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8))).state_dict(), model)
     spec = UpscalerSpec(model)
-    return WorkerSetup(spec, FileStamp.of(model), "cpu", 0, "node-2", versions(), "0" * 16, None, None)
+    return WorkerSetup(spec, [FileStamp.of(model)], "cpu", 0, "node-2", versions(), "0" * 16, None, None)
 
 
 def shape(upscaler, task, report, cancelled):
