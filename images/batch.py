@@ -22,7 +22,7 @@ from .io.formats import ImageFormat, format_of
 from .io.picture import Picture
 from .jobs import FileJob
 from .journal import DONE_BEFORE, Journal, PendingFile, pending_file, reason_to_skip, recording
-from .masks import MaskFile
+from .mask_file import MaskFile
 from .size import Size, SizeError
 from .upscale import memory_shortage, read_source, upscale_image, write_result
 

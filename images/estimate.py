@@ -16,7 +16,7 @@ from .io.dimensions import image_size
 from .io.formats import ImageFormat, format_of
 from .jobs import FileJob
 from .journal import Journal, reason_to_skip
-from .masks import MaskFile
+from .mask_file import MaskFile
 from .size import Size, runs_of_the_model
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from .batch import Outcome, refuse_dangling_link, settings_of
 from .io.formats import format_of
 from .jobs import FileJob
 from .journal import Journal, JournalPlace, pending_file, reason_to_skip, recording
-from .masks import MaskFile
+from .mask_file import MaskFile
 from .size import Size
 from .upscale import read_source, upscale_image, write_result
 

@@ -93,8 +93,9 @@ def upscale_image(
     batch = to_batch(color, source_alpha, upscaler.input_channels)
     for run, (wide, _) in enumerate(runs):
         scale = wide // picture.width
-        beside = 0 if run == len(runs) - 1 else upscaler.overlap
-        needed = None if region is None else region.needed(scale, beside)
+        needed = None
+        if region is not None:
+            needed = region.needed(scale, beside=0 if run == len(runs) - 1 else upscaler.overlap)
         batch = upscaler.network(batch, again=run > 0, mask=needed, progress=progress, cancelled=cancelled)
     color, new_alpha = from_batch(batch, picture.color.shape[0], alpha_varies)
     del batch
@@ -180,7 +181,7 @@ def upscale_image_file(
         format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `target`.
         quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
         overwrite: replace `target` if it exists. The source is never replaced.
-        mask: where the model's result is wanted, as `upscale_image` takes it; `masks.read_mask` reads one from a file.
+        mask: where the model's result is wanted, as `upscale_image` takes it; `mask_file.read_mask` reads one.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 

@@ -1,4 +1,4 @@
-"""What is done to the result of a network: mixed with the resampled source, and corrected to keep the source's colors.
+"""Finish the result of a network: mix in the resampled source, and keep the colors of the source.
 
 Both work on encoded values, as the networks do, and on whole images: what they change in one place depends on a few
 pixels of the source around it, so tiles and strips of the network leave no seams.

@@ -1,4 +1,4 @@
-"""What an Upscaler computes with: one network, several one after the other, or the mean of two.
+"""The interface of what an Upscaler computes with: one network, several one after the other, or the mean of two.
 
 A stage is a stream of images: images in, larger images out, in order. `network_stage.py` is that of one network;
 `combined_stages.py` connects stages.

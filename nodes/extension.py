@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .attribution import LocalAttributionMap
+from .combine import BlendUpscaleModels, ChainUpscaleModels
 from .compare import CompareImages
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
@@ -20,6 +21,8 @@ class SupertileExtension(ComfyExtension):
             LoadVapSRModel,
             LoadHiTSRModel,
             LoadAnyModel,
+            ChainUpscaleModels,
+            BlendUpscaleModels,
             UpscaleImage,
             UpscaleVideo,
             UpscaleVideoFile,

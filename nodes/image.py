@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
@@ -48,6 +48,12 @@ class UpscaleImage(widgets.TiledNode):
                     tooltip="Average the results of eight flips and rotations: eight times the work for slightly "
                     "higher fidelity.",
                 ),
+                *widgets.finishing(),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="Where to use the model; elsewhere the image is resampled. Faster, because tiles outside "
+                    "the mask are not computed. One mask for each image, or one for all, of any size.",
+                ),
             ],
             outputs=[io.Image.Output()],
         )  # fmt: skip
@@ -64,15 +70,26 @@ class UpscaleImage(widgets.TiledNode):
         precision: str = "auto",
         seamless: str = "none",
         self_ensemble: bool = False,
+        keep_colors: str = "no",
+        strength: float = 1.0,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
         options: dict[str, Any] = widgets.computing_options(tile, overlap, batch, precision)
         options |= {"seamless": seamless, "self_ensemble": self_ensemble}
-        return io.NodeOutput(upscale(upscale_model, image, size, options))
+        options |= widgets.finishing_options(keep_colors, strength)
+        note = None
+        if mask is not None and not bool(mask.any()):
+            note = ui.PreviewText("The mask is empty, so the image was only resampled.")
+        return io.NodeOutput(upscale(upscale_model, image, size, options, mask), ui=note)
 
 
 def upscale(
-    model: ImageModelDescriptor, images: Tensor, size: dict[str, Any] | None, options: dict[str, Any]
+    model: ImageModelDescriptor,
+    images: Tensor,
+    size: dict[str, Any] | None,
+    options: dict[str, Any],
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Upscale each image of an IMAGE by `upscale_image`.
 
@@ -80,7 +97,8 @@ def upscale(
         model: as a loader returned it.
         images: (N, H, W, C) in [0, 1], of 1, 3 or 4 channels.
         size: value of the widget `widgets.size`.
-        options: arguments of the Upscaler, see `widgets.computing_options`.
+        options: arguments of the Upscaler, see `widgets.computing_options` and `widgets.finishing_options`.
+        masks: a MASK (M, H, W) of any size, of one mask for each image or one for all; None: everywhere.
 
     Returns:
         An IMAGE (N, H', W', C).
@@ -101,6 +119,8 @@ def upscale(
                 f"{which} holds values that are not numbers (NaN); the node that made it has failed. A VAE in half "
                 "precision often does: try it in fp32."
             )
+    if masks is not None and (masks := masks.reshape(-1, *masks.shape[-2:])).shape[0] not in (1, count):
+        raise UpscaleError(f"There are {len(masks)} masks for {count} images; connect one for each, or one for all.")
     wanted = chosen_size(size)
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
@@ -113,8 +133,11 @@ def upscale(
         at_once = [_planes(image, upscaler.input_channels) for image in images]
         progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
-        for image, place in zip(images, result, strict=True):
-            larger = upscale_image(_picture(image), upscaler, size=wanted, progress=progress, cancelled=host.cancelled)
+        for number, (image, place) in enumerate(zip(images, result, strict=True)):
+            mask = None if masks is None else masks[number % len(masks)]
+            larger = upscale_image(
+                _picture(image), upscaler, size=wanted, mask=mask, progress=progress, cancelled=host.cancelled
+            )
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)

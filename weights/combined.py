@@ -154,9 +154,21 @@ def can_interpolate(first: ImageModelDescriptor[nn.Module], second: ImageModelDe
 
 def parts_of(model: ImageModelDescriptor[nn.Module]) -> list[ImageModelDescriptor[nn.Module]]:
     """Return the models of single networks that a model is combined of; itself if it is one."""
+    return [part for part, _ in scaled_parts(model)]
+
+
+def scaled_parts(
+    model: ImageModelDescriptor[nn.Module], scale: int = 1
+) -> list[tuple[ImageModelDescriptor[nn.Module], int]]:
+    """Return the models of `parts_of`, each with the scale of its input in relation to the source's."""
     if not isinstance(model.model, CombinedNetwork):
-        return [model]
-    return [part for each in model.model.parts() for part in parts_of(each)]
+        return [(model, scale)]
+    parts = []
+    for part in model.model.parts():
+        parts += scaled_parts(part, scale)
+        if isinstance(model.model, ChainNetwork):
+            scale *= part.scale
+    return parts
 
 
 def _interpolated(
@@ -175,7 +187,7 @@ def _interpolated(
 
 
 class CombinedArchitecture(Architecture[nn.Module]):
-    """What spandrel calls the architecture of a combined model. No file holds one."""
+    """The architecture of a combined model, as spandrel describes it. No file holds one."""
 
     def __init__(self, name: str) -> None:
         super().__init__(id="Supertile combined models", name=name, detect=lambda state: False)

@@ -13,7 +13,8 @@ from supertile import ImageFileError, UpscaleError, Upscaler, chain_models, load
 from supertile.images.batch import upscale_image_files
 from supertile.images.io.picture import Picture
 from supertile.images.jobs import FileJob
-from supertile.images.masks import read_mask, region_of
+from supertile.images.mask_file import read_mask
+from supertile.images.masks import region_of
 from torch import Tensor
 
 TILED = {"device": "cpu", "precision": "fp32", "tile": 64}

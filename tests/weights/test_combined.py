@@ -125,7 +125,7 @@ def test_what_cannot_be_combined_is_one_sentence(clean, enlarger, combine, messa
 def test_channels_have_to_fit(clean, enlarger):
     gray = enlarger(2)
     gray.input_channels = gray.output_channels = 1
-    with pytest.raises(CombinationError, match="takes images of 1 channels, but VapSR, .* returns 3"):
+    with pytest.raises(CombinationError, match=r"takes images of 1 channels, but VapSR, .* returns 3"):
         chain_models(clean, gray)
     with pytest.raises(CombinationError, match="only models of equal channels can be blended"):
         blend_models(clean, gray, 0.5)

@@ -74,7 +74,7 @@ def test_other_versions_are_refused_with_their_names(setup):
 
 def test_a_model_that_the_machine_does_not_see_is_sent(setup, tmp_path):
     hidden = tmp_path / "hidden.safetensors"
-    setup.model.path.rename(hidden)
+    setup.models[0].path.rename(hidden)
     worker = ClusterWorker(setup)
     worker._read = lambda path, offset, size: hidden.read_bytes()[offset : offset + size]
     assert worker.start("fp32") == ("finished", "fp32")
