@@ -32,7 +32,7 @@ class ChainUpscaleModels(io.ComfyNode):
                     tooltip="The models in the order in which they run.",
                 ),
             ],
-            outputs=[io.UpscaleModel.Output(tooltip="One model; its scale is the product of theirs.")],
+            outputs=[io.UpscaleModel.Output()],
         )  # fmt: skip
 
     @classmethod

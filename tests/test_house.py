@@ -212,8 +212,7 @@ OUTSIDE_PRIVATE = {
     "_fields": "collections: public, with an underscore so that it is no field itself",
     "_call_fn": "spandrel: how a descriptor calls its network, needed for a copy of it; there is no public way",
     "nodes/host.py _model": "spandrel: the network of a descriptor, which has no setter",
-    "weights/combined.py _model": "the same",
-    "weights/combined.py _call_fn": "spandrel: how a network is called",
+    "weights/combined.py _model": "spandrel: the network of a descriptor, which has no setter",
 }
 
 
