@@ -253,8 +253,8 @@ KeepColors = Annotated[
     bool,
     typer.Option(
         "--keep-colors",
-        help="Keep the color of every pixel of the source: the pixels that it becomes have it on average. For clean "
-        "sources; noise is kept as well.",
+        help="Keep the colors of the source: reduced to its size, the result is the source. For clean sources: noise "
+        "is kept as well.",
     ),
 ]
 MaskOption = Annotated[

@@ -74,7 +74,8 @@ def upscale_image(
     width, height = Size.coerce(size).of(picture.width, picture.height, upscaler.scale)
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
     network_size = runs[-1][0] * upscaler.scale, runs[-1][1] * upscaler.scale
-    if (problem := _shortage(picture, network_size, (width, height))) is not None:
+    finished = upscaler.finish.active or mask is not None
+    if (problem := _shortage(picture, network_size, (width, height), finished=finished)) is not None:
         raise ImageFileError(problem)
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
@@ -135,16 +136,19 @@ def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | N
     """
     target = size.of(picture.width, picture.height, upscaler.scale)
     *_, (width, height) = runs_of_the_model(picture.width, picture.height, target, upscaler.scale)
-    return _shortage(picture, (width * upscaler.scale, height * upscaler.scale), target)
+    network_size = width * upscaler.scale, height * upscaler.scale
+    return _shortage(picture, network_size, target, finished=upscaler.finish.active)
 
 
-def _shortage(picture: Picture, network_size: tuple[int, int], target: tuple[int, int]) -> str | None:
+def _shortage(
+    picture: Picture, network_size: tuple[int, int], target: tuple[int, int], *, finished: bool
+) -> str | None:
     largest = max(network_size[0] * network_size[1], target[0] * target[1])
     if largest <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
         return None
     has_alpha = picture.alpha is not None
     channels = picture.color.shape[0] + has_alpha
-    needed = result_bytes(channels, picture.bit_depth, network_size, target, has_alpha=has_alpha)
+    needed = result_bytes(channels, picture.bit_depth, network_size, target, has_alpha=has_alpha, finished=finished)
     return shortage(needed, free, network_size, target)
 
 

@@ -67,9 +67,9 @@ class Upscaler:
         edges: "extend" continues an image by a few pixels, cut off afterwards, where the network gains by it (the
             bundled ones, which pad with zeros). "network" leaves the outermost pixels as the network computes them.
         strength: 1 for the network's result, 0 for the source resampled (bicubic, antialiased), a mixture in between.
-        keep_colors: correct the result so that averaging it to the size of the source returns the source, within half
-            a code of 8 bits: the means of all areas stay, also those that a network would shift or that flicker in a
-            video. What a network removes from a source (noise, blocks) comes back in part. See `finish.keep_colors`.
+        keep_colors: correct the result so that reducing it (bicubic) to the size of the source returns the source,
+            within half a code of 8 bits: colors that a network would shift, or that would flicker in a video, stay.
+            What a network removes from a source (noise, blocks) comes back. See `finish.keep_colors`.
 
     Attributes:
         scale, input_channels, output_channels: those of the model.

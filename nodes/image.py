@@ -125,7 +125,8 @@ def upscale(
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
     network_size = runs[-1][0] * model.scale, runs[-1][1] * model.scale
-    _check_memory(count, channels, network_size, target)
+    finished = options["keep_colors"] or options["strength"] < 1 or masks is not None
+    _check_memory(count, channels, network_size, target, finished=finished)
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -145,13 +146,16 @@ def upscale(
         return result
 
 
-def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:
+def _check_memory(
+    count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int], *, finished: bool
+) -> None:
     """Raise UpscaleError for results that do not fit into the memory that is free, before any is computed."""
     results = count * target[0] * target[1]
     largest = max(results, network_size[0] * network_size[1])
     if largest <= PIXELS_WITHOUT_CHECK:
         return
-    needed = 4 * channels * results + result_bytes(channels, 8, network_size, target, has_alpha=channels == 4)
+    needed = 4 * channels * results
+    needed += result_bytes(channels, 8, network_size, target, has_alpha=channels == 4, finished=finished)
     if (problem := shortage(needed, host.free_ram(), network_size, target, count=count)) is not None:
         raise UpscaleError(problem)
 

@@ -84,7 +84,7 @@ def computing() -> list[Any]:
 def finishing() -> list[Any]:
     """Return the widgets for what is done to the result of the model, as `finishing_options` takes them."""
     return [
-        advanced("keep_colors", SWITCH, "Keep the colors of the source: averaged to its size, the result equals it. "
+        advanced("keep_colors", SWITCH, "Keep the colors of the source: reduced to its size, the result equals it. "
                  "For clean sources; noise is kept as well."),
         io.Float.Input(
             "strength", default=1.0, min=0.0, max=1.0, step=0.05, round=0.001, display_mode=io.NumberDisplay.slider,

@@ -64,8 +64,8 @@ def test_results_are_finished(folder):
     result = run("a.png", "b.png", "--model", "supertile-2x", "--strength", "0.6", "--keep-colors")
     assert result.exit_code == 0, result.stderr
     with Image.open("b.png") as larger, Image.open("a.png") as source:
-        averaged = np.asarray(larger.convert("RGB")).astype(float).reshape(20, 2, 24, 2, 3).mean((1, 3))
-        assert np.abs(averaged - np.asarray(source)).max() < 0.5
+        reduced = np.asarray(larger.convert("RGB").resize(source.size, Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(reduced - np.asarray(source)).max() <= 1
 
 
 def test_a_mask_marks_where_the_model_is_used(folder):
