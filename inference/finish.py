@@ -17,7 +17,10 @@ from .resample import resample
 _SHARPENING = 0.1, 0.0225
 """Undo what enlarging bicubically and reducing again does to fine detail: each step leaves at most 0.3 of an error."""
 _STEPS = 4
-_MORE, _MORE_STEPS = 1.5, 32  # more than is missing, because neighbors that are black or white do not take their part
+_MORE_STEPS = 16
+_MORE = 1.5
+"""Times what is missing, in these steps, because neighbors that are black or white cannot take their part. Not below
+twice the size, where a step leaves less to be missed."""
 _CODE = 1 / 255
 
 
@@ -105,6 +108,7 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
 
     for _ in range(_STEPS):
         plane = added(plane, source - resample(plane, small, seamless=seamless))
+    more = _MORE if min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) >= 2 else 1
     tolerance = (0.45 if eight_bits else 0.05) * _CODE
     for _ in range(_MORE_STEPS):
         stored = plane.mul(255).round_().div_(255) if eight_bits else plane
@@ -112,7 +116,7 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
         missing = torch.where(missing.abs() > tolerance, missing, 0)
         if not bool(missing.any()):
             break
-        plane = added(plane, _MORE * missing)
+        plane = added(plane, more * missing)
     return plane
 
 
