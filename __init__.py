@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from .video.write.arrays import ArrayWriter as ArrayWriter
     from .video.write.encoder_options import EncoderOptions as EncoderOptions
     from .weights.bundle import bundled_models as bundled_models
+    from .weights.combined import blend_models as blend_models
+    from .weights.combined import chain_models as chain_models
     from .weights.errors import CheckpointError as CheckpointError
+    from .weights.errors import CombinationError as CombinationError
     from .weights.errors import NotAModelError as NotAModelError
     from .weights.errors import UnknownArchitectureError as UnknownArchitectureError
     from .weights.errors import UnreadableCheckpointError as UnreadableCheckpointError
@@ -64,6 +67,7 @@ _HOMES = {
     "Cancelled": "inference.errors",
     "CheckpointError": "weights.errors",
     "CheckpointInfo": "weights.loader",
+    "CombinationError": "weights.errors",
     "ComparisonError": "analysis.fidelity",
     "EncoderOptions": "video.write.encoder_options",
     "ImageFileError": "images.io.errors",
@@ -84,7 +88,9 @@ _HOMES = {
     "VideoError": "video.errors",
     "VideoReport": "video.report",
     "WrongTensorsError": "weights.errors",
+    "blend_models": "weights.combined",
     "bundled_models": "weights.bundle",
+    "chain_models": "weights.combined",
     "convert_checkpoint": "weights.loader",
     "inspect_checkpoint": "weights.loader",
     "load_model": "weights.loader",

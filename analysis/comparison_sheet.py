@@ -7,7 +7,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..images.resize import resample, resize
+from ..images.resize import resize
+from ..inference.resample import resample
 from .comparison import Comparison, Region
 from .fidelity import Fidelity
 

@@ -69,7 +69,9 @@ class DryRun:
             self._bars.advance(task)
             self._add_if_not_done(outcome)
         self._bars.update(task, description="computing a few images", total=None)
-        estimate = estimate_image_files(outcomes, upscaler, size=size, quality=quality, devices=devices)
+        estimate = estimate_image_files(
+            outcomes, upscaler, size=size, quality=quality, devices=devices, mask=options.get("mask")
+        )
         self._bars.remove_task(task)
         for outcome in estimate.failures:
             self._add_if_not_done(outcome)

@@ -32,6 +32,18 @@ def check_encoder_names(codec: str, preset: str | None) -> None:
         _refuse("preset", preset, PRESETS, {"slowest": "veryslow", "fastest": "ultrafast"})
 
 
+def check_combination(model: bool, options: Mapping[str, bool]) -> None:
+    """Refuse to combine other models with one that each source would choose. Raises UsageMistakeError.
+
+    Args:
+        model: whether the first model is given.
+        options: whether each option that names another one was given, by its name.
+    """
+    for name, is_given in options.items():
+        if is_given and not model:
+            raise UsageMistakeError(f"{name} needs --model, which says what the first model is.")
+
+
 def _refuse(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> None:
     near = aliases.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), known, n=1)), None)
     hint = f"did you mean {near}? The" if near else "the"

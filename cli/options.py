@@ -80,6 +80,18 @@ def parse_mean(text: str) -> tuple[float, ...]:
     return values
 
 
+def parse_blend(text: str) -> tuple[str, float]:
+    """Parse "MODEL=WEIGHT"."""
+    model, _, weight = text.rpartition("=")
+    try:
+        share = float(weight)
+    except ValueError:
+        share = -1.0
+    if not model or not 0 <= share <= 1:
+        raise typer.BadParameter(f"{text!r} is not MODEL=WEIGHT, with a weight from 0 to 1, as in supertile-4x=0.3.")
+    return model, share
+
+
 def parse_patch(text: str) -> tuple[int, int, int]:
     """Parse "X,Y,SIZE" in pixels."""
     if not re.fullmatch(r"\d{1,9},\d{1,9},[1-9]\d{0,8}", text):
@@ -220,6 +232,50 @@ Denoise = Annotated[
         metavar="STRENGTH",
         help="How much noise and compression the bundled models remove, from 0 (supertile-4x) to 1 "
         "(supertile-photo-4x). Default: the source decides between both.",
+    ),
+]
+Then = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODEL",
+        autocompletion=complete_model,
+        help="Another model, which runs on the result of --model: --model 1x-repair.pth --then supertile-4x. May be "
+        "given several times. Where --size needs more, all but those of scale 1 run again.",
+    ),
+]
+Blend = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_blend,
+        metavar="MODEL=WEIGHT",
+        help="Blend --model with another of the same scale; WEIGHT is that one's, from 0 to 1. If both are of one "
+        "architecture and size, their weights are blended, else their results.",
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="STRENGTH",
+        help="Mix in the source, resampled: 1 is all model, 0 all resampling (bicubic).",
+    ),
+]
+KeepColors = Annotated[
+    bool,
+    typer.Option(
+        "--keep-colors",
+        help="Keep the colors of the source: reduced to its size, the result is the source. For clean sources: noise "
+        "is kept as well.",
+    ),
+]
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        metavar="FILE",
+        help="Image that is white where the model is to be used; elsewhere images are resampled. Faster, because tiles "
+        "without white are not computed. Resized to each image; not for videos.",
     ),
 ]
 SizeOption = Annotated[

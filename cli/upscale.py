@@ -17,10 +17,11 @@ from .display import progress_bar
 from .dry_run import DryRun
 from .events import print_event
 from .given import given_options
-from .mistakes import check_encoder_names
+from .mistakes import check_combination, check_encoder_names
 from .options import (
     BaseWindow,
     Batch,
+    Blend,
     Cluster,
     Compile,
     CompileOption,
@@ -30,6 +31,8 @@ from .options import (
     Device,
     Devices,
     Format,
+    KeepColors,
+    MaskOption,
     Mean,
     ModelFolder,
     Overlap,
@@ -40,6 +43,8 @@ from .options import (
     SeamlessOption,
     SelfEnsemble,
     SizeOption,
+    Strength,
+    Then,
     Threads,
     Tile,
     UpscaleModel,
@@ -74,6 +79,11 @@ def upscale(
     model: UpscaleModel = None,
     model_folder: ModelFolder = None,
     denoise: Denoise = None,
+    blend: Blend = None,
+    then: Then = None,
+    strength: Strength = 1.0,
+    keep_colors: KeepColors = False,
+    mask: MaskOption = None,
     size: SizeOption = None,
     tile: Tile = "auto",
     overlap: Overlap = "auto",
@@ -242,6 +252,7 @@ def upscale(
 
         if codec != "auto" or preset is not None:
             check_encoder_names(codec, preset)  # imports torch
+        check_combination(model is not None or denoise is not None, {"--blend": bool(blend), "--then": bool(then)})
         with warnings_once(console, warning_event):
             jobs = planned_jobs(
                 sources,
@@ -280,7 +291,9 @@ def upscale(
         for sentence in without_effect(images, videos, given, codec=codec, tile=tile, seamless=wraps, model=model):
             warn(sentence)
         factor = None if size is None else size.common_factor
-        spec = UpscalerSpec(model or bundled_for(factor), mean, base_window, denoise=denoise)
+        spec = UpscalerSpec(
+            model or bundled_for(factor), mean, base_window, denoise=denoise, blend=blend, then=tuple(then or ())
+        )
         names = device_names(devices) if devices else []
         choose_device(names[0] if names else device)
         with ExitStack() as stack:
@@ -305,6 +318,8 @@ def upscale(
                 "self_ensemble": self_ensemble,
                 "compile": compile.value,
                 "threads": threads,
+                "strength": strength,
+                "keep_colors": keep_colors,
             }
             upscalers = Upscalers(
                 replace(spec, settings=tuple(settings.items())),
@@ -336,6 +351,7 @@ def upscale(
                 "overwrite": overwrite,
                 "skip_existing": skip_existing,
                 "journal": journal,
+                "mask": mask,
             }
             if dry_run:
                 plan = DryRun(console, bars, len(jobs), quiet=quiet, debug=debug, events=as_json)

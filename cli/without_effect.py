@@ -40,6 +40,8 @@ def without_effect(
         yield from _sentence(_OF_VIDEOS, given, "there is no video among the files")
     else:
         yield from _for_videos(videos, given, codec)
+        if "--mask" in given:
+            yield "--mask is for images; the videos are upscaled as a whole."
     if not images:
         yield from _sentence(["--format"], given, "there is no image among the files")
     lossless = _without_quality(images, videos, codec)

@@ -111,6 +111,21 @@ def picture_of_array(array: np.ndarray) -> tuple[Picture, Callable[[Picture], np
     return picture, restore
 
 
+def mask_plane(mask: object) -> Tensor:
+    """Convert a mask to (H, W) floats in [0, 1].
+
+    Args:
+        mask: a PIL image or an array as `picture_of` takes them, an array of bool, or a tensor (H, W) of bool or of
+            floats in [0, 1]. White is 1; black and transparent are 0.
+
+    Raises: as `picture_of`.
+    """
+    if isinstance(mask, Tensor):
+        return mask.float()
+    picture, _ = picture_of(mask.astype(np.float32) if isinstance(mask, np.ndarray) and mask.dtype == bool else mask)
+    return picture.color.mean(0) * (1 if picture.alpha is None else picture.alpha[0])
+
+
 def check_tensor(images: Tensor, channels: int) -> None:
     """Raise UpscaleError, with what to do, unless a tensor is an image (C, H, W) or a batch of them (N, C, H, W).
 

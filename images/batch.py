@@ -22,6 +22,7 @@ from .io.formats import ImageFormat, format_of
 from .io.picture import Picture
 from .jobs import FileJob
 from .journal import DONE_BEFORE, Journal, PendingFile, pending_file, reason_to_skip, recording
+from .mask_file import MaskFile
 from .size import Size, SizeError
 from .upscale import memory_shortage, read_source, size_for, upscale_image, write_result
 
@@ -65,6 +66,7 @@ def upscale_image_files(
     overwrite: bool = False,
     skip_existing: bool = False,
     journal: Journal | None = None,
+    mask: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome]:
@@ -79,10 +81,12 @@ def upscale_image_files(
         skip_existing: skip targets that exist, unless `journal` knows that they were made otherwise.
         journal: of the target folder. Files that it proves to be made by these jobs are skipped, without being read,
             unless `overwrite` is True; finished files are recorded in it.
+        mask: image file that marks where the model's result is wanted, for all images; see `upscale_image`.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
-    Every Exception that a file causes becomes its outcome. Cancelled, and what the callbacks raise, is raised after the
+    Every Exception that a file causes becomes its outcome; a mask that cannot be read is raised at once. Cancelled, and
+    what the callbacks raise, is raised after the
     file being written is finished.
     """
     size = Size.coerce(size)
@@ -90,10 +94,11 @@ def upscale_image_files(
     progress, cancelled = callbacks.watch(progress), callbacks.watch(cancelled)
     queue = iter(jobs)
     identities = Identities(upscaler)
+    mask_file = MaskFile.at(mask)
 
     @cache
     def settings_in(format: ImageFormat, upscaler: Upscaler) -> dict[str, str]:
-        return settings_of(format, identities.of_upscaler(upscaler), size, quality)
+        return settings_of(format, identities.of_upscaler(upscaler), size, quality, mask_file)
 
     def settings(job: FileJob) -> dict[str, str]:
         if journal is None:
@@ -149,7 +154,12 @@ def upscale_image_files(
                 before = (picture.width, picture.height)
                 try:
                     picture = upscale_image(
-                        picture, own, size=size_for(job, size), progress=progress, cancelled=cancelled
+                        picture,
+                        own,
+                        size=size_for(job, size),
+                        mask=None if mask_file is None else mask_file.read(),
+                        progress=progress,
+                        cancelled=cancelled,
                     )
                 except Exception as caught:
                     if callbacks.ended_by(caught):
@@ -187,9 +197,12 @@ class _Source(NamedTuple):
     skipped: str = ""
 
 
-def settings_of(format: ImageFormat, identity: Mapping[str, str], size: Size, quality: int) -> dict[str, str]:
+def settings_of(
+    format: ImageFormat, identity: Mapping[str, str], size: Size, quality: int, mask: MaskFile | None = None
+) -> dict[str, str]:
     """Return everything that decides a result in a format, by name."""
     settings = {**identity, "size": str(size) or "model scale", "format": format.value}
+    settings |= {} if mask is None else {"mask": mask.hash}
     return settings | ({"quality": str(quality)} if format in _WITH_QUALITY else {})
 
 

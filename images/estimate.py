@@ -16,6 +16,7 @@ from .io.dimensions import image_size
 from .io.formats import ImageFormat, format_of
 from .jobs import FileJob
 from .journal import Journal, reason_to_skip
+from .mask_file import MaskFile
 from .size import Size, runs_of_the_model
 
 if TYPE_CHECKING:
@@ -58,21 +59,23 @@ def preview_image_files(
     overwrite: bool = False,
     skip_existing: bool = False,
     journal: Journal | None = None,
+    mask: str | Path | None = None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each job as far as it can be known without computing or writing anything.
 
     Only the headers of the images are read, so damage of the pixels and a lack of memory are not foreseen. Times are 0.
 
     Args:
-        jobs, upscaler, size, quality, overwrite, skip_existing, journal: as `upscale_image_files` takes them.
+        jobs, upscaler, size, quality, overwrite, skip_existing, journal, mask: as `upscale_image_files` takes them.
     """
     size = Size.coerce(size)
     jobs = list(jobs)
+    mask_file = MaskFile.at(mask)
     identity = upscaler.identity() if jobs and journal is not None else {}
     for job in jobs:
         try:
             refuse_dangling_link(job.source)
-            settings = settings_of(format_of(job.target, job.format), identity, size, quality)
+            settings = settings_of(format_of(job.target, job.format), identity, size, quality, mask_file)
             skipped = reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
             if skipped:
                 yield Outcome(job, skipped=skipped)
@@ -94,6 +97,7 @@ def estimate_image_files(
     *,
     size: Size | str | None = None,
     quality: int = 95,
+    mask: str | Path | None = None,
     devices: int = 1,
     seconds: float = SAMPLE_SECONDS,
 ) -> ImagesEstimate:
@@ -101,19 +105,19 @@ def estimate_image_files(
 
     Args:
         outcomes: of `preview_image_files`; those that are skipped or failed are left out.
-        upscaler, size, quality: as for these.
+        upscaler, size, quality, mask: as for these.
         devices: number of devices that share the images, each as fast as the upscaler's.
         seconds: about how long to compute, once the first image is done.
     """
     pending = [outcome for outcome in outcomes if outcome.error is None and not outcome.skipped]
-    sample = _Sample(upscaler, size, quality)
+    sample = _Sample(upscaler, size, quality, mask)
     order = _spread(pending)
     if order:
         sample.compute(order[:1])
         count = int(seconds / max(sample.seconds, 1e-3))
         if rest := order[1 : 1 + min(count, _MAX_IMAGES)]:
             warm = sample
-            sample = _Sample(upscaler, size, quality)
+            sample = _Sample(upscaler, size, quality, mask)
             sample.compute(rest)
             sample.adopt(warm)
     failed = {outcome.job.source for outcome in sample.failures}
@@ -133,8 +137,8 @@ def estimate_image_files(
 class _Sample:
     """Images that were computed for an estimate."""
 
-    def __init__(self, upscaler: Upscaler, size: Size | str | None, quality: int) -> None:
-        self._upscaler, self._size, self._quality = upscaler, Size.coerce(size), quality
+    def __init__(self, upscaler: Upscaler, size: Size | str | None, quality: int, mask: str | Path | None) -> None:
+        self._upscaler, self._size, self._quality, self._mask = upscaler, Size.coerce(size), quality, mask
         self.seconds = self.warm_up_seconds = 0.0
         self.work = 0
         self.results: list[tuple[Outcome, int]] = []  # with the bytes of the results
@@ -149,7 +153,7 @@ class _Sample:
                 replace(outcome.job, target=Path(folder) / f"{number}{outcome.job.target.suffix}")
                 for number, outcome in enumerate(outcomes)
             ]
-            made = upscale_image_files(jobs, self._upscaler, size=self._size, quality=self._quality)
+            made = upscale_image_files(jobs, self._upscaler, size=self._size, quality=self._quality, mask=self._mask)
             for before, job, after in zip(outcomes, jobs, made, strict=True):
                 if after.error is not None:
                     self.failures.append(replace(before, error=after.error))

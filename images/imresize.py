@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .resize import keys
+from ..inference.resample import keys
 
 
 def imresize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,13 @@ PIXELS_WITHOUT_CHECK = 1 << 25
 
 
 def result_bytes(
-    channels: int, bit_depth: int, network_size: tuple[int, int], target: tuple[int, int], *, has_alpha: bool
+    channels: int,
+    bit_depth: int,
+    network_size: tuple[int, int],
+    target: tuple[int, int],
+    *,
+    has_alpha: bool,
+    finished: bool = False,
 ) -> int:
     """Return the bytes that upscaling and writing an image take at once, as measured, without those of the network.
 
@@ -17,8 +23,9 @@ def result_bytes(
         network_size: (width, height) of the network's last output.
         target: (width, height) of the result.
         has_alpha: True if one of the channels is alpha.
+        finished: True if the source is mixed in, or its colors are kept.
     """
-    per_channel = 16 if has_alpha or network_size != target else 10
+    per_channel = 16 if has_alpha or finished or network_size != target else 10
     pixels = max(network_size[0] * network_size[1], target[0] * target[1])
     return pixels * channels * (per_channel + bit_depth // 8 - 1)
 

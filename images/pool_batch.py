@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batch import Outcome, refuse_dangling_link, settings_of
 from .io.formats import format_of
 from .jobs import FileJob
 from .journal import Journal, JournalPlace, pending_file, reason_to_skip, recording
+from .mask_file import MaskFile
 from .size import Size
 from .upscale import read_source, size_for, upscale_image, write_result
 
@@ -30,6 +32,7 @@ class ImageTask:
     overwrite: bool
     settings: Mapping[str, str]
     journal: JournalPlace | None
+    mask: MaskFile | None = None
 
 
 def upscale_image_files_with(
@@ -42,6 +45,7 @@ def upscale_image_files_with(
     overwrite: bool = False,
     skip_existing: bool = False,
     journal: Journal | None = None,
+    mask: str | Path | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Do the jobs, each by the next device that is free, and yield an Outcome for each as soon as it is done.
@@ -50,16 +54,17 @@ def upscale_image_files_with(
         pool: the devices.
         jobs: as `plan_jobs` returns them.
         identity: of an upscaler with the pool's settings, for the journal.
-        size, quality, overwrite, skip_existing, journal: as `upscale_image_files` takes them.
+        size, quality, overwrite, skip_existing, journal, mask: as `upscale_image_files` takes them.
         cancelled: called ten times a second; if it returns True, Cancelled is raised.
     """
     size = Size.coerce(size)
+    mask_file = MaskFile.at(mask)
     decided: deque[Outcome] = deque()  # without a device
 
     def tasks() -> Iterator[ImageTask]:
         for job in jobs:
             try:
-                settings = settings_of(format_of(job.target, job.format), identity, size, quality)
+                settings = settings_of(format_of(job.target, job.format), identity, size, quality, mask_file)
                 refuse_dangling_link(job.source)
                 skipped = reason_to_skip(job, journal, settings, skip_existing=skip_existing, overwrite=overwrite)
             except Exception as error:
@@ -68,7 +73,8 @@ def upscale_image_files_with(
             if skipped:
                 decided.append(Outcome(job, skipped=skipped))
             else:
-                yield ImageTask(job, size, quality, overwrite, settings, None if journal is None else journal.place)
+                place = None if journal is None else journal.place
+                yield ImageTask(job, size, quality, overwrite, settings, place, mask_file)
 
     for event in pool.run(upscale_task, tasks(), cancelled=cancelled):
         while decided:
@@ -89,7 +95,9 @@ def upscale_task(
     picture = read_source(task.job, upscaler, task.size, overwrite=task.overwrite)
     before, is_complete = (picture.width, picture.height), picture.is_complete
     started = time.perf_counter()
-    picture = upscale_image(picture, upscaler, size=size_for(task.job, task.size), cancelled=cancelled)
+    mask = None if task.mask is None else task.mask.read()
+    size = size_for(task.job, task.size)
+    picture = upscale_image(picture, upscaler, size=size, mask=mask, cancelled=cancelled)
     seconds = time.perf_counter() - started
     with recording(journal, pending):
         write_result(task.job, picture, quality=task.quality, overwrite=task.overwrite)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from ..inference.resample import Part, resample
 from .alpha import fill_transparent
 from .io.picture import Picture
-from .resize import Part, resample, resize, resize_with_alpha
+from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
 from .upscale import run_network, transfer_of
 
@@ -58,13 +59,13 @@ class RegionPlan:
         outer: the box of the source that goes through the network.
         network_size: (width, height) of what the network makes of it.
         part: how that is resampled to the part wanted.
-        runs: how often it does.
+        scales: of the input of each run, relative to the source.
         work: pixels that go through the network, in all of its runs.
     """
 
     outer: Box
     network_size: tuple[int, int]
-    runs: int
+    scales: tuple[int, ...]
     part: Part
     work: int
 
@@ -102,7 +103,8 @@ class RegionPlan:
         whole = source[0] * factor, source[1] * factor
         part = Part(whole, (outer.left * factor, outer.top * factor), box.scaled(source, target))
         passes = runs_of_the_model(outer.width, outer.height, network_size, upscaler.scale)
-        return cls(outer, network_size, runs, part, sum(width * height for width, height in passes))
+        scales = tuple(upscaler.scale**run for run in range(runs))
+        return cls(outer, network_size, scales, part, sum(width * height for width, height in passes))
 
 
 def upscale_region(
@@ -136,11 +138,11 @@ def upscale_region(
     plan = RegionPlan.of(box, source, target, upscaler)
     given = cropped(picture, plan.outer)
     if picture.alpha is None or bool(picture.alpha.min() == picture.alpha.max()):
-        large, alpha = run_network(given.color, None, upscaler, plan.runs, cancelled=cancelled)
+        large, alpha = run_network(given.color, None, upscaler, plan.scales, cancelled=cancelled)
         alpha_level = None if picture.alpha is None else picture.alpha[:, :1, :1]
     else:
         color, alpha = _filled(picture, plan.outer), given.alpha
-        large, alpha = run_network(color, alpha, upscaler, plan.runs, cancelled=cancelled)
+        large, alpha = run_network(color, alpha, upscaler, plan.scales, cancelled=cancelled)
         alpha_level = None
     transfer = transfer_of(picture)
     if plan.part.source == target:

@@ -1,34 +1,16 @@
-"""Resampling to any size: antialiased, separable, in linear light, with premultiplied alpha.
+"""Resampling to any size: antialiased, in linear light, with premultiplied alpha.
 
-Bicubic (Keys 1981, a = -0.5, stretched by the factor when shrinking). Lanczos-3 is a little sharper, but in linear
-light its second and third lobes show as dark and bright rings beside highlights; Keys' kernel has one small lobe.
+Bicubic, see inference/resample.py. Lanczos-3 is a little sharper, but in linear light its second and third lobes show
+as dark and bright rings beside highlights; Keys' kernel has one small lobe.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from ..inference.resample import Part, resample
 from .transfer import SRGB, Transfer
-
-_SUPPORT = 2.0  # radius of the kernel, in source pixels when enlarging
-
-
-class Part(NamedTuple):
-    """Part of an image to resample as if the whole image were given.
-
-    Attributes:
-        source: (width, height) of the whole image, in pixels.
-        origin: (x, y) in the whole image of the first pixel that is given.
-        box: (left, top, right, bottom) of the part wanted, in the whole result.
-    """
-
-    source: tuple[int, int]
-    origin: tuple[int, int]
-    box: tuple[int, int, int, int]
 
 
 def resize(
@@ -89,74 +71,6 @@ def resize_with_alpha(
                 light = torch.where(seen[n, 0], light, resample(linear, size, seamless=seamless, part=part))
             out[n, c] = transfer.from_linear(light.clamp_(0, 1))
     return out, new_alpha.clamp_(0, 1)
-
-
-def resample(x: Tensor, size: tuple[int, int], *, seamless: str = "none", part: Part | None = None) -> Tensor:
-    """Resample values without any transfer function or clamping: (..., H, W) float -> (..., height, width) float32.
-
-    With `part`, `x` is part of an image, `size` is that of the whole result, and the part wanted is returned. `x` must
-    reach as far beyond it as the kernel: two pixels of the coarser grid.
-    """
-    width, height = size
-    x = x.float()
-    wrap_x, wrap_y = seamless in ("x", "both"), seamless in ("y", "both")
-    if part is None:
-        return _resample_axis(_resample_axis(x, -2, height, wrap=wrap_y), -1, width, wrap=wrap_x)
-    (whole_width, whole_height), (left, top), box = part
-    x = _resample_axis(x, -2, height, wrap=wrap_y, whole=whole_height, first=top, wanted=slice(box[1], box[3]))
-    return _resample_axis(x, -1, width, wrap=wrap_x, whole=whole_width, first=left, wanted=slice(box[0], box[2]))
-
-
-def _resample_axis(
-    x: Tensor,
-    axis: int,
-    size: int,
-    *,
-    wrap: bool,
-    whole: int | None = None,
-    first: int = 0,
-    wanted: slice = slice(None),
-) -> Tensor:
-    length = x.shape[axis] if whole is None else whole
-    if size == length:
-        start, stop, _ = wanted.indices(size)
-        return x.narrow(axis, start - first, stop - start)
-    indices, weights = _taps(length, size, wrap)
-    indices, weights = indices[:, wanted] - first, weights[:, wanted]
-    if whole is not None:  # taps of no weight may lie outside
-        indices = indices.clamp(0, x.shape[axis] - 1)
-    shape = [-1, 1] if axis == -2 else [-1]
-    out: Tensor | None = None
-    for index, weight in zip(indices, weights, strict=True):
-        term = x.index_select(axis, index.to(x.device)) * weight.to(x.device).view(shape)
-        out = term if out is None else out.add_(term)
-    assert out is not None
-    return out
-
-
-def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
-    """Return for each output pixel the indices of its source pixels and their weights (sum 1), both (taps, size)."""
-    step = length / size
-    stretch = max(step, 1.0)
-    support = _SUPPORT * stretch
-    center = (torch.arange(size, dtype=torch.float64) + 0.5) * step  # in pixel edges: pixel i covers [i, i + 1)
-    first = (center - support).floor()
-    position = first + torch.arange(math.ceil(2 * support) + 1, dtype=torch.float64)[:, None]  # (taps, size)
-    weights = keys((position + 0.5 - center) / stretch)
-    if not wrap:  # pixels beyond the edge do not exist: the others share their weight
-        weights = torch.where((position >= 0) & (position < length), weights, 0.0)
-    weights = weights / weights.sum(0)
-    indices = position.long()
-    indices = indices % length if wrap else indices.clamp(0, length - 1)
-    return indices, weights.float()
-
-
-def keys(x: Tensor) -> Tensor:
-    """Evaluate Keys' bicubic kernel (a = -0.5) at distances `x` in pixels."""
-    x = x.abs()
-    inner = (1.5 * x - 2.5) * x * x + 1
-    outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))
 
 
 def _empty(x: Tensor, size: tuple[int, int], part: Part | None) -> Tensor:

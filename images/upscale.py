@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..inference.finish import keep_colors, mix
 from .alpha import fill_transparent, keep_in_local_range
 from .channels import from_batch, to_batch
 from .framing import Framing
@@ -19,6 +22,7 @@ from .io.formats import ImageFormat, format_of
 from .io.opening import free_memory
 from .io.picture import Picture
 from .jobs import FileJob
+from .masks import Region, region_of
 from .memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from .resize import resize, resize_with_alpha
 from .size import Size, runs_of_the_model
@@ -27,12 +31,15 @@ from .transfer import SRGB, Transfer, gamma, transfer_of_cicp
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
+_log = logging.getLogger(__name__)
+
 
 def upscale_image(
     picture: Picture,
     upscaler: Upscaler,
     *,
     size: Size | str | None = None,
+    mask: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
@@ -46,10 +53,16 @@ def upscale_image(
     is upscaled by the model too, beside the color, so that the edges of both agree. Constant transparency stays exactly
     what it is.
 
+    What the upscaler does beside the model (`strength`, `keep_colors`) is done at the size of the result. Only where
+    that is smaller than the source, the colors are corrected before the last resampling.
+
     Args:
         picture: the image, as `read_image` returns it.
         upscaler: the model, with 1, 3 or 4 channels.
         size: of the result, as text (see `Size.parse`) or as a value; None is the model's own scale.
+        mask: (H', W') in [0, 1] of any size, resized to the image's: 1 where the model's result is wanted. Elsewhere
+            the image is resampled (bicubic), with a border of 8 source pixels that blends both, and tiles outside are
+            not computed. Without any mark the model does not run, which the log says.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
@@ -63,7 +76,8 @@ def upscale_image(
     width, height = framing.scaled
     runs = list(runs_of_the_model(picture.width, picture.height, (width, height), upscaler.scale))
     network_size = runs[-1][0] * upscaler.scale, runs[-1][1] * upscaler.scale
-    if (problem := _shortage(picture, network_size, framing)) is not None:
+    finished = upscaler.finish.active or mask is not None
+    if (problem := _shortage(picture, network_size, framing, finished=finished)) is not None:
         raise ImageFileError(problem)
     seamless = upscaler.seamless
     color, alpha = picture.color, picture.alpha
@@ -72,9 +86,27 @@ def upscale_image(
     if alpha is not None and alpha_varies:
         color = fill_transparent(color, alpha)
 
+    region = None if mask is None else region_of(mask, picture.width, picture.height)
+    if region is not None and region.empty:
+        _log.warning("The mask marks nothing, so the image is resampled, and the model does not run.")
+    if upscaler.finish.strength == 0 or (region is not None and region.empty):
+        runs = []
+
+    source, source_alpha = color, alpha if alpha_varies else None
     color, new_alpha = run_network(
-        color, alpha if alpha_varies else None, upscaler, len(runs), progress=progress, cancelled=cancelled
+        color,
+        source_alpha,
+        upscaler,
+        [wide // picture.width for wide, _ in runs],
+        region=region,
+        progress=progress,
+        cancelled=cancelled,
     )
+
+    finish, enlarged = upscaler.finish, width > picture.width and height > picture.height
+    corrected = partial(keep_colors, seamless=seamless, eight_bits=picture.bit_depth <= 8)
+    if finish.keep_colors and not enlarged and runs:
+        color = corrected(color, source)
     if color.shape[-2:] != (height, width):
         transfer = transfer_of(picture)
         if new_alpha is None:
@@ -84,6 +116,13 @@ def upscale_image(
                 color[None], new_alpha[None], (width, height), seamless=seamless, transfer=transfer
             )
             color, new_alpha = pair[0][0], pair[1][0]
+    if finish.strength < 1 or region is not None:
+        weight = finish.strength if region is None else finish.strength * region.weight_at(width, height)
+        color = mix(color, source, weight, seamless=seamless)
+        if new_alpha is not None and source_alpha is not None:
+            new_alpha = mix(new_alpha, source_alpha, weight, seamless=seamless)
+    if finish.keep_colors and enlarged:
+        color = corrected(color, source)
     if alpha_level is not None and new_alpha is None:
         new_alpha = alpha_level.expand(1, height, width).clone()
     color, new_alpha = framing.place(color, new_alpha)
@@ -94,18 +133,31 @@ def run_network(
     color: Tensor,
     alpha: Tensor | None,
     upscaler: Upscaler,
-    runs: int,
+    scales: Sequence[int],
     *,
+    region: Region | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Upscale color (1 or 3, H, W) and, if it varies, alpha (1, H, W), `runs` times the model's scale.
+    """Upscale by the model alone, once or several times.
 
-    Invisible pixels of `color` must be filled (`fill_transparent`). Raises UpscaleError, Cancelled.
+    Args:
+        color: (1 or 3, H, W), with invisible pixels filled (`fill_transparent`).
+        alpha: (1, H, W) if it varies.
+        upscaler: the model.
+        scales: of the input of each run, relative to the image: 1, 4, 16 for three runs of a model of scale 4.
+        region: where the result is needed; None: everywhere.
+        progress, cancelled: as `upscale_image` takes them.
+
+    Raises:
+        UpscaleError, Cancelled: as `upscale_image`.
     """
     batch = to_batch(color, alpha, upscaler.input_channels)
-    for _ in range(runs):
-        batch = upscaler(batch, progress=progress, cancelled=cancelled)
+    for run, scale in enumerate(scales):
+        needed = None
+        if region is not None:
+            needed = region.needed(scale, beside=0 if run == len(scales) - 1 else upscaler.overlap)
+        batch = upscaler.network(batch, again=run > 0, mask=needed, progress=progress, cancelled=cancelled)
     large, large_alpha = from_batch(batch, color.shape[0], alpha is not None)
     if alpha is not None and large_alpha is not None:
         large_alpha = keep_in_local_range(large_alpha, alpha, seamless=upscaler.seamless)
@@ -120,17 +172,18 @@ def memory_shortage(picture: Picture, upscaler: Upscaler, size: Size) -> str | N
     """
     framing = size.framing(picture.width, picture.height, upscaler.scale)
     *_, (width, height) = runs_of_the_model(picture.width, picture.height, framing.scaled, upscaler.scale)
-    return _shortage(picture, (width * upscaler.scale, height * upscaler.scale), framing)
+    network_size = width * upscaler.scale, height * upscaler.scale
+    return _shortage(picture, network_size, framing, finished=upscaler.finish.active)
 
 
-def _shortage(picture: Picture, network_size: tuple[int, int], framing: Framing) -> str | None:
+def _shortage(picture: Picture, network_size: tuple[int, int], framing: Framing, *, finished: bool) -> str | None:
     target = max(framing.size, framing.scaled, key=lambda size: size[0] * size[1])
     largest = max(network_size[0] * network_size[1], target[0] * target[1])
     if largest <= PIXELS_WITHOUT_CHECK or (free := free_memory()) is None:
         return None
     has_alpha = picture.alpha is not None
     channels = picture.color.shape[0] + has_alpha
-    needed = result_bytes(channels, picture.bit_depth, network_size, target, has_alpha=has_alpha)
+    needed = result_bytes(channels, picture.bit_depth, network_size, target, has_alpha=has_alpha, finished=finished)
     return shortage(needed, free, network_size, target)
 
 
@@ -151,6 +204,7 @@ def upscale_image_file(
     format: ImageFormat | str | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    mask: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Picture:
@@ -166,6 +220,7 @@ def upscale_image_file(
         format: "png", "jpg", "webp" or "tiff"; None goes by the suffix of `target`.
         quality: 1 to 100, for JPEG and WebP; a WebP of 100 is lossless.
         overwrite: replace `target` if it exists. The source is never replaced.
+        mask: where the model's result is wanted, as `upscale_image` takes it; `mask_file.read_mask` reads one.
         progress: called with the tiles done and the tiles known so far, for each run of the model.
         cancelled: called before each batch of tiles; if it returns True, Cancelled is raised.
 
@@ -179,7 +234,7 @@ def upscale_image_file(
     size = Size.coerce(size)
     picture = read_source(job, upscaler, size, overwrite=overwrite)
     own_size = size_for(job, size)
-    larger = upscale_image(picture, upscaler, size=own_size, progress=progress, cancelled=cancelled)
+    larger = upscale_image(picture, upscaler, size=own_size, mask=mask, progress=progress, cancelled=cancelled)
     write_result(job, larger, quality=quality, overwrite=overwrite)
     return larger
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import Upscaler as TensorUpscaler
-from .arrays import check_tensor, picture_of
+from .arrays import check_tensor, mask_plane, picture_of
 from .size import Size
 from .upscale import upscale_image
 
 ImageT = TypeVar("ImageT", Tensor, Image.Image, npt.NDArray[Any])
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
+Mask = Image.Image | npt.NDArray[Any] | Tensor
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 
@@ -32,6 +33,7 @@ class Upscaler(TensorUpscaler):
         images: Tensor,
         *,
         size: None = None,
+        mask: None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> Tensor: ...
@@ -42,6 +44,7 @@ class Upscaler(TensorUpscaler):
         images: Image.Image,
         *,
         size: Size | str | None = None,
+        mask: Mask | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> Image.Image: ...
@@ -52,6 +55,7 @@ class Upscaler(TensorUpscaler):
         images: npt.NDArray[ScalarT],
         *,
         size: Size | str | None = None,
+        mask: Mask | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> npt.NDArray[ScalarT]: ...
@@ -62,6 +66,7 @@ class Upscaler(TensorUpscaler):
         images: Sequence[ImageT],
         *,
         size: Size | str | None = None,
+        mask: Mask | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> list[ImageT]: ...
@@ -71,6 +76,7 @@ class Upscaler(TensorUpscaler):
         images: Any,
         *,
         size: Size | str | None = None,
+        mask: Mask | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> Any:
@@ -85,6 +91,8 @@ class Upscaler(TensorUpscaler):
                 - A NumPy array (H, W) or (H, W, 1, 3 or 4) of uint8, uint16, or floats in [0, 1].
                 - A tensor (C, H, W) or (N, C, H, W) of floats in [0, 1].
             size: of the result, as `upscale_image` takes it; None is the model's scale. Not for tensors.
+            mask: where the model's result is wanted (white, 1 or True), elsewhere the image is resampled: a PIL image,
+                an array or a tensor (H, W) of any size; one for all images. See `upscale_image`. Not for tensors.
             progress: called with the steps done and the steps known so far, after every batch of tiles.
             cancelled: called before every batch; if it returns True, `Cancelled` is raised. Exceptions that either
                 function raises propagate.
@@ -103,21 +111,36 @@ class Upscaler(TensorUpscaler):
         if isinstance(images, (list, tuple)):
             if progress is not None:
                 progress = _TotalProgress(progress, sum(self._steps_of(each) for each in images))
-            return [self._upscale(each, size, progress, cancelled) for each in images]
-        return self._upscale(images, size, progress, cancelled)
+            return [self._upscale(each, size, mask, progress, cancelled) for each in images]
+        return self._upscale(images, size, mask, progress, cancelled)
 
     def _upscale(
-        self, image: Any, size: Size | str | None, progress: Progress | None, cancelled: Cancelled | None
+        self,
+        image: Any,
+        size: Size | str | None,
+        mask: Mask | None,
+        progress: Progress | None,
+        cancelled: Cancelled | None,
     ) -> Any:
         if isinstance(image, Tensor):
             if size is not None:
                 raise UpscaleError("size is for PIL images and arrays; resize the result of a tensor yourself")
+            if mask is not None:
+                raise UpscaleError("a mask is for PIL images and arrays; blend the result of a tensor yourself")
             check_tensor(image, self.input_channels)
             if image.dim() == 3:
                 return super().__call__(image[None], progress=progress, cancelled=cancelled)[0]
             return super().__call__(image, progress=progress, cancelled=cancelled)
         picture, restore = picture_of(image)
-        return restore(upscale_image(picture, self, size=size, progress=progress, cancelled=cancelled))
+        larger = upscale_image(
+            picture,
+            self,
+            size=size,
+            mask=None if mask is None else mask_plane(mask),
+            progress=progress,
+            cancelled=cancelled,
+        )
+        return restore(larger)
 
     def _steps_of(self, image: Any) -> int:
         """Estimate the steps of an image: transparency and sizes that need more runs add to them."""

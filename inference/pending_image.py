@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -21,6 +22,7 @@ class PendingImage:
         result: (C', sH, sW), zeros at first.
         on_device: True if the result lies on an asynchronous device.
         steps: the steps of progress that it counts.
+        needed: the tiles that are computed, in the order of the plan.
         missing: how many of its tiles have not been computed.
     """
 
@@ -30,13 +32,14 @@ class PendingImage:
     result: Tensor
     on_device: bool
     steps: int
+    needed: Sequence[tuple[int, int]]
     missing: int = field(init=False)
     _unjoined: deque[tuple[int, int]] = field(init=False)
     _outputs: dict[tuple[int, int], Tensor] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.missing = len(self.plan)
-        self._unjoined = deque(self.plan)
+        self.missing = len(self.needed)
+        self._unjoined = deque(self.needed)
 
     def join(self, at: tuple[int, int], output: Tensor, scale: int) -> None:
         """Join a tile's output, and those that have waited for it.

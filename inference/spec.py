@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..weights.combined import blend_models, chain_models
 from ..weights.loader import load_model
 from .upscaler import Upscaler
 
@@ -17,6 +19,8 @@ class UpscalerSpec:
     Attributes:
         model: path of a checkpoint, or the name of a bundled network.
         mean, base_window, denoise: as `load_model` takes them.
+        blend: another model to blend it with, and that one's weight, as `blend_models` takes them.
+        then: models that run after it, as `chain_models` takes them.
         settings: keyword arguments of `Upscaler`, without `device`.
     """
 
@@ -25,10 +29,19 @@ class UpscalerSpec:
     base_window: Any = None
     denoise: float | None = None
     settings: tuple[tuple[str, Any], ...] = ()
+    blend: tuple[str | Path, float] | None = None
+    then: tuple[str | Path, ...] = ()
 
     def build(self, device: str = "auto") -> Upscaler:
-        """Load the model and return an upscaler on a device. Raises CheckpointError, UpscaleError."""
+        """Load the models and return an upscaler on a device.
+
+        Raises CheckpointError, CombinationError, UpscaleError.
+        """
         model = load_model(self.model, mean=self.mean, base_window=self.base_window, denoise=self.denoise)
+        if self.blend is not None:
+            model = blend_models(model, *self.blend)
+        if self.then:
+            model = chain_models(model, *self.then)
         return Upscaler(model, device=device, **dict(self.settings))
 
     def with_settings(self, **settings: Any) -> UpscalerSpec:
@@ -40,10 +53,25 @@ class UpscalerSpec:
         return self.with_settings(precision=precision_name(upscaler))
 
     @property
+    def models(self) -> tuple[str | Path, ...]:
+        """All models, in the order in which `with_models` takes them."""
+        return (self.model, *([] if self.blend is None else [self.blend[0]]), *self.then)
+
+    def with_models(self, models: Sequence[str | Path]) -> UpscalerSpec:
+        """Return the spec with its models at other paths."""
+        model, *others = models
+        blend = None if self.blend is None else (others.pop(0), self.blend[1])
+        return replace(self, model=model, blend=blend, then=tuple(others))
+
+    @property
     def name(self) -> str:
         """The model's name for messages."""
         name = Path(self.model).name
-        return name if self.denoise is None else f"{name}, denoise {self.denoise:g}"
+        if self.denoise is not None:
+            name += f", denoise {self.denoise:g}"
+        if self.blend is not None:
+            name += f", blended with {self.blend[1]:g} of {Path(self.blend[0]).name}"
+        return ", then ".join([name, *(Path(model).name for model in self.then)])
 
 
 def precision_name(upscaler: Upscaler) -> str:

@@ -58,6 +58,8 @@ class Stream:
         keep_on_device, reuse_static: as `Upscaler.stream` takes them.
         fp32: compute in fp32 whatever the engine's precision.
         check_finite: False for images that are not finite themselves.
+        mask: (H, W) bool, of all images: where results are needed. Tiles without any of it are left out and stay zero;
+            images of which every tile is needed are computed as without a mask.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Stream:
         reuse_static: bool,
         fp32: bool = False,
         check_finite: bool = True,
+        mask: Tensor | None = None,
     ) -> None:
         self._planner, self._engine, self._host, self._copies, self._stats = planner, engine, host, copies, stats
         self._keep_on_device, self._reuse_static, self._fp32 = keep_on_device, reuse_static, fp32
@@ -79,6 +82,8 @@ class Stream:
         self._uploads = None if copies is None else Uploads(copies)
         self._downloads = None if copies is None else Downloads(copies)
         self._may_overflow = engine.may_overflow and not fp32
+        self._original_mask = mask
+        self._mask = None if mask is None else planner.with_margins(mask[None].float())[0].cpu() > 0
         self._images: deque[PendingImage] = deque()
         self._waiting: deque[_Tile] = deque()  # all of one size
         self._results = Results(
@@ -137,7 +142,12 @@ class Stream:
             self._compute_batch()
 
     def _plan(self, source: Tensor) -> TilePlan:
-        return self._planner.plan(source.shape[1], source.shape[2], reuse_static=self._reuse_static)
+        height, width = source.shape[1:]
+        if self._mask is not None:
+            tiles = self._planner.plan(height, width, reuse_static=True)
+            if len(_needed(tiles, self._mask)) < len(tiles):
+                return tiles
+        return self._planner.plan(height, width, reuse_static=self._reuse_static)
 
     def _lay_out(self, source: Tensor, plan: TilePlan) -> PendingImage:
         padded = source
@@ -147,7 +157,9 @@ class Stream:
             )
             padded = source.index_select(1, rows).index_select(2, columns)
         result, on_device = self._new_result(source, plan)
-        return PendingImage(source, padded, plan, result, on_device, self._planner.steps(plan))
+        needed = list(plan) if self._mask is None else _needed(plan, self._mask)
+        steps = self._planner.steps(plan) // len(plan) * len(needed)
+        return PendingImage(source, padded, plan, result, on_device, steps, needed)
 
     def _new_result(self, source: Tensor, plan: TilePlan) -> tuple[Tensor, bool]:
         """Return zeros (C', sH, sW) and whether they lie on an asynchronous device."""
@@ -171,7 +183,7 @@ class Stream:
         unchanged: dict[tuple[int, int], Remembered[_Tile]] = {}
         if self._reuse_static:
             unchanged = self._static.find_unchanged(image.padded, image.plan, asynchronous=self._asynchronous)
-        for at in image.plan:
+        for at in image.needed:
             tile = _Tile(image, at, image.plan.cut(image.padded, *at))
             if at in unchanged:
                 self._reuse(unchanged[at], tile)
@@ -277,7 +289,7 @@ class Stream:
 
     def _join(self, tile: _Tile, output: Tensor) -> None:
         tile.image.join(tile.at, output, self._engine.scale)
-        self._steps_done += tile.image.steps // len(tile.image.plan)
+        self._steps_done += tile.image.steps // len(tile.image.needed)
 
     def _shrink(self, plan: TilePlan, batch: int, error: Exception) -> None:
         """Make smaller what did not fit, and lay out images anew if their tiles change."""
@@ -297,7 +309,7 @@ class Stream:
         for i, image in enumerate(self._images):
             if image.missing:
                 self._steps_known -= image.steps
-                self._steps_done -= len(image.plan) - image.missing
+                self._steps_done -= len(image.needed) - image.missing
                 self._images[i] = self._lay_out(image.source, self._plan(image.source))
                 self._add_tiles(self._images[i])
 
@@ -322,6 +334,7 @@ class Stream:
         stream = Stream(
             self._planner, self._engine, self._host.without_progress(), self._copies, Stats(),
             keep_on_device=self._keep_on_device, reuse_static=self._reuse_static, fp32=True, check_finite=finite,
+            mask=self._original_mask,
         )  # fmt: skip
         return stream.compute_one(source)
 
@@ -332,3 +345,9 @@ class Stream:
             self._compute_all()
         [result] = [*self._finished(), *self._results.take(self._recompute)]
         return result
+
+
+def _needed(plan: TilePlan, mask: Tensor) -> list[tuple[int, int]]:
+    """Return the tiles of a plan that contribute to what a mask (H, W) on the CPU marks."""
+    spans = ((at, plan.rows.span(at[0]), plan.columns.span(at[1])) for at in plan)
+    return [at for at, (top, bottom), (left, right) in spans if bool(mask[top:bottom, left:right].any())]

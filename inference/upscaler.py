@@ -1,13 +1,14 @@
 """Upscale images, in batches of tiles that may belong to several images.
 
-`Upscaler` checks arguments and chooses device and precision; planner.py decides tiles and strips, engine.py runs the
-model, stream.py joins both. Nothing here knows of files, videos or hosts. The class that the package exports is its
-subclass in images/upscaler.py, which takes PIL images and arrays as well.
+`Upscaler` checks arguments and chooses device and precision; its stage computes (stage.py): planner.py decides tiles
+and strips, engine.py runs a network, stream.py joins both. Nothing here knows of files, videos or hosts. The class that
+the package exports is its subclass in images/upscaler.py, which takes PIL images and arrays as well.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,20 +18,19 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
+from ..weights.combined import AverageNetwork, ChainNetwork, parts_of
 from ..weights.loader import load_model
 from . import precision as precisions
-from .accelerator import cuda
 from .accelerator.torch_compile import CHOICES
-from .accelerator.transfers import Copies
 from .allocator import keep_freed_memory
+from .combined_stages import AverageStage, ChainStage
 from .edges import EDGES
-from .engine import Engine
 from .errors import UpscaleError
+from .finish import Finish
 from .host import Host
-from .identity import weights_hash
-from .layout import in_fast_layout
-from .planner import Planner
-from .stream import Stats, Stream
+from .network_stage import NetworkStage
+from .stage import Stage
+from .stream import Stats
 from .tiling import TilePlan
 
 SEAMLESS = ("none", "x", "y", "both")
@@ -43,8 +43,9 @@ class Upscaler:
     the model again.
 
     Args:
-        model: name of a bundled network, path of a checkpoint, or an image model as `load_model` or spandrel returns
-            it. In fp32 it is moved to the device; in half precision a copy is made and the model is left alone.
+        model: name of a bundled network, path of a checkpoint, or an image model as `load_model`, `chain_models`,
+            `blend_models` or spandrel returns it. In fp32 it is moved to the device; in half precision a copy is made
+            and the model is left alone. Models that are combined compute in one precision.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
             measured on this model. Layers that would overflow in half precision stay in fp32 in any case. A network of
@@ -67,10 +68,15 @@ class Upscaler:
             bundled ones, which pad with zeros). "network" leaves the outermost pixels as the network computes them.
         threads: on a CPU, as many compute. None: as many as PyTorch has, and on Linux fewer while other programs are
             busy (see cores.py), unless OMP_NUM_THREADS is set.
+        strength: 1 for the network's result, 0 for the source resampled (bicubic, antialiased), a mixture in between.
+        keep_colors: correct the result so that reducing it (bicubic) to the size of the source returns the source,
+            within half a code of 8 bits: colors that a network would shift, or that would flicker in a video, stay.
+            What a network removes from a source (noise, blocks) comes back. See `finish.keep_colors`.
 
     Attributes:
         scale, input_channels, output_channels: those of the model.
         seamless: as given.
+        finish: strength and keep_colors.
         device, dtype: where and in which precision the network computes.
         stats: the tiles computed and reused so far.
 
@@ -94,6 +100,8 @@ class Upscaler:
         compile: str = "off",
         edges: str = "extend",
         threads: int | None = None,
+        strength: float = 1.0,
+        keep_colors: bool = False,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "model")}  # for pickle
         _check_choice("seamless", seamless, SEAMLESS)
@@ -104,6 +112,8 @@ class Upscaler:
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
         _check_size("threads", threads, 1, also=(None,))
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength is a number from 0 to 1, not {strength!r}")
         self._source: str | None = None
         if isinstance(model, (str, Path)):
             # Another process may have another working directory.
@@ -116,17 +126,37 @@ class Upscaler:
         self.stats = Stats()
         if self.device.type == "cpu":
             keep_freed_memory()
-        if precision == "auto":
-            self.dtype = precisions.choose(model, self.device)
-        else:
-            self.dtype = precisions.usable(model, precisions.PRECISIONS[precision], self.device)
-        if self.dtype == torch.float32:
-            network = model.to(self.device)
-        else:
-            network = precisions.cast(model, self.dtype, self.device)
-        if self.device.type == "cpu":
-            network = in_fast_layout(network)
-        self._model = model
+        if keep_colors and self.scale == 1:
+            raise UpscaleError(
+                "keeping the colors needs a model that enlarges: one of scale 1 would return the source; leave it out"
+            )
+        self.finish = Finish(strength, keep_colors)
+        auto = self._common_dtype(model) if precision == "auto" else None
+
+        def stage_of(model: ImageModelDescriptor) -> Stage:
+            network = model.model
+            if isinstance(network, ChainNetwork):
+                return ChainStage([stage_of(part) for part in network.parts()])
+            if isinstance(network, AverageNetwork):
+                first, second = map(stage_of, network.parts())
+                return AverageStage(first, second, network.weight)
+            return NetworkStage(
+                model,
+                self.device,
+                auto or precisions.usable(model, precisions.PRECISIONS[precision], self.device),
+                self.stats,
+                tile=tile,
+                overlap=overlap,
+                batch=batch,
+                seamless=seamless,
+                self_ensemble=self_ensemble,
+                compile=compile,
+                edges=edges,
+                threads=threads,
+            )
+
+        self._stage = stage_of(model)
+        self.dtype = self._stage.dtype
         self._arguments = arguments | {
             "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
         }
@@ -137,22 +167,12 @@ class Upscaler:
             "seamless": seamless,
             "self-ensemble": str(self_ensemble),
             "edges": edges,
-        }
-        self._planner = Planner(
-            model,
-            self.device,
-            self.dtype,
-            tile=tile,
-            overlap=overlap,
-            batch=batch,
-            seamless=seamless,
-            self_ensemble=self_ensemble,
-            edges=edges,
-        )
-        self._engine = Engine(
-            model, network, self.device, self.dtype, self_ensemble=self_ensemble, compile=compile, threads=threads
-        )
-        self._copies: Copies | None = cuda.Copies(self.device) if self.device.type == "cuda" else None
+        } | self.finish.settings()
+
+    def _common_dtype(self, model: ImageModelDescriptor) -> torch.dtype:
+        """Return the fastest precision that is exact enough for all networks of a model."""
+        dtypes = {precisions.choose(part, self.device) for part in parts_of(model)}
+        return dtypes.pop() if len(dtypes) == 1 else torch.float32
 
     def __call__(
         self,
@@ -177,10 +197,35 @@ class Upscaler:
             OutOfMemoryError: not enough memory for the smallest tile.
             Cancelled: `cancelled` returned True.
         """
+        return self._batch(images, self.stream(images, progress=progress, cancelled=cancelled))
+
+    def network(
+        self,
+        images: Tensor,
+        *,
+        again: bool = False,
+        mask: Tensor | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Tensor:
+        """Return what the model alone makes of a batch, without strength and keep_colors.
+
+        Args:
+            images, progress, cancelled: as in `__call__`.
+            again: True if these are results of the model, to be enlarged further. Networks of scale 1 in a chain are
+                then left out: they run once.
+            mask: (H, W) bool: where results are needed. Tiles without any of it are not computed; they are zero.
+
+        Returns, Raises: as `__call__`.
+        """
+        stage = self._stage.again if again else self._stage
+        results = stage.stream(images, Host(progress, cancelled), keep_on_device=False, reuse_static=False, mask=mask)
+        return self._batch(images, results)
+
+    def _batch(self, images: Tensor, results: Iterator[Tensor]) -> Tensor:
         if images.dim() != 4:
             raise UpscaleError(f"a batch of images has the shape (N, C, H, W), not {tuple(images.shape)}")
         n, _, height, width = images.shape
-        results = self.stream(images, progress=progress, cancelled=cancelled)
         if n == 1:  # spares a copy of a large image
             [only] = results
             return only[None].contiguous()
@@ -196,6 +241,8 @@ class Upscaler:
         *,
         keep_on_device: bool = False,
         reuse_static: bool = False,
+        finish: bool = True,
+        again: bool = False,
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[Tensor]:
@@ -207,6 +254,8 @@ class Upscaler:
             keep_on_device: leave the results on `device` instead of the CPU.
             reuse_static: do not compute a tile again whose input equals the same tile of the previous image to the
                 bit, but reuse its result. Keeps the inputs and outputs of one image in memory.
+            finish: False for what the model alone returns, without strength and keep_colors.
+            again: as in `network`.
             progress, cancelled: as in `__call__`.
 
         Yields:
@@ -215,16 +264,18 @@ class Upscaler:
         Raises:
             UpscaleError, OutOfMemoryError, Cancelled: as `__call__`.
         """
-        stream = Stream(
-            self._planner,
-            self._engine,
-            Host(progress, cancelled),
-            self._copies,
-            self.stats,
-            keep_on_device=keep_on_device,
-            reuse_static=reuse_static,
-        )
-        return stream.run(images)
+        stage, host = self._stage.again if again else self._stage, Host(progress, cancelled)
+        if not (finish and self.finish.active):
+            return stage.stream(images, host, keep_on_device=keep_on_device, reuse_static=reuse_static)
+        sources: deque[Tensor] = deque()
+
+        def kept() -> Iterator[Tensor]:
+            for image in images:
+                sources.append(image.clone())  # the caller may fill the same memory with the next
+                yield image
+
+        results = stage.stream(kept(), host, keep_on_device=keep_on_device, reuse_static=reuse_static)
+        return (self.finish(each, sources.popleft().to(each.device), seamless=self.seamless) for each in results)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._source is None:
@@ -239,7 +290,7 @@ class Upscaler:
 
         Device, batch and `compile` are not among them: they change results by rounding only.
         """
-        return {"model": weights_hash(self._model.model), **self._settings}
+        return {"model": self._stage.identity(), **self._settings}
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """Return the tiles in which an image is computed, without the margins that `seamless` and `edges` add.
@@ -249,24 +300,24 @@ class Upscaler:
             reuse_static: as in `stream`. With it, "auto" means tiles: nothing of a whole image can be reused.
 
         Returns:
-            The plan. An image that is computed whole is one tile; `strip_rows` is then the height of its strips.
+            The plan. An image that is computed whole is one tile; `strip_rows` is then the height of its strips. Of a
+            chain, that of the first network.
         """
-        return self._planner.plan(height, width, reuse_static=reuse_static)
+        return self._stage.plan(height, width, reuse_static=reuse_static)
 
     def steps(self, height: int, width: int) -> int:
         """Return how many steps an image of this size counts in `progress`."""
-        margin_y, margin_x = self._planner.margins()
-        return self._planner.steps(self.plan(height + 2 * margin_y, width + 2 * margin_x))
+        return self._stage.steps(height, width)
 
     @property
     def overlap(self) -> int:
-        """The halo at each inner side of a tile, in input pixels."""
-        return self._planner.overlap
+        """The halo at each inner side of a tile, in input pixels; of a chain, what all its networks need together."""
+        return self._stage.overlap
 
     @property
     def grid(self) -> int:
         """Origins of tiles are multiples of it, in input pixels, so that a network's windows are those of the image."""
-        return self._planner.grid
+        return self._stage.grid
 
 
 # --- arguments ---------------------------------------------------------------------------------------------------

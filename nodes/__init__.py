@@ -2,6 +2,7 @@
 
     extension.py             the list of nodes
     loaders.py               nodes that load a model
+    combine.py               nodes that make one model of several
     image.py, video.py       nodes that upscale
     info.py, compare.py      nodes that describe a model, and compare images
     attribution.py, seams.py nodes that measure a model

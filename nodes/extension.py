@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import ComfyExtension, io
 
 from .attribution import LocalAttributionMap
+from .combine import BlendUpscaleModels, ChainUpscaleModels
 from .compare import CompareImages
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         "SupertileLoadVapSRModel": LoadVapSRModel,
         "SupertileLoadHiTSRModel": LoadHiTSRModel,
         "SupertileLoadUpscaleModel": LoadAnyModel,
+        "SupertileChainUpscaleModels": ChainUpscaleModels,
+        "SupertileBlendUpscaleModels": BlendUpscaleModels,
         "SupertileUpscaleImage": UpscaleImage,
         "SupertileUpscaleVideo": UpscaleVideo,
         "SupertileUpscaleVideoFile": UpscaleVideoFile,
@@ -39,6 +42,8 @@ class SupertileExtension(ComfyExtension):
             LoadVapSRModel,
             LoadHiTSRModel,
             LoadAnyModel,
+            ChainUpscaleModels,
+            BlendUpscaleModels,
             UpscaleImage,
             UpscaleVideo,
             UpscaleVideoFile,

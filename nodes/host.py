@@ -19,6 +19,7 @@ from ..images.io.opening import free_memory
 from ..inference import memory
 from ..inference import precision as precisions
 from ..inference.errors import UpscaleError
+from ..weights.combined import scaled_parts
 
 PREVIEW_SIDE = 512
 PREVIEW_INTERVAL_S = 1.0  # each preview goes to the browser as a JPEG
@@ -65,6 +66,18 @@ def check_model(model: object) -> None:
         )
 
 
+def own_copy(model: ImageModelDescriptor) -> ImageModelDescriptor:
+    """Return a copy on the CPU with weights of its own, for a model that is combined of several.
+
+    ComfyUI moves the weights of each UPSCALE_MODEL by itself, so two of them must not share any.
+    """
+    check_model(model)
+    with torch.inference_mode(False):
+        copied = copy.deepcopy(_bare(model), {id(model.architecture): model.architecture})
+        copied.model.to("cpu")
+    return copied
+
+
 def to_device(model: ImageModelDescriptor, activations: int) -> tuple[ImageModelDescriptor, torch.device]:
     """Have ComfyUI load a model and free `activations` bytes beside it.
 
@@ -92,6 +105,9 @@ def activation_bytes(
     Returns:
         Bytes.
     """
+    parts = scaled_parts(model)
+    if len(parts) > 1:  # one at a time, with an image on each side of it
+        return max(activation_bytes(part, width * scale, height * scale, tile, batch) for part, scale in parts)
     longest = tile if isinstance(tile, int) else memory.GPU_TILE
     if tile in ("whole", None) and not precisions.is_ours(model.model):
         longest = max(width, height)

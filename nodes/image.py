@@ -50,6 +50,12 @@ class UpscaleImage(widgets.TiledNode):
                     tooltip="Average the results of eight flips and rotations: eight times the work for slightly "
                     "higher fidelity.",
                 ),
+                *widgets.finishing(),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="Where to use the model; elsewhere the image is resampled. Faster, because tiles outside "
+                    "the mask are not computed. One mask for each image, or one for all, of any size.",
+                ),
             ],
             outputs=[io.Image.Output()],
         )  # fmt: skip
@@ -66,17 +72,26 @@ class UpscaleImage(widgets.TiledNode):
         precision: str = "auto",
         seamless: str = "none",
         self_ensemble: bool = False,
+        keep_colors: str = "no",
+        strength: float = 1.0,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
         options: dict[str, Any] = widgets.computing_options(tile, overlap, batch, precision)
         options |= {"seamless": seamless, "self_ensemble": self_ensemble}
+        options |= widgets.finishing_options(keep_colors, strength)
         begin = time.monotonic()
-        larger = upscale(upscale_model, image, size, options)
-        return io.NodeOutput(larger, ui=ui.PreviewText(_report(image, larger, upscale_model.scale, begin)))
+        larger = upscale(upscale_model, image, size, options, mask)
+        report = _report(image, larger, upscale_model.scale, begin, is_masked=mask is not None and not bool(mask.any()))
+        return io.NodeOutput(larger, ui=ui.PreviewText(report))
 
 
 def upscale(
-    model: ImageModelDescriptor, images: Tensor, size: dict[str, Any] | None, options: dict[str, Any]
+    model: ImageModelDescriptor,
+    images: Tensor,
+    size: dict[str, Any] | None,
+    options: dict[str, Any],
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Upscale each image of an IMAGE by `upscale_image`.
 
@@ -84,7 +99,8 @@ def upscale(
         model: as a loader returned it.
         images: (N, H, W, C) in [0, 1], of 1, 3 or 4 channels.
         size: value of the widget `widgets.size`.
-        options: arguments of the Upscaler, see `widgets.computing_options`.
+        options: arguments of the Upscaler, see `widgets.computing_options` and `widgets.finishing_options`.
+        masks: a MASK (M, H, W) of any size, of one mask for each image or one for all; None: everywhere.
 
     Returns:
         An IMAGE (N, H', W', C).
@@ -105,11 +121,14 @@ def upscale(
                 f"{which} holds values that are not numbers (NaN); the node that made it has failed. A VAE in half "
                 "precision often does: try it in fp32."
             )
+    if masks is not None and (masks := masks.reshape(-1, *masks.shape[-2:])).shape[0] not in (1, count):
+        raise UpscaleError(f"There are {len(masks)} masks for {count} images; connect one for each, or one for all.")
     wanted = chosen_size(size)
     target = wanted.of(width, height, model.scale)
     runs = list(runs_of_the_model(width, height, target, model.scale))
     network_size = runs[-1][0] * model.scale, runs[-1][1] * model.scale
-    _check_memory(count, channels, network_size, target)
+    finished = options["keep_colors"] or options["strength"] < 1 or masks is not None
+    _check_memory(count, channels, network_size, target, finished=finished)
 
     bar = host.ProgressBar()
     with upscaler_for(model, *runs[-1], options) as upscaler:
@@ -117,8 +136,11 @@ def upscale(
         at_once = [_planes(image, upscaler.input_channels) for image in images]
         progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
-        for image, place in zip(images, result, strict=True):
-            larger = upscale_image(_picture(image), upscaler, size=wanted, progress=progress, cancelled=host.cancelled)
+        for number, (image, place) in enumerate(zip(images, result, strict=True)):
+            mask = None if masks is None else masks[number % len(masks)]
+            larger = upscale_image(
+                _picture(image), upscaler, size=wanted, mask=mask, progress=progress, cancelled=host.cancelled
+            )
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)
@@ -126,8 +148,15 @@ def upscale(
         return result
 
 
-def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
-    """Return what was done as lines of text; `begin` is the time of the start as `time.monotonic` gives it."""
+def _report(images: Tensor, larger: Tensor, scale: int, begin: float, *, is_masked: bool) -> str:
+    """Return what was done as lines of text.
+
+    Args:
+        images, larger: before and after.
+        scale: of the model.
+        begin: time of the start, as `time.monotonic` gives it.
+        is_masked: True if the mask left nothing to the model.
+    """
     count, height, width, _ = images.shape
     target = larger.shape[2], larger.shape[1]
     *before, (wide, high) = runs_of_the_model(width, height, target, scale)
@@ -136,6 +165,8 @@ def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
         f"size: {width}x{height} -> {target[0]}x{target[1]}",
         f"time: {duration(time.monotonic() - begin)}",
     ]
+    if is_masked:
+        return "\n".join([*lines, "note: The mask is empty, so the image was only resampled."])
     if before:
         lines.append(f"note: The model ran {len(before) + 1} times, to {wide * scale}x{high * scale}.")
     if (wide * scale, high * scale) != target:
@@ -143,13 +174,16 @@ def _report(images: Tensor, larger: Tensor, scale: int, begin: float) -> str:
     return "\n".join(lines)
 
 
-def _check_memory(count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int]) -> None:
+def _check_memory(
+    count: int, channels: int, network_size: tuple[int, int], target: tuple[int, int], *, finished: bool
+) -> None:
     """Raise UpscaleError for results that do not fit into the memory that is free, before any is computed."""
     results = count * target[0] * target[1]
     largest = max(results, network_size[0] * network_size[1])
     if largest <= PIXELS_WITHOUT_CHECK:
         return
-    needed = 4 * channels * results + result_bytes(channels, 8, network_size, target, has_alpha=channels == 4)
+    needed = 4 * channels * results
+    needed += result_bytes(channels, 8, network_size, target, has_alpha=channels == 4, finished=finished)
     if (problem := shortage(needed, host.free_ram(), network_size, target, count=count)) is not None:
         raise UpscaleError(problem)
 

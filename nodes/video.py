@@ -55,6 +55,7 @@ class UpscaleVideo(widgets.TiledNode):
                 _bit_depth(),
                 _preset(),
                 *widgets.computing(),
+                *widgets.finishing(),
             ],
             outputs=[io.Video.Output(), _report_output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -123,6 +124,7 @@ class UpscaleVideoFile(widgets.TiledNode):
                     "deinterlace", ["auto", "yes", "no"], "auto: only frames that the source marks as interlaced. "
                     "yes: all frames. no: none.",
                 ),
+                *widgets.finishing(),
             ],
             outputs=[io.Video.Output(), _report_output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -131,12 +133,17 @@ class UpscaleVideoFile(widgets.TiledNode):
 
     @classmethod
     def validate_inputs(
-        cls, tile: str | None = None, size: object = None, format: object = None, file: object = None
+        cls,
+        tile: str | None = None,
+        keep_colors: str | None = None,
+        size: object = None,
+        format: object = None,
+        file: object = None,
     ) -> bool | str:
         """Check `file`, instead of ComfyUI, which would accept only what is in the list."""
         if file is not None and not folders.is_input(file, SOURCES):  # None: linked
             return f"Value not in list: file: {file!r} is not a video in the input folder."
-        return super().validate_inputs(tile, size, format)
+        return super().validate_inputs(tile, keep_colors, size, format)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **others: object) -> object:
@@ -180,9 +187,11 @@ def _upscaled(
     Parts that are done when the run is interrupted are kept, and the next run with the same source, model and settings
     goes on from there.
 
-    chosen: values of the encoder's widgets and of `widgets.computing`; missing ones have their default.
+    chosen: values of the encoder's widgets, of `widgets.computing` and of `widgets.finishing`; missing ones have their
+    default.
     """
     options = widgets.computing_options(**{name: chosen[name] for name in widgets.COMPUTING if name in chosen})
+    options |= widgets.finishing_options(**{name: chosen[name] for name in widgets.FINISHING if name in chosen})
     depth = chosen.get("bit_depth", "auto")
     encoder = EncoderOptions(
         codec=chosen.get("codec", DEFAULT.codec),

@@ -11,6 +11,9 @@ from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE
 
 LARGEST_SIDE = 100_000
 WHOLE = "whole image"
+FINISHING = ("keep_colors", "strength")
+SWITCH = ["no", "yes"]
+UPLOAD = "image"  # what workflows that were saved before these widgets have in the place of the first
 FORMER_WHOLE = "whole picture"  # in workflows that were saved with an earlier version
 TILES = ["auto", WHOLE, *(str(side) for side in (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))]
 OVERLAPS = ["auto", "0", "8", "16", "24", "32", "48", "64", "96", "128"]
@@ -23,11 +26,15 @@ class TiledNode(io.ComfyNode):
     """Base class of the nodes with the widgets of `computing`."""
 
     @classmethod
-    def validate_inputs(cls, tile: str | None = None, size: object = None, format: object = None) -> bool | str:
-        """Check `tile`, instead of ComfyUI, which passes the groups `size` and `format` in any case."""
-        if tile in (None, FORMER_WHOLE, *TILES):  # None: linked, or left at its default
-            return True
-        return f"Value not in list: tile: {tile!r} is not offered; choose {', '.join(TILES)}."
+    def validate_inputs(
+        cls, tile: str | None = None, keep_colors: str | None = None, size: object = None, format: object = None
+    ) -> bool | str:
+        """Check `tile` and `keep_colors` for ComfyUI, which passes the groups `size` and `format` in any case."""
+        if tile not in (None, FORMER_WHOLE, *TILES):  # None: linked, or left at its default
+            return f"Value not in list: tile: {tile!r} is not offered; choose {', '.join(TILES)}."
+        if keep_colors not in (None, UPLOAD, *SWITCH):
+            return f"Value not in list: keep_colors: {keep_colors!r} is not offered; choose {', '.join(SWITCH)}."
+        return True
 
 
 def advanced(name: str, choices: list[str], tooltip: str) -> Any:
@@ -72,6 +79,24 @@ def computing() -> list[Any]:
         advanced("precision", PRECISIONS, "auto: as chosen in the loader; if that is auto too, half precision where a "
                  "measurement shows no visible difference, otherwise fp32."),
     ]  # fmt: skip
+
+
+def finishing() -> list[Any]:
+    """Return the widgets for what is done to the result of the model, as `finishing_options` takes them."""
+    return [
+        advanced("keep_colors", SWITCH, "Keep the colors of the source: reduced to its size, the result equals it. "
+                 "For clean sources; noise is kept as well."),
+        io.Float.Input(
+            "strength", default=1.0, min=0.0, max=1.0, step=0.05, round=0.001, display_mode=io.NumberDisplay.slider,
+            advanced=True, optional=True,
+            tooltip="Mix in the source, resampled (bicubic). 1: only the result of the model. 0: only the source.",
+        ),
+    ]  # fmt: skip
+
+
+def finishing_options(keep_colors: str = "no", strength: float = 1.0) -> dict[str, Any]:
+    """Return the values of these widgets as arguments of an Upscaler."""
+    return {"keep_colors": keep_colors == "yes", "strength": strength}
 
 
 def computing_options(

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..images.io.picture import Picture
 from ..images.region import Box, RegionPlan, upscale_region
-from ..images.resize import Part, resample
 from ..images.size import Size, runs_of_the_model
+from ..inference.resample import Part, resample
 from ..video.frame_region import StillFrame, region_plan, upscale_frame_region
 from ..video.frames import VideoInfo, is_turned, upright
 from ..video.upscale import target_framing

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..images.region import Box, RegionPlan
-from ..images.resize import resample, resize, resize_with_alpha
+from ..images.resize import resize, resize_with_alpha
+from ..inference.resample import resample
 from .color.convert import convert
 from .color.yuv import to_rgb
 from .errors import VideoError

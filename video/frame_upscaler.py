@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from ..images.alpha import fill_transparent, keep_in_local_range
 from ..images.channels import from_batch, to_batch
-from ..images.resize import resample, resize, resize_with_alpha
+from ..images.resize import resize, resize_with_alpha
 from ..images.size import runs_of_the_model
+from ..inference.finish import keep_colors, mix
+from ..inference.resample import resample
 from .color.convert import convert
 from .color.yuv import from_rgb, split_gamut, to_rgb
 from .frames import Frame, FrameFormat, VideoInfo
@@ -38,6 +41,7 @@ class _Opened:
     overshoot: Tensor | None  # (1 or 3, H, W): values minus their clamp to [0, 1]
     alpha: Tensor | None  # (1, H, W), of the source
     alpha_varies: bool
+    source: Tensor | None  # (1 or 3, H, W) in [0, 1], if the result is to be like it in some way
     captions: av.VideoFrame | None = None
 
 
@@ -72,6 +76,10 @@ class FrameUpscaler:
         to_batch(torch.zeros(3, 1, 1), None, channels)  # raises before any work if the model takes other channels
         gray = info.layout.model == "gray"
         colors = 3 if channels == 1 and not gray else 1
+        self._finish = upscaler.finish
+        wide, high = self._framing.scaled
+        self._enlarges = wide > info.width and high > info.height
+        self._keep_colors = partial(keep_colors, seamless=upscaler.seamless, eight_bits=target.layout.depth <= 8)
         self._slots = colors + (info.layout.alpha and channels != 4)
         self._channels = 1 if gray else 3  # of color
 
@@ -105,9 +113,14 @@ class FrameUpscaler:
             del larger  # the consumer of the frame must not keep its memory alive
 
     def _stream(self, images: Iterator[Tensor]) -> Iterator[Tensor]:
-        for _ in range(self._runs):
+        for run in range(self._runs):
             images = self._upscaler.stream(
-                images, keep_on_device=True, reuse_static=self._reuse_static, cancelled=self._cancelled
+                images,
+                keep_on_device=True,
+                reuse_static=self._reuse_static,
+                finish=False,  # which is done at the size of the target
+                again=run > 0,
+                cancelled=self._cancelled,
             )
         return images
 
@@ -126,7 +139,8 @@ class FrameUpscaler:
         if alpha is not None and varies:
             color = fill_transparent(color, alpha)
         batch = to_batch(color, alpha if varies else None, self._upscaler.input_channels)
-        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha, varies, frame.captions)
+        source = color if self._finish.active else None
+        return batch, _Opened(frame.pts, frame.duration, len(batch), overshoot, alpha, varies, source, frame.captions)
 
     @torch.inference_mode()
     def _close(self, frame: _Opened, larger: list[Tensor]) -> Frame:
@@ -134,7 +148,7 @@ class FrameUpscaler:
         color, alpha = from_batch(batch, self._channels, frame.alpha_varies)
         if alpha is not None and frame.alpha is not None:
             alpha = keep_in_local_range(alpha, frame.alpha, seamless=self._upscaler.seamless)
-        color, alpha = self._resized(color, alpha)
+        color, alpha = self._finished(*self._resized(color, alpha, frame.source), frame)
         if frame.overshoot is not None:  # superwhite and out-of-gamut values are enlarged without the model
             color = color + F.interpolate(frame.overshoot[None], size=color.shape[-2:], mode="bilinear")[0]
         if frame.alpha is not None and alpha is None:
@@ -143,11 +157,24 @@ class FrameUpscaler:
         planes = from_rgb(color, alpha, self._target.layout, self._target.color)
         return Frame(_to_host(planes), frame.pts, frame.duration, captions=frame.captions)
 
-    def _resized(self, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _finished(self, color: Tensor, alpha: Tensor | None, frame: _Opened) -> tuple[Tensor, Tensor | None]:
+        """Mix a result of the target's size with its source, and correct its colors."""
+        source, seamless, finish = frame.source, self._upscaler.seamless, self._finish
+        if source is None:
+            return color, alpha
+        if finish.strength < 1:
+            color = mix(color, source, finish.strength, seamless=seamless)
+            if alpha is not None and frame.alpha is not None:
+                alpha = mix(alpha, frame.alpha, finish.strength, seamless=seamless)
+        return self._keep_colors(color, source) if finish.keep_colors and self._enlarges else color, alpha
+
+    def _resized(self, color: Tensor, alpha: Tensor | None, source: Tensor | None) -> tuple[Tensor, Tensor | None]:
         size = self._framing.scaled
         if color.shape[-2:] == size[::-1]:
             return color, alpha
         seamless = self._upscaler.seamless
+        if source is not None and self._finish.keep_colors and not self._enlarges:
+            color = self._keep_colors(color, source)
         if self._info.color.hdr:  # `resize` works in the linear light of sRGB, which is wrong for PQ and HLG
             both = color if alpha is None else torch.cat([color, alpha])
             both = resample(both, size, seamless=seamless)

@@ -157,7 +157,7 @@ class _Interpolator:
 
     def __init__(self, upscaler: Upscaler) -> None:
         self.scale, self.device, self.input_channels = upscaler.scale, upscaler.device, upscaler.input_channels
-        self.stats = Stats()
+        self.finish, self.stats = upscaler.finish, Stats()
 
     def stream(self, images: Iterable[Tensor], **_: object) -> Iterator[Tensor]:
         for image in images:

@@ -109,6 +109,11 @@ def build_descriptor(
     state = drop_training_buffers(state)
     config = family.read_config(shapes_of(state), known)
     _check_mean(config)
+    return build_with_config(family, config, state)
+
+
+def build_with_config(family: Family, config: Any, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
+    """Build a network of the family with known hyper-parameters, as `build_descriptor` does."""
     model = build_skeleton(family, config, shapes_of(state))
     with torch.inference_mode(False):  # parameters made in inference mode could never be used outside of it
         model = model.to_empty(device="cpu").eval().requires_grad_(False)

@@ -46,3 +46,7 @@ class UnknownArchitectureError(CheckpointError):
 
 class WrongTensorsError(CheckpointError):
     """A network of a known architecture with missing tensors, unexpected tensors or wrong shapes."""
+
+
+class CombinationError(SupertileError):
+    """Models that cannot be chained or blended. The message is one sentence."""

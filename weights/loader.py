@@ -26,6 +26,7 @@ from .family import Family
 from .files import CheckpointHeader, drop_training_buffers, read_checkpoint, read_header
 from .other_families import check_finite, load_with_spandrel
 from .shapes import OWN_METADATA_KEY, KnownArguments
+from .state_dicts import interpolated
 from .tensor_info import PRECISIONS
 from .writing import write_safetensors
 
@@ -121,7 +122,7 @@ def _blended(path: str | Path, denoise: float) -> tuple[CheckpointHeader, dict[s
             "a strength of denoising is for the bundled networks only; leave it out, or choose one of these as model",
         )
     (header, clean), (_, photo) = map(read_checkpoint, pair)
-    return header, {name: clean[name].float().lerp(photo[name].float(), denoise) for name in clean}
+    return header, interpolated(clean, photo, denoise)
 
 
 def inspect_checkpoint(

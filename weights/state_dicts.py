@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from .errors import NotAModelError
 from .tensor_info import TensorInfo
@@ -169,3 +170,14 @@ def drop_training_buffers(tensors: Mapping[str, T]) -> dict[str, T]:
 def _is_training_buffer(name: str) -> bool:
     leaf = name.rpartition(".")[2]
     return name in _TRAINING_BUFFER_NAMES or leaf in _TRAINING_BUFFER_LEAVES or leaf.startswith(_INDEX_BUFFER)
+
+
+def interpolated(first: Mapping[str, Tensor], second: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """Return the weights between those of two networks with the same names and shapes, as fp32.
+
+    What is not floating point, such as an index, is taken from the first.
+    """
+    return {
+        name: tensor.float().lerp(second[name].float(), weight) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }

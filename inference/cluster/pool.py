@@ -74,13 +74,13 @@ class RayPool:
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
         self.spec, self._cpu_workers, self._patience, self._warn = spec, cpu_workers, patience, warn
-        model = _stamp(resolve(spec.model))
+        models = [_stamp(resolve(model)) for model in spec.models]
         self._ray = import_ray()
         self._owns_ray = connect(self._ray, address)
         self._gpu = any(_count(node, "GPU") for node in self._nodes())
         self._setup = WorkerSetup(
             spec=spec,
-            model=model,
+            models=models,
             device="cuda" if self._gpu else "cpu",
             threads=0,
             machine="",

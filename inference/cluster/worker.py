@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class WorkerSetup:
 
     Attributes:
         spec: of the upscaler.
-        model: its checkpoint.
+        models: its checkpoints, as `UpscalerSpec.models` names them.
         device: to compute on.
         threads: of PyTorch; 0: as many as it chooses.
         machine: name of the worker's machine, for errors.
@@ -42,7 +42,7 @@ class WorkerSetup:
     """
 
     spec: UpscalerSpec
-    model: FileStamp
+    models: Sequence[FileStamp]
     device: str
     threads: int
     machine: str
@@ -103,8 +103,8 @@ class ClusterWorker:
             if setup.threads:
                 torch.set_num_threads(setup.threads)
             self._files = NodeFiles(setup.pool, setup.machine, self._read, setup.shared)
-            model = self._files.locate(setup.model, "model")
-            spec = replace(setup.spec, model=model).with_settings(precision=precision)
+            models = [self._files.locate(model, "model") for model in setup.models]
+            spec = setup.spec.with_models(models).with_settings(precision=precision)
             self._upscaler = spec.build(setup.device)
             return "finished", precision_name(self._upscaler)
         except Exception as error:

@@ -22,6 +22,9 @@ PICTURE, CLIP = (40, 24), (64, 48)  # width, height
 SIZES = {
     "Upscale an image": (160, 96),
     "Upscale an image to 4K": (3840, 2304),
+    "Upscale a part of an image": (160, 96),
+    "Chain two models": (160, 96),
+    "Blend two models": (160, 96),
     "Upscale a seamless texture": (80, 48),
     "Upscale a video": (128, 96),
     "Upscale a long video file": (128, 96),

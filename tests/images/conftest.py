@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from supertile.inference.finish import Finish
 from supertile.tests.conftest import write_small_vapsr
 from torch import Tensor
 
@@ -29,13 +30,16 @@ def upscaler(model_file: Path):
 class Bicubic:
     """The part of an Upscaler that `upscale_image` uses, with plain interpolation instead of a network."""
 
-    seamless = "none"
+    seamless, finish = "none", Finish()
 
     def __init__(self, scale: int, channels: int = 3) -> None:
         self.scale, self.input_channels = scale, channels
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, images: Tensor, **host: object) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def network(self, images: Tensor, *, again: bool = False, mask: None = None, **host: object) -> Tensor:
         assert images.shape[1] == self.input_channels
         self.calls.append(tuple(images.shape))
         return torch.nn.functional.interpolate(images, scale_factor=self.scale, mode="bicubic").clamp(0, 1)

@@ -58,12 +58,13 @@ def test_an_error_of_any_kind_is_an_outcome(folder, upscaler):
 
     class Broken:
         scale, input_channels, seamless = upscaler.scale, upscaler.input_channels, upscaler.seamless
+        finish = upscaler.finish
 
-        def __call__(self, images, **host):
+        def network(self, images, **host):
             calls.append(1)
             if len(calls) == 2:
                 raise ZeroDivisionError
-            return upscaler(images, **host)
+            return upscaler.network(images, **host)
 
     outcomes = list(upscale_image_files(plan_jobs([folder / "in"], folder / "out"), Broken()))
     assert [type(outcome.error) for outcome in outcomes] == [type(None), ZeroDivisionError, type(None)]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from supertile.images.resize import resample, resize, resize_with_alpha
+from supertile.images.resize import resize, resize_with_alpha
 from supertile.images.transfer import to_linear, to_srgb
+from supertile.inference.resample import resample
 
 
 @pytest.mark.parametrize("size", [(20, 11), (100, 80), (53, 10), (7, 37), (1, 1), (5, 200)])

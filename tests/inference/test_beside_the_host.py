@@ -27,7 +27,7 @@ def on_cpu(model, **options) -> Upscaler:
 
 def beside(model, **options) -> Upscaler:
     upscaler = on_cpu(model, **options)
-    upscaler._copies = LateCopies()
+    upscaler._stage.copies = LateCopies()
     return upscaler
 
 
@@ -57,20 +57,20 @@ def test_every_image_comes_in_order_and_to_the_bit(vapsr, monkeypatch, joined, o
     upscaler = beside(vapsr, **options)
     results = list(upscaler.stream(iter(images)))
     assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
-    assert upscaler._copies.uploads == len(images)
-    assert upscaler._copies.downloads >= len(images) * joined
+    assert upscaler._stage.copies.uploads == len(images)
+    assert upscaler._stage.copies.downloads >= len(images) * joined
     assert not any(result.is_inference() for result in results)
 
 
 def test_an_image_comes_down_in_one_copy_while_the_next_is_computed(enlarger):
     computed = []
-    model = enlarger(before=lambda batch: computed.append(upscaler._copies.under_way))
+    model = enlarger(before=lambda batch: computed.append(upscaler._stage.copies.under_way))
     upscaler = beside(model, tile=96, batch=1)
     assert len(upscaler.plan(96, 160)) == 3
     assert len(list(upscaler.stream([pixels(96, 160)] * 4))) == 4
     assert computed == [0] * 3 + [1] * 9
-    assert upscaler._copies.downloads == 4
-    assert upscaler._copies.most_under_way == 2, "one on its way, one just finished"
+    assert upscaler._stage.copies.downloads == 4
+    assert upscaler._stage.copies.most_under_way == 2, "one on its way, one just finished"
 
 
 @pytest.mark.parametrize(("batch", "asked"), [(1, [2, 3, 4, 4]), (3, [3, 3, 6, 6, 6, 7, 7])])
@@ -97,7 +97,7 @@ def test_what_stays_on_the_device_in_fp32_is_given_at_once(enlarger):
 
     upscaler = beside(enlarger(), batch=1)
     assert [taken for _ in upscaler.stream(source(), keep_on_device=True)] == [1, 2, 3, 4]
-    assert upscaler._copies.downloads == 0
+    assert upscaler._stage.copies.downloads == 0
 
 
 def test_static_tiles_are_the_same(vapsr):

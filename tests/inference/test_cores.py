@@ -83,7 +83,7 @@ def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small
     seen = []
     before = torch.get_num_threads()
     upscaler = Upscaler(small_vapsr, device="cpu", threads=3)
-    hook = upscaler._model.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    hook = upscaler._stage.model.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     upscaler(torch.rand(1, 3, 16, 16), cancelled=lambda: seen.append(torch.get_num_threads()))
     hook.remove()
     assert 3 in seen

@@ -78,7 +78,7 @@ def test_a_graph_gives_what_the_steps_give(model, name, precision, caplog):
     upscaler = Upscaler(model(name), compile="auto", **options)
     for _ in range(2):
         held_against(list(upscaler.stream(images)), expected, 1e-4 if precision == "fp32" else 2e-2)
-    assert upscaler._engine.passes.recorder.shapes() == [(2, 3, 64, 48)], caplog.text
+    assert upscaler._stage.engine.passes.recorder.shapes() == [(2, 3, 64, 48)], caplog.text
 
 
 @each_family
@@ -106,7 +106,7 @@ def test_a_graph_is_made_beside_a_thread_that_allocates_page_locked_memory(model
         stop.set()
         thread.join()
     assert errors == []
-    assert upscaler._engine.passes.recorder.shapes() == [(1, 3, 40, 40)]
+    assert upscaler._stage.engine.passes.recorder.shapes() == [(1, 3, 40, 40)]
 
 
 @each_family
@@ -115,7 +115,7 @@ def test_a_compiled_network_gives_the_same(model, name, caplog):
     expected = list(Upscaler(model(name), device="cuda", precision="fp32", batch=2).stream(images))
     upscaler = Upscaler(model(name), device="cuda", precision="fp32", batch=2, compile="on")
     held_against(list(upscaler.stream(images)), expected, 1e-3)
-    passes = upscaler._engine.passes
+    passes = upscaler._stage.engine.passes
     assert passes.compiler.shapes() == passes.recorder.shapes() == [(2, 3, 32, 32)], caplog.text
 
 

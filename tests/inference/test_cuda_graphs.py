@@ -175,7 +175,7 @@ def test_running_out_of_memory_drops_graphs(vapsr, caplog):
     from supertile.inference import Upscaler
 
     upscaler = Upscaler(vapsr, device="cpu", precision="fp32", tile=48, overlap=16, batch=2)
-    passes = upscaler._engine.passes
+    passes = upscaler._stage.engine.passes
     passes.recorder, passes.active = Recorder(Recordings()), True
     images = [batch(3, 16, 16, seed=i) for i in range(60)]
     expected = [vapsr.model(image[None])[0].clamp(0, 1) for image in images]

@@ -74,7 +74,7 @@ def test_a_compiled_network_gives_the_same_images(model, caplog, name):
         results = list(compiled.stream(images))
     for result, exact in zip(results, expected, strict=True):
         torch.testing.assert_close(result, exact, atol=1e-5, rtol=0)
-    assert compiled._engine.passes.compiler.shapes() == [(4, 3, 8, 8)], caplog.text
+    assert compiled._stage.engine.passes.compiler.shapes() == [(4, 3, 8, 8)], caplog.text
 
 
 @pytest.mark.parametrize("name", list(DEEP))
@@ -151,7 +151,7 @@ def test_only_so_many_shapes_are_compiled(vapsr, monkeypatch):
     upscaler = Upscaler(vapsr, device="cpu", precision="fp32", compile="on")
     for size in range(8, 8 + MAX_SHAPES + 3):
         upscaler(pixels(size, size)[None])
-    assert len(upscaler._engine.passes.compiler.shapes()) == MAX_SHAPES
+    assert len(upscaler._stage.engine.passes.compiler.shapes()) == MAX_SHAPES
 
 
 def test_networks_of_others_run_as_they_are(enlarger, caplog):

@@ -80,13 +80,13 @@ def test_whole_by_strips_is_whole_at_once(model, monkeypatch, name, seamless, se
 @each_family
 def test_auto_takes_whole_images_where_their_memory_is_there(model, monkeypatch, thin_strips, name):
     upscaler = Upscaler(model(name), device="cpu", precision="fp32")
-    monkeypatch.setattr(upscaler._planner, "_tile", 48)
+    monkeypatch.setattr(upscaler._stage.planner, "_tile", 48)
     image = pixels(150, 120)
     assert len(upscaler.plan(150, 120)) == 1
     assert len(upscaler.plan(150, 120, reuse_static=True)) > 1
     whole = upscaler(image)
     assert upscaler.stats.tiles_computed == 1
-    needed = memory.whole_bytes(upscaler._planner._model.model, 150, 120, upscaler.device, torch.float32)
+    needed = memory.whole_bytes(upscaler._stage.planner._model.model, 150, 120, upscaler.device, torch.float32)
     needed *= memory.holes(upscaler.device)
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(1.2 * needed))
     assert len(upscaler.plan(150, 120)) > 1
@@ -114,8 +114,8 @@ def test_an_image_of_few_strips_is_computed_at_once_where_they_would_wait_for_ea
 @pytest.mark.parametrize("name", ["HAT", "VapSR"])  # what HiT-SR keeps does not depend on them
 def test_strips_are_as_flat_as_the_free_memory_asks_for(model, monkeypatch, name):
     upscaler = Upscaler(model(name), device="cpu", precision="fp32")
-    network, where = upscaler._planner._model.model, (upscaler.device, torch.float32)
-    monkeypatch.setattr(upscaler._planner, "_tile", 48)
+    network, where = upscaler._stage.planner._model.model, (upscaler.device, torch.float32)
+    monkeypatch.setattr(upscaler._stage.planner, "_tile", 48)
     highest = memory.strip_rows(network, 100, upscaler.device)
     assert highest > 256
     assert memory.fitting_rows(network, 3000, 100, *where) == highest
@@ -133,7 +133,7 @@ def test_strips_are_as_flat_as_the_free_memory_asks_for(model, monkeypatch, name
 def test_progress_grows_with_the_strips_and_ends_with_all(model, thin_strips, name):
     seen: list[tuple[int, int]] = []
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")
-    upscaler._planner._tile = 32
+    upscaler._stage.planner._tile = 32
     upscaler(pixels(80, 40, 2), progress=lambda *step: seen.append(step))
     total = 2 * planner.STEPS_OF_WHOLE_IMAGE
     assert upscaler.steps(80, 40) == planner.STEPS_OF_WHOLE_IMAGE
@@ -161,9 +161,9 @@ def test_a_strip_is_the_longest_that_cancelling_waits(model, thin_strips, name):
 def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monkeypatch, caplog, name):
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")
     in_strips_of(64, monkeypatch)
-    monkeypatch.setattr(upscaler._planner, "_tile", 64)
+    monkeypatch.setattr(upscaler._stage.planner, "_tile", 64)
     expected = upscaler(pixels(200, 40))
-    network = type(upscaler._engine._network.model)
+    network = type(upscaler._stage.engine._network.model)
     whole, heights = network.strips, []
 
     def strips(self, image: Tensor, job: StripPlan):
@@ -184,7 +184,7 @@ def test_memory_that_runs_out_halves_the_strips_and_then_takes_tiles(model, monk
 def test_what_is_not_finite_in_half_precision_is_computed_again(model, monkeypatch, thin_strips, name):
     upscaler = Upscaler(model(name), device="cpu", tile="whole", precision="bf16")
     exact = Upscaler(model(name), device="cpu", tile="whole", precision="fp32")(pixels(40, 24))
-    half, whole = upscaler._engine._network.model, type(upscaler._engine._network.model).strips
+    half, whole = upscaler._stage.engine._network.model, type(upscaler._stage.engine._network.model).strips
 
     def strips(self, image: Tensor, job: StripPlan):
         found = whole(self, image, job)

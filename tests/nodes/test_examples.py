@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
 NOTES = {"MarkdownNote"}  # nodes of the page, which never reach the server
-CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "PreviewAny"}
-MODELS = {"supertile-2x.safetensors", "supertile-4x.safetensors"}
+CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "PreviewAny", "SolidMask",
+        "MaskComposite"}  # fmt: skip
+MODELS = {f"supertile-{name}.safetensors" for name in ("2x", "4x", "photo-2x", "photo-4x")}
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
@@ -35,7 +36,7 @@ def own_ids() -> set[str]:
 
 
 def test_every_example_has_a_small_thumbnail_and_nothing_else_lies_there():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 8
     names = {path.stem for path in EXAMPLES}
     assert {path.name for path in FOLDER.iterdir()} == {f"{n}{s}" for n in names for s in (".json", ".jpg")}
     for name in names:
@@ -74,8 +75,10 @@ def test_values_by_place_and_by_name_agree(example):
 
 
 def test_only_bundled_models_and_no_files_but_the_one_that_comfyui_ships(example):
+    loaders = [node for node in example["nodes"] if node["type"] == "SupertileLoadUpscaleModel"]
+    assert loaders
+    assert {node["widgets_values_named"]["model_name"] for node in loaders} <= MODELS
     values = {node["type"]: node.get("widgets_values_named", {}) for node in example["nodes"]}
-    assert values["SupertileLoadUpscaleModel"]["model_name"] in MODELS
     assert values.get("LoadImage", {}).get("image") in (None, "example.png")
     for kind in ("LoadVideo", "SupertileUpscaleVideoFile"):
         assert values.get(kind, {}).get("file") is None  # the page fills in the first one

@@ -16,6 +16,7 @@ from supertile.inference.cluster.files import FileStamp
 from supertile.inference.cluster.worker import ClusterWorker, Job, WorkerSetup, versions
 from supertile.inference.errors import Cancelled, UpscaleError
 from supertile.inference.spec import UpscalerSpec
+from supertile.weights.bundle import resolve
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def setup(tmp_path, monkeypatch, randomized) -> WorkerSetup:
     model = tmp_path / "model.safetensors"
     save_file(randomized(VapSR(VapSRConfig(scale=2, num_feat=8, num_blocks=1, attention_dim=8))).state_dict(), model)
     spec = UpscalerSpec(model)
-    return WorkerSetup(spec, FileStamp.of(model), "cpu", 0, "node-2", versions(), "0" * 16, None, None)
+    return WorkerSetup(spec, [FileStamp.of(model)], "cpu", 0, "node-2", versions(), "0" * 16, None, None)
 
 
 def shape(upscaler, task, report, cancelled):
@@ -74,12 +75,27 @@ def test_other_versions_are_refused_with_their_names(setup):
 
 def test_a_model_that_the_machine_does_not_see_is_sent(setup, tmp_path):
     hidden = tmp_path / "hidden.safetensors"
-    setup.model.path.rename(hidden)
+    setup.models[0].path.rename(hidden)
     worker = ClusterWorker(setup)
     worker._read = lambda path, offset, size: hidden.read_bytes()[offset : offset + size]
     assert worker.start("fp32") == ("finished", "fp32")
     worker.close()
     assert list(tmp_path.glob("supertile-*")) == []
+
+
+def test_all_models_of_a_chain_and_a_blend_are_sent(setup, tmp_path):
+    (name,) = (stamp.path for stamp in setup.models)
+    spec = replace(setup.spec, blend=("supertile-2x", 0.5), then=("supertile-4x",))
+    stamps = [FileStamp.of(resolve(model)) for model in spec.models]
+    hidden = tmp_path / "hidden.safetensors"
+    name.rename(hidden)
+    worker = ClusterWorker(replace(setup, spec=spec, models=stamps))
+    worker._read = lambda path, offset, size: hidden.read_bytes()[offset : offset + size]
+    assert worker.start("fp32") == ("finished", "fp32")
+    assert worker._upscaler is not None
+    expected = replace(spec, model=hidden).build("cpu").identity()
+    assert worker._upscaler.identity() == expected
+    worker.close()
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch):
