@@ -30,7 +30,7 @@ class Repeater:
     scale: int = 4
     input_channels: int = 3
     seamless: str = "none"
-    finish: Finish = Finish()
+    finish: Finish = field(default_factory=Finish)
     runs: list[int] = field(default_factory=list)
 
     def network(self, batch: Tensor, **_: object) -> Tensor:
