@@ -19,6 +19,7 @@ from supertile.images.io.errors import ImageFileError
 from supertile.images.io.picture import Picture
 from supertile.images.jobs import FileJob
 from supertile.images.upscale import upscale_image, upscale_image_file
+from supertile.inference.finish import Finish
 from torch import Tensor
 
 
@@ -29,9 +30,10 @@ class Repeater:
     scale: int = 4
     input_channels: int = 3
     seamless: str = "none"
+    finish: Finish = field(default_factory=Finish)
     runs: list[int] = field(default_factory=list)
 
-    def __call__(self, batch: Tensor, **_: object) -> Tensor:
+    def network(self, batch: Tensor, **_: object) -> Tensor:
         self.runs.append(batch.numel())
         return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
@@ -62,8 +64,9 @@ def test_a_small_address_space_is_seen_before_the_work(tmp_path):
     script = f"""
 import resource
 from types import SimpleNamespace
+from supertile.inference.finish import Finish
 from supertile.images.upscale import upscale_image_file
-model = SimpleNamespace(scale=4, input_channels=3, seamless="none")
+model = SimpleNamespace(scale=4, input_channels=3, seamless="none", finish=Finish())
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**29,) * 2)
 try:
