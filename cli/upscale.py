@@ -212,31 +212,30 @@ def upscale(
         check_encoder_names(codec, preset)
         with warnings_once(console, warning_event):
             jobs = _jobs(sources, target, None if format is None else format.value)
-        if not dry_run:
-            _remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
         from ..inference.pool import device_names
         from ..inference.spec import UpscalerSpec
         from ..inference.upscaler import choose_device
-        from ..video.batch import upscale_video_files
+        from ..video.batch import remove_leftovers, upscale_video_files
         from ..video.frames import Span
-        from ..video.kinds import is_video_job
+        from ..video.kinds import split_jobs
         from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
         from ..weights.bundle import bundled_for
         from .upscalers import Upscalers
 
+        if not dry_run:
+            remove_leftovers(jobs)
         encoder = EncoderOptions(
             codec=codec,
             quality=quality or EncoderOptions.quality,
             preset=preset or EncoderOptions.preset,
             pixel_format=pixel_format,
         )
-        videos = [job for job in jobs if is_video_job(job.source, job.target)]
-        images = [job for job in jobs if not is_video_job(job.source, job.target)]
+        images, videos = split_jobs(jobs)
         given_for_videos = {
             "--codec": codec != "auto",
             "--preset": preset is not None,
@@ -363,12 +362,3 @@ def _journal(jobs: list[FileJob], sources: list[Path], target: str, model_name: 
     if len(jobs) < 2 and not any(source.is_dir() for source in sources):
         return None
     return Journal(target, jobs, sources=sources, version=__version__, model_name=model_name)
-
-
-def _remove_stale_parts(jobs: list[FileJob]) -> None:
-    from ..images.io.atomic import remove_stale_parts
-    from ..video.parts.folder import JOBS, remove_stale_jobs
-
-    for folder in {job.target.parent for job in jobs}:
-        remove_stale_parts(folder)
-        remove_stale_jobs(folder / JOBS)

@@ -58,6 +58,8 @@ def plan_jobs(
     *,
     format: str | None = None,
     video_suffixes: Mapping[str, str] = MappingProxyType({}),
+    subfolders: bool = True,
+    confined: bool = False,
 ) -> list[FileJob]:
     """Return a job for each file in `sources`. Nothing is created.
 
@@ -77,6 +79,8 @@ def plan_jobs(
         format: of images: "png", "jpg", "webp" or "tiff"; None keeps the format of each source where possible.
         video_suffixes: suffixes of files to take besides images, and the suffix that each gets in a folder. Whether
             their target is possible is not checked here.
+        subfolders: walk the folders in a folder too.
+        confined: leave out links that lead out of their folder, for folders that others may write to.
 
     Raises:
         PlanError: a source does not exist, the target is an address or, for several files, has the suffix of a file,
@@ -104,7 +108,7 @@ def plan_jobs(
     try:
         wanted = None if format is None else format_of("", format)
         if into_folder:
-            jobs = _jobs_into_folder(paths, to, wanted, video_suffixes)
+            jobs = _jobs_into_folder(paths, to, wanted, video_suffixes, subfolders=subfolders, confined=confined)
         else:
             jobs = [_job_to_file(paths[0], to, wanted, video_suffixes)]
     except ImageFileError as error:
@@ -125,7 +129,11 @@ def _job_to_file(source: Path, target: Path, wanted: ImageFormat | None, videos:
 
 
 def _jobs_into_folder(
-    paths: Sequence[Path], folder: Path, wanted: ImageFormat | None, videos: Mapping[str, str]
+    paths: Sequence[Path],
+    folder: Path,
+    wanted: ImageFormat | None,
+    videos: Mapping[str, str],
+    **limits: bool,
 ) -> list[FileJob]:
     if folder.exists() and not folder.is_dir():
         raise PlanError(f"{folder} is a file; several images need a folder as target.")
@@ -134,7 +142,7 @@ def _jobs_into_folder(
     for path in paths:
         if path.is_dir():
             base = folder / path.resolve().name if len(paths) > 1 else folder
-            files = list(_files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out))
+            files = list(_files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out, **limits))
             if not files:
                 kinds = "image or video" if videos else "image"
                 raise PlanError(f"{path} holds no {kinds} files{left_out.in_brackets()}.")
@@ -186,9 +194,11 @@ class _LeftOut:
         return f"{count} left out, {reason}: {listed}"
 
 
-def _files_in(folder: Path, suffixes: Set[str], target: Path, left_out: _LeftOut) -> Iterator[Path]:
+def _files_in(
+    folder: Path, suffixes: Set[str], target: Path, left_out: _LeftOut, *, subfolders: bool, confined: bool
+) -> Iterator[Path]:
     """Yield files with one of the suffixes, sorted; results of an earlier run inside the same folder are left out."""
-    inside = not same_file(folder, target)
+    inside, root = not same_file(folder, target), folder.resolve()
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]  # with the folders above it
     while waiting:
         folder, above = waiting.pop()
@@ -203,13 +213,15 @@ def _files_in(folder: Path, suffixes: Set[str], target: Path, left_out: _LeftOut
         except OSError as error:
             left_out.add(folder, f"as the folder cannot be opened ({error.strerror})")
             continue
-        subfolders = []
+        below = []
         for entry in visible:
             path = folder / entry.name
             suffix = path.suffix.lower()
-            if path.is_dir() if entry.is_symlink() else entry.is_dir():
-                if not (inside and same_file(path, target)):
-                    subfolders.append(path)
+            if confined and entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                left_out.add(path, "as the link leads out of the folder")
+            elif path.is_dir() if entry.is_symlink() else entry.is_dir():
+                if subfolders and not (inside and same_file(path, target)):
+                    below.append(path)
             elif suffix not in suffixes:
                 if suffix in _IMAGE_SUFFIXES:
                     left_out.add(path, "as their format cannot be read")
@@ -218,7 +230,7 @@ def _files_in(folder: Path, suffixes: Set[str], target: Path, left_out: _LeftOut
             else:
                 left_out.add(path, "being neither files nor folders")
         here = above | {(status.st_dev, status.st_ino)} if status.st_ino else above
-        waiting += [(subfolder, here) for subfolder in reversed(subfolders)]
+        waiting += [(subfolder, here) for subfolder in reversed(below)]
 
 
 def _with_a_name_each(jobs: Sequence[FileJob]) -> list[FileJob]:
