@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .attribution import LocalAttributionMap
 from .compare import CompareImages
+from .folder import UpscaleFolder
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
@@ -23,6 +24,7 @@ class SupertileExtension(ComfyExtension):
             UpscaleImage,
             UpscaleVideo,
             UpscaleVideoFile,
+            UpscaleFolder,
             UpscaleModelInfo,
             CompareImages,
             LocalAttributionMap,

@@ -208,6 +208,15 @@ def below_its_folder(path: Path) -> str:
         return path.name
 
 
+def without_folders(sentence: str) -> str:
+    """Return a sentence with the paths of files in ComfyUI's folders as names below them."""
+    for kind in ("input", "output", "temp"):
+        folder = folder_paths.get_directory_by_type(kind)
+        for form in dict.fromkeys((folder, os.path.realpath(folder))):
+            sentence = sentence.replace(os.path.join(form, ""), "")
+    return sentence
+
+
 def writes_metadata() -> bool:
     """Return True unless ComfyUI was started with --disable-metadata."""
     return not args.disable_metadata

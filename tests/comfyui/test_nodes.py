@@ -40,7 +40,12 @@ def loaded_and_shown(server, name: str = "small.pt") -> dict[str, Any]:
 
 def test_the_pack_is_loaded(server):
     nodes = {name for name, facts in server.get("/object_info").items() if "Supertile" in facts["python_module"]}
-    upscaling = {"SupertileUpscaleImage", "SupertileUpscaleVideo", "SupertileUpscaleVideoFile"}
+    upscaling = {
+        "SupertileUpscaleImage",
+        "SupertileUpscaleVideo",
+        "SupertileUpscaleVideoFile",
+        "SupertileUpscaleFolder",
+    }
     measuring = {"UpscaleModelInfo", "CompareImages", "LocalAttributionMap", "SeamCheck"}
     assert nodes == {*LOADERS, ANY, *upscaling, *(f"Supertile{name}" for name in measuring)}
     assert "IMPORT FAILED" not in server.log_text()

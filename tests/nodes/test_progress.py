@@ -1,4 +1,4 @@
-"""Several runs of a model as one bar."""
+"""Several runs of a model, or several files, as one bar."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from supertile.images.io.picture import Picture
 from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
-from supertile.nodes.progress import Progress
+from supertile.nodes.progress import FolderProgress, Progress
 
 
 @pytest.fixture
@@ -45,3 +45,16 @@ def test_with_a_real_upscaler_every_tile_counts(enlarger, reports):
     progress = Progress(runs, lambda *report: reports.append(report))
     upscale_image(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x", progress=progress)
     assert [done for done, _ in reports] == list(range(1, sum(runs) + 1))
+
+
+def test_files_count_alike_and_so_does_what_is_within_them(reports):
+    progress = FolderProgress(3, lambda *report: reports.append(report))
+    progress.within(1, 2)
+    progress.file_finished()
+    progress.within(1, 4)
+    progress.within(1, 8)  # of a second run of the model: never back
+    progress.within(5, None)  # a video that does not state its length
+    progress.file_finished()
+    progress.within(12, 10)
+    progress.file_finished()
+    assert reports == [(50, 300), (100, 300), (125, 300), (125, 300), (200, 300), (300, 300), (300, 300)]
