@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,9 @@ class UpscaleFolder(widgets.TiledNode):
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
 
-def _jobs(source: Path, target: Path, subfolders: bool, image_format: str, plain: Any) -> list[FileJob]:
+def _jobs(
+    source: Path, target: Path, subfolders: bool, image_format: str, plain: Callable[[str], str]
+) -> list[FileJob]:
     """Plan the jobs of a folder. Raises UpscaleError."""
     format = None if image_format == AS_SOURCE else image_format
     try:
@@ -211,7 +213,7 @@ def _run(
     def inform(sentence: str) -> None:
         report.note(sentence, videos[progress.finished - len(images)])
 
-    def outcomes() -> Iterator[Outcome | VideoOutcome]:
+    def outcomes() -> Generator[Outcome | VideoOutcome, None, None]:
         yield from upscale_image_files(images, upscaler, quality=image_quality, progress=within, **options)
         yield from upscale_video_files(
             videos, upscaler, encoder=encoder, progress=within_video, warn=_in_report, inform=inform, **options
