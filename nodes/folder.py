@@ -128,8 +128,8 @@ class UpscaleFolder(widgets.TiledNode):
     ) -> object:
         try:
             places = [whole_folders.source_folder(folder or ""), whole_folders.target_folder(output_folder or "")]
-        except UpscaleError:
-            return None
+        except UpscaleError:  # linked
+            return float("nan")  # never equal: look each time
         return whole_folders.state(places), _incomplete_runs
 
     @classmethod

@@ -49,7 +49,7 @@ def is_source_folder(name: object) -> bool:
 def source_folder(name: str) -> Path:
     """Return the path of a folder of the list, or of another below input or output. Raises UpscaleError for others."""
     kind, _, rest = name.partition("/")
-    if kind not in KINDS or not _is_inside(path := _base(kind) / rest, _base(kind)):
+    if kind not in KINDS or "\0" in name or not _is_inside(path := _base(kind) / rest, _base(kind)):
         raise UpscaleError(f"{name!r} is not a folder of ComfyUI; choose {' or '.join(KINDS)}, or a folder below.")
     return path
 

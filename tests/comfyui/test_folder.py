@@ -32,7 +32,7 @@ def video(path: Path, frames: int = 6) -> None:
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30 * index, np.uint8))))
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30 * index % 256, np.uint8))))
         output.mux(stream.encode(None))
 
 
