@@ -113,20 +113,15 @@ def warnings_once(console: Console, also: Callable[[str], None] | None = None) -
 
     `also` is called with each sentence that is printed.
     """
-    from ..images.io.errors import ImageFileWarning
+    from ..images.io.warned import warned
+
+    def tell(sentence: str) -> None:
+        say(console, f"Warning: {sentence}")
+        if also is not None:
+            also(sentence)
 
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ImageFileWarning)
-        printed = set()
-
-        def show(message: Warning | str, *_: object, **__: object) -> None:
-            if str(message) not in printed:
-                printed.add(str(message))
-                say(console, f"Warning: {message}")
-                if also is not None:
-                    also(str(message))
-
-        warnings.showwarning = show
-        yield
+        with warned(tell):
+            yield

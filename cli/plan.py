@@ -45,13 +45,3 @@ def journal_of(jobs: Sequence[FileJob], sources: Sequence[Path], target: str, mo
     template = TargetTemplate.parse(target)
     folder = target if template is None else template.folder_for(sources)
     return Journal(folder, jobs, sources=sources, version=__version__, model_name=model_name)
-
-
-def remove_stale_parts(jobs: Sequence[FileJob]) -> None:
-    """Delete the unfinished files that killed runs have left in the folders of the targets."""
-    from ..images.io.atomic import remove_stale_parts as remove_files
-    from ..video.parts.folder import JOBS, remove_stale_jobs
-
-    for folder in {job.target.parent for job in jobs}:
-        remove_files(folder)
-        remove_stale_jobs(folder / JOBS)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
 from ..errors import SupertileError
+from ..images.tally import Tally
 from .console import FAILED, INCOMPLETE, error_sentence, say, show_traceback
 from .events import print_event
 
@@ -47,8 +47,7 @@ class Results:
         self._console, self._total = console, total
         self._quiet, self._debug, self._keep_times, self._has_events = quiet, debug, keep_times, events
         self._journal = journal
-        self._done = self._failed = 0
-        self._skipped: Counter[str] = Counter()
+        self._tally = Tally()
         self._incomplete = False
         self._started = time.monotonic()
 
@@ -89,14 +88,13 @@ class Results:
             error = _times_error(job)
             if self._journal is not None:
                 self._journal.record_times(job)
+        self._tally.add(failed=error is not None, skipped=outcome.skipped)
         if error is not None:
             self._add_failure(job, error)
         elif outcome.skipped:
-            self._skipped[outcome.skipped] += 1
             if self._has_events:
                 print_event("skipped", source=job.source, target=job.target, reason=outcome.skipped)
         else:
-            self._done += 1
             self._incomplete |= not facts["complete"]
             if self._has_events:
                 size = job.target.stat().st_size if job.target.is_file() else None
@@ -106,7 +104,6 @@ class Results:
 
     def _add_failure(self, job: FileJob, error: Exception) -> None:
         """Print an error; raise that of a single file, which decides the exit code."""
-        self._failed += 1
         sentence = error_sentence(error, job.source)
         if self._has_events:
             print_event("failed", source=job.source, target=job.target, message=sentence)
@@ -120,21 +117,19 @@ class Results:
     def exit(self) -> None:
         """Print the summary, and leave the program with a code other than 0 unless all files are there and complete."""
         self._print_summary_event()
-        skipped = [f"{count:,} skipped ({reason})" for reason, count in self._skipped.items()]
-        is_news = self._failed or not self._quiet
-        if (self._total > 1 and is_news) or (skipped and not self._quiet):
-            files = "1 file" if self._done == 1 else f"{self._done:,} files"
-            failed = [f"{self._failed:,} failed"] if self._failed else []
-            say(self._console, f"{', '.join([f'{files} done', *skipped, *failed])}.")
-        if self._failed:
+        tally = self._tally
+        is_news = tally.failed or not self._quiet
+        if (self._total > 1 and is_news) or (tally.skipped and not self._quiet):
+            say(self._console, tally.sentence())
+        if tally.failed:
             raise typer.Exit(FAILED)
         if self._incomplete:
             raise typer.Exit(INCOMPLETE)
 
     def _print_summary_event(self) -> None:
         if self._has_events:
-            skipped, seconds = self._skipped.total(), round(time.monotonic() - self._started, 3)
-            print_event("summary", done=self._done, skipped=skipped, failed=self._failed, seconds=seconds)
+            tally, seconds = self._tally, round(time.monotonic() - self._started, 3)
+            print_event("summary", done=tally.done, skipped=tally.skipped, failed=tally.failed, seconds=seconds)
 
 
 def _times_error(job: FileJob) -> Exception | None:

@@ -51,7 +51,7 @@ from .options import (
     parse_rate,
     parse_time,
 )
-from .plan import journal_of, planned_jobs, remove_stale_parts
+from .plan import journal_of, planned_jobs
 from .progress import UpscaleProgress
 from .results import Results
 
@@ -260,17 +260,15 @@ def upscale(
                 None if format is None else format.value,
                 lambda source, result: result_values().of(source, result),
             )
-        if not dry_run:
-            remove_stale_parts(jobs)
 
         from ..images.batch import upscale_image_files
         from ..images.pool_batch import upscale_image_files_with
         from ..inference.pool import device_names
         from ..inference.spec import UpscalerSpec
         from ..inference.upscaler import choose_device
-        from ..video.batch import upscale_video_files
+        from ..video.batch import remove_leftovers, upscale_video_files
         from ..video.frames import Span
-        from ..video.kinds import is_pattern, is_video_job
+        from ..video.kinds import is_pattern, split_jobs
         from ..video.parts.job import JobOptions
         from ..video.read.open import SourceOptions
         from ..video.write.encoder_options import EncoderOptions
@@ -278,6 +276,8 @@ def upscale(
         from .upscalers import Upscalers
         from .without_effect import without_effect
 
+        if not dry_run:
+            remove_leftovers(jobs)
         encoder = EncoderOptions(
             codec=codec,
             quality=quality or EncoderOptions.quality,
@@ -285,8 +285,7 @@ def upscale(
             pixel_format=pixel_format,
         )
         is_numbered = any(is_pattern(job.source) for job in jobs)
-        videos = [job for job in jobs if is_video_job(job.source, job.target)]
-        images = [job for job in jobs if not is_video_job(job.source, job.target)]
+        images, videos = split_jobs(jobs)
         wraps = seamless is not Seamless.none
         for sentence in without_effect(images, videos, given, codec=codec, tile=tile, seamless=wraps, model=model):
             warn(sentence)

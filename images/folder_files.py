@@ -53,9 +53,26 @@ class LeftOut:
         return f"{count} left out, {reason}: {listed}"
 
 
-def files_in(folder: Path, suffixes: Set[str], target: Path, left_out: LeftOut) -> Iterator[Path]:
-    """Yield files with one of the suffixes, sorted; results of an earlier run inside the same folder are left out."""
-    inside = not same_file(folder, target)
+def files_in(
+    folder: Path,
+    suffixes: Set[str],
+    target: Path,
+    left_out: LeftOut,
+    *,
+    subfolders: bool = True,
+    confined: bool = False,
+) -> Iterator[Path]:
+    """Yield files with one of the suffixes, sorted; results of an earlier run inside the same folder are left out.
+
+    Args:
+        folder: to look through.
+        suffixes: in lower case, with their points.
+        target: folder of the results.
+        left_out: counts the files that cannot be read.
+        subfolders: look through the folders in it too.
+        confined: leave out links that lead out of it.
+    """
+    inside, root = not same_file(folder, target), folder.resolve()
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]  # with the folders above it
     while waiting:
         folder, above = waiting.pop()
@@ -70,13 +87,15 @@ def files_in(folder: Path, suffixes: Set[str], target: Path, left_out: LeftOut) 
         except OSError as error:
             left_out.add(folder, f"as the folder cannot be opened ({error.strerror})")
             continue
-        subfolders = []
+        below = []
         for entry in visible:
             path = folder / entry.name
             suffix = path.suffix.lower()
-            if path.is_dir() if entry.is_symlink() else entry.is_dir():
-                if not (inside and same_file(path, target)):
-                    subfolders.append(path)
+            if confined and entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                left_out.add(path, "as the link leads out of the folder")
+            elif path.is_dir() if entry.is_symlink() else entry.is_dir():
+                if subfolders and not (inside and same_file(path, target)):
+                    below.append(path)
             elif suffix not in suffixes:
                 if suffix in _IMAGE_SUFFIXES:
                     left_out.add(path, "as their format cannot be read")
@@ -85,4 +104,4 @@ def files_in(folder: Path, suffixes: Set[str], target: Path, left_out: LeftOut) 
             else:
                 left_out.add(path, "being neither files nor folders")
         here = above | {(status.st_dev, status.st_ino)} if status.st_ino else above
-        waiting += [(subfolder, here) for subfolder in reversed(subfolders)]
+        waiting += [(subfolder, here) for subfolder in reversed(below)]

@@ -50,6 +50,8 @@ def plan_jobs(
     video_suffixes: Mapping[str, str] = MappingProxyType({}),
     values_of: Callable[[Path, Path], Mapping[str, str]] | None = None,
     numbered: bool = False,
+    subfolders: bool = True,
+    confined: bool = False,
 ) -> list[FileJob]:
     """Return a job for each file in `sources`. Nothing is created.
 
@@ -76,6 +78,9 @@ def plan_jobs(
         values_of: returns model, scale, width and height for a source and the name of its result in a folder. None: a
             target with these is refused.
         numbered: True for the pattern of numbered images as the one source (frames/%06d.png), which is no file.
+        subfolders: walk the folders in a folder too.
+        confined: leave out links that lead out of their folder, for folders that others may write to. Braces in the
+            target are part of its name then.
 
     Raises:
         PlanError: a source does not exist, the target is an address or, for several files, has the suffix of a file,
@@ -89,7 +94,7 @@ def plan_jobs(
     to = Path(target)
     if is_address(to):
         raise PlanError(f"{target} is an address; name a file or a folder on this computer as the target.")
-    template = TargetTemplate.parse(str(target))
+    template = None if confined else TargetTemplate.parse(str(target))
     if template is not None:
         return _jobs_by_template(paths, template, format, video_suffixes, values_of)
     named_as_folder = to.is_dir() or str(target).endswith(("/", os.sep))
@@ -107,7 +112,7 @@ def plan_jobs(
     try:
         wanted = None if format is None else format_of("", format)
         if into_folder:
-            jobs = _jobs_into_folder(paths, to, wanted, video_suffixes)
+            jobs = _jobs_into_folder(paths, to, wanted, video_suffixes, subfolders=subfolders, confined=confined)
         else:
             jobs = [_job_to_file(paths[0], to, wanted, video_suffixes)]
     except ImageFileError as error:
@@ -128,21 +133,27 @@ def _job_to_file(source: Path, target: Path, wanted: ImageFormat | None, videos:
 
 
 def _jobs_into_folder(
-    paths: Sequence[Path], folder: Path, wanted: ImageFormat | None, videos: Mapping[str, str]
+    paths: Sequence[Path],
+    folder: Path,
+    wanted: ImageFormat | None,
+    videos: Mapping[str, str],
+    **limits: bool,
 ) -> list[FileJob]:
     if folder.exists() and not folder.is_dir():
         raise PlanError(f"{folder} is a file; several images need a folder as target.")
-    return [_job_in_folder(file, folder / place, wanted, videos) for file, place in _placed(paths, folder, videos)]
+    return [
+        _job_in_folder(file, folder / place, wanted, videos) for file, place in _placed(paths, folder, videos, **limits)
+    ]
 
 
-def _placed(paths: Sequence[Path], folder: Path, videos: Mapping[str, str]) -> list[tuple[Path, Path]]:
+def _placed(paths: Sequence[Path], folder: Path, videos: Mapping[str, str], **limits: bool) -> list[tuple[Path, Path]]:
     """Return each file of the sources with its place below the target folder."""
     placed: list[tuple[Path, Path]] = []
     left_out = LeftOut()
     for path in paths:
         if path.is_dir():
             base = Path(path.resolve().name) if len(paths) > 1 else Path()
-            files = list(files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out))
+            files = list(files_in(path, READABLE_SUFFIXES | videos.keys(), folder, left_out, **limits))
             if not files:
                 kinds = "image or video" if videos else "image"
                 raise PlanError(f"{path} holds no {kinds} files{left_out.in_brackets()}.")

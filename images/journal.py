@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from .io.atomic import before_publishing, same_file
+from .io.atomic import OVERWRITE, before_publishing, same_file
 from .io.errors import ImageFileError, ImageFileWarning
 from .jobs import FileJob
 from .journal_file import JournalLine, append_line, read_lines, settings_hash
@@ -156,10 +156,7 @@ class Journal:
         elif not is_from_it:
             return False
         if reasons:
-            raise error(
-                f"{job.target} exists already, made {' and '.join(reasons)}; pass --overwrite (overwrite=True) to "
-                "replace it."
-            )
+            raise error(f"{job.target} exists already, made {' and '.join(reasons)}; {OVERWRITE}.")
         return True
 
     def _line_of(self, job: FileJob) -> JournalLine | None:

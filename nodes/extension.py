@@ -9,6 +9,7 @@ from comfy_api.latest import ComfyExtension, io
 from .attribution import LocalAttributionMap
 from .combine import BlendUpscaleModels, ChainUpscaleModels
 from .compare import CompareImages
+from .folder import UpscaleFolder
 from .image import UpscaleImage
 from .info import UpscaleModelInfo
 from .loaders import LoadAnyModel, LoadHATModel, LoadHiTSRModel, LoadVapSRModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         "SupertileUpscaleImage": UpscaleImage,
         "SupertileUpscaleVideo": UpscaleVideo,
         "SupertileUpscaleVideoFile": UpscaleVideoFile,
+        "SupertileUpscaleFolder": UpscaleFolder,
         "SupertileUpscaleModelInfo": UpscaleModelInfo,
         "SupertileCompareImages": CompareImages,
         "SupertileLocalAttributionMap": LocalAttributionMap,
@@ -47,6 +49,7 @@ class SupertileExtension(ComfyExtension):
             UpscaleImage,
             UpscaleVideo,
             UpscaleVideoFile,
+            UpscaleFolder,
             UpscaleModelInfo,
             CompareImages,
             LocalAttributionMap,

@@ -11,7 +11,10 @@ import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.utils
 import torch
+from comfy_api.latest import ui
+from comfy_execution.utils import get_executing_context
 from PIL import Image
+from server import PromptServer
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
@@ -208,6 +211,22 @@ class ProgressBar:
         self._previewed = now
         image = Image.fromarray(thumbnail(preview).numpy())
         self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", image, PREVIEW_SIDE))
+
+
+class LiveText:
+    """Text in the node that runs now, renewed about once a second, until the text of its result takes its place."""
+
+    def __init__(self) -> None:
+        self._sent = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        now, context = time.monotonic(), get_executing_context()
+        if context is None or now - self._sent < PREVIEW_INTERVAL_S:
+            return
+        self._sent = now
+        result = {"output": ui.PreviewText(text).as_dict(), "prompt_id": context.prompt_id}
+        result |= {"node": context.node_id, "display_node": context.node_id}
+        PromptServer.instance.send_sync("executed", result, PromptServer.instance.client_id)
 
 
 def thumbnail(preview: Tensor) -> Tensor:

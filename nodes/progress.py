@@ -1,8 +1,13 @@
-"""Progress of several runs of a model as progress of one job, and durations as text. Needs no ComfyUI."""
+"""Progress of several runs of a model, or of several files, as progress of one job; durations as text.
+
+Needs no ComfyUI.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+STEPS_PER_FILE = 100
 
 
 class Progress:
@@ -36,3 +41,31 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class FolderProgress:
+    """Progress over many files and within each, as steps of which a file counts STEPS_PER_FILE.
+
+    Args:
+        files: number of files.
+        report: called with the steps done and the steps of all files; the first never decreases.
+    """
+
+    def __init__(self, files: int, report: Callable[[int, int], None]) -> None:
+        self._files, self._report = files, report
+        self._most = 0
+        self.finished = 0
+
+    def within(self, done: int, total: int | None) -> None:
+        """Report how much of a file is done, in any unit; without a total, nothing is known of the rest."""
+        if total:
+            self._reach(self.finished * STEPS_PER_FILE + STEPS_PER_FILE * min(done, total) // total)
+
+    def file_finished(self) -> None:
+        """Count a file."""
+        self.finished += 1
+        self._reach(self.finished * STEPS_PER_FILE)
+
+    def _reach(self, steps: int) -> None:
+        self._most = max(self._most, steps)
+        self._report(self._most, self._files * STEPS_PER_FILE)

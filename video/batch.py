@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..images.batch import Callbacks, refuse_dangling_link
 from ..images.choice import Identities, UpscalerChoice, upscaler_for
+from ..images.io.atomic import remove_stale_parts
 from ..images.jobs import FileJob
 from ..images.journal import Journal, pending_file, reason_to_skip, recording
 from ..images.size import Size
 from .errors import VideoError
 from .frames import Span
+from .parts.folder import JOBS, remove_stale_jobs
 from .read.open import SourceOptions
 from .report import VideoReport
 from .upscale import upscale_video
@@ -103,3 +105,10 @@ def video_settings(options: Mapping[str, Any]) -> dict[str, str]:
             values[name] = value
     values.setdefault("size", "model scale")
     return {name.replace("_", " "): str(value) for name, value in values.items() if value is not None}
+
+
+def remove_leftovers(jobs: Iterable[FileJob]) -> None:
+    """Delete the unfinished files that killed processes have left where these jobs write images and videos."""
+    for folder in {job.target.parent for job in jobs}:
+        remove_stale_parts(folder)
+        remove_stale_jobs(folder / JOBS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 
 from ..images.io.animation import ANIMATION_SUFFIXES, is_animated
+from ..images.jobs import FileJob
 
 _WRITTEN_AS_THEY_ARE = (".mp4", ".mkv", ".mov", ".webm")
 _OTHERS = (
@@ -45,3 +47,12 @@ def is_video_job(source: Path, target: Path) -> bool:
         return True
     named_alike = NUMBER.search(source.stem) and target.name.startswith(source.stem)
     return is_pattern(target) and not named_alike
+
+
+def split_jobs(jobs: Iterable[FileJob]) -> tuple[list[FileJob], list[FileJob]]:
+    """Return the jobs of images, for `upscale_image_files`, and those of videos, for `upscale_video_files`."""
+    images: list[FileJob] = []
+    videos: list[FileJob] = []
+    for job in jobs:
+        (videos if is_video_job(job.source, job.target) else images).append(job)
+    return images, videos

@@ -22,6 +22,9 @@ from .errors import ImageFileError
 if sys.platform != "win32":
     import fcntl
 
+OVERWRITE = "pass --overwrite (overwrite=True) to replace it"
+"""Advice in the message about a target that exists."""
+
 _PART = re.compile(r"\.(.*\.)?[0-9a-f]{8}\.part", re.DOTALL)
 
 
@@ -35,7 +38,7 @@ def check_target(
     if os.path.isdir(target):
         raise error(f"{target} is a folder; name a file in it.")
     if not overwrite and os.path.lexists(target):
-        raise error(f"{target} exists already; pass --overwrite (overwrite=True) to replace it.")
+        raise error(f"{target} exists already; {OVERWRITE}.")
 
 
 def same_file(a: Path, b: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from supertile.arch import VapSR, VapSRConfig
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.json"))
 PICTURE, CLIP = (40, 24), (64, 48)  # width, height
+FIRST = {"file": "example.mp4", "folder": "input/example folder"}  # what the page would fill in
 SIZES = {
     "Upscale an image": (160, 96),
     "Upscale an image to 4K": (3840, 2304),
@@ -26,6 +28,7 @@ SIZES = {
     "Chain two models": (160, 96),
     "Blend two models": (160, 96),
     "Upscale a seamless texture": (80, 48),
+    "Upscale a folder": (80, 48),
     "Upscale a video": (128, 96),
     "Upscale a long video file": (128, 96),
 }
@@ -43,6 +46,8 @@ def material(server, randomized) -> None:
             save_file(network.state_dict(), server.base / "models" / "upscale_models" / name)
     slope = np.linspace(0, 255, PICTURE[0] * PICTURE[1] * 3).reshape(PICTURE[1], PICTURE[0], 3).astype(np.uint8)
     Image.fromarray(slope).save(server.base / "input" / "example.png")
+    (server.base / "input" / "example folder").mkdir()
+    shutil.copy(server.base / "input" / "example.png", server.base / "input" / "example folder")
     with av.open(str(server.base / "input" / "example.mp4"), "w") as output:
         video = output.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = *CLIP, "yuv420p"
@@ -64,11 +69,14 @@ def test_the_server_lists_and_serves_them(server):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(server, name):
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    result = server.run(prompt(workflow, server.get("/object_info"), video="example.mp4"), seconds=600)
+    result = server.run(prompt(workflow, server.get("/object_info")), seconds=600)
     assert result.status == "success", (result, server.log_text()[-3000:])
     kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
     (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))
-    if kinds[last] == "PreviewAny":  # shows the report on the file
+    if "SupertileUpscaleFolder" in kinds.values():
+        assert result.outputs[last]["text"][0].startswith("1 file done.\n")
+        path = server.base / "output" / "upscaled" / "example.png"
+    elif kinds[last] == "PreviewAny":  # shows the report on the file
         ((text,),) = (result.outputs[last]["text"],)
         name_of_file = next(line for line in text.splitlines() if line.startswith("file: ")).removeprefix("file: ")
         path = server.base / "output" / name_of_file
@@ -99,8 +107,8 @@ DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", DYNAMIC}
 
 
-def prompt(workflow: dict[str, Any], known: dict[str, Any], video: str) -> dict[str, Any]:
-    """Return the prompt that the page sends for a workflow; `video` for the first video that it would fill in."""
+def prompt(workflow: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Return the prompt that the page sends for a workflow."""
     ends = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     nodes = {}
     for node in workflow["nodes"]:
@@ -109,7 +117,7 @@ def prompt(workflow: dict[str, Any], known: dict[str, Any], video: str) -> dict[
         values = iter(node.get("widgets_values", []))
         inputs = dict(widgets(known[node["type"]]["input"], values))
         assert all(value == "image" for value in values), "values are left over"  # the button that uploads is one
-        inputs = {name: video if value is None else value for name, value in inputs.items()}
+        inputs = {name: FIRST[name] if value is None else value for name, value in inputs.items()}
         inputs |= {slot["name"]: ends[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         nodes[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return nodes

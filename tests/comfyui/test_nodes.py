@@ -49,7 +49,12 @@ def described(loader: str, name: str, **options: str) -> dict[str, Any]:
 
 def test_the_pack_is_loaded(server):
     nodes = {name for name, facts in server.get("/object_info").items() if "Supertile" in facts["python_module"]}
-    upscaling = {"SupertileUpscaleImage", "SupertileUpscaleVideo", "SupertileUpscaleVideoFile"}
+    upscaling = {
+        "SupertileUpscaleImage",
+        "SupertileUpscaleVideo",
+        "SupertileUpscaleVideoFile",
+        "SupertileUpscaleFolder",
+    }
     combining = {"SupertileChainUpscaleModels", "SupertileBlendUpscaleModels"}
     measuring = {"UpscaleModelInfo", "CompareImages", "LocalAttributionMap", "SeamCheck"}
     assert nodes == {*LOADERS, ANY, *combining, *upscaling, *(f"Supertile{name}" for name in measuring)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from supertile.images.io.errors import ImageFileWarning
 from supertile.images.io.formats import ImageFormat
 from supertile.images.jobs import FileJob, PlanError, plan_jobs
 
@@ -51,6 +52,23 @@ def test_results_inside_the_source_folder_are_not_sources_of_the_next_run(folder
     make_image(folder / "in" / "large" / "a.png")
     jobs = plan_jobs([folder / "in"], folder / "in" / "large")
     assert [source for source, _ in names(jobs, folder)] == ["in/a.png", "in/b.jpg", "in/deep/er/c.bmp"]
+
+
+def test_subfolders_may_be_left_out(folder):
+    jobs = plan_jobs([folder / "in"], folder / "out", subfolders=False)
+    assert [source for source, _ in names(jobs, folder)] == ["in/a.png", "in/b.jpg"]
+
+
+def test_links_out_of_a_confined_folder_are_left_out_and_named(folder, make_image):
+    make_image(folder / "secret" / "a.png")
+    links = {"inner": "deep", "out": folder / "secret", "out.png": folder / "secret" / "a.png", "up.png": "../absent"}
+    for name, target in links.items():
+        (folder / "in" / name).symlink_to(target)
+    with pytest.warns(ImageFileWarning, match="3 files are left out, as the link leads out of the folder: .*out.*up"):
+        jobs = plan_jobs([folder / "in"], folder / "out", confined=True)
+    sources = ["in/a.png", "in/b.jpg", "in/deep/er/c.bmp", "in/inner/er/c.bmp"]
+    assert [source for source, _ in names(jobs, folder)] == sources
+    assert len(plan_jobs([folder / "in"], folder / "out")) == len(sources) + 3
 
 
 def test_what_does_not_go_together_is_refused_before_any_work(folder, make_image):

@@ -36,7 +36,7 @@ def own_ids() -> set[str]:
 
 
 def test_every_example_has_a_small_thumbnail_and_nothing_else_lies_there():
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
     names = {path.stem for path in EXAMPLES}
     assert {path.name for path in FOLDER.iterdir()} == {f"{n}{s}" for n in names for s in (".json", ".jpg")}
     for name in names:

@@ -1,4 +1,4 @@
-"""Several runs of a model as one bar."""
+"""Several runs of a model, or several files, as one bar."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from supertile.images.io.picture import Picture
 from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
-from supertile.nodes.progress import Progress, duration
+from supertile.nodes.progress import FolderProgress, Progress, duration
 
 
 @pytest.fixture
@@ -50,3 +50,16 @@ def test_with_a_real_upscaler_every_tile_counts(enlarger, reports):
 def test_durations_are_said_as_people_do():
     said = {0: "0.0 s", 4.83: "4.8 s", 48.2: "48 s", 89.4: "89 s", 91: "2 min", 3600: "60 min", 11_110: "3 h 5 min"}
     assert {seconds: duration(seconds) for seconds in said} == said
+
+
+def test_files_count_alike_and_so_does_what_is_within_them(reports):
+    progress = FolderProgress(3, lambda *report: reports.append(report))
+    progress.within(1, 2)
+    progress.file_finished()
+    progress.within(1, 4)
+    progress.within(1, 8)  # of a second run of the model: never back
+    progress.within(5, None)  # a video that does not state its length
+    progress.file_finished()
+    progress.within(12, 10)
+    progress.file_finished()
+    assert reports == [(50, 300), (100, 300), (125, 300), (125, 300), (200, 300), (300, 300), (300, 300)]
