@@ -67,12 +67,21 @@ def template(tmp_path_factory) -> Path:
 
     for name in ("photo.png", "photo.jpg"):
         image(name, 160, 144)
-    for name in ("brick.png", "upscaled.png", "original.png", "large.png", "scan.png"):
+    for name in (
+        "brick.png",
+        "upscaled.png",
+        "original.png",
+        "large.png",
+        "scan.png",
+        "scan.jpg",
+        "old.jpg",
+        "face.png",
+    ):
         image(name)
     image("scans/page.png", 960, 128)
     for name in ("photos/a.jpg", "photos/b.png", "recordings/still.png", "Set5/HR/baby.png"):
         image(name)
-    for name in ("recordings/clip.mp4", "clips/short.mp4"):
+    for name in ("recordings/clip.mp4", "clips/short.mp4", "old.mp4"):
         video(name, 2, Fraction(25))
     for number in range(1, 4):
         image(f"frames/{number:06}.png")
@@ -83,10 +92,11 @@ def template(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     models = folder / "models"
     models.mkdir()
-    for name, scale in {"VapSR_X2.pth": 2, "VapSR_X4.pth": 4, "A.pth": 4, "B.pth": 4, "model.pth": 2}.items():
+    scales = {"VapSR_X2": 2, "VapSR_X4": 4, "A": 4, "B": 4, "1x-dejpeg": 1, "1x-repair": 1, "model": 2}
+    for name, scale in scales.items():
         net = VapSR(VapSRConfig(scale=scale, num_feat=16, num_blocks=1, attention_dim=16))
-        torch.save(net.state_dict(), folder / name)
-        shutil.copy(folder / name, models / name)
+        torch.save(net.state_dict(), folder / f"{name}.pth")
+        shutil.copy(folder / f"{name}.pth", models)
     save_file(net.state_dict(), folder / "model.safetensors")
     for name in ("a.safetensors", "b.safetensors"):
         shutil.copy(folder / "model.safetensors", folder / name)
