@@ -56,7 +56,9 @@ def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
     if _known.get(kind) is False:
         return descriptor
     last = precisions.cast(descriptor, descriptor.dtype, torch.device("cpu"))
-    last.model.to(memory_format=torch.channels_last)
+    for tensor in (*last.model.parameters(), *last.model.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     if kind not in _known:
         _known[kind] = _measure(descriptor, last, kind)
     return last if _known[kind] else descriptor

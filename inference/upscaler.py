@@ -133,17 +133,12 @@ class Upscaler:
         self.finish = Finish(strength, keep_colors)
         auto = self._common_dtype(model) if precision == "auto" else None
 
-        def stage_of(model: ImageModelDescriptor) -> Stage:
-            network = model.model
-            if isinstance(network, ChainNetwork):
-                return ChainStage([stage_of(part) for part in network.parts()])
-            if isinstance(network, AverageNetwork):
-                first, second = map(stage_of, network.parts())
-                return AverageStage(first, second, network.weight)
-            return NetworkStage(
-                model,
+        self._stage = _stage_of(
+            model,
+            lambda part: NetworkStage(
+                part,
                 self.device,
-                auto or precisions.usable(model, precisions.PRECISIONS[precision], self.device),
+                auto or precisions.usable(part, precisions.PRECISIONS[precision], self.device),
                 self.stats,
                 tile=tile,
                 overlap=overlap,
@@ -153,9 +148,8 @@ class Upscaler:
                 compile=compile,
                 edges=edges,
                 threads=threads,
-            )
-
-        self._stage = stage_of(model)
+            ),
+        )
         self.dtype = self._stage.dtype
         self._arguments = arguments | {
             "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
@@ -318,6 +312,17 @@ class Upscaler:
     def grid(self) -> int:
         """Origins of tiles are multiples of it, in input pixels, so that a network's windows are those of the image."""
         return self._stage.grid
+
+
+def _stage_of(model: ImageModelDescriptor, of_network: Callable[[ImageModelDescriptor], Stage]) -> Stage:
+    """Return the stage of a model, which may combine several networks. Keeps no reference to it, unlike a closure."""
+    network = model.model
+    if isinstance(network, ChainNetwork):
+        return ChainStage([_stage_of(part, of_network) for part in network.parts()])
+    if isinstance(network, AverageNetwork):
+        first, second = (_stage_of(part, of_network) for part in network.parts())
+        return AverageStage(first, second, network.weight)
+    return of_network(model)
 
 
 # --- arguments ---------------------------------------------------------------------------------------------------

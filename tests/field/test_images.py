@@ -22,6 +22,7 @@ from supertile.images.io.jxl_boxes import read_xmp
 from supertile.images.io.picture import Picture
 from supertile.images.jobs import FileJob, plan_jobs
 from supertile.images.upscale import upscale_image_file
+from supertile.inference.finish import Finish
 from supertile.inference.upscaler import Upscaler
 from supertile.video.kinds import is_video_job
 from supertile.video.upscale import upscale_video
@@ -36,9 +37,9 @@ RNG = np.random.default_rng(17)
 class Doubler:
     """An upscaler that repeats every pixel."""
 
-    scale, input_channels, seamless = 2, 3, "none"
+    scale, input_channels, seamless, finish = 2, 3, "none", Finish()
 
-    def __call__(self, batch: Tensor, **_: object) -> Tensor:
+    def network(self, batch: Tensor, **_: object) -> Tensor:
         return batch.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 

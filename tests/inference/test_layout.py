@@ -11,6 +11,7 @@ from spandrel import ImageModelDescriptor
 from spandrel.architectures.Compact import Compact, CompactArch
 from supertile import Upscaler
 from supertile.inference import layout
+from torch import nn
 
 
 @pytest.fixture
@@ -68,6 +69,14 @@ def test_results_are_those_of_the_network(cache, compact, monkeypatch, last):
     with torch.inference_mode():
         torch.testing.assert_close(result, compact(image), atol=1e-5, rtol=0)
     assert result.is_contiguous()
+
+
+def test_tensors_of_other_ranks_stay_as_they_are(cache, compact, monkeypatch):
+    monkeypatch.setattr(layout, "_gain", lambda *_: 2.0)
+    compact.model.register_parameter("volume", nn.Parameter(torch.rand(1, 2, 3, 4, 5)))
+    chosen = layout.in_fast_layout(compact)
+    assert is_last(chosen)
+    assert chosen.model.volume.is_contiguous()
 
 
 def test_a_network_whose_results_differ_keeps_its_layout(cache, compact, monkeypatch):
