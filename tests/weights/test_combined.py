@@ -47,7 +47,7 @@ def test_a_chain_is_one_network_after_the_other(clean, photo, other, image):
     chain = chain_models(clean, other, photo)
     assert (chain.scale, chain.purpose) == (8, "SR")
     assert chain(image).equal(plain(photo, plain(other, plain(clean, image))))
-    torch.testing.assert_close(chain.model(image), chain(image), atol=1e-6, rtol=0, msg="other packs call the network")
+    torch.testing.assert_close(chain.model(image), chain(image), atol=5e-6, rtol=0)  # other packs call the network
 
 
 def test_a_chain_takes_names_and_chains(clean, photo, image):
