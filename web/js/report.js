@@ -38,6 +38,7 @@ function show(node, text) {
   if (widget.element.textContent === text) return;
   widget.element.textContent = text;
   widget.element.style.minHeight = `${heightOf(text, node.size[0])}px`;
+  if (window.LiteGraph?.vueNodesMode) return; // nodes of that renderer grow with their content
   requestAnimationFrame(() => {
     // after the page has added its video or image to the node
     node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1] + LINE_HEIGHT)]);
