@@ -1,4 +1,4 @@
-"""Every example workflow in a real ComfyUI: it is listed, it runs unchanged, and its result has the right size."""
+"""Every example workflow and blueprint in a real ComfyUI: it is listed, it runs unchanged, its result has its size."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from supertile.arch import VapSR, VapSRConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.json"))
+BLUEPRINT = FOLDER.parent / "subgraphs" / "Upscale video, exact.json"
 PICTURE, CLIP = (40, 24), (64, 48)  # width, height
 FIRST = {"file": "example.mp4", "folder": "input/example folder"}  # what the page would fill in
 SIZES = {
@@ -85,6 +86,45 @@ def test_an_example_runs(server, name):
         (shown,) = result.outputs[last]["images"]
         path = server.base / "output" / shown["subfolder"] / shown["filename"]
     assert size_of(path) == SIZES[name]
+
+
+def test_the_server_lists_and_serves_the_blueprint(server):
+    listed = server.get("/global_subgraphs").items()
+    ours = [(key, entry["name"]) for key, entry in listed if entry["info"]["node_pack"].endswith("ComfyUI-Supertile")]
+    ((key, name),) = ours
+    assert name == BLUEPRINT.stem
+    assert json.loads(server.get(f"/global_subgraphs/{key}")["data"]) == json.loads(BLUEPRINT.read_text("utf-8"))
+
+
+def test_the_blueprint_runs(server):
+    workflow = json.loads(BLUEPRINT.read_text(encoding="utf-8"))
+    (inner,) = workflow["definitions"]["subgraphs"]
+    (outer,) = workflow["nodes"]
+    assert (outer["type"], outer["title"]) == (inner["id"], BLUEPRINT.stem)
+    assert [slot["name"] for slot in outer["inputs"]] == [slot["name"] for slot in inner["inputs"]]
+    assert [slot["name"] for slot in outer["outputs"]] == [slot["name"] for slot in inner["outputs"]]
+    nodes, known = {node["id"]: node for node in inner["nodes"]}, server.get("/object_info")
+    links = {link["id"]: link for link in inner["links"]}
+    for node in nodes.values():
+        for slot in node["inputs"]:  # what comes from outside keeps its value
+            slot["link"] = None if slot["link"] and links[slot["link"]]["origin_id"] == -10 else slot["link"]
+    ends = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    inner["links"] = [[link[end] for end in ends] for link in links.values()]
+    queued = prompt(inner, known) | {"file": {"class_type": "LoadVideo", "inputs": {"file": FIRST["file"]}}}
+    for position, outside in enumerate(inner["inputs"]):
+        (link,) = (links[number] for number in outside["linkIds"])
+        target = nodes[link["target_id"]]["inputs"][link["target_slot"]]
+        assert (link["origin_id"], link["origin_slot"], target["name"]) == (-10, position, outside["name"])
+    (video,) = (links[number] for number in inner["inputs"][0]["linkIds"])
+    queued[str(video["target_id"])]["inputs"]["video"] = ["file", 0]
+    (result,) = (links[number] for number in inner["outputs"][0]["linkIds"])
+    saving = {"filename_prefix": "video/blueprint", "format": "auto", "codec": "auto"}
+    saving["video"] = [str(result["origin_id"]), result["origin_slot"]]
+    queued["save"] = {"class_type": "SaveVideo", "inputs": saving}
+    done = server.run(queued, seconds=600)
+    assert done.status == "success", (done, server.log_text()[-3000:])
+    (shown,) = done.outputs["save"]["images"]
+    assert size_of(server.base / "output" / shown["subfolder"] / shown["filename"]) == (128, 96)
 
 
 def test_all_sizes_are_known():
