@@ -58,6 +58,7 @@ class UpscaleImage(widgets.TiledNode):
                 ),
             ],
             outputs=[io.Image.Output()],
+            has_intermediate_output=True,
         )  # fmt: skip
 
     @classmethod

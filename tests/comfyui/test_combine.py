@@ -204,8 +204,8 @@ def test_an_empty_mask_is_said(server):
     nodes = masked(server, torch.zeros(1, 8, 8))
     result = server.run(nodes | {"save": node("ProbeSaveTensor", image=["upscale", 0], name="x.pt")})
     assert result.status == "success", result
-    [report] = result.outputs["upscale"]["text"]
-    assert report.endswith("note: The mask is empty, so the image was only resampled.")
+    (text,) = result.outputs["upscale"]["text"]
+    assert text.splitlines()[-1] == "note: The mask is empty, so the image was only resampled."
 
 
 # --- videos ------------------------------------------------------------------------------------------------------

@@ -337,6 +337,7 @@ def test_the_node_shows_the_true_size(server):
     assert sizes == "size: 36x24 -> 100x50"
     assert time_taken.startswith("time: ")
     assert notes == ["note: The model ran 2 times, to 144x96.", "note: Resampled from 144x96 to the exact size."]
+    assert server.seen(nodes, "upscale")["shown"] == [output]  # again from the cache, for a page that was opened anew
 
 
 def test_models_of_the_core_loader_are_taken(server, shown):
