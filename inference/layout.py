@@ -105,7 +105,7 @@ def _kind(descriptor: ImageModelDescriptor) -> str:
     """Return a digest of all that the speed depends on: layers and their sizes, PyTorch, processor, threads."""
     layers = [(name, list(each.shape), str(each.dtype)) for name, each in descriptor.model.named_parameters()]
     threads, level = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    machine = [torch.__version__, platform.processor(), platform.machine(), _processor(), level, threads]
+    machine = [torch.__version__, platform.machine(), _processor(), level, threads]
     text = json.dumps([descriptor.architecture.id, layers, machine])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
