@@ -25,6 +25,7 @@ import av
 from ..container import CONTAINERS, SUFFIXES
 from ..errors import VideoError
 from ..frames import Color, FrameFormat, Layout, StaticHdr
+from ..priority import not_in_real_time
 from .encoder_options import PRESETS, EncoderOptions, ffmpeg_options, holds_static_hdr, thread_count
 from .planes import FORMATS, NVENC_444_10, WrittenFormat
 
@@ -151,7 +152,8 @@ def why_not_available(encoder: str) -> str | None:
         context.width = context.height = 256
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, 25)
-        context.open()
+        with not_in_real_time():
+            context.open()
     except (av.error.FFmpegError, OSError, ValueError) as error:
         return str(getattr(error, "strerror", None) or error)
     return None

@@ -18,6 +18,7 @@ from ..container import metadata_errors
 from ..errors import VideoError, reason
 from ..frames import Color, Frame, StaticHdr, VideoInfo
 from ..matroska import TITLE_PADDING, set_display_size, tagged_video
+from ..priority import not_in_real_time
 from ..remux.tags import custom_tags
 from .encoder_options import holds_captions
 from .encoders import Encoding
@@ -112,7 +113,8 @@ class VideoWriter:
         output.metadata.update(metadata)
         self._stream = stream
         try:
-            stream.codec_context.open()
+            with not_in_real_time():
+                stream.codec_context.open()
         except (av.error.FFmpegError, OSError) as error:
             size = f"{self.format.width}x{self.format.height}"
             raise VideoError(
