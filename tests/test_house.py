@@ -567,7 +567,18 @@ def test_pixels_know_nothing_of_image_files():
 # --- the rooms of video/ -----------------------------------------------------------------------------------------
 
 # Room or module of video/ -> those it may import from. Modules that are not listed are the job above the rooms.
-VIDEO_GROUND = {"errors", "kinds", "frames", "container", "encryption", "joined", "matroska", "broadcast", "clock"}
+VIDEO_GROUND = {
+    "errors",
+    "kinds",
+    "frames",
+    "container",
+    "encryption",
+    "joined",
+    "matroska",
+    "broadcast",
+    "clock",
+    "priority",
+}
 VIDEO_ARROWS = {
     **{module: VIDEO_GROUND for module in VIDEO_GROUND},
     "color": VIDEO_GROUND,
