@@ -21,6 +21,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
+from ..weights.listing_cache import cache_folder
 from . import precision as precisions
 from .errors import is_out_of_memory
 
@@ -139,5 +140,4 @@ def _remember(kind: str, is_last: bool) -> None:
 
 
 def _file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(base) / "supertile" / "layouts.json"
+    return cache_folder() / "layouts.json"

@@ -220,13 +220,20 @@ class LiveText:
         self._sent = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        now, context = time.monotonic(), get_executing_context()
-        if context is None or now - self._sent < PREVIEW_INTERVAL_S:
-            return
-        self._sent = now
-        result = {"output": ui.PreviewText(text).as_dict(), "prompt_id": context.prompt_id}
-        result |= {"node": context.node_id, "display_node": context.node_id}
-        PromptServer.instance.send_sync("executed", result, PromptServer.instance.client_id)
+        now = time.monotonic()
+        if now - self._sent >= PREVIEW_INTERVAL_S and get_executing_context() is not None:
+            self._sent = now
+            show_in_running_node(ui.PreviewText(text).as_dict())
+
+
+def show_in_running_node(output: dict[str, Any]) -> None:
+    """Show something in the node that runs now as if it were its result, which takes its place."""
+    context = get_executing_context()
+    if context is None:
+        return
+    node = {"node": context.node_id, "display_node": context.node_id}
+    message = {**node, "output": output, "prompt_id": context.prompt_id}
+    PromptServer.instance.send_sync("executed", message, PromptServer.instance.client_id)
 
 
 def thumbnail(preview: Tensor) -> Tensor:

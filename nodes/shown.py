@@ -11,7 +11,6 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 from comfy_execution.utils import get_executing_context
-from server import PromptServer
 from torch import Tensor
 
 from ..video.preview import SECONDS, write_picture, write_preview
@@ -42,8 +41,7 @@ class LiveVideo:
             self._file.path.unlink(missing_ok=True)
 
     def __call__(self, now: VideoProgress) -> None:
-        context = get_executing_context()
-        if context is None or time.monotonic() - self._shown < INTERVAL_S:
+        if get_executing_context() is None or time.monotonic() - self._shown < INTERVAL_S:
             return
         done = f"frames: {now.frames}" + (f" of {now.expected}" if now.expected else "")
         lines = [f"{done}, {now.fps:.2f} per second"]
@@ -52,16 +50,7 @@ class LiveVideo:
         output = ui.PreviewText("\n".join(lines)).as_dict()
         if now.thumbnail is not None:
             output |= self._picture(now.thumbnail(host.PREVIEW_SIDE))
-        PromptServer.instance.send_sync(
-            "executed",
-            {
-                "node": context.node_id,
-                "display_node": context.node_id,
-                "output": output,
-                "prompt_id": context.prompt_id,
-            },
-            PromptServer.instance.client_id,
-        )
+        host.show_in_running_node(output)
         self._shown = time.monotonic()
 
     def _picture(self, picture: Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the documentation promises of every run: exit codes, qualities, the version, completion."""
+"""Promises of the documentation about every run: exit codes, qualities, the version, completion."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ELSEWHERE = {
     "--cluster": "needs Ray; tests/video/parts/test_cluster.py",
     "supertile join": "needs an interrupted run; tests/video/parts",
 }
-"""What is not run here, by a part of the command, and why or where it is tested."""
+"""Commands that are not run here, by a part of each, and why or where they are tested."""
 
 
 def commands() -> list[str]:

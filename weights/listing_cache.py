@@ -36,10 +36,15 @@ Facts = dict[str, Any]
 def cache_file() -> Path | None:
     """Return the path of the cache, None if there is no home folder."""
     try:
-        base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+        return cache_folder() / FILE_NAME
     except RuntimeError:
         return None
-    return Path(base) / "supertile" / FILE_NAME
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be found out again. Raises RuntimeError if there is no home folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "supertile"
 
 
 class ListingCache:

@@ -1,4 +1,4 @@
-"""What is cropped from an enlarged image and what is added beside it, in memory and in files."""
+"""Cropping of an enlarged image and bars beside it, in memory and in files."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_a_gray_mask_mixes(model):
 
 @pytest.mark.parametrize("size", ["4x", "3x"])
 def test_several_runs_see_what_they_need_around_the_mask(model, size):
-    """What a later run looks at beside the mask has been computed by the earlier one."""
+    """A run computes as far beside the mask as the next one reads."""
     image, upscaler = picture(), Upscaler(model, **TILED)
     scale = int(size[0])
     inside = slice(None), slice(20 * scale, 50 * scale), slice(40 * scale, 70 * scale)

@@ -89,7 +89,7 @@ class Browser:
         self.value("Promise.all([...document.images].map((image) => image.decode()))")
 
     def value(self, expression: str) -> Any:
-        """What an expression is in the page."""
+        """Evaluate an expression in the page."""
         result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -115,7 +115,7 @@ class Browser:
             text = {}
 
     def screenshot(self) -> Image.Image:
-        """What the page looks like."""
+        """Take a screenshot of the page."""
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return Image.open(io.BytesIO(data)).convert("RGB")
 
