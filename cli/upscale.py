@@ -387,4 +387,7 @@ def upscale(
             ):
                 progress.file_finished(computed=video_outcome.report is not None)
                 results.add_video(video_outcome)
+            if not quiet:
+                for note in upscalers.notes():
+                    say(console, note)
         results.exit()

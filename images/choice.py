@@ -58,6 +58,11 @@ class UpscalerChoice:
         with self._lock:
             self._upscalers[degraded] = upscaler
 
+    def built(self) -> list[tuple[bool, Upscaler]]:
+        """Return the upscalers that were needed so far, each with True if it is for degraded sources."""
+        with self._lock:
+            return list(self._upscalers.items())
+
     def of(self, source: Path) -> Upscaler:
         """Return the upscaler for a source."""
         return self.upscaler(degraded=self.is_degraded(source))

@@ -96,7 +96,7 @@ def upscale_image(
     color, new_alpha = run_network(
         color,
         source_alpha,
-        upscaler,
+        upscaler.for_depth(picture.bit_depth),
         [wide // picture.width for wide, _ in runs],
         region=region,
         progress=progress,

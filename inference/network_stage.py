@@ -15,6 +15,7 @@ from .engine import Engine
 from .host import Host
 from .identity import weights_hash
 from .layout import in_fast_layout
+from .mixed import in_bf16
 from .planner import Planner
 from .stream import Stats, Stream
 from .tiling import TilePlan
@@ -49,7 +50,12 @@ class NetworkStage:
         self.scale, self.input_channels = model.scale, model.input_channels
         self.output_channels = model.output_channels
         self.dtype = dtype
-        network = model.to(device) if dtype == torch.float32 else precisions.cast(model, dtype, device)
+        if dtype == torch.float32:
+            network = model.to(device)
+        elif dtype == torch.bfloat16 and device.type == "cpu" and not precisions.is_ours(model.model):
+            network, _, _ = in_bf16(model.to(device), precisions.probe_image(model.input_channels))
+        else:
+            network = precisions.cast(model, dtype, device)
         if device.type == "cpu":
             network = in_fast_layout(network)
         self.model, self.stats = model, stats

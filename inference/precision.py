@@ -63,6 +63,33 @@ def cast(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.dev
     return copied
 
 
+def copy_of(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
+    """A copy of the model, which computes in the same way."""
+    copied = copy.deepcopy(descriptor, {id(descriptor.architecture): descriptor.architecture})
+    if is_autocast(descriptor):
+        autocast_to_bf16(copied)
+    return copied
+
+
+def autocast_to_bf16(descriptor: ImageModelDescriptor) -> None:
+    """Let `run` compute this model of spandrel with convolutions and linear maps in bf16, on a CPU."""
+    _autocast.add(descriptor.model)
+
+
+def is_autocast(descriptor: ImageModelDescriptor) -> bool:
+    """Return True after `autocast_to_bf16`."""
+    return descriptor.model in _autocast
+
+
+_autocast: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def may_take_bf16(descriptor: ImageModelDescriptor) -> bool:
+    """Return True if bf16 may be faster on this CPU for a network of spandrel, and computes."""
+    name = descriptor.architecture.name
+    return not is_ours(descriptor.model) and descriptor.supports_bfloat16 and name not in _FP32_ONLY and _cpu_has_bf16()
+
+
 def candidates(descriptor: ImageModelDescriptor, device: torch.device) -> list[torch.dtype]:
     """Half precisions that are faster than fp32 on this device, the most exact first."""
     if descriptor.architecture.name in _FP32_ONLY:
@@ -182,8 +209,10 @@ def run(descriptor: ImageModelDescriptor, batch: Tensor) -> Tensor:
     hook = descriptor.model.register_forward_hook(_infinity_as_nan)
     is_single = descriptor.architecture.name in _ONE_IMAGE_AT_A_TIME
     try:
-        images = batch.to(descriptor.dtype).split(1 if is_single else len(batch))
-        return torch.cat([descriptor(image) for image in images]).float()
+        mixed = is_autocast(descriptor)
+        images = (batch if mixed else batch.to(descriptor.dtype)).split(1 if is_single else len(batch))
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            return torch.cat([descriptor(image) for image in images]).float()
     finally:
         hook.remove()
 

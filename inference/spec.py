@@ -50,7 +50,7 @@ class UpscalerSpec:
 
     def with_precision(self, upscaler: Upscaler) -> UpscalerSpec:
         """Return the spec with the precision that an upscaler has chosen, for devices that must agree."""
-        return self.with_settings(precision=precision_name(upscaler))
+        return self.with_settings(precision=upscaler.precision)
 
     @property
     def models(self) -> tuple[str | Path, ...]:
@@ -72,9 +72,3 @@ class UpscalerSpec:
         if self.blend is not None:
             name += f", blended with {self.blend[1]:g} of {Path(self.blend[0]).name}"
         return ", then ".join([name, *(Path(model).name for model in self.then)])
-
-
-def precision_name(upscaler: Upscaler) -> str:
-    """Return the precision of an upscaler as its argument `precision` takes it."""
-    names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-    return names[str(upscaler.dtype).removeprefix("torch.")]

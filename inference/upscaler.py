@@ -8,6 +8,7 @@ the package exports is its subclass in images/upscaler.py, which takes PIL image
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -25,6 +26,7 @@ from .accelerator.torch_compile import CHOICES
 from .allocator import keep_freed_memory
 from .combined_stages import AverageStage, ChainStage
 from .edges import EDGES
+from .eight_bits import bf16_agreement
 from .errors import UpscaleError
 from .finish import Finish
 from .host import Host
@@ -34,6 +36,9 @@ from .stream import Stats
 from .tiling import TilePlan
 
 SEAMLESS = ("none", "x", "y", "both")
+
+BF16_FOR_8_BITS = "fp32/bf16"
+"""fp32, and bf16 for results that are stored with 8 bits, as a precision."""
 
 
 class Upscaler:
@@ -48,8 +53,9 @@ class Upscaler:
             and the model is left alone. Models that are combined compute in one precision.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or any name that torch knows.
         precision: "fp32", "fp16", "bf16", or "auto": the fastest that agrees with fp32 to 65 dB on a small image,
-            measured on this model. Layers that would overflow in half precision stay in fp32 in any case. A network of
-            spandrel that does not compute in the precision given computes in fp32, after a warning.
+            measured on this model; for results of 8 bits see `for_depth`. Layers that would overflow in half precision
+            stay in fp32 in any case. A network of spandrel that does not compute in the precision given computes in
+            fp32, after a warning. "fp32/bf16" is what "auto" may have chosen: the second for results of 8 bits.
         tile: "auto", "whole" (or None), or the longest side of a tile in input pixels. HAT, VapSR and HiT-SR compute
             whole images in strips: nothing twice, no seams, and channel attention sees the image instead of a tile.
             "auto" does so if there is enough memory, else it takes the largest sensible tiles; "whole" does so until
@@ -107,7 +113,8 @@ class Upscaler:
         _check_choice("seamless", seamless, SEAMLESS)
         _check_choice("compile", compile, CHOICES)
         _check_choice("edges", edges, EDGES)
-        _check_choice("precision", precision, ("auto", *precisions.PRECISIONS))
+        if precision != BF16_FOR_8_BITS:
+            _check_choice("precision", precision, ("auto", *precisions.PRECISIONS))
         _check_size("tile", tile, 1, also=("auto", "whole", None))
         _check_size("overlap", overlap, 0, also=("auto",))
         _check_size("batch", batch, 1, also=("auto",))
@@ -131,37 +138,97 @@ class Upscaler:
                 "keeping the colors needs a model that enlarges: one of scale 1 would return the source; leave it out"
             )
         self.finish = Finish(strength, keep_colors)
-        auto = self._common_dtype(model) if precision == "auto" else None
+        device_, stats = self.device, self.stats
 
-        self._stage = _stage_of(
-            model,
-            lambda part: NetworkStage(
-                part,
-                self.device,
-                auto or precisions.usable(part, precisions.PRECISIONS[precision], self.device),
-                self.stats,
-                tile=tile,
-                overlap=overlap,
-                batch=batch,
-                seamless=seamless,
-                self_ensemble=self_ensemble,
-                compile=compile,
-                edges=edges,
-                threads=threads,
-            ),
-        )
+        def stage_in(choose: Callable[[ImageModelDescriptor], torch.dtype]) -> Stage:
+            return _stage_of(
+                model,
+                lambda part: NetworkStage(
+                    part,
+                    device_,
+                    choose(part),
+                    stats,
+                    tile=tile,
+                    overlap=overlap,
+                    batch=batch,
+                    seamless=seamless,
+                    self_ensemble=self_ensemble,
+                    compile=compile,
+                    edges=edges,
+                    threads=threads,
+                ),
+            )
+
+        if precision == BF16_FOR_8_BITS:
+            self._stage = stage_in(lambda _: torch.float32)
+        elif precision == "auto":
+            common = self._common_dtype(model)
+            self._stage = stage_in(lambda _: common)
+        else:
+            dtype = precisions.PRECISIONS[precision]
+            self._stage = stage_in(lambda part: precisions.usable(part, dtype, device_))
         self.dtype = self._stage.dtype
-        self._arguments = arguments | {
-            "precision": next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
-        }
+        self._is_open = precision == "auto" and self.dtype == torch.float32  # for results of 8 bits
+        self._deciding = threading.Lock()
+        self._for_8_bits: Upscaler | None = None
+        self._agreement: float | None = None
+        self._parts, self._stage_in = tuple(parts_of(model)), stage_in
+        self._arguments = arguments
         self._settings = {
-            "precision": str(self.dtype).removeprefix("torch."),
             "tile": str(tile),
             "overlap": str(overlap),
             "seamless": seamless,
             "self-ensemble": str(self_ensemble),
             "edges": edges,
         } | self.finish.settings()
+        if precision == BF16_FOR_8_BITS:
+            self._use_bf16_for_8_bits()
+
+    def for_depth(self, bits: int) -> Upscaler:
+        """Return the upscaler for results that are stored with so many bits: this one, or one that is faster.
+
+        With `precision="auto"`, a network of spandrel on a CPU that multiplies bf16 computes results of up to 8 bits in
+        bf16 if on a difficult image 99.5 % of the samples then stay within one code of those in fp32, none differs by
+        more than three, and it is clearly faster. That is measured for these weights, once on each machine.
+
+        Both share `stats`.
+        """
+        if bits > 8:
+            return self
+        self._decide()
+        return self._for_8_bits or self
+
+    @property
+    def precision(self) -> str:
+        """The precision, as the argument takes it; what "auto" leaves open is measured for it."""
+        self._decide()
+        if self._for_8_bits is not None:
+            return BF16_FOR_8_BITS
+        return next(name for name, dtype in precisions.PRECISIONS.items() if dtype == self.dtype)
+
+    @property
+    def agreement(self) -> float | None:
+        """dB to which results of 8 bits agree with fp32, once "auto" has chosen bf16 for them; else None."""
+        return self._agreement
+
+    def _decide(self) -> None:
+        with self._deciding:
+            if not self._is_open:
+                return
+            agreements = [bf16_agreement(part, self.device) for part in self._parts]
+            exact_enough = [agreement for agreement in agreements if agreement is not None]
+            if len(exact_enough) == len(agreements):
+                self._agreement = min(exact_enough)
+                self._use_bf16_for_8_bits()
+            self._is_open = False
+
+    def _use_bf16_for_8_bits(self) -> None:
+        faster = object.__new__(type(self))
+        faster.__dict__.update(self.__dict__)
+        faster._stage = self._stage_in(lambda _: torch.bfloat16)
+        faster.dtype, faster._is_open = faster._stage.dtype, False
+        faster._arguments = self._arguments | {"precision": "bf16"}
+        self._for_8_bits = faster
 
     def _common_dtype(self, model: ImageModelDescriptor) -> torch.dtype:
         """Return the fastest precision that is exact enough for all networks of a model."""
@@ -277,14 +344,14 @@ class Upscaler:
                 "this Upscaler cannot be pickled, because its model was given as an object; make it from a name or a "
                 'path, as in Upscaler("supertile-4x"), so that other processes can load the model themselves'
             )
-        return partial(type(self), self._source, **self._arguments), ()
+        return partial(type(self), self._source, **(self._arguments | {"precision": self.precision})), ()
 
     def identity(self) -> dict[str, str]:
         """Return what decides the results: a hash of the weights as "model", and the settings by name.
 
         Device, batch and `compile` are not among them: they change results by rounding only.
         """
-        return {"model": self._stage.identity(), **self._settings}
+        return {"model": self._stage.identity(), "precision": self.precision, **self._settings}
 
     def plan(self, height: int, width: int, *, reuse_static: bool = False) -> TilePlan:
         """Return the tiles in which an image is computed, without the margins that `seamless` and `edges` add.

@@ -69,6 +69,7 @@ class FrameUpscaler:
         reuse_static: bool = True,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
+        upscaler = upscaler.for_depth(target.layout.depth)
         self._upscaler, self._info, self._reuse_static, self._cancelled = upscaler, info, reuse_static, cancelled
         self._target, self._framing = target, target.whole
         self._runs = len(list(runs_of_the_model(info.width, info.height, self._framing.scaled, upscaler.scale)))

@@ -17,7 +17,7 @@ import torch
 from ...version import version
 from ..errors import UpscaleError
 from ..pool import Work, portable
-from ..spec import UpscalerSpec, precision_name
+from ..spec import UpscalerSpec
 from ..upscaler import Upscaler
 from .files import FileStamp, FileTask, NodeFiles
 
@@ -106,7 +106,7 @@ class ClusterWorker:
             models = [self._files.locate(model, "model") for model in setup.models]
             spec = setup.spec.with_models(models).with_settings(precision=precision)
             self._upscaler = spec.build(setup.device)
-            return "finished", precision_name(self._upscaler)
+            return "finished", self._upscaler.precision
         except Exception as error:
             return "unusable", portable(error)
 

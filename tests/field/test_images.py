@@ -39,6 +39,9 @@ class Doubler:
 
     scale, input_channels, seamless, finish = 2, 3, "none", Finish()
 
+    def for_depth(self, bits: int) -> Doubler:
+        return self
+
     def network(self, batch: Tensor, **_: object) -> Tensor:
         return batch.repeat_interleave(2, 2).repeat_interleave(2, 3)
 

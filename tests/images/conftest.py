@@ -39,6 +39,9 @@ class Bicubic:
     def __call__(self, images: Tensor) -> Tensor:
         return self.network(images)
 
+    def for_depth(self, bits: int) -> Bicubic:
+        return self
+
     def network(self, images: Tensor, *, again: bool = False, mask: None = None, **host: object) -> Tensor:
         assert images.shape[1] == self.input_channels
         self.calls.append(tuple(images.shape))

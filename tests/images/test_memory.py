@@ -33,6 +33,9 @@ class Repeater:
     finish: Finish = field(default_factory=Finish)
     runs: list[int] = field(default_factory=list)
 
+    def for_depth(self, bits: int) -> Repeater:
+        return self
+
     def network(self, batch: Tensor, **_: object) -> Tensor:
         self.runs.append(batch.numel())
         return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)

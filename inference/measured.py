@@ -1,0 +1,123 @@
+"""Compare two ways of computing a network on this processor by time, once, and remember the choice.
+
+The two are measured in turns on a small image, so that a busy moment slows both. What was chosen is kept in the user's
+cache folder, for each kind of network, version of PyTorch and processor; other processes then choose alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from spandrel import ImageModelDescriptor
+from torch import Tensor
+
+from ..weights.listing_cache import cache_folder
+from . import precision as precisions
+
+LEAST_S, LONGEST_S = 0.3, 1.5
+"""Seconds of measuring; there is always one turn."""
+
+_MAX_BYTES, _MAX_KINDS = 1 << 20, 1000
+
+
+def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Tensor) -> float:
+    """Return how many times as fast as `first` another way computes an image.
+
+    The shortest times are compared, since whatever else a machine does only adds to them. It is measured until each is
+    confirmed by a second one.
+
+    Args:
+        first, other: the network in both ways. Each has computed an image before.
+        image: (1, C, H, W) float32.
+    """
+    times: tuple[list[float], list[float]] = [], []
+    started = time.perf_counter()
+    while True:
+        for each, seconds in zip((first, other), times, strict=True):
+            seconds.append(seconds_of(each, image))
+        spent = time.perf_counter() - started
+        if spent >= LONGEST_S or (spent >= LEAST_S and all(_is_confirmed(seconds) for seconds in times)):
+            return min(times[0]) / min(times[1])
+
+
+def _is_confirmed(seconds: list[float]) -> bool:
+    shortest, second, *_ = [*sorted(seconds), math.inf]
+    return second <= 1.05 * shortest
+
+
+def seconds_of(descriptor: ImageModelDescriptor, image: Tensor) -> float:
+    """Return how long a network takes for an image (1, C, H, W)."""
+    started = time.perf_counter()
+    precisions.run(descriptor, image)
+    return time.perf_counter() - started
+
+
+def kind_of(descriptor: ImageModelDescriptor) -> str:
+    """Return a digest of all that the speed depends on: layers and their sizes, PyTorch, processor, threads."""
+    layers = [(name, list(each.shape), str(each.dtype)) for name, each in descriptor.model.named_parameters()]
+    threads, level = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    machine = [torch.__version__, platform.machine(), _processor(), level, threads]
+    text = json.dumps([descriptor.architecture.id, precisions.is_autocast(descriptor), layers, machine])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """Return the processor's name, where Linux tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+class Choices:
+    """Numbers by kind of network, kept in a file of the cache folder.
+
+    Args:
+        name: of the file. A file that is damaged counts as one that is empty.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._known: dict[str, float] = {}
+
+    def get(self, kind: str) -> float | None:
+        """Return what this or an earlier process has chosen, None if nobody has."""
+        if kind not in self._known:
+            self._known.update(self._read())
+        return self._known.get(kind)
+
+    def put(self, kind: str, value: float) -> None:
+        """Keep a choice; if it cannot be written, the next process measures again."""
+        self._known[kind] = value
+        known = dict([*self._read().items(), (kind, value)][-_MAX_KINDS:])
+        with suppress(OSError, RuntimeError):
+            file = cache_folder() / self._name
+            file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            part = file.with_name(f".{file.name}.{os.getpid()}.part")
+            part.write_text(json.dumps(known))
+            os.replace(part, file)
+
+    def forget(self) -> None:
+        """Forget what this process knows; the file stays."""
+        self._known.clear()
+
+    def _read(self) -> dict[str, float]:
+        with suppress(OSError, ValueError, RuntimeError, RecursionError):
+            with open(cache_folder() / self._name, "rb") as file:
+                known = json.loads(file.read(_MAX_BYTES))
+            if isinstance(known, dict):
+                return {kind: float(value) for kind, value in known.items() if _is_number(value)}
+        return {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
