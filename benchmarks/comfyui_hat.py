@@ -23,7 +23,7 @@ from PIL import Image
 from ..arch import HAT, HATConfig
 from ..arch.hat import overlap_bias_index, window_bias_index
 from ..tests.comfyui.server import Server, node
-from .comfyui_video import ROOT, peak, run
+from .comfyui_nodes import ROOT, peak, run
 from .machine import processor_name
 
 MODEL = "HAT_SRx4.pth"
