@@ -20,7 +20,7 @@ else
 endif
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile  # a process for each core
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -4,8 +4,9 @@
 
 Videos: Load Video, Upscale Video, Save Video, against Load Video, Get Video Components, Upscale Image (using Model),
 Create Video, Save Video. Images: Load Image, Upscale Image (Supertile) or Upscale Image (using Model), Save Image. Each
-runs in a server of its own, in turns, after a small image has been upscaled there. Measured are the time from the prompt
-to its end and the growth of the server's peak memory; printed are the medians of the rounds, and the ranges of ratios.
+runs in a server of its own, in turns, after a small image has been upscaled there. Measured are the time from the
+prompt to its end and the growth of the server's peak memory; printed are the medians of the rounds, and the ranges of
+ratios.
 """
 
 from __future__ import annotations

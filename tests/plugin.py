@@ -1,6 +1,7 @@
 """The repository root is a package, which pytest would import under the folder's name, whatever that is.
 
-The number of threads is fixed, because sums of floats depend on it, and tests compare bits.
+The number of threads is fixed, because sums of floats depend on it, and tests compare bits. Where pytest-xdist runs
+several processes, they share the cores.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # before PyTorch is imported
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // PROCESSES)))  # before PyTorch is imported
 
 ROOT = Path(__file__).resolve().parents[1]
 
