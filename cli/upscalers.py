@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..images.choice import UpscalerChoice
 from ..images.source_kind import SourceKind
 from ..inference.cluster.pool import RayPool
+from ..inference.eight_bits import sentence
 from ..inference.pool import UpscalerPool
 from ..video.source_kind import source_kind
 from ..weights.bundle import bundled_for
@@ -98,8 +99,7 @@ class Upscalers:
     def notes(self) -> list[str]:
         """Return a sentence for each upscaler that has computed results of 8 bits in a faster precision."""
         return [
-            f"{self._spec_of(degraded).name}: results of 8 bits were computed in bf16, which agrees with fp32 to "
-            f"{upscaler.agreement:.0f} dB; rounding to 8 bits alone leaves 59. Exactly: --precision fp32."
+            f"{self._spec_of(degraded).name}: {sentence(upscaler.agreement)}"
             for degraded, upscaler in self.choice.built()
             if upscaler.agreement is not None
         ]

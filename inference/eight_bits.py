@@ -56,6 +56,14 @@ def bf16_agreement(descriptor: ImageModelDescriptor, device: torch.device) -> fl
     return known or None
 
 
+def sentence(agreement: float) -> str:
+    """Return what a user should know of results in bf16 that agree with fp32 to so many dB."""
+    return (
+        f"results of 8 bits were computed in bf16, which agrees with fp32 to {agreement:.0f} dB; rounding to 8 bits "
+        "alone leaves 59. With the precision fp32 they are exact."
+    )
+
+
 def _measure(descriptor: ImageModelDescriptor) -> float:
     """Return the dB to which bf16 agrees with fp32; 0 if it shows, or is hardly faster."""
     image = difficult_image(descriptor.input_channels)

@@ -12,6 +12,7 @@ import torch
 from spandrel import ImageModelDescriptor
 
 from . import precision as precisions
+from .cores import CORES
 from .errors import is_out_of_memory
 from .measured import Choices, kind_of, seconds_of, speedup
 
@@ -69,11 +70,13 @@ def _measure(first: ImageModelDescriptor, last: ImageModelDescriptor, kind: str)
 def _gain(first: ImageModelDescriptor, last: ImageModelDescriptor) -> float:
     """Return how many times as fast channels last are; 0 if results differ."""
     largest = LARGEST_DIFFERENCE[precisions.is_autocast(first)]
-    for size in SIZES:
-        image = torch.rand(1, first.input_channels, size, size, generator=torch.Generator().manual_seed(0))
-        one, other = (precisions.run(each, image) for each in (first, last))
-        if not float((one - other).abs().max()) <= largest * max(1.0, float(one.abs().max())):
-            return 0.0
-        if seconds_of(first, image) >= PASS_S:  # the first pass of a size also prepares the next ones
-            break
-    return speedup(first, last, image)
+    with CORES.shared() as give_way:
+        for size in SIZES:
+            image = torch.rand(1, first.input_channels, size, size, generator=torch.Generator().manual_seed(0))
+            one, other = (precisions.run(each, image) for each in (first, last))
+            if not float((one - other).abs().max()) <= largest * max(1.0, float(one.abs().max())):
+                return 0.0
+            give_way()
+            if seconds_of(first, image) >= PASS_S:  # the first pass of a size also prepares the next ones
+                break
+        return speedup(first, last, image)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..weights.listing_cache import cache_folder
 from . import precision as precisions
+from .cores import CORES
 
 LEAST_S, LONGEST_S = 0.3, 1.5
 """Seconds of measuring; there is always one turn."""
@@ -40,12 +41,14 @@ def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Ten
     """
     times: tuple[list[float], list[float]] = [], []
     started = time.perf_counter()
-    while True:
-        for each, seconds in zip((first, other), times, strict=True):
-            seconds.append(seconds_of(each, image))
-        spent = time.perf_counter() - started
-        if spent >= LONGEST_S or (spent >= LEAST_S and all(_is_confirmed(seconds) for seconds in times)):
-            return min(times[0]) / min(times[1])
+    with CORES.shared() as give_way:
+        while True:
+            for each, seconds in zip((first, other), times, strict=True):
+                seconds.append(seconds_of(each, image))
+            spent = time.perf_counter() - started
+            if spent >= LONGEST_S or (spent >= LEAST_S and all(_is_confirmed(seconds) for seconds in times)):
+                return min(times[0]) / min(times[1])
+            give_way()
 
 
 def _is_confirmed(seconds: list[float]) -> bool:

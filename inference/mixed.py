@@ -17,6 +17,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from . import precision as precisions
+from .cores import CORES
 from .errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,15 @@ def in_bf16(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[ImageModel
     Returns:
         The copy, its output, and the output in fp32. Where layers do not allow exact ends, bf16 is everywhere.
     """
-    exact, ends = _run_and_find_ends(descriptor, image)
+    with CORES.shared() as give_way:
+        exact, ends = _run_and_find_ends(descriptor, image)
+        give_way()
+        return *_in_bf16(descriptor, image, ends), exact
+
+
+def _in_bf16(
+    descriptor: ImageModelDescriptor, image: Tensor, ends: tuple[str, str] | None
+) -> tuple[ImageModelDescriptor, Tensor]:
     if ends is not None:
         half = precisions.copy_of(descriptor)
         precisions.autocast_to_bf16(half)
@@ -41,14 +50,14 @@ def in_bf16(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[ImageModel
         _replace(half.model, ends[0], _FirstConvolution(first))
         _replace(half.model, ends[1], _LastConvolution(last))
         try:
-            return half, precisions.run(half, image), exact
+            return half, precisions.run(half, image)
         except Exception as error:  # a network may use its layers in ways of its own, as SPAN does
             if is_out_of_memory(error):
                 raise
             log.debug("%s has no exact ends: %s", descriptor.architecture.name, precisions.short_reason(error))
     half = precisions.copy_of(descriptor)
     precisions.autocast_to_bf16(half)
-    return half, precisions.run(half, image), exact
+    return half, precisions.run(half, image)
 
 
 def _run_and_find_ends(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[Tensor, tuple[str, str] | None]:

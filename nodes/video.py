@@ -10,6 +10,7 @@ from comfy_api.latest import Input, InputImpl, io, ui
 from spandrel import ImageModelDescriptor
 
 from ..images.size import runs_of_the_model
+from ..inference.eight_bits import sentence
 from ..inference.errors import UpscaleError
 from ..video.container import CONTAINERS, SUFFIXES
 from ..video.kinds import VIDEO_SUFFIXES
@@ -233,6 +234,8 @@ def _upscaled(
             progress=progress, cancelled=host.cancelled,
             job=JobOptions(folder=folders.jobs_folder(place), numbered=True), inform=inform,
         )  # fmt: skip
+        if upscaler.agreement is not None:
+            inform(f"The {sentence(upscaler.agreement)}")
     if place.folder is io.FolderType.temp:
         folders.note_temporary(target.path)
     played, note = shown.video(target, place.folder, report)
