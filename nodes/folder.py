@@ -94,6 +94,7 @@ class UpscaleFolder(widgets.TiledNode):
                     "unknown origin too. overwrite: make all again.",
                 ),
                 *widgets.computing(),
+                *widgets.finishing(),
             ],
             outputs=[
                 io.String.Output(
@@ -146,9 +147,12 @@ class UpscaleFolder(widgets.TiledNode):
         video_codec: str = "auto",
         video_quality: int = int(EncoderOptions.quality),
         existing_files: str = SKIP_FINISHED,
+        keep_colors: str = "no",
+        strength: float = 1.0,
         **computing: str,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
+        of_upscaler = widgets.computing_options(**computing) | widgets.finishing_options(keep_colors, strength)
         source, target = whole_folders.source_folder(folder), whole_folders.target_folder(output_folder)
 
         def plain(sentence: str) -> str:
@@ -162,7 +166,7 @@ class UpscaleFolder(widgets.TiledNode):
         }
         with warned(report.note):
             jobs = _jobs(source, target, subfolders, image_format, plain)
-            with upscaler_for(upscale_model, ROOM, ROOM, widgets.computing_options(**computing)) as upscaler:
+            with upscaler_for(upscale_model, ROOM, ROOM, of_upscaler) as upscaler:
                 journal = Journal(
                     target, jobs, sources=[source], version=version(), model_name=_name(upscale_model)
                 )  # fmt: skip
