@@ -117,7 +117,8 @@ class UpscaleFolder(widgets.TiledNode):
         """Check `folder`, instead of ComfyUI, which would accept only what is in the list, and `output_folder`."""
         try:
             if folder is not None and not whole_folders.is_source_folder(folder):  # None: linked
-                return f"Value not in list: folder: {folder!r} is not a folder below ComfyUI's input or output folder."
+                named = folders.quoted(folder)
+                return f"Value not in list: folder: {named} is not a folder below ComfyUI's input or output folder."
             if output_folder is not None:
                 whole_folders.target_folder(output_folder)
         except UpscaleError as error:
