@@ -17,10 +17,14 @@ from .resample import resample
 _SHARPENING = 0.1, 0.0225
 """Undo what enlarging bicubically and reducing again does to fine detail: each step leaves at most 0.3 of an error."""
 _STEPS = 4
-_MORE_STEPS = 16
-_MORE = 1.5
-"""Times what is missing, in these steps, because neighbors that are black or white cannot take their part. Not below
-twice the size, where a step leaves less to be missed."""
+_MORE_STEPS, _MORE = 6, 1.5
+_LAST_STEPS, _LAST = 26, 1.2
+"""Then steps for places that are still off, and how many times what is missing there is added in each. Once below twice
+the size, where a step leaves less to be missed."""
+_LEAST_SHARE = 0.2
+_HOPELESS = 8
+"""Codes. Where so much is missing, nothing from black to white reduces to the source, and asking more of the neighbors
+would only harm them."""
 _CODE = 1 / 255
 
 
@@ -79,11 +83,12 @@ def keep_colors(result: Tensor, source: Tensor, *, seamless: str = "none", eight
     Iterative back-projection (Irani and Peleg, "Improving Resolution by Image Registration", 1991): the difference
     between the source and the reduced result is enlarged and added, and what is left of it again. Both ways are bicubic
     and antialiased, which is how networks are trained, so a good result hardly changes. After a fixed number of steps,
-    only places that are still off are corrected; so no place depends on another, and frames do not flicker. No
+    only places that are still off are corrected; so no place depends on another, and frames do not flicker. There,
+    pixels that are black or white already cannot take their part of a correction; the others around get it too. No
     statistics of the image are used.
 
-    The result, rounded to 8 bits and reduced, is then within half a code of the source wherever values from black to
-    white allow it. They do not where pixels of hard black and white lie beside each other.
+    The result, rounded to 8 bits and reduced, is then within half a code of the source, but where pixels of hard black
+    and white lie beside each other: no values from black to white reduce to them.
 
     Args:
         result: (C, H', W') in [0, 1], larger than the source in both directions.
@@ -108,14 +113,19 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
 
     for _ in range(_STEPS):
         plane = added(plane, source - resample(plane, small, seamless=seamless))
-    more = _MORE if min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) >= 2 else 1
-    tolerance = (0.45 if eight_bits else 0.05) * _CODE
-    for _ in range(_MORE_STEPS):
+    is_small = min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) < 2
+    for step in range(_MORE_STEPS + _LAST_STEPS):
+        codes = 0.05 if not eight_bits else 0.45 if step < _MORE_STEPS else 0.48
         stored = plane.mul(255).round_().div_(255) if eight_bits else plane
         missing = source - resample(stored, small, seamless=seamless)
-        missing = torch.where(missing.abs() > tolerance, missing, 0)
+        missing = torch.where(missing.abs() > codes * _CODE, missing, 0)
         if not bool(missing.any()):
             break
+        more = 1 if is_small else _MORE if step < _MORE_STEPS else _LAST
+        if step >= _MORE_STEPS:  # divide what is missing among the pixels that can change
+            change = added(plane, more * missing) - plane
+            share = resample((change != 0).float(), small, seamless=seamless).clamp_(_LEAST_SHARE, 1)
+            missing = missing / torch.where(missing.abs() < _HOPELESS * _CODE, share, 1)
         plane = added(plane, more * missing)
     return plane
 

@@ -94,6 +94,7 @@ class UpscaleFolder(widgets.TiledNode):
                     "unknown origin too. overwrite: make all again.",
                 ),
                 *widgets.computing(),
+                *widgets.finishing(),
             ],
             outputs=[
                 io.String.Output(
@@ -116,7 +117,8 @@ class UpscaleFolder(widgets.TiledNode):
         """Check `folder`, instead of ComfyUI, which would accept only what is in the list, and `output_folder`."""
         try:
             if folder is not None and not whole_folders.is_source_folder(folder):  # None: linked
-                return f"Value not in list: folder: {folder!r} is not a folder below ComfyUI's input or output folder."
+                named = folders.quoted(folder)
+                return f"Value not in list: folder: {named} is not a folder below ComfyUI's input or output folder."
             if output_folder is not None:
                 whole_folders.target_folder(output_folder)
         except UpscaleError as error:
@@ -146,9 +148,12 @@ class UpscaleFolder(widgets.TiledNode):
         video_codec: str = "auto",
         video_quality: int = int(EncoderOptions.quality),
         existing_files: str = SKIP_FINISHED,
+        keep_colors: str = "no",
+        strength: float = 1.0,
         **computing: str,
     ) -> io.NodeOutput:
         host.check_model(upscale_model)
+        of_upscaler = widgets.computing_options(**computing) | widgets.finishing_options(keep_colors, strength)
         source, target = whole_folders.source_folder(folder), whole_folders.target_folder(output_folder)
 
         def plain(sentence: str) -> str:
@@ -162,7 +167,7 @@ class UpscaleFolder(widgets.TiledNode):
         }
         with warned(report.note):
             jobs = _jobs(source, target, subfolders, image_format, plain)
-            with upscaler_for(upscale_model, ROOM, ROOM, widgets.computing_options(**computing)) as upscaler:
+            with upscaler_for(upscale_model, ROOM, ROOM, of_upscaler) as upscaler:
                 journal = Journal(
                     target, jobs, sources=[source], version=version(), model_name=_name(upscale_model)
                 )  # fmt: skip

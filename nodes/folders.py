@@ -30,6 +30,15 @@ DEFAULT_NAME = "Supertile"
 MAX_NAME_BYTES = 200
 """Of a part of a prefix; file systems allow 255, with number and suffix."""
 
+SHOWN_LETTERS = 60
+
+
+def quoted(value: object) -> str:
+    """Return what a prompt names, in quotes, for a message: the beginning of long names."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 4]}...'"
+
+
 # --- models ------------------------------------------------------------------------------------------------------
 
 _families: dict[tuple[str | Path, int, int], str | None] = {}
@@ -120,8 +129,8 @@ def input_path(name: str) -> Path:
         if any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in folders):
             return path  # cores before 0.28 do not check this themselves
     except ValueError as error:
-        raise UpscaleError(f"{name!r} is not a file in the input folder.") from error
-    raise UpscaleError(f"{name!r} is not a file in the input folder.")
+        raise UpscaleError(f"{quoted(name)} is not a file in the input folder.") from error
+    raise UpscaleError(f"{quoted(name)} is not a file in the input folder.")
 
 
 def input_state(name: str) -> tuple[int, int] | None:
@@ -165,23 +174,23 @@ def new_file(place: Place, width: int, height: int) -> NewFile:
         prefix = DEFAULT_NAME
     if "\0" in prefix or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in prefix.split("/")):
         raise UpscaleError(
-            f"The file name prefix {prefix[:20]!r}... cannot be part of a file name; choose one of at most "
+            f"The file name prefix {quoted(prefix)} cannot be part of a file name; choose one of at most "
             f"{MAX_NAME_BYTES} letters without control characters."
         )
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, base, width, height)
     except OSError as error:
         raise UpscaleError(
-            f"The file name prefix {prefix[:40]!r} cannot be used: {(error.strerror or 'error').lower()}."
+            f"The file name prefix {quoted(prefix)} cannot be used: {(error.strerror or 'error').lower()}."
         ) from error
     except Exception as error:  # ComfyUI raises nothing narrower
         raise UpscaleError(
-            f"The file name prefix {place.prefix!r} leads out of the {place.folder.value} folder; choose another."
+            f"The file name prefix {quoted(place.prefix)} leads out of the {place.folder.value} folder; choose another."
         ) from error
     if "%" in name:
         raise UpscaleError(
-            f"The file name prefix {place.prefix!r} has an unknown variable; use %width%, %height%, %year%, %month%, "
-            "%day%, %hour%, %minute% or %second%."
+            f"The file name prefix {quoted(place.prefix)} has an unknown variable; use %width%, %height%, %year%, "
+            "%month%, %day%, %hour%, %minute% or %second%."
         )
     while (path := Path(folder, f"{name}_{counter:05}_{place.suffix}")).exists():
         counter += 1

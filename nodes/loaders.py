@@ -167,7 +167,7 @@ class _Loader(io.ComfyNode):
             return f"Choose a {kind}: put one into models/upscale_models and press R. {more}"
         if model_name in folders.model_files():
             return f"Value not in list: {model_name} is not a {kind}; Load Upscale Model (Supertile) opens it."
-        return f"Value not in list: there is no {kind} {model_name!r} in models/upscale_models. {more}"
+        return f"Value not in list: there is no {kind} {folders.quoted(model_name)} in models/upscale_models. {more}"
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **options: object) -> object:

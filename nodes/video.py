@@ -143,7 +143,7 @@ class UpscaleVideoFile(widgets.TiledNode):
     ) -> bool | str:
         """Check `file`, instead of ComfyUI, which would accept only what is in the list."""
         if file is not None and not folders.is_input(file, SOURCES):  # None: linked
-            return f"Value not in list: file: {file!r} is not a video in the input folder."
+            return f"Value not in list: file: {folders.quoted(file)} is not a video in the input folder."
         return super().validate_inputs(tile, keep_colors, size, format)
 
     @classmethod
@@ -207,7 +207,10 @@ def _upscaled(
     width, height = framing.size
     *_, largest = runs_of_the_model(info.width, info.height, framing.scaled, model.scale)
     sizes = (info.width, info.height), framing.scaled
-    shortage = frame_shortage(*sizes, model.scale, host.device_of(model), free=host.free_ram())
+    finished = options["keep_colors"] or options["strength"] < 1
+    shortage = frame_shortage(
+        *sizes, model.scale, host.device_of(model), finished=finished, free=host.free_ram()
+    )  # fmt: skip
     if shortage is not None:
         raise UpscaleError(shortage)
     if source.from_images:

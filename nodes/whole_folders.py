@@ -11,6 +11,7 @@ import folder_paths
 
 from ..images.jobs import FileJob
 from ..inference.errors import UpscaleError
+from .folders import quoted
 
 KINDS = ("input", "output")
 MAX_DEPTH, MAX_LISTED = 3, 500
@@ -50,7 +51,9 @@ def source_folder(name: str) -> Path:
     """Return the path of a folder of the list, or of another below input or output. Raises UpscaleError for others."""
     kind, _, rest = name.partition("/")
     if kind not in KINDS or "\0" in name or not _is_inside(path := _base(kind) / rest, _base(kind)):
-        raise UpscaleError(f"{name!r} is not a folder of ComfyUI; choose {' or '.join(KINDS)}, or a folder below.")
+        raise UpscaleError(
+            f"{quoted(name)} is not a folder of ComfyUI; choose {' or '.join(KINDS)}, or a folder below."
+        )
     return path
 
 
@@ -60,12 +63,12 @@ def target_folder(name: str) -> Path:
     if not parts:
         raise UpscaleError("The output folder has no name; the results need a folder of their own, such as upscaled.")
     if any("\0" in part or len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
-        raise UpscaleError(f"{name[:40]!r} cannot be the name of a folder.")
+        raise UpscaleError(f"{quoted(name)} cannot be the name of a folder.")
     if any(part.startswith(".") for part in parts):
-        raise UpscaleError(f"The output folder {name[:40]!r} is hidden or leads upward; choose a plain name.")
+        raise UpscaleError(f"The output folder {quoted(name)} is hidden or leads upward; choose a plain name.")
     path = _base("output").joinpath(*parts)
     if not _is_inside(path, _base("output")):
-        raise UpscaleError(f"The output folder {name[:40]!r} leads out of ComfyUI's output folder; choose another.")
+        raise UpscaleError(f"The output folder {quoted(name)} leads out of ComfyUI's output folder; choose another.")
     return path
 
 

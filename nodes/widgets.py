@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..inference import precision as precisions
+from .folders import quoted
 from .size import EXACT, FACTOR, LONGEST_SIDE, MEGAPIXELS, MODEL_SCALE
 
 LARGEST_SIDE = 100_000
@@ -31,9 +32,9 @@ class TiledNode(io.ComfyNode):
     ) -> bool | str:
         """Check `tile` and `keep_colors` for ComfyUI, which passes the groups `size` and `format` in any case."""
         if tile not in (None, FORMER_WHOLE, *TILES):  # None: linked, or left at its default
-            return f"Value not in list: tile: {tile!r} is not offered; choose {', '.join(TILES)}."
+            return f"Value not in list: tile: {quoted(tile)} is not offered; choose {', '.join(TILES)}."
         if keep_colors not in (None, UPLOAD, *SWITCH):
-            return f"Value not in list: keep_colors: {keep_colors!r} is not offered; choose {', '.join(SWITCH)}."
+            return f"Value not in list: keep_colors: {quoted(keep_colors)} is not offered; choose {', '.join(SWITCH)}."
         return True
 
 

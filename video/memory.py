@@ -13,12 +13,21 @@ PIXELS_WITHOUT_CHECK = 1 << 23
 BYTES_PER_PIXEL = 200
 """Of a result: its float32 colors, frames between the stages, and 40 frames that an encoder looks ahead, measured."""
 
+BYTES_PER_PIXEL_TO_FINISH = 70
+"""More for kept colors, or less for strength: the result beside what becomes of it, and the work on one channel."""
+
 BYTES_PER_PIXEL_BESIDE_A_GPU = 60
-"""The encoder's part of them."""
+"""The encoder's part of them. All else is on the GPU."""
 
 
 def frame_shortage(
-    size: tuple[int, int], target: tuple[int, int], scale: int, device: torch.device, *, free: int | None = None
+    size: tuple[int, int],
+    target: tuple[int, int],
+    scale: int,
+    device: torch.device,
+    *,
+    finished: bool = False,
+    free: int | None = None,
 ) -> str | None:
     """Return a sentence if frames do not fit into the memory that is free, else None.
 
@@ -27,6 +36,7 @@ def frame_shortage(
         target: (width, height) of the results.
         scale: of the model.
         device: of the model.
+        finished: True if the source is mixed in, or its colors are kept.
         free: bytes; None: as the system tells.
 
     Raises:
@@ -40,7 +50,10 @@ def frame_shortage(
     free = free_memory() if free is None else free
     if free is None:
         return None
-    needed = BYTES_PER_PIXEL * max(pixels) if device.type == "cpu" else BYTES_PER_PIXEL_BESIDE_A_GPU * pixels[0]
+    if device.type == "cpu":
+        needed = (BYTES_PER_PIXEL + finished * BYTES_PER_PIXEL_TO_FINISH) * max(pixels)
+    else:
+        needed = BYTES_PER_PIXEL_BESIDE_A_GPU * pixels[0]
     if needed <= free:
         return None
     via = "" if network == target else f" by way of {network[0]}x{network[1]}"

@@ -51,7 +51,9 @@ def transcode(
     info = source.info
     target_size = sink.format.width, sink.format.height
     framing = sink.format.whole
-    shortage = frame_shortage((info.width, info.height), framing.scaled, upscaler.scale, upscaler.device)
+    shortage = frame_shortage(
+        (info.width, info.height), framing.scaled, upscaler.scale, upscaler.device, finished=upscaler.finish.active
+    )
     if shortage is None and not framing.is_whole:  # bars may make it much larger
         shortage = frame_shortage(target_size, target_size, 1, upscaler.device)
     if shortage is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -21,25 +20,26 @@ FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.json"))
 BLUEPRINT = FOLDER.parent / "subgraphs" / "Upscale video, exact.json"
 PICTURE, CLIP = (40, 24), (64, 48)  # width, height
-FIRST = {"file": "example.mp4", "folder": "input/example folder"}  # what the page would fill in
+INPUTS = FOLDER.parent / "web" / "examples"
 SIZES = {
     "Upscale an image": (160, 96),
     "Upscale an image to 4K": (3840, 2304),
     "Upscale a part of an image": (160, 96),
     "Chain two models": (160, 96),
     "Blend two models": (160, 96),
-    "Upscale a seamless texture": (80, 48),
-    "Upscale a folder": (80, 48),
-    "Upscale a video": (128, 96),
-    "Upscale a long video file": (128, 96),
+    "Upscale a seamless texture": (512, 512),
+    "Upscale a folder": (512, 512),
+    "Upscale a video": (256, 192),
+    "Upscale a long video file": (256, 192),
 }
 
+PACK = "extensions/ComfyUI-Supertile"
 NO_MORE = object()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def material(server, randomized) -> None:
-    """Supply what the examples name: the image that ComfyUI ships, a video, and models if they are missing."""
+    """Supply what is not ours: the image that ComfyUI ships, a video, and models if they are missing."""
     for scale in (2, 4):
         name = f"supertile-{scale}x.safetensors"
         if name not in server.options("SupertileLoadUpscaleModel", "model_name"):
@@ -47,8 +47,6 @@ def material(server, randomized) -> None:
             save_file(network.state_dict(), server.base / "models" / "upscale_models" / name)
     slope = np.linspace(0, 255, PICTURE[0] * PICTURE[1] * 3).reshape(PICTURE[1], PICTURE[0], 3).astype(np.uint8)
     Image.fromarray(slope).save(server.base / "input" / "example.png")
-    (server.base / "input" / "example folder").mkdir()
-    shutil.copy(server.base / "input" / "example.png", server.base / "input" / "example folder")
     with av.open(str(server.base / "input" / "example.mp4"), "w") as output:
         video = output.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = *CLIP, "yuv420p"
@@ -70,13 +68,14 @@ def test_the_server_lists_and_serves_them(server):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(server, name):
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    supply(server, workflow["extra"]["supertile_inputs"])
     result = server.run(prompt(workflow, server.get("/object_info")), seconds=600)
     assert result.status == "success", (result, server.log_text()[-3000:])
     kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
     (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))
     if "SupertileUpscaleFolder" in kinds.values():
-        assert result.outputs[last]["text"][0].startswith("1 file done.\n")
-        path = server.base / "output" / "upscaled" / "example.png"
+        assert result.outputs[last]["text"][0].startswith("2 files done.\n")
+        path = server.base / "output" / "upscaled" / "bricks.png"
     elif kinds[last] == "PreviewAny":  # shows the report on the file
         ((text,),) = (result.outputs[last]["text"],)
         name_of_file = next(line for line in text.splitlines() if line.startswith("file: ")).removeprefix("file: ")
@@ -85,7 +84,37 @@ def test_an_example_runs(server, name):
     else:
         (shown,) = result.outputs[last]["images"]
         path = server.base / "output" / shown["subfolder"] / shown["filename"]
-    assert size_of(path) == SIZES[name]
+    assert size_of(path, frames=50) == SIZES[name]
+
+
+def supply(server: Any, inputs: dict[str, str]) -> None:
+    """Put inputs that are missing where web/js/example_inputs.js puts them; the server must serve them."""
+    for value, file in inputs.items():
+        target = server.base / "input" / value
+        if not target.exists():
+            assert value == f"supertile/{file}"
+            target.parent.mkdir(exist_ok=True)
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/{PACK}/examples/{file}", timeout=30) as answer:
+                target.write_bytes(answer.read())
+
+
+def test_workflows_name_their_inputs(server):
+    for name in EXAMPLES:
+        workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        values = [value for each in workflow["nodes"] for value in each.get("widgets_values", [])]
+        for value, file in workflow["extra"]["supertile_inputs"].items():
+            assert (INPUTS / file).is_file()
+            assert value in values or "input/supertile" in values
+    assert f"/{PACK}/js/example_inputs.js" in server.get("/extensions")
+
+
+def test_the_texture_tiles():
+    """Neighbors across an edge differ as others do, in input and result."""
+    image = np.asarray(Image.open(INPUTS / "bricks.png"), np.float32)
+    for axis in (0, 1):
+        steps = np.abs(np.roll(image, -1, axis) - image).mean((1 - axis, 2))  # the last one is across the edge
+        assert steps[-1] < np.quantile(steps, 0.95)
+    assert (INPUTS / "bricks.png").stat().st_size < 150_000
 
 
 def test_the_server_lists_and_serves_the_blueprint(server):
@@ -110,7 +139,7 @@ def test_the_blueprint_runs(server):
             slot["link"] = None if slot["link"] and links[slot["link"]]["origin_id"] == -10 else slot["link"]
     ends = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
     inner["links"] = [[link[end] for end in ends] for link in links.values()]
-    queued = prompt(inner, known) | {"file": {"class_type": "LoadVideo", "inputs": {"file": FIRST["file"]}}}
+    queued = prompt(inner, known) | {"file": {"class_type": "LoadVideo", "inputs": {"file": "example.mp4"}}}
     for position, outside in enumerate(inner["inputs"]):
         (link,) = (links[number] for number in outside["linkIds"])
         target = nodes[link["target_id"]]["inputs"][link["target_slot"]]
@@ -124,21 +153,21 @@ def test_the_blueprint_runs(server):
     done = server.run(queued, seconds=600)
     assert done.status == "success", (done, server.log_text()[-3000:])
     (shown,) = done.outputs["save"]["images"]
-    assert size_of(server.base / "output" / shown["subfolder"] / shown["filename"]) == (128, 96)
+    assert size_of(server.base / "output" / shown["subfolder"] / shown["filename"], frames=5) == (128, 96)
 
 
 def test_all_sizes_are_known():
     assert sorted(SIZES) == EXAMPLES
 
 
-def size_of(path: Path) -> tuple[int, int]:
+def size_of(path: Path, frames: int) -> tuple[int, int]:
     if path.suffix == ".png":
         with Image.open(path) as image:
             return image.size
     with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    assert len(frames) == 5
-    return frames[0].width, frames[0].height
+        decoded = list(container.decode(video=0))
+    assert len(decoded) == frames
+    return decoded[0].width, decoded[0].height
 
 
 # --- a workflow of the page -> a prompt --------------------------------------------------------------------------
@@ -157,7 +186,6 @@ def prompt(workflow: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         values = iter(node.get("widgets_values", []))
         inputs = dict(widgets(known[node["type"]]["input"], values))
         assert all(value == "image" for value in values), "values are left over"  # the button that uploads is one
-        inputs = {name: FIRST[name] if value is None else value for name, value in inputs.items()}
         inputs |= {slot["name"]: ends[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         nodes[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return nodes

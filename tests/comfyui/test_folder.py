@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from .server import Result, Server, node
 
@@ -34,6 +38,17 @@ def video(path: Path, frames: int = 6) -> None:
         for index in range(frames):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30 * index % 256, np.uint8))))
         output.mux(stream.encode(None))
+
+
+def pixels(path: Path) -> Tensor:
+    """Return an image as (1, C, H, W), 0 to 255."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.asarray(image, np.float32)).movedim(-1, 0)[None]
+
+
+def mean_luma(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return float(np.mean([frame.to_ndarray(format="gray").mean() for frame in container.decode(video=0)]))
 
 
 @pytest.fixture
@@ -106,6 +121,24 @@ def test_it_equals_the_command_line_which_skips_what_is_done(server, name, model
     shutil.rmtree(target)
     shutil.copytree(tmp_path / "own", target)
     assert upscaled(server, name)[0] == "0 files done, 3 skipped (done before), 1 failed."
+
+
+def test_strength_and_kept_colors_are_those_of_the_command_line(server, name, model_files, tmp_path):
+    upscaled(server, name, keep_colors="yes", strength=0.5)
+    source, target = server.base / "input" / name, server.base / "output" / name
+    command = [sys.executable, "-m", "supertile", "upscale", str(source), f"{target}/"]
+    command += ["--model", str(model_files / "two.safetensors"), "--strength", "0.5"]
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert "3 skipped (done before), 1 failed." in run([*command, "--keep-colors"]).stderr
+    assert "0 files done, 4 failed." in run(command).stderr  # made otherwise
+    for kept, folder in ((True, name), (False, f"{name} plain")):
+        if not kept:
+            upscaled(server, name, output_folder=folder, subfolders=False)
+        small, large = pixels(source / "a.png"), pixels(server.base / "output" / folder / "a.png")
+        reduced = F.interpolate(large, small.shape[2:], mode="bicubic", antialias=True)
+        assert ((reduced - small).abs().max() < 0.5) == kept
+        brightness = [mean_luma(clip) for clip in (source / "clip.mp4", server.base / "output" / folder / "clip.mp4")]
+        assert (abs(brightness[0] - brightness[1]) < 1) == kept
 
 
 def test_widgets_choose_sizes_and_formats(server, name):

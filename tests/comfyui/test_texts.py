@@ -29,8 +29,10 @@ def test_the_page_finds_help_and_its_images(server):
                 assert len(answer.read()) > 500, page
 
 
-def test_the_page_gets_the_script_that_shows_reports(server):
-    (script,) = (path for path in server.get("/extensions") if "Supertile" in path)
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{script}", timeout=30) as answer:
-        assert answer.headers["Content-Type"].split(";")[0].endswith("javascript")
-        assert "app.registerExtension" in answer.read().decode()
+def test_the_page_gets_our_scripts(server):
+    scripts = {path.rsplit("/", 1)[1]: path for path in server.get("/extensions") if "Supertile" in path}
+    assert set(scripts) == {"report.js", "example_inputs.js"}
+    for path in scripts.values():
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=30) as answer:
+            assert answer.headers["Content-Type"].split(";")[0].endswith("javascript")
+            assert "app.registerExtension" in answer.read().decode()

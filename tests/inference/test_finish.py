@@ -59,6 +59,16 @@ def test_a_result_with_kept_colors_reduces_to_its_source(scale, kind):
     assert kept.max() <= 1
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_black_and_white_places_of_a_photo_reduce_to_their_source(scale):
+    """Pixels that are black or white already cannot be corrected further; the others around take their part."""
+    contrasty = ((photo(240, 208) - 0.5) * 1.95 + 0.5).clamp(0, 1)
+    source = bicubic(contrasty, 60, 52).mul(255).round() / 255
+    assert min((source == 0).sum(), (source == 1).sum()) > 300
+    kept = keep_colors(bicubic(source, scale * 60, scale * 52) * 0.9 + 0.02, source)
+    assert off(kept, source) < 0.5
+
+
 @pytest.mark.parametrize("size", [(150, 130), (143, 121), (211, 104), (90, 78)])
 def test_any_larger_size_does(size):
     source, most = photo(), 0.5 if size[0] >= 120 else 1.0  # below twice the size, rounding leaves little choice

@@ -53,3 +53,11 @@ def test_beside_a_gpu_the_result_alone_counts(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 2**31)
     assert frame_shortage((1920, 1080), (7680, 4320), 4, CPU) is not None
     assert frame_shortage((1920, 1080), (7680, 4320), 4, torch.device("cuda")) is None
+
+
+def test_kept_colors_count(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 7 * 2**30)
+    sizes = (1920, 1080), (7680, 4320), 4
+    assert frame_shortage(*sizes, CPU) is None
+    assert frame_shortage(*sizes, CPU, finished=True) is not None
+    assert frame_shortage(*sizes, torch.device("cuda"), finished=True) is None
