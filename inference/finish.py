@@ -23,8 +23,8 @@ _LAST_STEPS, _LAST = 26, 1.2
 the size, where a step leaves less to be missed."""
 _LEAST_SHARE = 0.2
 _HOPELESS = 8
-"""Codes. Where so much is missing, nothing from black to white reduces to the source, and asking more of the neighbors
-would only harm them."""
+"""Codes. Where so much is missing, black beside white asks for more than black and white, and asking more of the
+neighbors would only harm them."""
 _CODE = 1 / 255
 
 
@@ -87,8 +87,8 @@ def keep_colors(result: Tensor, source: Tensor, *, seamless: str = "none", eight
     pixels that are black or white already cannot take their part of a correction; the others around get it too. No
     statistics of the image are used.
 
-    The result, rounded to 8 bits and reduced, is then within half a code of the source, but where pixels of hard black
-    and white lie beside each other: no values from black to white reduce to them.
+    The result, rounded to 8 bits and reduced, is then within half a code of the source, except in places where pixels
+    of hard black and white lie beside each other: there it is nearer after each step, or has no solution at all.
 
     Args:
         result: (C, H', W') in [0, 1], larger than the source in both directions.
