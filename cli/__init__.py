@@ -16,6 +16,7 @@ from .checkpoints import convert, info
 from .compare import compare
 from .config import with_config
 from .demo import demo
+from .doctor import doctor
 from .evaluate import evaluate
 from .join import join
 from .measure import attribution, receptive_field, seams
@@ -59,6 +60,7 @@ for command in (
     attribution,
     receptive_field,
     seams,
+    doctor,
     bench,
 ):
     app.command()(with_config(command))

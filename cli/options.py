@@ -23,6 +23,7 @@ class Compile(str, Enum):
     off = "off"
     auto = "auto"
     on = "on"
+    verified = "verified"
 
 
 class Seamless(str, Enum):
@@ -325,7 +326,8 @@ CompileOption = Annotated[
     Compile,
     typer.Option(
         "--compile",
-        help="Compile the network with torch.compile. auto: on CUDA, once the tiles have taken a minute.",
+        help="Compile the network with torch.compile. auto: on CUDA, once the tiles have taken a minute. verified: as "
+        "auto on a card on which supertile doctor has found that it works, else off.",
     ),
 ]
 Threads = Annotated[

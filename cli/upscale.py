@@ -95,7 +95,7 @@ def upscale(
     cluster: Cluster = None,
     seamless: SeamlessOption = Seamless.none,
     self_ensemble: SelfEnsemble = False,
-    compile: CompileOption = Compile.off,
+    compile: CompileOption = Compile.verified,
     mean: Mean = None,
     base_window: BaseWindow = None,
     format: Annotated[

@@ -57,17 +57,39 @@ class _Step(NamedTuple):
         return f"{self.name} {self.kind}"
 
 
+class Measured(NamedTuple):
+    """A measurement of a kernel on one kind of operation.
+
+    Attributes:
+        operation: Its name, with what it was measured for.
+        dtype: Of the first tensor.
+        pytorch_s: Seconds of a pass by PyTorch; None where the kernel was not timed.
+        kernel_s: Seconds of a pass by the kernel; None where it was not timed.
+        failure: Why the kernel cannot be used; "" where both agree.
+    """
+
+    operation: str
+    dtype: torch.dtype
+    pytorch_s: float | None = None
+    kernel_s: float | None = None
+    failure: str = ""
+
+
 class Choices:
     """The measurements so far, and the choices made from them.
 
     Args:
         timer: Returns the seconds of a pass.
         device: The type of device that kernels are for.
+
+    Attributes:
+        measured: What was measured, in order.
     """
 
     def __init__(self, timer: Callable[[Way], float] = seconds_on_cuda, device: str = "cuda") -> None:
         self._timer, self._device = timer, device
         self._kernel_wins: dict[_Step, bool] = {}
+        self.measured: list[Measured] = []
         self._no_triton = False
 
     def best(
@@ -119,6 +141,7 @@ class Choices:
                 if not _agree(kernel(), expected, max(tolerance, _TOLERANCE_TF32) if step.tf32 else tolerance):
                     self._kernel_wins[step] = False
                     log.info("The kernel for %s is not used: its result is not PyTorch's.", step)
+                    self.measured.append(Measured(str(step), step.dtypes[0], failure="its result is not PyTorch's"))
                     return expected
                 times = [(self._timer(plain), self._timer(kernel)) for _ in range(_ROUNDS)]
         except Exception as error:
@@ -126,6 +149,7 @@ class Choices:
             return expected
         by_pytorch, by_kernel = map(min, zip(*times, strict=True))
         self._kernel_wins[step] = by_kernel < by_pytorch
+        self.measured.append(Measured(str(step), step.dtypes[0], by_pytorch, by_kernel))
         log.debug("%s: %.3f ms by PyTorch, %.3f ms by the kernel", step, 1e3 * by_pytorch, 1e3 * by_kernel)
         return expected
 
@@ -135,6 +159,7 @@ class Choices:
             raise error
         self._kernel_wins[step] = False
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        self.measured.append(Measured(str(step), step.dtypes[0], failure=reason))
         if isinstance(error, ImportError):
             self._no_triton = True
             log.info("Kernels for CUDA are not used: %s.", reason)
@@ -172,7 +197,10 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-best = Choices().best
+CHOICES = Choices()
+"""Of this process."""
+
+best = CHOICES.best
 
 
 def tf32_products() -> bool:

@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ELSEWHERE = {
     "supertile bench": "takes minutes; tests/benchmarks",
+    "supertile doctor": "takes half a minute; tests/diagnostics",
     "--device cuda": "needs a GPU; tests/inference/test_cuda.py",
     "--devices all": "needs GPUs; tests/video/parts and tests/test_cli.py with --devices cpu,cpu",
     "--cluster": "needs Ray; tests/video/parts/test_cluster.py",

@@ -32,6 +32,7 @@ ARROWS = {
     "images": {"arch", "weights", "inference"},
     "analysis": {"arch", "weights", "inference", "images"},
     "demo": {"weights", "inference", "images", "video"},
+    "diagnostics": {"kernels", "arch", "weights", "inference", "video"},
     "previews": {"weights", "inference", "images", "analysis", "video"},
     "training": {"kernels", "arch", "weights", "inference", "images", "analysis", "video"},
     "video": {"arch", "weights", "inference", "images"},
@@ -48,6 +49,7 @@ OUTSIDE = {
     "images": {"torch", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "analysis": {"torch", "numpy", "PIL", "spandrel"},  # what it draws has letters
     "demo": {"torch"},
+    "diagnostics": {"torch", "spandrel"},
     "previews": {"torch", "PIL"},
     "training": {"torch", "numpy", "PIL", "typer", "rich", "spandrel"},
     "video": {"torch", "numpy", "PIL", "av"},

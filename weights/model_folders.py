@@ -57,16 +57,34 @@ def model_folders() -> list[Path]:
     package lies in its custom_nodes, in the current folder, and in the usual places in the home folder.
     """
     named = [Path(text).expanduser() for text in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if text]
+    return _existing(*named, *(folder for host in _comfyui_places() for folder in comfyui_folders(host)))
+
+
+def comfyui_installations() -> list[Path]:
+    """Return the folders of ComfyUI that exist, among those in which `model_folders` looks for it."""
+    return [
+        place
+        for place in _existing(*_comfyui_places())
+        if (place / "main.py").is_file() and (place / "custom_nodes").is_dir()
+    ]
+
+
+def _comfyui_places() -> list[Path]:
     above = Path(__file__).absolute().parents
     hosts = [above[3]] if len(above) > 3 and above[2].name == "custom_nodes" else []
     hosts += [Path(), Path("ComfyUI")]
     with suppress(RuntimeError):  # no home folder
         hosts += [Path.home() / place for place in _COMFYUI_PLACES]
-    folders: dict[str, Path] = {}
-    for folder in (*named, *(folder for host in hosts for folder in comfyui_folders(host))):
+    return hosts
+
+
+def _existing(*folders: Path) -> list[Path]:
+    """Return the folders that exist, each once."""
+    found: dict[str, Path] = {}
+    for folder in folders:
         if folder.is_dir():
-            folders.setdefault(os.path.realpath(folder), folder)
-    return list(folders.values())
+            found.setdefault(os.path.realpath(folder), folder)
+    return list(found.values())
 
 
 def model_files(folders: Iterable[Path] | None = None) -> list[ModelFile]:

@@ -15,7 +15,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from .. import precision as precisions
-from . import cuda
+from . import cuda, verified
 from .cuda_graphs import Pass, Recorder
 from .torch_compile import Compiler
 
@@ -37,12 +37,17 @@ class Passes:
         self._network = network
         self._weights: object = None
         self._seen: Counter[torch.Size] = Counter()
-        graphs = on_cuda and choice != "off" and precisions.is_ours(network.model)
+        graphs = on_cuda and choice in ("auto", "on") and precisions.is_ours(network.model)
+        if choice == "verified":
+            setup = verified.setup_of(device) if precisions.is_ours(network.model) else None
+            graphs = verified.works(verified.GRAPHS, setup)
+            choice = "auto" if verified.works(verified.compiled(network.architecture.name), setup) else "off"
         self.compiler = Compiler(
             network, choice, device, place=partial(cuda.current, device) if on_cuda else nullcontext
         )  # fmt: skip
         self.recorder = Recorder(cuda.Graph if graphs else None)
-        self.active = precisions.is_ours(network.model) and (choice == "on" or graphs)
+        compiles = choice == "on" or (choice == "auto" and on_cuda)
+        self.active = precisions.is_ours(network.model) and (compiles or graphs)
 
     def begin(self) -> None:
         """Start a stream of images; drop what was compiled or recorded for other weights."""

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CHOICES = ("off", "auto", "on")
+CHOICES = ("off", "auto", "on", "verified")
 
 MIN_SECONDS = 60.0
 """Seconds that batches of one shape, computed and to come, must take before "auto" compiles for them."""

@@ -23,8 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ def fields(kind: Any, *names: str) -> tuple[tuple[str, Any], ...]:
 
 
 _loaded: dict[str, ctypes.CDLL | None] = {}
+_reasons: dict[str, str] = {}
+_allowed: Collection[str] | None = None
 
 
 def load(name: str, signatures: Signatures) -> ctypes.CDLL | None:
@@ -80,24 +82,48 @@ def load(name: str, signatures: Signatures) -> ctypes.CDLL | None:
         name: The source's name, without its suffix.
         signatures: The functions that will be called.
     """
+    if _allowed is not None and name not in _allowed:
+        return None
     if name not in _loaded:
         _loaded[name] = _load(name, signatures)
     return _loaded[name]
 
 
+def why_not(name: str) -> str:
+    """Return why `load` returned None for a kernel; "" if it did not."""
+    return _reasons.get(name, "")
+
+
+@contextmanager
+def restricted_to(names: Collection[str]) -> Iterator[None]:
+    """Let this process use no other kernels than these, to compare each with PyTorch. Not while other threads compute.
+
+    Args:
+        names: of C sources, without their suffix; none for PyTorch alone, on CUDA too.
+    """
+    global _allowed
+    before, _allowed = _allowed, names
+    try:
+        yield
+    finally:
+        _allowed = before
+
+
 def _load(name: str, signatures: Signatures) -> ctypes.CDLL | None:
     if switched_off():
+        _reasons[name] = "SUPERTILE_KERNELS=off is set"
         return None
     source = CSRC / f"{name}.c"
     try:
         flags = [*FLAGS, *_instruction_flags()]
         try:
-            return _opened(_built(source, flags, _cache_folder()), signatures)
+            return _opened(_built(source, flags, cache_folder()), signatures)
         except _NotLoadableError as reason:  # a folder whose files must not be executed, for example
             log.info("The kernel %s is compiled for this process alone: %s.", name, reason)
             return _opened(_built(source, flags, _temporary_folder()), signatures)
     except (_Unavailable, _NotLoadableError, OSError, subprocess.SubprocessError) as reason:
         log.info("The kernel %s is not used: %s.", name, reason)
+        _reasons[name] = str(reason)
         return None
 
 
@@ -119,7 +145,9 @@ def _opened(path: Path, signatures: Signatures) -> ctypes.CDLL:
 
 
 def switched_off() -> bool:
-    """Return whether the environment asks for PyTorch alone."""
+    """Return whether PyTorch is to compute alone: the environment asks for it, or `restricted_to`."""
+    if _allowed is not None and not _allowed:
+        return True
     return os.environ.get("SUPERTILE_KERNELS", "").lower() in ("off", "0", "no")
 
 
@@ -159,7 +187,7 @@ def _instruction_flags() -> list[str]:
     level = torch.backends.cpu.get_cpu_capability()
     if level not in _INSTRUCTIONS:
         raise _Unavailable(f"there are no kernels for processors with {level} instructions")
-    if not _openmp_is_gnu():
+    if not openmp_is_gnu():
         raise _Unavailable("PyTorch runs on another OpenMP than GNU's, and two of them would compete for the cores")
     flags = list(_INSTRUCTIONS[level])
     if level == "AVX512" and "avx512_bf16" in Path("/proc/cpuinfo").read_text(errors="replace"):
@@ -167,7 +195,7 @@ def _instruction_flags() -> list[str]:
     return flags
 
 
-def _openmp_is_gnu() -> bool:
+def openmp_is_gnu() -> bool:
     """Return whether the OpenMP that PyTorch has loaded is the one that a compiler here links with."""
     names = {line.rpartition("/")[2] for line in Path("/proc/self/maps").read_text(errors="replace").split("\n")}
     return any(name.startswith("libgomp.so.1") for name in names) and not any(
@@ -175,7 +203,7 @@ def _openmp_is_gnu() -> bool:
     )
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Return a folder for compiled kernels that only this user can write to."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "supertile"
@@ -230,9 +258,14 @@ def _temporary_folder() -> Path:
     return Path(folder)
 
 
+def find_compiler() -> str | None:
+    """Return the path of the C compiler, None if there is none."""
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+
+
 def _compile(source: Path, flags: Sequence[str], folder: Path, prefix: str) -> Path:
     """Compile into a temporary file and rename it, so that no other process loads half a library."""
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    compiler = find_compiler()
     if compiler is None:
         raise _Unavailable("there is no C compiler")
     _remove_unfinished(folder)

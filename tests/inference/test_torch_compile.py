@@ -161,7 +161,7 @@ def test_networks_of_others_run_as_they_are(enlarger, caplog):
 
 
 def test_other_words_are_refused(vapsr):
-    with pytest.raises(ValueError, match="compile is one of off, auto, on, not 'yes'"):
+    with pytest.raises(ValueError, match="compile is one of off, auto, on, verified, not 'yes'"):
         Upscaler(vapsr, device="cpu", compile="yes")
 
 
