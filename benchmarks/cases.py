@@ -14,7 +14,8 @@ class Network:
 
     Attributes:
         name: as shown in tables.
-        family: HAT, VapSR or HiT-SR, or the name of an architecture of spandrel.
+        family: HAT, VapSR or HiT-SR, or an architecture of spandrel: its module, and after a dot its class if that has
+            another name.
         config: hyper-parameters of a network with random weights.
         file: a checkpoint, or the name of a bundled model; `family` is then only a label.
         channels: of its input.
@@ -104,8 +105,12 @@ CASES = {
         _hitsr("SRF"),
         _hitsr("SIR"),
         _hitsr("SNG"),
-        Case("esrgan", "peers", Network("ESRGAN x4", "ESRGAN"), SMALL, ON_GPU),
-        Case("compact", "peers", Network("Compact x4", "Compact"), (Workload(640, 360),), (Workload(1280, 720),)),
+        Case("esrgan", "peers", Network("ESRGAN-23 x4", "ESRGAN"), SMALL, ON_GPU),
+        Case(
+            "compact", "peers", Network("Compact-16 x2", "Compact", {"upscale": 2}), FRAMES[1:2], (Workload(1280, 720),)
+        ),
+        Case("span", "peers", Network("SPAN x4", "SPAN", {"num_in_ch": 3, "num_out_ch": 3}), FRAMES[:1], FRAMES[2:]),
+        Case("realplksr", "peers", Network("RealPLKSR x4", "PLKSR.RealPLKSR"), (Workload(96, 96),), ON_GPU),
         Case("pixels", "peers", BUNDLED, FRAMES, (*FRAMES, Workload(1280, 720), Workload(1920, 1080))),
         Case("tiles", "tiles", BUNDLED_X2, (Workload(576, 576),), (Workload(512, 512), Workload(2048, 2048))),
         Case("tiles-2048", "tiles", BUNDLED_X2, (Workload(256, 256), Workload(512, 512), Workload(2048, 2048))),

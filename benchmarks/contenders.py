@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..inference import Upscaler
 from ..inference.precision import PRECISIONS, candidates
 from ..inference.upscaler import choose_device
 from ..weights.loader import load_model
-from . import comfyui_tiling, networks, peers
-from .cases import BUNDLED_X2, Case, Network
+from . import comfyui_tiling, networks, peers, runtimes
+from .cases import BUNDLED_X2, Case, Network, Workload
 
 OURS = "ours"
 PEAK = "convolution"
@@ -28,11 +28,19 @@ PEAK = "convolution"
 
 @dataclass(frozen=True)
 class Setup:
-    """Settings that all contenders share. checkouts: family -> checkout of the authors' repository."""
+    """Settings that all contenders share.
+
+    Attributes:
+        device: as torch names it.
+        threads: of the CPU.
+        checkouts: family -> checkout of the authors' repository.
+        graphs: folder of the graphs that other runtimes read.
+    """
 
     device: str = "cpu"
     threads: int = 1
     checkouts: dict[str, Path] = field(default_factory=dict)
+    graphs: Path | None = None
 
     @property
     def device_type(self) -> str:
@@ -61,7 +69,9 @@ def setup_of(device: str, threads: int | None, checkouts: Mapping[str, Path | No
 class Contender:
     """An implementation with its settings.
 
-    backend: ours, eager, spandrel, comfyui or official; or convolution, which measures the peak of the machine.
+    backend: ours, eager, spandrel, comfyui, official, openvino or onnxruntime; or convolution, which measures the peak
+        of the machine.
+    channels_last: of spandrel and official, whether images and weights lie in memory with the channels last.
     """
 
     name: str
@@ -71,6 +81,12 @@ class Contender:
     batch: int | str = "auto"
     to_cpu: bool = False
     compile: str = "off"
+    channels_last: bool = False
+
+    @property
+    def reads_graph(self) -> bool:
+        """True if it computes an exported graph, which has to be there before it is built."""
+        return self.backend in runtimes.PACKAGES
 
 
 @dataclass
@@ -104,15 +120,18 @@ def contenders_of(case: Case, setup: Setup) -> list[Contender]:
     contenders = {"peers": _peers, "tiles": _tiles, "batches": _batches, "growth": _growth}[case.question](
         case, setup, half
     )
-    precisions = dict.fromkeys(contender.precision for contender in contenders)
+    precisions = dict.fromkeys(contender.precision for contender in contenders if contender.precision != "auto")
     return contenders + [Contender(f"3x3 convolution, {name}", PEAK, name) for name in precisions]
 
 
 def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     ours = [Contender(OURS, OURS), *(Contender(f"{OURS}, {name}", OURS, name) for name in half)]
+    if setup.device_type == "cpu":
+        ours.append(Contender(f"{OURS}, auto", OURS, "auto"))
     family = case.network.family
     if family not in networks.CONFIGS:
-        return [*ours, Contender("spandrel", "spandrel"), Contender("ComfyUI's tiles, spandrel's network", "comfyui")]
+        comfyui = Contender("ComfyUI's tiles, spandrel's network", "comfyui")
+        return [*ours, Contender("spandrel", "spandrel"), *_on_a_cpu(case.network, setup), comfyui]
     others = [Contender(f"{OURS}, plain eager", "eager")]
     if setup.device_type == "cuda" and family != "HAT":  # compiling HAT takes many minutes
         others += [Contender(f"{OURS}, {name}, compiled", OURS, name, compile="on") for name in ("fp32", *half[:1])]
@@ -124,7 +143,45 @@ def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     others.append(Contender(f"ComfyUI's tiles, {whose} network", "comfyui"))
     if family in setup.checkouts:
         others.append(Contender("official", "official"))
-    return ours + others
+    return ours + others + _on_a_cpu(case.network, setup)
+
+
+def _on_a_cpu(network: Network, setup: Setup) -> list[Contender]:
+    """Return what else can be done on a CPU with an implementation of others: layout, bf16, other runtimes."""
+    theirs = theirs_of(network, setup)
+    if setup.device_type != "cpu" or theirs is None:
+        return []
+    precisions = ["fp32", *halves(BUNDLED_X2, torch.device("cpu"))]
+    last = [
+        Contender(f"{theirs}{'' if name == 'fp32' else f', {name}'}, channels last", theirs, name, channels_last=True)
+        for name in precisions
+    ]
+    if runtimes.installed("openvino"):
+        last += [Contender(f"OpenVINO{'' if name == 'fp32' else f', {name}'}", "openvino", name) for name in precisions]
+    if runtimes.installed("onnxruntime"):
+        last.append(Contender("ONNX Runtime", "onnxruntime"))
+    return last
+
+
+def theirs_of(network: Network, setup: Setup) -> str | None:
+    """Return whose implementation others run, "official" or "spandrel"; None if there is neither."""
+    if network.family in setup.checkouts:
+        return "official"
+    return "spandrel" if network.family not in networks.CONFIGS or network.family == "HAT" else None
+
+
+def export(case: Case, workload: Workload, setup: Setup) -> str:
+    """Export the graph that other runtimes read; return why that failed, "" if it did not."""
+    assert setup.graphs is not None
+    shape = workload.images, case.network.channels, workload.height, workload.width
+    return runtimes.export(_theirs, (theirs_of(case.network, setup), case.network, setup), shape, setup.graphs)
+
+
+def _theirs(whose: str, network: Network, setup: Setup) -> nn.Module:
+    """Return an implementation of others in fp32 on the CPU."""
+    if whose == "official":
+        return networks.officials(network, setup.checkouts[network.family])
+    return networks.spandrels(network).model
 
 
 def _tiles(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
@@ -188,11 +245,34 @@ def _eager(contender: Contender, network: Network, setup: Setup) -> Runner:
 def _spandrel(contender: Contender, network: Network, setup: Setup) -> Runner:
     dtype = PRECISIONS[contender.precision]
     model = networks.spandrels(network).to(torch.device(setup.device), dtype)
-    return Runner(lambda images: model(images.to(dtype)).float()[0])
+    model.model.to(memory_format=_memory_format(contender))
+    return Runner(lambda images: model(_laid_out(images, contender, dtype)).float()[0])
 
 
 def _official(contender: Contender, network: Network, setup: Setup) -> Runner:
-    model = networks.officials(network, setup.checkouts[network.family]).to(setup.device)
+    dtype = PRECISIONS[contender.precision]
+    model = networks.officials(network, setup.checkouts[network.family])
+    model.to(torch.device(setup.device), dtype).to(memory_format=_memory_format(contender))
+    return Runner(lambda images: model(_laid_out(images, contender, dtype)).float()[0])
+
+
+def _laid_out(images: Tensor, contender: Contender, dtype: torch.dtype) -> Tensor:
+    return images.to(dtype).contiguous(memory_format=_memory_format(contender))
+
+
+def _memory_format(contender: Contender) -> torch.memory_format:
+    return torch.channels_last if contender.channels_last else torch.contiguous_format
+
+
+def _openvino(contender: Contender, network: Network, setup: Setup) -> Runner:
+    assert setup.graphs is not None
+    model = runtimes.OpenVINO(setup.graphs, setup.threads, contender.precision)
+    return Runner(lambda images: model(images)[0])
+
+
+def _onnxruntime(contender: Contender, network: Network, setup: Setup) -> Runner:
+    assert setup.graphs is not None
+    model = runtimes.OnnxRuntime(setup.graphs, setup.threads)
     return Runner(lambda images: model(images)[0])
 
 
@@ -231,6 +311,8 @@ _BUILDERS = {
     "spandrel": _spandrel,
     "official": _official,
     "comfyui": _comfyui,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
     PEAK: _convolution,
 }
 

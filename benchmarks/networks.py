@@ -94,8 +94,9 @@ def _loaded_by_spandrel(model: nn.Module) -> ImageModelDescriptor[nn.Module]:
 
 def _of_spandrel(network: Network) -> ImageModelDescriptor[nn.Module]:
     """Return an architecture of spandrel with its default hyper-parameters."""
-    module = importlib.import_module(f"spandrel.architectures.{network.family}")
-    state = getattr(module, network.family)(**network.config).state_dict()
-    loaded = getattr(module, f"{network.family}Arch")().load(state)
+    family, _, name = network.family.partition(".")
+    module = importlib.import_module(f"spandrel.architectures.{family}")
+    state = getattr(module, name or family)(**network.config).state_dict()
+    loaded = getattr(module, f"{family}Arch")().load(state)
     loaded.model.eval().requires_grad_(False)
     return loaded

@@ -34,7 +34,7 @@ class Row:
         memory: bytes by which memory grew at its peak, with input and results.
         memory_without_images: `memory` less the input and the results that are kept.
         difference: largest difference from the first contender, both clamped to [0, 1].
-        agreement: PSNR against the first contender in dB, both clamped to [0, 1].
+        agreement: PSNR against the first contender in dB, both clamped to [0, 1], with its range as the peak.
     """
 
     case: str

@@ -11,19 +11,22 @@ import multiprocessing
 import signal
 import statistics
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import runtimes
 from .cases import Case, Workload
-from .contenders import PEAK, Contender, Runner, Setup, build, contenders_of, seconds
+from .contenders import PEAK, Contender, Runner, Setup, build, contenders_of, export, seconds
 from .errors import BenchError
 from .peak_memory import PeakMemory
 
@@ -44,7 +47,8 @@ class Measured:
         kept: bytes of the images and of the one result that a pass keeps.
         tiles: (height, width) of each tile.
         difference: largest difference from the first contender, in the corner, of a full scale of 1.
-        agreement: PSNR against the first contender in dB.
+        agreement: PSNR against the first contender in dB, with the range of its corner as the peak: random weights may
+            return images that span little.
         flops: of one pass, for a convolution.
         failed: why the contender was left out; empty if it was not.
     """
@@ -89,8 +93,14 @@ def measure(
     """
     contenders = contenders_of(case, setup)
     measurements: list[Measured] = []
-    with _workers(case, contenders, setup) as workers:
+    with _folder_of_graphs(setup) as setup, _workers(case, contenders, setup) as workers:
         for i, workload in enumerate(case.workloads):
+            reading = [worker for worker in workers if worker.contender.reads_graph]
+            if reading:
+                progress(f"{case.network.name} {workload}: exporting a graph")
+                reason = export(case, workload, setup)
+                for worker in reading:
+                    worker.failed = reason
             results = {worker.contender: Measured(case, worker.contender, workload) for worker in workers}
             measurements += results.values()
             corners: dict[Contender, Tensor] = {}
@@ -117,6 +127,12 @@ def measure(
     return measurements
 
 
+@contextmanager
+def _folder_of_graphs(setup: Setup) -> Iterator[Setup]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield replace(setup, graphs=Path(folder))
+
+
 def rotated(workers: list[_Worker], round_: int) -> list[_Worker]:
     """Start each round with the next worker, so that none always runs after the same one."""
     start = round_ % len(workers)
@@ -127,10 +143,11 @@ def _compare(results: dict[Contender, Measured], corners: dict[Contender, Tensor
     for contender, corner in corners.items():
         if contender.backend == PEAK or first not in corners:
             continue
-        error = (corner - corners[first]).double()
-        square = error.square().mean().item()
+        expected = corners[first].double()
+        error = corner.double() - expected
+        square, peak = error.square().mean().item(), (expected.max() - expected.min()).item()
         results[contender].difference = error.abs().max().item()
-        results[contender].agreement = -10 * math.log10(square) if square > 0 else math.inf
+        results[contender].agreement = 10 * math.log10(max(peak**2, 1e-30) / square) if square > 0 else math.inf
 
 
 # --- in the parent: a worker for each contender --------------------------------------------------------------------
@@ -149,7 +166,11 @@ class _Worker:
             return None
         try:
             self.pipe.send(message)
-            kind, answer = self.pipe.recv()
+            if self.contender.reads_graph and not self.pipe.poll(runtimes.LIMIT_S):
+                self.process.kill()
+                kind, answer = "failed", f"not done after {runtimes.LIMIT_S / 60:.0f} minutes"
+            else:
+                kind, answer = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
             kind, answer = "failed", f"its process ended ({self.process.exitcode})"

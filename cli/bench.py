@@ -78,8 +78,9 @@ def bench(
         typer.Option(
             parser=parse_case,
             metavar="CASE",
-            help="Case to measure: hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, pixels, "
-            "tiles, tiles-2048 or batches; repeat for several. Default: a selection that takes a few minutes.",
+            help="Case to measure: hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, span, "
+            "realplksr, pixels, tiles, tiles-2048 or batches; repeat for several. Default: a selection that takes some "
+            "minutes.",
         ),
     ] = None,
     model: Annotated[
@@ -126,8 +127,9 @@ def bench(
 ) -> None:
     """Measure the speed on this machine.
 
-    Supertile is measured beside spandrel, ComfyUI's tiling and the authors' code. All take turns in one run, so their
-    ratios are reliable even if the times are not. --json and --plot replace files that exist.
+    Supertile is measured beside spandrel, ComfyUI's tiling and the authors' code, and on a CPU beside these in other
+    layouts and precisions and, where they are installed, in OpenVINO and ONNX Runtime. All take turns in one run, so
+    their ratios are reliable even if the times are not. --json and --plot replace files that exist.
     """
     if sum(map(bool, (case, scaling, startup))) > 1 or (model and (case or scaling)):
         raise typer.BadParameter(
@@ -234,16 +236,18 @@ def _startup(out: Console, setup: Setup, rounds: int, model: str) -> dict[str, A
 def table(rows: Iterable[Row], question: str) -> Table:
     """Return the figures of a case as a Markdown table, ready for a web page."""
     columns = ["network", "input", "contender", "median", "spread", "time, ours = 1", "s/MP", "GFLOP/s", "of peak"]
-    columns += ["work", "memory"] + (["memory without images"] if question == "growth" else ["difference"])
+    columns += ["work", "memory"] + (["memory without images"] if question == "growth" else ["difference", "agreement"])
     shown = _table(columns)
     for row in rows:
         images = f"{row.width}x{row.height}" + (f", {row.images}" if row.images > 1 else "")
-        last = _bytes(row.memory_without_images) if question == "growth" else _number(row.difference, ".1e")
+        last = [_number(row.difference, ".1e"), _number(row.agreement, ".0f", " dB")]
+        if question == "growth":
+            last = [_bytes(row.memory_without_images)]
         shown.add_row(
             row.network, images, row.contender, _time(row.median), f"{row.spread:.2f}",
             f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})", f"{row.seconds_per_megapixel:.2f}",
             _number(row.flops_per_second and row.flops_per_second / 1e9, ",.0f"), _number(row.share, ".0%"),
-            _number(row.work, ".2f"), _bytes(row.memory), last,
+            _number(row.work, ".2f"), _bytes(row.memory), *last,
         )  # fmt: skip
     return shown
 

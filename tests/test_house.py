@@ -77,6 +77,8 @@ PACKAGES = {
     "pillow_jxl": None,
     "spandrel_extra_arches": None,
     "timm": None,
+    "openvino": None,
+    "onnxruntime": None,
     "triton": None,
 }
 

@@ -39,8 +39,10 @@ def test_all_contenders_compute_the_same_network(tiny):
 def test_spandrels_hat_has_our_weights(tiny_hat):
     """Of a width that is no whole number of windows, so that both have to fill it."""
     rows = report.rows(measure(tiny_hat, SETUP, 1))
-    theirs = [row for row in rows if row.backend in ("spandrel", "comfyui")]
-    assert [row.contender for row in theirs] == ["spandrel", "ComfyUI's tiles, spandrel's network"]
+    theirs = [row for row in rows if row.backend in ("spandrel", "comfyui") and row.precision == "fp32"]
+    assert [row.contender for row in theirs] == [
+        "spandrel", "ComfyUI's tiles, spandrel's network", "spandrel, channels last"
+    ]  # fmt: skip
     assert all(row.difference <= 1e-5 for row in theirs)
 
 
@@ -57,9 +59,10 @@ def test_who_fails_is_left_out_and_the_others_are_measured(tiny, tmp_path, code,
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "vapsr.py").write_text(code)
     measured = measure(tiny, Setup("cpu", 1, {"VapSR": tmp_path}), 1)
-    (left_out,) = report.failures(measured)
-    assert left_out.startswith("tiny VapSR, official: ")
-    assert sentence in left_out
+    left_out = report.failures(measured)
+    assert left_out[0].startswith("tiny VapSR, official: ")
+    assert all("official" in each or "Open" in each or "ONNX" in each for each in left_out)
+    assert sentence in left_out[0]
     rows = report.rows(measured)
     assert "official" not in {row.contender for row in rows}
     assert {row.backend for row in rows if row.width == 40} == {"ours", "eager", "comfyui"}, (
@@ -75,7 +78,7 @@ def test_every_round_begins_with_another():
 
 def test_each_precision_that_takes_part_has_a_peak(tiny):
     contenders = contenders_of(tiny, SETUP)
-    computed = {c.precision for c in contenders if c.backend != PEAK}
+    computed = {c.precision for c in contenders if c.backend != PEAK} - {"auto"}
     assert {c.precision for c in contenders if c.backend == PEAK} == computed
     assert "fp32" in computed
 
