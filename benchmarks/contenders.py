@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..inference import Upscaler
-from ..inference.precision import PRECISIONS, candidates
+from ..inference.precision import PRECISIONS, candidates, may_take_bf16
 from ..inference.upscaler import choose_device
 from ..weights.loader import load_model
 from . import comfyui_tiling, networks, peers, runtimes
@@ -111,6 +111,8 @@ def halves(network: Network, device: torch.device) -> list[str]:
     """Return the half precisions that are faster than fp32 on this machine. They are the same for all our families."""
     probe = load_model(str(BUNDLED_X2.file)) if network.family in networks.CONFIGS else networks.ours(network)
     names = {dtype: name for name, dtype in PRECISIONS.items()}
+    if device.type == "cpu" and may_take_bf16(probe):
+        return ["bf16"]
     return [names[dtype] for dtype in candidates(probe, device)]
 
 
@@ -127,7 +129,7 @@ def contenders_of(case: Case, setup: Setup) -> list[Contender]:
 def _peers(case: Case, setup: Setup, half: list[str]) -> list[Contender]:
     ours = [Contender(OURS, OURS), *(Contender(f"{OURS}, {name}", OURS, name) for name in half)]
     if setup.device_type == "cpu":
-        ours.append(Contender(f"{OURS}, auto", OURS, "auto"))
+        ours.append(Contender(f"{OURS}, auto for 8 bits", OURS, "auto"))
     family = case.network.family
     if family not in networks.CONFIGS:
         comfyui = Contender("ComfyUI's tiles, spandrel's network", "comfyui")
@@ -221,6 +223,8 @@ def _ours(contender: Contender, network: Network, setup: Setup) -> Runner:
         batch=contender.batch, compile=contender.compile,
         edges="network",
     )  # fmt: skip
+    if contender.precision == "auto":
+        upscaler = upscaler.for_depth(8)
 
     def run(images: Tensor) -> Tensor:
         first: Tensor | None = None

@@ -28,7 +28,7 @@ def names(case: Case, setup: Setup = SETUP) -> list[str]:
 def test_networks_of_the_community_have_their_other_layouts(compact):
     found = names(compact)
     assert found[0] == "ours"
-    assert {"ours, auto", "spandrel", "spandrel, channels last"} <= set(found)
+    assert {"ours, auto for 8 bits", "spandrel", "spandrel, channels last"} <= set(found)
     assert ("OpenVINO" in found) == runtimes.installed("openvino")
     assert ("ONNX Runtime" in found) == runtimes.installed("onnxruntime")
 
