@@ -9,8 +9,8 @@ import sys
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 (done), 1 (a file failed), 2 (wrong usage), 3 (a video is incomplete), 130 (interrupted), 129 or 143
-    (terminated by SIGHUP or SIGTERM).
+    Exits with 0 (done), 1 (a file failed), 2 (wrong usage), 3 (a video is incomplete), 130 (interrupted), 129, 143 or
+    149 (terminated by SIGHUP, SIGTERM or SIGBREAK).
     """
     try:
         import rich  # noqa: F401

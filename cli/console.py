@@ -28,8 +28,13 @@ INTERRUPTED_SENTENCE = "Interrupted; finished files are kept."
 
 @contextmanager
 def termination_cleans_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, removing half-written files first."""
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, removing half-written files first.
+
+    On Windows SIGBREAK does so, which stands for Ctrl-Break, a window that is closed, and the end of the session.
+    """
     signals = [signal.SIGTERM]
+    if sys.platform == "win32":
+        signals.append(signal.SIGBREAK)
     # Under nohup, a terminal that closes is no reason to stop.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)

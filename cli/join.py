@@ -12,7 +12,10 @@ from .options import Debug, Overwrite
 
 
 def join(
-    target: Annotated[Path, typer.Argument(metavar="DST", help="Target of the interrupted job, as it was given.")],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="DST", help="Target of the interrupted job, or a folder, as ComfyUI's output folder."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="File to write. Default: DST with .partial in its name."),
@@ -26,11 +29,7 @@ def join(
     match. The parts stay, so that `supertile upscale` can go on.
     """
     with errors_as_sentences(debug), termination_cleans_up():
-        from ..video.errors import VideoError
-        from ..video.parts.folder import JobFolder
+        from ..video.parts.found import interrupted_job
         from ..video.parts.publish import join_partial
 
-        jobs = JobFolder.find(target)
-        if not jobs:
-            raise VideoError(f"There is no interrupted job for {target}.")
-        typer.echo(str(join_partial(jobs[0], output, overwrite=overwrite)))
+        typer.echo(str(join_partial(interrupted_job(target), output, overwrite=overwrite)))

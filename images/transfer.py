@@ -49,13 +49,18 @@ _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392
 
 
 def _pq_to_linear(x: Tensor) -> Tensor:
-    power = x.double().clamp(0, 1).pow(1 / _M2)
-    return ((power - _C1).clamp_min(0) / (_C2 - _C3 * power)).pow(1 / _M1).float()
+    power = _precise(x).pow(1 / _M2)
+    return ((power - _C1).clamp_min(0) / (_C2 - _C3 * power)).pow(1 / _M1).to(x.device, torch.float32)
 
 
 def _linear_to_pq(x: Tensor) -> Tensor:
-    power = x.double().clamp(0, 1).pow(_M1)
-    return ((_C1 + _C2 * power) / (1 + _C3 * power)).pow(_M2).float().clamp_(0, 1)
+    power = _precise(x).pow(_M1)
+    return ((_C1 + _C2 * power) / (1 + _C3 * power)).pow(_M2).to(x.device, torch.float32).clamp_(0, 1)
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Clamp to [0, 1], as float64; on the CPU where the device has none (Apple's MPS)."""
+    return (x.cpu() if x.device.type == "mps" else x).double().clamp(0, 1)
 
 
 # Hybrid log-gamma, ARIB STD-B67.
@@ -63,13 +68,15 @@ _A, _B, _C = 0.17883277, 0.28466892, 0.55991073
 
 
 def _hlg_to_linear(x: Tensor) -> Tensor:
-    x = x.double().clamp(0, 1)
-    return torch.where(x <= 0.5, x * x / 3, (((x - _C) / _A).exp() + _B) / 12).float()
+    code = _precise(x)
+    light = torch.where(code <= 0.5, code * code / 3, (((code - _C) / _A).exp() + _B) / 12)
+    return light.to(x.device, torch.float32)
 
 
 def _linear_to_hlg(x: Tensor) -> Tensor:
-    x = x.double().clamp(0, 1)
-    return torch.where(x <= 1 / 12, (3 * x).sqrt(), _A * (12 * x - _B).clamp_min(1e-9).log() + _C).float().clamp_(0, 1)
+    light = _precise(x)
+    code = torch.where(light <= 1 / 12, (3 * light).sqrt(), _A * (12 * light - _B).clamp_min(1e-9).log() + _C)
+    return code.to(x.device, torch.float32).clamp_(0, 1)
 
 
 SRGB = Transfer("sRGB", to_linear, to_srgb)

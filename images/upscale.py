@@ -258,5 +258,7 @@ def write_result(job: FileJob, picture: Picture, *, quality: int, overwrite: boo
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageFileError(f"{job.target} cannot be written: its folder cannot be created: {error}.") from error
+        raise ImageFileError(
+            f"{job.target} cannot be written: its folder cannot be created: {error.strerror or error}."
+        ) from error
     write_image(job.target, picture, format=job.format, quality=quality, overwrite=overwrite, sources=[job.source])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 
-def duration_in_words(seconds: float) -> str:
-    """Return a duration as "40 s", "4 min", "3 h 20 min" or "2 d 3 h"."""
+def duration_in_words(seconds: float, *, measured: bool = False) -> str:
+    """Return a duration as "40 s", "4 min", "3 h 20 min" or "2 d 3 h"; a measured one below 10 s as "4.8 s"."""
+    if measured and seconds < 9.95:
+        return f"{seconds:.1f} s"
     if seconds < 59.5:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -15,10 +15,11 @@ from ..images.io.picture import Picture
 from ..images.memory import PIXELS_WITHOUT_CHECK, result_bytes, shortage
 from ..images.size import runs_of_the_model
 from ..images.upscale import upscale_image
+from ..images.words import duration_in_words
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
 from . import host, widgets
-from .progress import Progress, duration
+from .progress import Progress
 from .size import chosen_size
 from .upscaling import upscaler_for
 
@@ -164,7 +165,7 @@ def _report(images: Tensor, larger: Tensor, scale: int, begin: float, *, is_mask
     lines = [
         *([f"images: {count}"] if count > 1 else []),
         f"size: {width}x{height} -> {target[0]}x{target[1]}",
-        f"time: {duration(time.monotonic() - begin)}",
+        f"time: {duration_in_words(time.monotonic() - begin, measured=True)}",
     ]
     if is_masked:
         return "\n".join([*lines, "note: The mask is empty, so the image was only resampled."])

@@ -1,4 +1,4 @@
-"""Progress of several runs of a model, or of several files, as progress of one job; durations as text.
+"""Progress of several runs of a model, or of several files, as progress of one job.
 
 Needs no ComfyUI.
 """
@@ -33,14 +33,6 @@ class Progress:
         value = self._finished + expected * done // max(known, expected)
         self._most = max(self._most, value)
         self._report(self._most, self._total)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: "4.8 s", "48 s", "12 min", "3 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class FolderProgress:

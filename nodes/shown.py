@@ -13,10 +13,10 @@ from comfy_api.latest import io, ui
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
+from ..images.words import duration_in_words
 from ..video.preview import SECONDS, write_picture, write_preview
 from ..video.report import VideoProgress, VideoReport
 from . import folders, host
-from .progress import duration
 
 INTERVAL_S = 1.0
 PLAYABLE = (".mp4", ".webm")
@@ -46,7 +46,7 @@ class LiveVideo:
         done = f"frames: {now.frames}" + (f" of {now.expected}" if now.expected else "")
         lines = [f"{done}, {now.fps:.2f} per second"]
         if now.expected and now.fps:
-            lines.append(f"time left: about {duration((now.expected - now.frames) / now.fps)}")
+            lines.append(f"time left: about {duration_in_words((now.expected - now.frames) / now.fps)}")
         output = ui.PreviewText("\n".join(lines)).as_dict()
         if now.thumbnail is not None:
             output |= self._picture(now.thumbnail(host.PREVIEW_SIDE))

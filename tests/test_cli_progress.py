@@ -93,6 +93,13 @@ def test_durations_are_short_words(seconds, words):
     assert duration_in_words(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0.0 s"), (4.83, "4.8 s"), (9.96, "10 s"), (48.2, "48 s"), (91, "2 min")]
+)
+def test_short_measured_durations_have_tenths(seconds, words):
+    assert duration_in_words(seconds, measured=True) == words
+
+
 def test_a_line_now_and_then_where_there_is_no_terminal(upscale, monkeypatch):
     clip("in/d.mp4")
     monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)

@@ -67,7 +67,8 @@ def write_image(
     except FileNotFoundError:
         raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.") from None
     except (OSError, struct.error) as error:
-        raise ImageFileError(f"{path} cannot be written: {error}.") from error
+        why = getattr(error, "strerror", None) or error  # without the temporary name
+        raise ImageFileError(f"{path} cannot be written: {why}.") from error
 
 
 def _check_encoder(path: Path, format: ImageFormat) -> None:

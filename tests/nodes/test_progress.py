@@ -7,7 +7,7 @@ import torch
 from supertile.images.io.picture import Picture
 from supertile.images.upscale import upscale_image
 from supertile.inference import Upscaler
-from supertile.nodes.progress import FolderProgress, Progress, duration
+from supertile.nodes.progress import FolderProgress, Progress
 
 
 @pytest.fixture
@@ -45,11 +45,6 @@ def test_with_a_real_upscaler_every_tile_counts(enlarger, reports):
     progress = Progress(runs, lambda *report: reports.append(report))
     upscale_image(Picture(torch.rand(3, 100, 150), alpha), upscaler, size="4.0x", progress=progress)
     assert [done for done, _ in reports] == list(range(1, sum(runs) + 1))
-
-
-def test_durations_are_said_as_people_do():
-    said = {0: "0.0 s", 4.83: "4.8 s", 48.2: "48 s", 89.4: "89 s", 91: "2 min", 3600: "60 min", 11_110: "3 h 5 min"}
-    assert {seconds: duration(seconds) for seconds in said} == said
 
 
 def test_files_count_alike_and_so_does_what_is_within_them(reports):
