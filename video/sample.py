@@ -159,6 +159,9 @@ class _Interpolator:
         self.scale, self.device, self.input_channels = upscaler.scale, upscaler.device, upscaler.input_channels
         self.finish, self.stats = upscaler.finish, Stats()
 
+    def for_depth(self, bits: int) -> _Interpolator:
+        return self
+
     def stream(self, images: Iterable[Tensor], **_: object) -> Iterator[Tensor]:
         for image in images:
             self.stats.tiles_computed += 1

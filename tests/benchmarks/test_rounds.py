@@ -31,7 +31,7 @@ def test_all_contenders_compute_the_same_network(tiny):
         assert row.agreement >= (100 if exact else 30), row.contender
         assert row.flops == flops(config_of(tiny.network), row.height, row.width)
         assert row.work == 1
-        assert row.share > 0
+        assert row.precision == "auto" or row.share > 0
         assert row.memory is not None or sys.platform == "win32"
     assert [row.ratio for row in rows if row.contender == "ours"] == [1, 1]
 
