@@ -24,6 +24,7 @@ class TrainingConfig:
         optimizer: "adam" or "muon"; see `optimizers`.
         clip: the longest gradient; longer ones are shortened to it.
         degraded_share: how many of the crops are blurred, noisy or compressed; see `degradations`.
+        plain_share: how many of these are compressed or noisy and nothing else.
     """
 
     family: str = "VapSR"
@@ -42,6 +43,7 @@ class TrainingConfig:
     optimizer: str = "adam"
     clip: float = 0.5
     degraded_share: float = 0.0
+    plain_share: float = 0.6
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
-        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share)
+        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share, c.plain_share)
         small, large = (x.to(self.device) for x in crops)
         with self._autocast(), FastDepthwise():
             value = loss(self._result(small).float(), large, c.loss, c.frequency_weight)
