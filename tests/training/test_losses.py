@@ -1,4 +1,4 @@
-"""L1 asks for the median of what may be, L2 and the root of the mean square for the mean; spectra are compared on request."""
+"""L1 asks for the median of what may be, L2 and "rms" for the mean; spectra are compared on request."""
 
 from __future__ import annotations
 
