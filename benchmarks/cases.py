@@ -77,8 +77,8 @@ HAT_L: dict[str, Any] = {"depths": (6,) * 12, "num_heads": (6,) * 12}
 SMALL = (Workload(64, 64),)
 SQUARES = (Workload(64, 64), Workload(128, 128))
 ON_GPU = (Workload(256, 256), Workload(512, 512))
-BUNDLED = Network("VapSR-S x4", "VapSR", file="supertile-4x")
-BUNDLED_X2 = Network("VapSR-S x2", "VapSR", file="supertile-2x")
+BUNDLED = Network("bundled x4", "VapSR", file="supertile-4x")
+BUNDLED_X2 = Network("bundled x2", "VapSR", file="supertile-2x")
 FRAMES = (Workload(160, 90), Workload(320, 180), Workload(640, 360))
 BATCH = 8
 """Images in one pass of the case about batches."""

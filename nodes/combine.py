@@ -53,7 +53,7 @@ class BlendUpscaleModels(io.ComfyNode):
             description="Make an upscale model between two of the same scale. If both have the same architecture and "
             "size, their weights are blended, which costs no time; otherwise both run and their results are averaged.",
             search_aliases=["blend", "interpolate", "merge upscale models", "mix models", "average", "ensemble",
-                            "net interpolation", "alpha", "supertile"],
+                            "net interpolation", "alpha", "denoise strength", "supertile"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model"),
                 io.UpscaleModel.Input("other_model", tooltip="A model of the same scale."),

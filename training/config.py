@@ -19,11 +19,12 @@ class TrainingConfig:
         learning_rate: the peak, reached after `warmup` steps and left along half a cosine; see `schedule`.
         cooldown: how many steps that cosine takes; 0 for all after the warm-up.
         decay: of the moving average of the weights, which is what is measured and exported.
-        loss: "l1" or "l2", of pixels; see `losses`.
+        loss: "l1", "l2" or "rms", of pixels; see `losses`.
         frequency_weight: of the loss's second part; see `losses`.
         optimizer: "adam" or "muon"; see `optimizers`.
         clip: the longest gradient; longer ones are shortened to it.
         degraded_share: how many of the crops are blurred, noisy or compressed; see `degradations`.
+        plain_share: how many of these are compressed or noisy and nothing else.
     """
 
     family: str = "VapSR"
@@ -42,6 +43,7 @@ class TrainingConfig:
     optimizer: str = "adam"
     clip: float = 0.5
     degraded_share: float = 0.0
+    plain_share: float = 0.6
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,16 @@ class Corpus:
             _shrink(self.large, path, scale)
         self.small = _mapped(path)
 
-    def crop(self, rng: Generator, patch: int, degraded_share: float = 0.0) -> tuple[Pixels, Pixels]:
+    def crop(
+        self, rng: Generator, patch: int, degraded_share: float = 0.0, plain_share: float = 0.0
+    ) -> tuple[Pixels, Pixels]:
         """Return a random crop, flipped and turned: small (patch, patch, 3) and large, `scale` times as large.
 
         Args:
             rng: decides where it lies and what happens to it.
             patch: sides of the small crop in pixels.
             degraded_share: the chance that the small one is degraded, see `degradations`.
+            plain_share: how many of these have one thing done to them.
 
         Raises:
             TrainingError: if the tiles are smaller than the crop.
@@ -61,17 +64,19 @@ class Corpus:
         small, large = _cropped(self.small[n], y, x, around), _cropped(self.large[n], y, x, around, self.scale)
         small, large = _turned(small, turn), _turned(large, turn)
         if degraded_share and rng.random() < degraded_share:
-            small = degraded(rng, small, large)
+            small = degraded(rng, small, large, plain_share)
         return _cropped(small, margin, margin, patch), _cropped(large, margin, margin, patch, self.scale)
 
-    def batch(self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0, plain_share: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Return the crops of a training's step, the same for the same arguments.
 
         Returns:
             Small (count, 3, patch, patch) and large, `scale` times as large, float32 in [0, 1].
         """
         rng = np.random.default_rng([seed, step])
-        return _as_tensors([self.crop(rng, patch, degraded_share) for _ in range(count)])
+        return _as_tensors([self.crop(rng, patch, degraded_share, plain_share) for _ in range(count)])
 
 
 class Mixture:
@@ -82,11 +87,13 @@ class Mixture:
             raise TrainingError(f"Shares of crops are from 0 to 1 and add up to 1, not {', '.join(map(str, shares))}")
         self.corpora, self.shares, self.scale = list(corpora), list(shares), corpora[0].scale
 
-    def batch(self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, seed: int, step: int, count: int, patch: int, degraded_share: float = 0.0, plain_share: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Return the crops of a training's step, as `Corpus.batch` does; each is of a corpus drawn by its share."""
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(self.corpora), size=count, p=self.shares)
-        return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share) for index in chosen])
+        return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share, plain_share) for index in chosen])
 
 
 def generate(folder: Path, *, seed: int, count: int, size: int, workers: int, progress: Progress | None = None) -> None:

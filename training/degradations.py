@@ -25,9 +25,6 @@ Step = Callable[[Generator, Pixels], Pixels]
 MARGIN = 12
 """Small pixels around a crop that are degraded with it, so that no step's edges are seen."""
 
-PLAIN_SHARE = 0.35
-"""How many of the degraded images have one thing done to them, as most images that people have."""
-
 FILTERS = (
     Image.Resampling.BOX,
     Image.Resampling.BILINEAR,
@@ -37,18 +34,19 @@ FILTERS = (
 )
 
 
-def degraded(rng: Generator, small: Pixels, large: Pixels) -> Pixels:
+def degraded(rng: Generator, small: Pixels, large: Pixels, plain_share: float) -> Pixels:
     """Return a small image as people have it.
 
     Args:
         rng: decides which steps happen, how strong they are, and their noise.
         small: (H, W, 3), the large image reduced as for a benchmark.
         large: (H * scale, W * scale, 3).
+        plain_share: how many have one thing done to them, as most images that people have.
 
     Returns:
         (H, W, 3).
     """
-    if rng.random() < PLAIN_SHARE:
+    if rng.random() < plain_share:
         return plainly_degraded(rng, small)
     image = small if rng.random() < 0.65 else lens_and_resampling(rng, large, small.shape[1], small.shape[0])
     steps: list[Step] = []
@@ -62,7 +60,7 @@ def degraded(rng: Generator, small: Pixels, large: Pixels) -> Pixels:
 
 def plainly_degraded(rng: Generator, image: Pixels) -> Pixels:
     """Return an image after one JPEG (4:2:0, quality 30 to 95), or with Gaussian noise of 2 to 14 codes."""
-    if rng.random() < 0.65:
+    if rng.random() < 0.8:
         return jpeg(image, int(rng.integers(30, 96)))
     return gaussian_noise(rng, image, rng.uniform(2, 14))
 

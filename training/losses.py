@@ -10,6 +10,7 @@ from torch import Tensor
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": lambda error: error.abs().mean(),
     "l2": lambda error: error.square().mean(),
+    "rms": lambda error: (error.square().mean((1, 2, 3)) + 1e-6).sqrt().mean(),
 }
 
 
@@ -17,8 +18,8 @@ def loss(result: Tensor, truth: Tensor, kind: str = "l1", frequency_weight: floa
     """Return the loss of pixels, plus `frequency_weight` times the L1 of the orthonormal spectra.
 
     L1 learns faster, and its gradients are as long at the end as at the start. Where an image has lost details, L1 asks
-    for the median of what may have been there, and L2 for the mean, which PSNR measures. So an L2 loss pays in the last
-    steps.
+    for the median of what may have been there, and L2 for the mean, which PSNR measures. But L2 listens to the hardest
+    crops most. "rms", the root of a crop's mean square, asks for the mean too and gives all crops a say.
 
     The losses of pixels are content with a blurred texture; that of frequencies asks for each of its waves. Cho et al.,
     "Rethinking coarse-to-fine approach in single image deblurring", ICCV 2021, where the weight is 0.1.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arch import VapSR
-from . import optimizers, vapsr
+from . import growth, optimizers, vapsr
 from .averages import MovingAverage
 from .config import TrainingConfig
 from .corpus import Corpus, Mixture
@@ -51,7 +51,13 @@ class Trainer:
         self.step = 0
 
     def begin_with(self, weights: dict[str, Tensor]) -> list[str]:
-        """Start from another network of this family; returns the names of what it has not, such as another head."""
+        """Start from another network of this family; returns the names of what it has not, such as another head.
+
+        A VapSR with fewer blocks is deepened, see `growth`.
+        """
+        start = self.net.state_dict()
+        if self.config.family == VapSR.__name__ and 0 < growth.blocks(weights) < growth.blocks(start):
+            weights = growth.deepened(weights, start)
         left = take_trunk(self.net, weights)
         self.average = MovingAverage(self.net, self.config.decay)
         return left
@@ -74,7 +80,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
-        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share)
+        crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share, c.plain_share)
         small, large = (x.to(self.device) for x in crops)
         with self._autocast(), FastDepthwise():
             value = loss(self._result(small).float(), large, c.loss, c.frequency_weight)

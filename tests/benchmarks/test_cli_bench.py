@@ -115,7 +115,7 @@ def test_what_is_measured():
     assert names("hat-l", device="cuda") == [("HAT-L x4", "peers", ["256x256", "512x512"])]
     assert names("hat-s", quick=True) == [("HAT-S x4", "peers", ["64x64"])]
     larger = [cases.Workload(128, 64), cases.Workload(16, 16)]
-    assert names("batches", sizes=larger) == [("VapSR-S x4", "batches", ["16x16, 8 images", "128x64, 8 images"])]
+    assert names("batches", sizes=larger) == [("bundled x4", "batches", ["16x16, 8 images", "128x64, 8 images"])]
     (megapixels, frames) = names(scaling=True)
     assert (megapixels[2][0], megapixels[2][-1]) == ("400x250", "7680x4320")
     assert frames[2][-1] == "320x180, 64 images"

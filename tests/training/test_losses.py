@@ -1,4 +1,4 @@
-"""L1 asks for the median of what may be, L2 for the mean; spectra are compared on request."""
+"""L1 asks for the median of what may be, L2 and "rms" for the mean; spectra are compared on request."""
 
 from __future__ import annotations
 
@@ -19,6 +19,24 @@ def test_l1_asks_for_the_median_and_l2_for_the_mean():
 
     assert best("l1") == 0
     assert best("l2") == pytest.approx(0.4)
+
+
+def test_rms_asks_for_the_mean_too_and_gives_all_crops_a_say():
+    truth = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])[None, None, None]
+    candidates = torch.linspace(0, 1, 101)
+    values = [float(loss(x.expand_as(truth), truth, "rms")) for x in candidates]
+    assert float(candidates[values.index(min(values))]) == pytest.approx(0.4)
+
+    def pulls(kind: str) -> list[float]:
+        """How strongly a crop that is far from the truth pulls, and one that is nearer."""
+        result = torch.tensor([0.5, 0.05])[:, None, None, None].repeat(1, 3, 4, 4).requires_grad_()
+        loss(result, torch.zeros_like(result), kind).backward()
+        return result.grad.flatten(1).norm(dim=1).tolist()
+
+    far, near = pulls("rms")
+    assert near == pytest.approx(far, rel=0.01)
+    far, near = pulls("l2")
+    assert near == pytest.approx(far / 10, rel=0.01)
 
 
 def test_noise_has_a_larger_spectrum_than_a_wave_of_its_l1():

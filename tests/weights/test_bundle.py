@@ -20,10 +20,11 @@ NAMES = ["supertile-2x", "supertile-4x", "supertile-photo-2x", "supertile-photo-
 def test_there_are_two_of_a_scale_and_they_are_small():
     models = bundled_models()
     assert list(models) == NAMES
-    assert max(path.stat().st_size for path in models.values()) < 350_000
+    assert max(path.stat().st_size for path in models.values()) < 500_000
     for name, scale in zip(NAMES, (2, 4, 2, 4), strict=True):
         info = inspect_checkpoint(name)
-        assert (info.family, info.variant, info.scale, info.dtype) == ("VapSR", "VapSR-S", scale, "fp16")
+        variant = "VapSR (32 channels, 16 blocks)"
+        assert (info.family, info.variant, info.scale, info.dtype) == ("VapSR", variant, scale, "fp16")
         assert info.metadata["license"] == "Apache-2.0"
         assert info.metadata["title"] == name
         assert "photograph" in info.metadata["description"]
@@ -96,7 +97,7 @@ def test_flat_areas_stay_flat_and_keep_their_color(name, color):
             ..., 32 * descriptor.scale : -32 * descriptor.scale, 32 * descriptor.scale : -32 * descriptor.scale
         ]
     means = result.mean((2, 3), keepdim=True)
-    most = 1.5 if name == "supertile-photo-4x" else 1  # codes; it has trained too shortly
+    most = 1.6 if "photo" in name else 0.8  # codes; black is what noise has left of something a little lighter
     assert (means - torch.tensor(color)[None, :, None, None]).abs().max() < most / 255
     assert (result - means).abs().max() < 0.5 / 255
 
