@@ -18,7 +18,7 @@ def report_text(report: VideoReport, notes: list[str]) -> str:
         f"size: {before} -> {after}",
         *([f"video stream: {number} of 0 to {count - 1}; the others are copied as they are"] if count > 1 else []),
         f"encoder: {report.encoder}, {report.pixel_format}",
-        f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second",
+        *([] if report.copy_of else [f"time: {report.times.total:.1f} s, {report.fps:.2f} frames per second"]),
         *(f"note: {sentence}" for sentence in notes),
     ]
     return "\n".join(lines)

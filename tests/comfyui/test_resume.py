@@ -152,6 +152,7 @@ def test_another_name_alone_computes_nothing(server, film):
     assert "file: names/second_00001_.mkv" in lines
     assert "frames: 120" in lines
     assert any("Nothing was computed: names/first_00001_.mkv has the same source" in line for line in lines)
+    assert not any("frames per second" in line for line in lines)
     first, second = (server.base / "output" / "names" / f"{name}_00001_.mkv" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
 
