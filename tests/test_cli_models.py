@@ -40,7 +40,7 @@ def test_models_are_listed_with_the_broken_ones(folder):
     lines = [line.split() for line in result.stdout.splitlines()]
     own = next(line for line in lines if line[:2] == ["Sharp.safetensors", "VapSR"])
     assert own[-4:] == ["3x", "0.1", "MB", "CC0"]
-    assert ["supertile-4x", "VapSR-S", "4x", "0.3", "MB", "Apache-2.0"] in lines
+    assert ["supertile-4x", "VapSR", "(32", "channels,", "16", "blocks)", "4x", "0.4", "MB", "Apache-2.0"] in lines
     assert any(line.startswith("mine/broken.pth: ") for line in result.stdout.splitlines())
 
 

@@ -16,6 +16,7 @@ EXAMPLES = sorted(FOLDER.glob("*.json"))
 NOTES = {"MarkdownNote"}  # nodes of the page, which never reach the server
 CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "PreviewAny", "SolidMask",
         "MaskComposite"}  # fmt: skip
+BROUGHT = {f"supertile/{path.name}" for path in (ROOT / "web" / "examples").iterdir()}
 MODELS = {f"supertile-{name}.safetensors" for name in ("2x", "4x", "photo-2x", "photo-4x")}
 
 
@@ -74,14 +75,14 @@ def test_values_by_place_and_by_name_agree(example):
             assert node.get("widgets_values", []) == list(node.get("widgets_values_named", {}).values()), node["type"]
 
 
-def test_only_bundled_models_and_no_files_but_the_one_that_comfyui_ships(example):
+def test_only_bundled_models_and_files_that_are_there_or_brought_along(example):
     loaders = [node for node in example["nodes"] if node["type"] == "SupertileLoadUpscaleModel"]
     assert loaders
     assert {node["widgets_values_named"]["model_name"] for node in loaders} <= MODELS
     values = {node["type"]: node.get("widgets_values_named", {}) for node in example["nodes"]}
-    assert values.get("LoadImage", {}).get("image") in (None, "example.png")
+    assert values.get("LoadImage", {}).get("image") in (None, "example.png", *BROUGHT)
     for kind in ("LoadVideo", "SupertileUpscaleVideoFile"):
-        assert values.get(kind, {}).get("file") is None  # the page fills in the first one
+        assert values.get(kind, {}).get("file") in (None, *BROUGHT)
 
 
 def test_a_note_says_what_to_change(example):
