@@ -18,7 +18,7 @@ from .errors import is_out_of_memory
 from .identity import weights_hash
 from .layout import in_fast_layout
 from .measured import Choices, kind_of, speedup
-from .mixed import in_bf16
+from .mixed import can_be_mixed, in_bf16
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def bf16_agreement(descriptor: ImageModelDescriptor, device: torch.device) -> fl
         descriptor: the network in fp32. It is left alone.
         device: where it computes.
     """
-    if device.type != "cpu" or not precisions.may_take_bf16(descriptor):
+    if device.type != "cpu" or not (precisions.may_take_bf16(descriptor) and can_be_mixed(descriptor)):
         return None
     kind = f"{kind_of(descriptor)} {weights_hash(descriptor.model)[:32]}"
     if (known := CHOICES.get(kind)) is None:

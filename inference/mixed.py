@@ -9,6 +9,7 @@ Compact network of realesr-animevideov3 agrees with fp32 to 62 dB instead of 55,
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -23,6 +24,11 @@ from .errors import is_out_of_memory
 log = logging.getLogger(__name__)
 
 
+def can_be_mixed(descriptor: ImageModelDescriptor) -> bool:
+    """Return True for networks of spandrel whose weights are in fp32: others have lost what would be exact."""
+    return not precisions.is_ours(descriptor.model) and descriptor.dtype == torch.float32
+
+
 def in_bf16(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[ImageModelDescriptor, Tensor, Tensor]:
     """Return a copy of a network on the CPU that computes in bf16, and what both make of an image.
 
@@ -31,7 +37,8 @@ def in_bf16(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[ImageModel
         image: (1, C, H, W) float32, which shows what a network runs first and last.
 
     Returns:
-        The copy, its output, and the output in fp32. Where layers do not allow exact ends, bf16 is everywhere.
+        The copy, its output, and the output in fp32. Where layers do not allow exact ends, or two dtypes at all, more
+        is in bf16.
     """
     with CORES.shared() as give_way:
         exact, ends = _run_and_find_ends(descriptor, image)
@@ -42,22 +49,34 @@ def in_bf16(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[ImageModel
 def _in_bf16(
     descriptor: ImageModelDescriptor, image: Tensor, ends: tuple[str, str] | None
 ) -> tuple[ImageModelDescriptor, Tensor]:
+    ways: list[Callable[[ImageModelDescriptor], ImageModelDescriptor]] = [_autocast]
     if ends is not None:
-        half = precisions.copy_of(descriptor)
-        precisions.autocast_to_bf16(half)
-        first, last = (half.model.get_submodule(name) for name in ends)
-        assert isinstance(first, nn.Conv2d)
-        _replace(half.model, ends[0], _FirstConvolution(first))
-        _replace(half.model, ends[1], _LastConvolution(last))
+        ways.insert(0, partial(_with_exact_ends, ends=ends))
+    for build in ways:
         try:
+            half = build(descriptor)
             return half, precisions.run(half, image)
         except Exception as error:  # a network may use its layers in ways of its own, as SPAN does
             if is_out_of_memory(error):
                 raise
-            log.debug("%s has no exact ends: %s", descriptor.architecture.name, precisions.short_reason(error))
+            log.debug("%s is not mixed: %s", descriptor.architecture.name, precisions.short_reason(error))
+    half = precisions.cast(descriptor, torch.bfloat16, torch.device("cpu"))
+    return half, precisions.run(half, image)
+
+
+def _autocast(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
     half = precisions.copy_of(descriptor)
     precisions.autocast_to_bf16(half)
-    return half, precisions.run(half, image)
+    return half
+
+
+def _with_exact_ends(descriptor: ImageModelDescriptor, ends: tuple[str, str]) -> ImageModelDescriptor:
+    half = _autocast(descriptor)
+    first, last = (half.model.get_submodule(name) for name in ends)
+    assert isinstance(first, nn.Conv2d)
+    _replace(half.model, ends[0], _FirstConvolution(first))
+    _replace(half.model, ends[1], _LastConvolution(last))
+    return half
 
 
 def _run_and_find_ends(descriptor: ImageModelDescriptor, image: Tensor) -> tuple[Tensor, tuple[str, str] | None]:

@@ -15,7 +15,7 @@ from .engine import Engine
 from .host import Host
 from .identity import weights_hash
 from .layout import in_fast_layout
-from .mixed import in_bf16
+from .mixed import can_be_mixed, in_bf16
 from .planner import Planner
 from .stream import Stats, Stream
 from .tiling import TilePlan
@@ -52,7 +52,7 @@ class NetworkStage:
         self.dtype = dtype
         if dtype == torch.float32:
             network = model.to(device)
-        elif dtype == torch.bfloat16 and device.type == "cpu" and not precisions.is_ours(model.model):
+        elif dtype == torch.bfloat16 and device.type == "cpu" and can_be_mixed(model):
             network, _, _ = in_bf16(model.to(device), precisions.probe_image(model.input_channels))
         else:
             network = precisions.cast(model, dtype, device)

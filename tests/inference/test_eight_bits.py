@@ -16,6 +16,7 @@ from spandrel.architectures.Compact import Compact, CompactArch
 from spandrel.architectures.SPAN import SPAN, SPANArch
 from supertile import Upscaler
 from supertile.inference import eight_bits, layout, mixed, precision
+from torch import nn
 
 CPU = torch.device("cpu")
 
@@ -133,6 +134,40 @@ def test_a_network_that_writes_its_own_weights_computes_in_bf16_all_the_same():
     half, output, exact = mixed.in_bf16(span, precision.probe_image(3))
     assert precision.is_autocast(half)
     assert 20 < precision.psnr(output, exact) < 80
+
+
+def test_a_network_that_was_loaded_in_bf16_computes_in_it(compact):
+    image = torch.rand(1, 3, 20, 30)
+    exact = Upscaler(compact, device="cpu", precision="fp32")(image)
+    half = precision.cast(compact, torch.bfloat16, CPU)
+    for name in ("bf16", "auto"):
+        result = Upscaler(half, device="cpu", precision=name)(image)
+        assert not torch.equal(result, exact)
+        assert precision.psnr(result, exact) > 40
+
+
+class Strict(nn.Module):
+    """A network that takes no dtype but that of its weights, nor autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3, 3), 0.3), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("expected the same dtype")
+        return (x.movedim(1, -1) @ self.weight).movedim(-1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def test_a_network_that_cannot_be_mixed_is_in_bf16_as_a_whole(compact):
+    network = Strict()
+    descriptor = ImageModelDescriptor(
+        network, network.state_dict(), architecture=compact.architecture, purpose="SR", tags=[], supports_half=True,
+        supports_bfloat16=True, scale=2, input_channels=3, output_channels=3,
+    )  # fmt: skip
+    image = torch.rand(1, 3, 20, 30)
+    exact, half = (Upscaler(descriptor, device="cpu", precision=name)(image) for name in ("fp32", "bf16"))
+    assert 0 < float((half - exact).abs().max()) < 0.02
 
 
 def test_limits_are_those_of_codes():
