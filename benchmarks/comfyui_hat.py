@@ -22,9 +22,9 @@ from PIL import Image
 
 from ..arch import HAT, HATConfig
 from ..arch.hat import overlap_bias_index, window_bias_index
+from ..diagnostics.processor import processor_name
 from ..tests.comfyui.server import Server, node
 from .comfyui_nodes import ROOT, peak, run
-from .machine import processor_name
 
 MODEL = "HAT_SRx4.pth"
 SERVERS = {"ours": {}, "spandrel's": {"SUPERTILE_SPANDREL_HAT": "0"}}

@@ -6,11 +6,11 @@ import os
 import platform
 from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..diagnostics.processor import processor_name
 from .contenders import Setup
 
 
@@ -39,13 +39,6 @@ def headline(machine: dict[str, Any], peaks: dict[str, float]) -> str:
     text = f"{machine['device']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}"
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
     return f"{text}. Fastest 3x3 convolution, GFLOP/s: {rates}." if rates else f"{text}."
-
-
-def processor_name() -> str:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 import time
 from contextlib import suppress
@@ -19,14 +18,14 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..weights.listing_cache import cache_folder
 from . import precision as precisions
+from .cache_file import CacheFile
 from .cores import CORES
 
 LEAST_S, LONGEST_S = 0.3, 1.5
 """Seconds of measuring; there is always one turn."""
 
-_MAX_BYTES, _MAX_KINDS = 1 << 20, 1000
+_MAX_KINDS = 1000
 
 
 def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Tensor) -> float:
@@ -89,37 +88,24 @@ class Choices:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._file = CacheFile(name, _MAX_KINDS, _is_number)
         self._known: dict[str, float] = {}
 
     def get(self, kind: str) -> float | None:
         """Return what this or an earlier process has chosen, None if nobody has."""
         if kind not in self._known:
-            self._known.update(self._read())
+            self._known.update(self._file.read())
         return self._known.get(kind)
 
     def put(self, kind: str, value: float) -> None:
         """Keep a choice; if it cannot be written, the next process measures again."""
         self._known[kind] = value
-        known = dict([*self._read().items(), (kind, value)][-_MAX_KINDS:])
         with suppress(OSError, RuntimeError):
-            file = cache_folder() / self._name
-            file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-            part = file.with_name(f".{file.name}.{os.getpid()}.part")
-            part.write_text(json.dumps(known))
-            os.replace(part, file)
+            self._file.put(kind, value)
 
     def forget(self) -> None:
         """Forget what this process knows; the file stays."""
         self._known.clear()
-
-    def _read(self) -> dict[str, float]:
-        with suppress(OSError, ValueError, RuntimeError, RecursionError):
-            with open(cache_folder() / self._name, "rb") as file:
-                known = json.loads(file.read(_MAX_BYTES))
-            if isinstance(known, dict):
-                return {kind: float(value) for kind, value in known.items() if _is_number(value)}
-        return {}
 
 
 def _is_number(value: object) -> bool:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 
 import torch
 
 from ...version import version
-from ...weights.listing_cache import cache_folder
+from ..cache_file import CacheFile
 
 FILE_NAME = "verified.json"
 
 GRAPHS = "graphs"
 """CUDA graphs of all families."""
 
-_MAX_BYTES, _MAX_SETUPS = 1 << 20, 50
+_FILE = CacheFile(FILE_NAME, 50, lambda found: isinstance(found, dict))
 _NVML = ("libnvidia-ml.so.1", "nvml.dll")
 _DRIVER_CHARACTERS = 80
 
@@ -69,7 +66,7 @@ def works(what: str, setup: str | None) -> bool:
         what: the thing.
         setup: as `setup_of` returns it.
     """
-    return setup is not None and _remembered().get(setup, {}).get(what) is True
+    return setup is not None and _FILE.read().get(setup, {}).get(what) is True
 
 
 def remember(setup: str, found: Mapping[str, bool]) -> None:
@@ -79,26 +76,4 @@ def remember(setup: str, found: Mapping[str, bool]) -> None:
         OSError: the cache cannot be written.
         RuntimeError: there is no home folder.
     """
-    known = _remembered()
-    known.pop(setup, None)
-    known = dict([*known.items(), (setup, dict(found))][-_MAX_SETUPS:])
-    folder = cache_folder()
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.", suffix=".part")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(known, stream, indent=1)
-        os.replace(part, folder / FILE_NAME)
-    except BaseException:
-        os.unlink(part)
-        raise
-
-
-def _remembered() -> dict[str, dict[str, bool]]:
-    """Return what is kept; nothing where the file is missing, damaged or not as it is written here."""
-    with suppress(OSError, ValueError, RuntimeError, RecursionError):
-        with open(cache_folder() / FILE_NAME, "rb") as stream:
-            known = json.loads(stream.read(_MAX_BYTES))
-        if isinstance(known, dict):
-            return {setup: found for setup, found in known.items() if isinstance(found, dict)}
-    return {}
+    _FILE.put(setup, dict(found))

@@ -1,4 +1,4 @@
-"""What others can do on a CPU: layouts, bf16, OpenVINO and ONNX Runtime; graphs that fail or take too long."""
+"""Other ways to compute on a CPU: layouts, bf16, OpenVINO, ONNX Runtime; graphs that fail or take too long."""
 
 from __future__ import annotations
 

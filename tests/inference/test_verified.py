@@ -1,4 +1,4 @@
-"""What is remembered of a card, in real files, and what an Upscaler makes of it."""
+"""The file that remembers what works on a card, and how an Upscaler uses it."""
 
 from __future__ import annotations
 
