@@ -45,14 +45,15 @@ def bf16_agreement(descriptor: ImageModelDescriptor, device: torch.device) -> fl
         return None
     kind = f"{kind_of(descriptor)} {weights_hash(descriptor.model)[:32]}"
     if (known := CHOICES.get(kind)) is None:
+        is_sure = True
         try:
-            known = _measure(descriptor)
+            known, is_sure = _measure(descriptor)
         except Exception as error:  # an architecture that mixes precisions raises whatever it meets
             if is_out_of_memory(error):
                 raise
             log.debug("%s does not compute in bf16: %s", descriptor.architecture.name, precisions.short_reason(error))
             known = 0.0
-        CHOICES.put(kind, known)
+        CHOICES.put(kind, known, for_all=is_sure)
     return known or None
 
 
@@ -64,17 +65,17 @@ def sentence(agreement: float) -> str:
     )
 
 
-def _measure(descriptor: ImageModelDescriptor) -> float:
-    """Return the dB to which bf16 agrees with fp32; 0 if it shows, or is hardly faster."""
+def _measure(descriptor: ImageModelDescriptor) -> tuple[float, bool]:
+    """Return the dB to which bf16 agrees with fp32, 0 if it shows or is hardly faster, and whether that is sure."""
     image = difficult_image(descriptor.input_channels)
     half, output, exact = in_bf16(descriptor, image)
     agreement = precisions.psnr(output, exact)
     if not hardly_shows(output, exact):
         log.debug("%s in bf16 differs too much: %.1f dB", descriptor.architecture.name, agreement)
-        return 0.0
-    gain = speedup(in_fast_layout(descriptor), in_fast_layout(half), image)
-    log.debug("%s in bf16: %.1f dB, %.2f times as fast", descriptor.architecture.name, agreement, gain)
-    return agreement if gain >= LEAST_GAIN else 0.0
+        return 0.0, True
+    measured = speedup(in_fast_layout(descriptor), in_fast_layout(half), image)
+    log.debug("%s in bf16: %.1f dB, %.2f times as fast", descriptor.architecture.name, agreement, measured.gain)
+    return (agreement if measured.gain >= LEAST_GAIN else 0.0), measured.decides(LEAST_GAIN)
 
 
 def hardly_shows(output: Tensor, exact: Tensor) -> bool:

@@ -14,7 +14,7 @@ from spandrel import ImageModelDescriptor
 from . import precision as precisions
 from .cores import CORES
 from .errors import is_out_of_memory
-from .measured import Choices, kind_of, seconds_of, speedup
+from .measured import Choices, Speedup, kind_of, seconds_of, speedup
 
 log = logging.getLogger(__name__)
 
@@ -56,26 +56,27 @@ def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
 
 def _measure(first: ImageModelDescriptor, last: ImageModelDescriptor, kind: str) -> bool:
     try:
-        gain = _gain(first, last)
+        measured = _speedup(first, last)
     except Exception as error:  # a network may fail on a small image and still upscale others
         if is_out_of_memory(error):
             raise
         log.debug("The layout of %s was not measured: %s", first.architecture.name, error)
         return False
-    log.debug("%s with channels last is %.2f times as fast", first.architecture.name, gain)
-    CHOICES.put(kind, gain >= LEAST_GAIN)
-    return gain >= LEAST_GAIN
+    log.debug("%s with channels last is %.2f times as fast", first.architecture.name, measured.gain)
+    is_faster = measured.gain >= LEAST_GAIN
+    CHOICES.put(kind, is_faster, for_all=measured.decides(LEAST_GAIN))
+    return is_faster
 
 
-def _gain(first: ImageModelDescriptor, last: ImageModelDescriptor) -> float:
-    """Return how many times as fast channels last are; 0 if results differ."""
+def _speedup(first: ImageModelDescriptor, last: ImageModelDescriptor) -> Speedup:
+    """Measure how many times as fast channels last are; 0 if results differ."""
     largest = LARGEST_DIFFERENCE[precisions.is_autocast(first)]
     with CORES.shared() as give_way:
         for size in SIZES:
             image = torch.rand(1, first.input_channels, size, size, generator=torch.Generator().manual_seed(0))
             one, other = (precisions.run(each, image) for each in (first, last))
             if not float((one - other).abs().max()) <= largest * max(1.0, float(one.abs().max())):
-                return 0.0
+                return Speedup(0.0, True)
             give_way()
             if seconds_of(first, image) >= PASS_S:  # the first pass of a size also prepares the next ones
                 break

@@ -1,7 +1,8 @@
 """Compare two ways of computing a network on this processor by time, once, and remember the choice.
 
 The two are measured in turns on a small image, so that a busy moment slows both. What was chosen is kept in the user's
-cache folder, for each kind of network, version of PyTorch and processor; other processes then choose alike.
+cache folder, for each kind of network, version of PyTorch and processor; other processes then choose alike. A choice
+that a busy machine may have made is kept for this process only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -25,11 +27,25 @@ from .cores import CORES
 LEAST_S, LONGEST_S = 0.3, 1.5
 """Seconds of measuring; there is always one turn."""
 
+CLEAR = 1.25
+"""A measurement decides, however noisy it was, if it is so many times above or below what is asked for."""
+
 _MAX_KINDS = 1000
 
 
-def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Tensor) -> float:
-    """Return how many times as fast as `first` another way computes an image.
+class Speedup(NamedTuple):
+    """How many times as fast another way is, and if the shortest time of each way came up twice."""
+
+    gain: float
+    confirmed: bool
+
+    def decides(self, least: float) -> bool:
+        """Return True if it is sure on which side of `least` the gain lies."""
+        return self.confirmed or not least / CLEAR < self.gain < least * CLEAR
+
+
+def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Tensor) -> Speedup:
+    """Measure how many times as fast as `first` another way computes an image.
 
     The shortest times are compared, since whatever else a machine does only adds to them. It is measured until each is
     confirmed by a second one.
@@ -45,8 +61,9 @@ def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Ten
             for each, seconds in zip((first, other), times, strict=True):
                 seconds.append(seconds_of(each, image))
             spent = time.perf_counter() - started
-            if spent >= LONGEST_S or (spent >= LEAST_S and all(_is_confirmed(seconds) for seconds in times)):
-                return min(times[0]) / min(times[1])
+            confirmed = all(_is_confirmed(seconds) for seconds in times)
+            if spent >= LONGEST_S or (spent >= LEAST_S and confirmed):
+                return Speedup(min(times[0]) / min(times[1]), confirmed)
             give_way()
 
 
@@ -97,11 +114,12 @@ class Choices:
             self._known.update(self._file.read())
         return self._known.get(kind)
 
-    def put(self, kind: str, value: float) -> None:
-        """Keep a choice; if it cannot be written, the next process measures again."""
+    def put(self, kind: str, value: float, for_all: bool = True) -> None:
+        """Keep a choice in this process and, if it is `for_all`, for others; they measure if it cannot be written."""
         self._known[kind] = value
-        with suppress(OSError, RuntimeError):
-            self._file.put(kind, value)
+        if for_all:
+            with suppress(OSError, RuntimeError):
+                self._file.put(kind, value)
 
     def forget(self) -> None:
         """Forget what this process knows; the file stays."""

@@ -16,6 +16,7 @@ from spandrel.architectures.Compact import Compact, CompactArch
 from spandrel.architectures.SPAN import SPAN, SPANArch
 from supertile import Upscaler
 from supertile.inference import eight_bits, layout, mixed, precision
+from supertile.inference.measured import Speedup
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -26,8 +27,8 @@ def cache(tmp_path, monkeypatch) -> Iterator[Path]:
     """The file that remembers choices, which does not exist yet; on a processor that multiplies bf16."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)  # PyTorch emulates it elsewhere
-    monkeypatch.setattr(eight_bits, "speedup", lambda *_: 2.0)
-    monkeypatch.setattr(layout, "_gain", lambda *_: 1.0)
+    monkeypatch.setattr(eight_bits, "speedup", lambda *_: Speedup(2.0, True))
+    monkeypatch.setattr(layout, "_speedup", lambda *_: Speedup(1.0, True))
     for choices in (eight_bits.CHOICES, layout.CHOICES):
         choices.forget()
     yield tmp_path / "supertile" / "eight-bits.json"
@@ -82,7 +83,7 @@ def test_a_network_that_would_show_it_computes_in_fp32(compact):
 
 @pytest.mark.parametrize("gain", [1.0, 1.1, 1.2])
 def test_bf16_is_taken_where_it_is_clearly_faster(compact, monkeypatch, gain):
-    monkeypatch.setattr(eight_bits, "speedup", lambda *_: gain)
+    monkeypatch.setattr(eight_bits, "speedup", lambda *_: Speedup(gain, True))
     dtype = torch.bfloat16 if gain > eight_bits.LEAST_GAIN else torch.float32
     assert Upscaler(compact, device="cpu").for_depth(8).dtype == dtype
 
@@ -105,6 +106,17 @@ def test_a_choice_is_made_once_for_these_weights(cache, compact, monkeypatch):
     compact.model.body[0].bias.data += 1
     with pytest.raises(pytest.fail.Exception, match="measured again"):
         Upscaler(compact, device="cpu").for_depth(8)
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"), [(Speedup(1.2, False), 0), (Speedup(1.2, True), 1), (Speedup(9.0, False), 1)]
+)
+def test_a_choice_of_a_busy_moment_is_kept_for_this_process_only(cache, compact, monkeypatch, measured, kept):
+    monkeypatch.setattr(eight_bits, "speedup", lambda *_: measured)
+    assert Upscaler(compact, device="cpu").for_depth(8).dtype == torch.bfloat16
+    assert (len(json.loads(cache.read_text())) if cache.exists() else 0) == kept
+    monkeypatch.setattr(eight_bits, "_measure", lambda *_: pytest.fail("measured again"))
+    assert Upscaler(compact, device="cpu").for_depth(8).dtype == torch.bfloat16
 
 
 def test_other_processes_take_the_choice_over(compact_file, monkeypatch, image):

@@ -12,6 +12,7 @@ from spandrel import ImageModelDescriptor
 from spandrel.architectures.Compact import Compact, CompactArch
 from supertile import Upscaler
 from supertile.inference import layout
+from supertile.inference.measured import Speedup, speedup
 from torch import nn
 
 
@@ -37,7 +38,7 @@ def is_last(descriptor: ImageModelDescriptor) -> bool:
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
 def test_channels_are_last_where_that_is_clearly_faster(cache, compact, monkeypatch, gain):
-    monkeypatch.setattr(layout, "_gain", lambda first, last: gain)
+    monkeypatch.setattr(layout, "_speedup", lambda first, last: Speedup(gain, True))
     chosen = layout.in_fast_layout(compact)
     assert is_last(chosen) is (gain > layout.LEAST_GAIN)
     assert not is_last(compact)  # the caller's model is left alone
@@ -45,8 +46,9 @@ def test_channels_are_last_where_that_is_clearly_faster(cache, compact, monkeypa
 
 
 def test_a_choice_is_made_once_and_kept_for_other_processes(cache, compact, monkeypatch):
+    monkeypatch.setattr(layout, "speedup", lambda *of: Speedup(speedup(*of).gain, True))  # however busy a machine is
     first = is_last(layout.in_fast_layout(compact))
-    monkeypatch.setattr(layout, "_gain", lambda first, last: pytest.fail("measured again"))
+    monkeypatch.setattr(layout, "_speedup", lambda *_: pytest.fail("measured again"))
     assert is_last(layout.in_fast_layout(compact)) is first
     layout.CHOICES.forget()  # as in a new process
     assert is_last(layout.in_fast_layout(compact)) is first
@@ -55,8 +57,21 @@ def test_a_choice_is_made_once_and_kept_for_other_processes(cache, compact, monk
     assert is_last(layout.in_fast_layout(compact)) is not first
 
 
+@pytest.mark.parametrize(
+    ("measured", "kept"), [(Speedup(1.1, False), 0), (Speedup(1.1, True), 1), (Speedup(0.5, False), 1)]
+)
+def test_a_choice_of_a_busy_moment_is_kept_for_this_process_only(cache, compact, monkeypatch, measured, kept):
+    monkeypatch.setattr(layout, "speedup", lambda *_: measured)
+    chosen = is_last(layout.in_fast_layout(compact))
+    assert chosen is (measured.gain > layout.LEAST_GAIN)
+    assert (len(json.loads(cache.read_text())) if cache.exists() else 0) == kept
+    monkeypatch.setattr(layout, "_speedup", lambda *_: pytest.fail("measured again"))
+    assert is_last(layout.in_fast_layout(compact)) is chosen
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": "b"}', "[" * 100_000])
-def test_a_damaged_file_of_choices_is_measured_over(cache, compact, content):
+def test_a_damaged_file_of_choices_is_measured_over(cache, compact, monkeypatch, content):
+    monkeypatch.setattr(layout, "speedup", lambda *_: Speedup(2.0, True))
     cache.parent.mkdir()
     cache.write_text(content)
     layout.in_fast_layout(compact)
@@ -65,7 +80,7 @@ def test_a_damaged_file_of_choices_is_measured_over(cache, compact, content):
 
 @pytest.mark.parametrize("last", [False, True])
 def test_results_are_those_of_the_network(cache, compact, monkeypatch, last):
-    monkeypatch.setattr(layout, "_gain", lambda *_: 2.0 if last else 0.5)
+    monkeypatch.setattr(layout, "_speedup", lambda *_: Speedup(2.0 if last else 0.5, True))
     image = torch.rand(1, 3, 20, 30)
     result = Upscaler(compact, device="cpu", precision="fp32")(image)
     with torch.inference_mode():
@@ -74,7 +89,7 @@ def test_results_are_those_of_the_network(cache, compact, monkeypatch, last):
 
 
 def test_tensors_of_other_ranks_stay_as_they_are(cache, compact, monkeypatch):
-    monkeypatch.setattr(layout, "_gain", lambda *_: 2.0)
+    monkeypatch.setattr(layout, "_speedup", lambda *_: Speedup(2.0, True))
     compact.model.register_parameter("volume", nn.Parameter(torch.rand(1, 2, 3, 4, 5)))
     chosen = layout.in_fast_layout(compact)
     assert is_last(chosen)
