@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,16 @@ with ArrayWriter("a.mp4", Fraction(24)) as writer:
         start: Fraction = frame.pts
         writer.write(frame.image, pts=start, duration=frame.duration)
 """
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Levels that a recipe sets are set back, or later tests of this process would log more."""
+    loggers = logging.getLogger(), logging.getLogger("supertile")
+    levels = [each.level for each in loggers]
+    yield
+    for each, level in zip(loggers, levels, strict=True):
+        each.setLevel(level)
 
 
 @pytest.fixture
