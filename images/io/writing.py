@@ -64,9 +64,9 @@ def write_image(
     try:
         with atomic_file(path, overwrite=overwrite) as file:
             _encode(file, path, picture, format, quality)
-    except FileNotFoundError:
-        raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.") from None
     except (OSError, struct.error) as error:
+        if not path.parent.is_dir():
+            raise ImageFileError(f"{path} cannot be written: the folder {path.parent} does not exist.") from None
         why = getattr(error, "strerror", None) or error  # without the temporary name
         raise ImageFileError(f"{path} cannot be written: {why}.") from error
 
