@@ -24,12 +24,14 @@ from ..arch.hitsr_config import HiTSRConfig
 from ..arch.strips import StripPlan, Strips, gather, split_rows, strip_bounds
 from ..arch.vapsr import VAB
 from ..inference.barriers import sleep_at_barriers
-from ..kernels.cpu import attention, bands, build, correlation, layer_norm, ngrams
+from ..kernels.cpu import attention, bands, build, convolution, correlation, layer_norm, ngrams
+from ..kernels.ops import conv2d
 from ..kernels.ops import layer_norm as apply_norm
 from .isolated import EndedError, TooSlowError, isolated
 
 SIGNATURES: dict[str, build.Signatures] = {
     "attention": attention.SIGNATURES,
+    "convolution": convolution.SIGNATURES,
     "correlation": correlation.SIGNATURES,
     "dual_features": bands.SIGNATURES,
     "layer_norm": layer_norm.SIGNATURES,
@@ -159,6 +161,18 @@ def _attention(dtype: torch.dtype) -> Cases:
         yield f"overlapping windows, {name} channels a head", partial(_gathered, overlapping, x, StripPlan(16))
 
 
+def _convolution(dtype: torch.dtype) -> Cases:
+    if dtype == torch.float32:  # bf16 is PyTorch's
+        for inputs, outputs in (
+            (64, 64),
+            (192, 64),
+            (180, 60),
+            (48, 12),
+        ):  # as in Compact, ESRGAN and HAT, and a last one
+            layer = _randomized(nn.Conv2d(inputs, outputs, 3, padding=1))
+            yield f"{inputs} to {outputs} channels", partial(conv2d, _features(inputs), layer)
+
+
 def _layer_norm(dtype: torch.dtype) -> Cases:
     for channels in (48, 60, 180):
         x, norm = _features(channels), _randomized(nn.LayerNorm(channels))
@@ -206,6 +220,7 @@ def _correlations(config: HiTSRConfig, blocks: range) -> Cases:
 
 CASES: dict[str, Callable[[torch.dtype], Cases]] = {
     "attention": _attention,
+    "convolution": _convolution,
     "correlation": _correlation,
     "dual_features": _dual_features,
     "layer_norm": _layer_norm,

@@ -20,6 +20,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
+from ..arch.convolutions import has_kernels
 from . import precision as precisions
 from .cache_file import CacheFile
 from .cores import CORES
@@ -80,10 +81,10 @@ def seconds_of(descriptor: ImageModelDescriptor, image: Tensor) -> float:
 
 
 def kind_of(descriptor: ImageModelDescriptor) -> str:
-    """Return a digest of all that the speed depends on: layers and their sizes, PyTorch, processor, threads."""
+    """Return a digest of what speed depends on: layers and their sizes, PyTorch, our kernels, processor, threads."""
     layers = [(name, list(each.shape), str(each.dtype)) for name, each in descriptor.model.named_parameters()]
     threads, level = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    machine = [torch.__version__, platform.machine(), _processor(), level, threads]
+    machine = [torch.__version__, has_kernels(), platform.machine(), _processor(), level, threads]
     text = json.dumps([descriptor.architecture.id, precisions.is_autocast(descriptor), layers, machine])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

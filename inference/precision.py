@@ -41,6 +41,10 @@ _ONE_IMAGE_AT_A_TIME = frozenset({"DRUNet", "DnCNN", "IPT", "SeemoRe"})
 """Architectures of spandrel that fail on, or mix, the images of a batch."""
 
 
+_CHANGES_ITS_IMAGE = frozenset({"RCAN"})
+"""Architectures of spandrel that write to the image they are given."""
+
+
 _FP32_ONLY = {"HVI-CIDNet": "a rounding error turns single hues around"}
 """Architectures of spandrel that differ from fp32 in single pixels, which a small image may not show, and why."""
 
@@ -210,6 +214,8 @@ def run(descriptor: ImageModelDescriptor, batch: Tensor) -> Tensor:
     is_single = descriptor.architecture.name in _ONE_IMAGE_AT_A_TIME
     try:
         mixed = is_autocast(descriptor)
+        if descriptor.architecture.name in _CHANGES_ITS_IMAGE:
+            batch = batch.clone()
         images = (batch if mixed else batch.to(descriptor.dtype)).split(1 if is_single else len(batch))
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             return torch.cat([descriptor(image) for image in images]).float()

@@ -21,7 +21,7 @@ from .attention import (
     project_qkv,
     window_attention,
 )
-from .convolution import conv2d
+from .convolution import conv2d, has_convolution_kernel, suits_kernel, takes_kernel
 from .correlation import (
     correlation_pass,
     supports_correlation,
@@ -53,6 +53,7 @@ __all__ = [
     "correlation_pass",
     "dual_features_bytes",
     "dual_features_pass",
+    "has_convolution_kernel",
     "layer_norm",
     "linear",
     "mlp",
@@ -60,7 +61,9 @@ __all__ = [
     "mlp_pass",
     "overlapping_attention",
     "project_qkv",
+    "suits_kernel",
     "supports_correlation",
+    "takes_kernel",
     "unigrams",
     "vab_bytes",
     "vab_pass",

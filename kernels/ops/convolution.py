@@ -1,22 +1,36 @@
-"""Convolutions of features, where the depthwise ones of VapSR and HiT-SRF have a kernel on CUDA."""
+"""Convolutions of features: 3x3 of all channels have a kernel on CPUs, depthwise ones one on CUDA."""
 
 from __future__ import annotations
+
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import autotune
+from ..constants import Constants
+from ..cpu import convolution as cpu
 from .choice import fastest
 
+_constants: WeakKeyDictionary[nn.Conv2d, Constants] = WeakKeyDictionary()
 
-def conv2d(x: Tensor, conv: nn.Conv2d, factor: Tensor | None = None, *, rows_padded: bool = True) -> Tensor:
+
+def conv2d(
+    x: Tensor,
+    conv: nn.Conv2d,
+    factor: Tensor | None = None,
+    *,
+    slope: Tensor | None = None,
+    rows_padded: bool = True,
+) -> Tensor:
     """Convolve (B, H, W, in) into (B, H, W, out), in the dtype of the weights.
 
     Args:
         x: The features.
         conv: The layer; it keeps the size.
         factor: What the result is multiplied with, of its size.
+        slope: What negative results are multiplied with, (1) or (out); None leaves them.
         rows_padded: False where `x` brings the rows above and below that the padding stands for.
     """
 
@@ -29,11 +43,21 @@ def conv2d(x: Tensor, conv: nn.Conv2d, factor: Tensor | None = None, *, rows_pad
             conv.padding if rows_padded else (0, int(conv.padding[1])),
             conv.dilation,
             conv.groups,
-        ).permute(0, 2, 3, 1)
+        )
+        y = (y if slope is None else F.prelu(y, slope)).permute(0, 2, 3, 1)
         if factor is None:
             return y
         return y * factor if torch.is_grad_enabled() else y.mul_(factor)
 
+    def by_kernel() -> Tensor:
+        constants = _constants.setdefault(conv, Constants())
+        sources = tuple(t for t in (conv.weight, conv.bias, slope) if t is not None)
+        weights = constants.get("convolution", sources, lambda: cpu.pack_weights(conv, slope))
+        y = cpu.convolve(x.float(), conv.out_channels, weights, rows_padded=rows_padded)
+        return y if factor is None else y.mul_(factor)
+
+    if cpu.can_run(x, conv):
+        return by_kernel()
     if not _is_depthwise(conv):
         return plain()
 
@@ -52,6 +76,21 @@ def conv2d(x: Tensor, conv: nn.Conv2d, factor: Tensor | None = None, *, rows_pad
         kind=(conv.groups, conv.dilation),
         tf32=autotune.tf32_convolutions,
     )
+
+
+def has_convolution_kernel() -> bool:
+    """Return whether there is a kernel for 3x3 convolutions on this CPU."""
+    return cpu.is_available()
+
+
+def suits_kernel(conv: nn.Conv2d) -> bool:
+    """Return whether that kernel computes a layer if its weights and features are fp32 in CPU memory."""
+    return cpu.suits(conv) and cpu.is_available()
+
+
+def takes_kernel(x: Tensor, conv: nn.Conv2d) -> bool:
+    """Return whether `conv2d` computes these features by that kernel."""
+    return cpu.can_run(x, conv)
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

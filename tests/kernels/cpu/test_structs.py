@@ -11,6 +11,7 @@ from supertile.kernels.cpu import (
     attention,
     bands,
     build,
+    convolution,
     correlation,
     depthwise_gradient,
     dual_features,
@@ -24,6 +25,7 @@ from supertile.kernels.cpu import (
 STRUCTS = [
     ("attention", "strides", attention.Strides),
     ("attention", "shape", attention.Shape),
+    ("convolution", "arguments", convolution.Arguments),
     ("correlation", "shape", correlation.Shape),
     ("correlation", "strip", correlation.Strip),
     ("correlation", "weights", correlation.Pointers),
