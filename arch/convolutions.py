@@ -21,7 +21,7 @@ class Convolution(nn.Conv2d):
         slope: what negative results are multiplied with, (1) or (channels); None leaves them.
     """
 
-    slope: Tensor | None
+    slope: Tensor | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() != 4 or torch.is_autocast_enabled(input.device.type) or not ops.takes_kernel(input, self):
@@ -44,7 +44,6 @@ def use_kernels(network: nn.Module) -> None:
     for layer in network.modules():
         if type(layer) is nn.Conv2d and ops.suits_kernel(layer):
             layer.__class__ = Convolution
-            layer.slope = None
     for layer in network.modules():
         if isinstance(layer, (nn.Sequential, nn.ModuleList)):
             _take_over_activations(layer)
