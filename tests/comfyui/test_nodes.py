@@ -416,16 +416,32 @@ def test_absurd_sizes_are_refused(server, size, status, message):
     assert time.monotonic() - begin < 10
 
 
-def test_an_image_that_holds_nan_is_named(server):
+@pytest.mark.parametrize(("value", "words"), [("nan", "not numbers (NaN)"), ("inf", "infinite"), ("-inf", "infinite")])
+def test_an_image_of_no_finite_numbers_is_named(server, value, words):
+    """A node that has failed made it; clamping infinity would hide that."""
     batch = torch.rand(3, 16, 16, 3)
-    batch[1, 3, 4, 0] = float("nan")
-    torch.save(batch, server.base / "input" / "nan.pt")
-    nodes = {"image": node("ProbeLoadTensor", name="nan.pt"), "model": node(ANY, model_name="two.safetensors")}
-    nodes["upscale"] = node("SupertileUpscaleImage", upscale_model=["model", 0], image=["image", 0], size="model scale")
-    nodes["save"] = node("ProbeSaveTensor", image=["upscale", 0], name="never.pt")
-    result = server.run(nodes)
-    assert result.status == "error"
-    assert "Image 2 of 3 holds values that are not numbers (NaN)" in result.message
+    batch[1, 3, 4, 0] = float(value)
+    torch.save(batch, server.base / "input" / f"{value}.pt")
+    model, scale = ["model", 0], "model scale"
+    taking = {
+        "Image 2 of 3": node("SupertileUpscaleImage", upscale_model=model, image=["batch", 0], size=scale),
+        "Frame 2 of 3": node("SupertileUpscaleVideo", upscale_model=model, video=["video", 0], size=scale),
+        "Reference 2 of 3": node("SupertileCompareImages", image=["first", 0], reference=["batch", 0]),
+        "The image": node("SupertileLocalAttributionMap", upscale_model=model, image=["bad", 0]),
+    }
+    for which, taker in taking.items():
+        nodes = {
+            "batch": node("ProbeLoadTensor", name=f"{value}.pt"),
+            "first": node("ImageFromBatch", image=["batch", 0], batch_index=0, length=1),
+            "bad": node("ImageFromBatch", image=["batch", 0], batch_index=1, length=1),
+            "video": node("CreateVideo", images=["batch", 0], fps=10.0),
+            "model": node(ANY, model_name="two.safetensors"),
+            "taker": taker,
+            "shown": node("PreviewAny", source=["taker", 0]),
+        }
+        result = server.run(nodes)
+        assert result.status == "error"
+        assert result.message.startswith(f"{which} holds values that are {words}; the node that made it has failed.")
 
 
 def test_a_tile_that_is_not_offered_is_refused(server):
@@ -467,7 +483,7 @@ def test_info_says_what_is_known(server):
     text = result.outputs["info"]["text"][0]
     for line in ("file: one.safetensors", "family: HAT", "scale: x2", "precision: bf16", "license: CC0-1.0"):
         assert line in text.splitlines()
-    assert result.outputs["info"]["images"][0]["type"] == "temp"
+    assert "images" not in result.outputs["info"], "the page would show the text twice"
 
 
 def test_info_takes_models_of_other_loaders(server):
