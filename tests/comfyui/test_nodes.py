@@ -427,7 +427,9 @@ def test_an_image_of_no_finite_numbers_is_named(server, value, words):
         "Image 2 of 3": node("SupertileUpscaleImage", upscale_model=model, image=["batch", 0], size=scale),
         "Frame 2 of 3": node("SupertileUpscaleVideo", upscale_model=model, video=["video", 0], size=scale),
         "Reference 2 of 3": node("SupertileCompareImages", image=["first", 0], reference=["batch", 0]),
-        "The image": node("SupertileLocalAttributionMap", upscale_model=model, image=["bad", 0]),
+        "The image": node(
+            "SupertileLocalAttributionMap", upscale_model=model, image=["bad", 0], x=0, y=0, patch_size=0
+        ),
     }
     for which, taker in taking.items():
         nodes = {
@@ -440,7 +442,7 @@ def test_an_image_of_no_finite_numbers_is_named(server, value, words):
             "shown": node("PreviewAny", source=["taker", 0]),
         }
         result = server.run(nodes)
-        assert result.status == "error"
+        assert result.status == "error", (which, result)
         assert result.message.startswith(f"{which} holds values that are {words}; the node that made it has failed.")
 
 
