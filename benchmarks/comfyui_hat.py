@@ -4,12 +4,14 @@
 
 *Load Upscale Model* and *Upscale Image (using Model)*, in two servers: one as it is with this pack, one with
 SUPERTILE_SPANDREL_HAT=0. They take turns with the same images, after a small one that is not measured. Measured are the
-time from the prompt to its end and the growth of the server's peak memory, and how far the results differ.
+time from the prompt to its end and the growth of the server's peak memory, and how far the results differ: from each
+other, and from those of *Upscale Image (Supertile)*, which runs once at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -24,9 +26,12 @@ from ..arch import HAT, HATConfig
 from ..arch.hat import overlap_bias_index, window_bias_index
 from ..diagnostics.processor import processor_name
 from ..tests.comfyui.server import Server, node
-from .comfyui_nodes import ROOT, peak, run
+from .comfyui_nodes import ROOT, Prompt, peak, run
 
 MODEL = "HAT_SRx4.pth"
+GIVEN = {"upscale_model": ["model", 0], "image": ["image", 0]}
+CORE = node("ImageUpscaleWithModel", **GIVEN)
+OURS = node("SupertileUpscaleImage", **GIVEN, size="model scale", precision="fp32")
 SERVERS = {"ours": {}, "spandrel's": {"SUPERTILE_SPANDREL_HAT": "0"}}
 
 
@@ -59,7 +64,15 @@ def main() -> None:
             print(f"{name}: {each} s; peak memory {before[name]} MiB before and {peak(server) - before[name]} MiB more")
         ratios = [theirs / ours for ours, theirs in zip(*seconds.values(), strict=True)]
         print(f"time: {statistics.median(ratios):.2f} times ours ({min(ratios):.2f} to {max(ratios):.2f})")
-        print(f"largest difference: {difference(*bases.values())} of 255")
+        last = f"{arguments.rounds - 1}.png"
+        run(servers["ours"], prompt(last, "own node", OURS))
+        largest = max(
+            difference(*(base / "output" / f"{number}.pt" for base in bases.values()))
+            for number in range(arguments.rounds)
+        )
+        outputs = bases["ours"] / "output"
+        own = difference(outputs / f"{arguments.rounds - 1}.pt", outputs / "own node.pt")
+        print(f"largest difference from spandrel's: {largest:.2g}; from our node: {own:.2g}")
 
 
 def prepare(base: Path, side: int, rounds: int) -> None:
@@ -67,6 +80,7 @@ def prepare(base: Path, side: int, rounds: int) -> None:
     for name in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True)
     (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
+    shutil.copy(ROOT / "tests" / "comfyui" / "probe_nodes.py", base / "custom_nodes")
     torch.manual_seed(0)
     network = HAT(HATConfig(scale=4))
     state = dict(network.state_dict())
@@ -82,21 +96,24 @@ def prepare(base: Path, side: int, rounds: int) -> None:
 def upscale(server: Server, image: str) -> float:
     """Return the seconds that it takes."""
     begin = time.monotonic()
-    run(server, {
-        "model": node("UpscaleModelLoader", model_name=MODEL),
-        "image": node("LoadImage", image=image),
-        "upscale": node("ImageUpscaleWithModel", upscale_model=["model", 0], image=["image", 0]),
-        "save": node("SaveImage", images=["upscale", 0], filename_prefix=Path(image).stem),
-    })  # fmt: skip
+    run(server, prompt(image, Path(image).stem, CORE))
     return time.monotonic() - begin
 
 
-def difference(one: Path, other: Path) -> int:
-    """Return the largest difference between the results of two servers, in codes."""
-    results = [sorted((base / "output").glob("*.png")) for base in (one, other)]
-    pairs = zip(*results, strict=True)
-    codes = [[np.asarray(Image.open(path)).astype(int) for path in pair] for pair in pairs]
-    return max(int(abs(a - b).max()) for a, b in codes)
+def prompt(image: str, name: str, upscaling: Prompt) -> Prompt:
+    """Upscale an image by a node, and store the result to the bit."""
+    return {
+        "model": node("UpscaleModelLoader", model_name=MODEL),
+        "image": node("LoadImage", image=image),
+        "upscale": upscaling,
+        "save": node("ProbeSaveTensor", image=["upscale", 0], name=f"{name}.pt"),
+    }
+
+
+def difference(one: Path, other: Path) -> float:
+    """Return the largest difference between two results in [0, 1]."""
+    a, b = (torch.load(path, weights_only=True) for path in (one, other))
+    return float((a - b).abs().max())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from ..analysis.fidelity import mean
 from ..inference.errors import UpscaleError
 from . import host
 from .comparison_report import paired, report
+from .finite import check_finite, numbered
 
 LARGEST_BORDER = 64
 
@@ -78,7 +79,10 @@ def _compared(images: Tensor, references: Tensor, border: int) -> tuple[list[Com
     sheets: list[Tensor] = []
     for index in range(count):
         host.cancelled()
-        a, b = (_color(batch[index % len(batch)]) for batch in (images, references))
+        a, b = (
+            _color(batch[index % len(batch)], numbered(kind, index % len(batch) + 1, len(batch)))
+            for batch, kind in ((images, "image"), (references, "reference"))
+        )
         comparison = compare(a, b, border)
         sheet = draw_sheet(a, b, comparison, ("image", "reference"))
         if index == 0:
@@ -96,8 +100,9 @@ def _of_one_height(sheets: list[Tensor]) -> list[Tensor]:
     return [F.pad(sheet, (0, 0, 0, height - sheet.shape[1]), "replicate") for sheet in sheets]
 
 
-def _color(image: Tensor) -> Tensor:
-    """Return one image (H, W, C) as color (1 or 3, H, W) on the CPU."""
+def _color(image: Tensor, which: str) -> Tensor:
+    """Return one image (H, W, C) as color (1 or 3, H, W) on the CPU; `which` one, for `check_finite`."""
+    check_finite(image, which)
     planes = image.movedim(-1, 0).to("cpu", torch.float32)
     if planes.shape[0] not in (1, 3, 4):
         raise UpscaleError(f"An image needs 1, 3 or 4 channels; this one has {planes.shape[0]}.")

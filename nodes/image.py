@@ -19,6 +19,7 @@ from ..images.words import duration_in_words
 from ..inference.errors import UpscaleError
 from ..inference.upscaler import SEAMLESS
 from . import host, widgets
+from .finite import check_finite, numbered
 from .progress import Progress
 from .size import chosen_size
 from .upscaling import upscaler_for
@@ -117,12 +118,7 @@ def upscale(
             f"An image needs 1, 3 or 4 channels and at least one pixel; this one has the shape {tuple(images.shape)}."
         )
     for number, image in enumerate(images, 1):
-        if bool(image.isnan().any()):
-            which = "The image" if count == 1 else f"Image {number} of {count}"
-            raise UpscaleError(
-                f"{which} holds values that are not numbers (NaN); the node that made it has failed. A VAE in half "
-                "precision often does: try it in fp32."
-            )
+        check_finite(image, numbered("image", number, count))
     if masks is not None and (masks := masks.reshape(-1, *masks.shape[-2:])).shape[0] not in (1, count):
         raise UpscaleError(f"There are {len(masks)} masks for {count} images; connect one for each, or one for all.")
     wanted = chosen_size(size)
@@ -138,15 +134,16 @@ def upscale(
         at_once = [_planes(image, upscaler.input_channels) for image in images]
         progress = Progress([each * of_run for each in at_once for of_run in steps], bar)
         result = host.empty_images(count, target[1], target[0], channels)
-        for number, (image, place) in enumerate(zip(images, result, strict=True)):
-            mask = None if masks is None else masks[number % len(masks)]
+        for number, (image, place) in enumerate(zip(images, result, strict=True), 1):
+            mask = None if masks is None else masks[(number - 1) % len(masks)]
             larger = upscale_image(
                 _picture(image), upscaler, size=wanted, mask=mask, progress=progress, cancelled=host.cancelled
             )
             place[..., : larger.color.shape[0]] = larger.color.movedim(0, -1)
             if larger.alpha is not None:
                 place[..., 3:] = larger.alpha.movedim(0, -1)
-            bar.preview(place)
+            if number < count:  # the page keeps the last preview, with its size, beside the larger result
+                bar.preview(place)
         return result
 
 

@@ -34,6 +34,4 @@ class UpscaleModelInfo(io.ComfyNode):
         source: dict[str, Any] = getattr(upscale_model, "supertile_source", {})
         precision = precision_of(upscale_model)
         text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
-        image = draw(text)
-        shown = ui.PreviewText(text).as_dict() | ui.PreviewImage(image, cls=cls).as_dict()
-        return io.NodeOutput(text, image, ui=shown)
+        return io.NodeOutput(text, draw(text), ui=ui.PreviewText(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -157,8 +158,14 @@ class _Loader(io.ComfyNode):
     FAMILY: str | None = None
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
-        """Check `model_name`, instead of ComfyUI: earlier versions offered the bundled models in every list."""
+    def validate_inputs(cls, model_name: str | None = None, device: str | None = None) -> bool | str:
+        """Check `model_name` and `device`, instead of ComfyUI.
+
+        Earlier versions offered the bundled models in every list. A workflow may name a card of another machine.
+        """
+        if device is not None and device not in host.device_choices() and not re.fullmatch(r"gpu:\d+", device):
+            offered = ", ".join(host.device_choices())
+            return f"Value not in list: device: {folders.quoted(device)} is not offered; choose {offered}."
         if model_name is None or folders.is_bundled(model_name) or model_name in folders.model_files(cls.FAMILY):
             return True
         kind = f"{cls.FAMILY} model" if cls.FAMILY else "model"

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..images.channels import to_batch
 from ..inference.errors import UpscaleError
 from . import host
+from .finite import check_finite
 
 MAX_SIDE = 1024
 """Pixels. The whole image has to fit into memory, and a larger one is most likely connected by mistake."""
@@ -18,7 +19,8 @@ def network_input(model: ImageModelDescriptor, image: Tensor) -> Tensor:
     """Return the first image of an IMAGE, without its transparency, in the channels of the model: (C, H, W).
 
     Raises:
-        UpscaleError: not an upscale model, or an image that is too large or has other than 1, 3 or 4 channels.
+        UpscaleError: not an upscale model, or an image that is too large, has other than 1, 3 or 4 channels, or holds
+            NaN or infinity.
     """
     host.check_model(model)
     count, height, width, channels = image.shape
@@ -27,6 +29,7 @@ def network_input(model: ImageModelDescriptor, image: Tensor) -> Tensor:
             f"This node takes images of up to {MAX_SIDE}x{MAX_SIDE} pixels with 1, 3 or 4 channels; this one has "
             f"{width}x{height} pixels and {channels} channels."
         )
+    check_finite(image[0], "The image")
     planes = image[0, ..., : 3 if channels == 4 else channels].movedim(-1, 0).to("cpu", torch.float32).clamp(0, 1)
     return to_batch(planes.contiguous(), None, model.input_channels)[0]
 

@@ -19,6 +19,7 @@ from ..video.frames import Span, VideoInfo
 from ..video.read.open import SourceOptions, open_source
 from ..video.read.shared_file import views
 from ..video.remux.wav import aac_file, wav_file
+from .finite import check_finite, numbered
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Images:
 
     def __iter__(self) -> Iterator[Tensor]:
         for index, image in enumerate(self._images):
+            check_finite(image, numbered("frame", index + 1, len(self)))
             planes = image.movedim(-1, 0)
             planes = planes.expand(3, -1, -1) if planes.shape[0] == 1 else planes
             if self._alpha is not None and planes.shape[0] == 3:

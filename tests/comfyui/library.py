@@ -13,7 +13,7 @@ if not source.endswith(".pt"):
     upscale_video(source, target, Upscaler(load_model(model), device="cpu"), size=size or None, encoder=encoder)
     sys.exit()
 options = json.loads(options)
-network, mask = load_model(model), options.pop("mask", None)
+network, mask = load_model(model, denoise=options.pop("denoise", None)), options.pop("mask", None)
 if (blend := options.pop("blend", None)) is not None:
     network = blend_models(network, *blend)
 network = chain_models(network, *options.pop("then", []))

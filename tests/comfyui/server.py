@@ -113,7 +113,7 @@ class Server:
     def seen(self, prompt: dict[str, Any], node_id: str) -> dict[str, Any]:
         """Run nodes as a browser would; return what it is told of one of them, as browser.py collects it."""
         script = [self.python, str(HERE / "browser.py"), str(self.port), json.dumps(prompt), node_id]
-        done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(script, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

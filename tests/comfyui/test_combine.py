@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_blend_is_the_librarys(server, shown, by_library, model_files, others)
     expected = by_library(model_files / first, "combined.pt", blend=[str(model_files / second), 0.25], precision="fp32")
     assert shown(nodes, "upscale").equal(expected)
     assert (shown(nodes, "core") - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("weight", [0, 0.5, 1])
+def test_a_blend_of_the_bundled_pair_is_denoise(server, shown, by_library, scale, weight):
+    names = f"supertile-{scale}x.safetensors", f"supertile-photo-{scale}x.safetensors"
+    nodes = upscaling(combined(server, "blend", *names, weight=weight))
+    expected = by_library(Path(f"supertile-{scale}x"), "combined.pt", denoise=weight, precision="fp32")
+    assert shown(nodes, "upscale").equal(expected)
 
 
 def test_combined_models_load_in_half_precision(server, shown):

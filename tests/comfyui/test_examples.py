@@ -33,6 +33,7 @@ SIZES = {
     "Upscale a long video file": (256, 192),
 }
 
+WRITING = {"SaveImage", "SaveVideo", "SupertileUpscaleFolder", "SupertileUpscaleVideoFile"}
 PACK = "extensions/ComfyUI-Supertile"
 NO_MORE = object()
 
@@ -72,12 +73,12 @@ def test_an_example_runs(server, name):
     result = server.run(prompt(workflow, server.get("/object_info")), seconds=600)
     assert result.status == "success", (result, server.log_text()[-3000:])
     kinds = {str(node["id"]): node["type"] for node in workflow["nodes"]}
-    (last,) = (number for number in result.outputs if kinds[number] in ("SaveImage", "SaveVideo", "PreviewAny"))
-    if "SupertileUpscaleFolder" in kinds.values():
+    (last,) = (number for number in result.outputs if kinds[number] in WRITING)
+    if kinds[last] == "SupertileUpscaleFolder":
         assert result.outputs[last]["text"][0].startswith("2 files done.\n")
         path = server.base / "output" / "upscaled" / "bricks.png"
-    elif kinds[last] == "PreviewAny":  # shows the report on the file
-        ((text,),) = (result.outputs[last]["text"],)
+    elif kinds[last] == "SupertileUpscaleVideoFile":
+        (text,) = result.outputs[last]["text"]
         name_of_file = next(line for line in text.splitlines() if line.startswith("file: ")).removeprefix("file: ")
         path = server.base / "output" / name_of_file
         assert path.suffix == ".mkv"

@@ -14,8 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
 NOTES = {"MarkdownNote"}  # nodes of the page, which never reach the server
-CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "PreviewAny", "SolidMask",
-        "MaskComposite"}  # fmt: skip
+CORE = {"LoadImage", "SaveImage", "PreviewImage", "ImageStitch", "LoadVideo", "SaveVideo", "SolidMask", "MaskComposite"}
 BROUGHT = {f"supertile/{path.name}" for path in (ROOT / "web" / "examples").iterdir()}
 MODELS = {f"supertile-{name}.safetensors" for name in ("2x", "4x", "photo-2x", "photo-4x")}
 
@@ -88,6 +87,13 @@ def test_only_bundled_models_and_files_that_are_there_or_brought_along(example):
 def test_a_note_says_what_to_change(example):
     (note,) = (node for node in example["nodes"] if node["type"] in NOTES)
     assert "**What to change**" in note["widgets_values"][0]
+
+
+def test_links_run_to_the_right(example):
+    """One that ran back would be hidden behind its nodes."""
+    nodes = {node["id"]: node for node in example["nodes"]}
+    for _, source, _, target, _, _ in example["links"]:
+        assert nodes[source]["pos"][0] + nodes[source]["size"][0] < nodes[target]["pos"][0]
 
 
 def test_nodes_do_not_lie_on_each_other(example):

@@ -80,9 +80,13 @@ def test_a_blend_of_one_architecture_has_the_weights_between(clean, photo, image
     assert type(blend.model) is type(clean.model), "as fast as one of them"
 
 
-def test_a_blend_of_the_bundled_pair_is_denoise(image):
-    by_denoise = load_model("supertile-2x", denoise=0.4)
-    assert blend_models("supertile-2x", "supertile-photo-2x", 0.4)(image).equal(by_denoise(image))
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("weight", [0, 0.4, 0.5, 1])
+def test_a_blend_of_the_bundled_pair_is_denoise(image, scale, weight):
+    by_denoise = load_model(f"supertile-{scale}x", denoise=weight)
+    blend = blend_models(f"supertile-{scale}x", f"supertile-photo-{scale}x", weight)
+    assert blend(image).equal(by_denoise(image))
+    assert blend.model.edge_margin == by_denoise.model.edge_margin, "an Upscaler extends the edges of both alike"
 
 
 def test_a_blend_of_two_architectures_is_the_average_of_their_results(clean, other, image):
