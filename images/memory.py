@@ -5,7 +5,7 @@ from __future__ import annotations
 PIXELS_WITHOUT_CHECK = 1 << 25
 """Smaller results are made without looking at the memory."""
 
-_BYTES_TO_FINISH = 32
+_BYTES_TO_FINISH = 36
 """More for each pixel, not for each channel: they are finished one at a time."""
 
 

@@ -22,10 +22,7 @@ _MORE_STEPS, _MORE = 6, 1.5
 """Then steps for places that are still off, and how many times what is missing there is added in each. Once below twice
 the size, where a step leaves less to be missed."""
 _LAST_STEPS = 4
-_HOPELESS = 8
-"""Then `reduce_to` for places that are off even so, as often as this: rounding to 8 bits adds a little to each. Only
-once where more codes than `_HOPELESS` are missing afterwards: black lies beside white there, and nothing reduces to it.
-"""
+"""Then `reduce_to` for places that are off even so, as often as this: rounding to 8 bits adds a little to each."""
 _CODE = 1 / 255
 
 
@@ -125,8 +122,6 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
     for step in range(_MORE_STEPS + _LAST_STEPS):
         left = missing(stored(plane))
         off = left.abs() > (0.05 if not eight_bits else 0.45 if step < _MORE_STEPS else 0.48) * _CODE
-        if step > _MORE_STEPS:
-            off &= left.abs() < _HOPELESS * _CODE
         if not bool(off.any()):
             break
         if step < _MORE_STEPS:
