@@ -5,6 +5,9 @@ from __future__ import annotations
 PIXELS_WITHOUT_CHECK = 1 << 25
 """Smaller results are made without looking at the memory."""
 
+_BYTES_TO_FINISH = 36
+"""More for each pixel, not for each channel: they are finished one at a time."""
+
 
 def result_bytes(
     channels: int,
@@ -25,9 +28,9 @@ def result_bytes(
         has_alpha: True if one of the channels is alpha.
         finished: True if the source is mixed in, or its colors are kept.
     """
-    per_channel = 16 if has_alpha or finished or network_size != target else 10
+    per_channel = 16 if has_alpha or network_size != target else 12
     pixels = max(network_size[0] * network_size[1], target[0] * target[1])
-    return pixels * channels * (per_channel + bit_depth // 8 - 1)
+    return pixels * (channels * (per_channel + bit_depth // 8 - 1) + finished * _BYTES_TO_FINISH)
 
 
 def shortage(

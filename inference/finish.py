@@ -12,19 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .reduction import reduce_to
 from .resample import resample
 
 _SHARPENING = 0.1, 0.0225
 """Undo what enlarging bicubically and reducing again does to fine detail: each step leaves at most 0.3 of an error."""
 _STEPS = 4
 _MORE_STEPS, _MORE = 6, 1.5
-_LAST_STEPS, _LAST = 26, 1.2
 """Then steps for places that are still off, and how many times what is missing there is added in each. Once below twice
 the size, where a step leaves less to be missed."""
-_LEAST_SHARE = 0.2
-_HOPELESS = 8
-"""Codes. Where so much is missing, black beside white asks for more than black and white, and asking more of the
-neighbors would only harm them."""
+_LAST_STEPS = 4
+"""Then `reduce_to` for places that are off even so, as often as this: rounding to 8 bits adds a little to each."""
 _CODE = 1 / 255
 
 
@@ -83,12 +81,13 @@ def keep_colors(result: Tensor, source: Tensor, *, seamless: str = "none", eight
     Iterative back-projection (Irani and Peleg, "Improving Resolution by Image Registration", 1991): the difference
     between the source and the reduced result is enlarged and added, and what is left of it again. Both ways are bicubic
     and antialiased, which is how networks are trained, so a good result hardly changes. After a fixed number of steps,
-    only places that are still off are corrected; so no place depends on another, and frames do not flicker. There,
-    pixels that are black or white already cannot take their part of a correction; the others around get it too. No
+    only places that are still off are corrected; so no place depends on another, and frames do not flicker. What steps
+    do not correct, because pixels that are black or white already cannot take their part, `reduce_to` does. No
     statistics of the image are used.
 
-    The result, rounded to 8 bits and reduced, is then within half a code of the source, except in places where pixels
-    of hard black and white lie beside each other: there it is nearer after each step, or has no solution at all.
+    The result, rounded to 8 bits, reduced and limited to [0, 1] as in any image file, is then within half a code of the
+    source, except where pixels of hard black and white lie beside each other. Some of these have no solution at all;
+    there, the sum of the differences is made small.
 
     Args:
         result: (C, H', W') in [0, 1], larger than the source in both directions.
@@ -108,25 +107,27 @@ def keep_colors(result: Tensor, source: Tensor, *, seamless: str = "none", eight
 def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -> Tensor:
     size, small = (plane.shape[1], plane.shape[0]), (source.shape[1], source.shape[0])
 
+    def missing(plane: Tensor) -> Tensor:
+        return source - resample(plane, small, seamless=seamless).clamp_(0, 1)
+
     def added(plane: Tensor, missing: Tensor) -> Tensor:
         return resample(_sharpened(missing, seamless), size, seamless=seamless).add_(plane).clamp_(0, 1)
 
+    def stored(plane: Tensor) -> Tensor:
+        return plane.mul(255).round_().div_(255) if eight_bits else plane
+
     for _ in range(_STEPS):
-        plane = added(plane, source - resample(plane, small, seamless=seamless))
-    is_small = min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) < 2
+        plane = added(plane, missing(plane))
+    more = 1 if min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) < 2 else _MORE
     for step in range(_MORE_STEPS + _LAST_STEPS):
-        codes = 0.05 if not eight_bits else 0.45 if step < _MORE_STEPS else 0.48
-        stored = plane.mul(255).round_().div_(255) if eight_bits else plane
-        missing = source - resample(stored, small, seamless=seamless)
-        missing = torch.where(missing.abs() > codes * _CODE, missing, 0)
-        if not bool(missing.any()):
+        left = missing(stored(plane))
+        off = left.abs() > (0.05 if not eight_bits else 0.45 if step < _MORE_STEPS else 0.48) * _CODE
+        if not bool(off.any()):
             break
-        more = 1 if is_small else _MORE if step < _MORE_STEPS else _LAST
-        if step >= _MORE_STEPS:  # divide what is missing among the pixels that can change
-            change = added(plane, more * missing) - plane
-            share = resample((change != 0).float(), small, seamless=seamless).clamp_(_LEAST_SHARE, 1)
-            missing = missing / torch.where(missing.abs() < _HOPELESS * _CODE, share, 1)
-        plane = added(plane, more * missing)
+        if step < _MORE_STEPS:
+            plane = added(plane, more * torch.where(off, left, 0))
+        else:
+            plane = reduce_to(plane, source, off, (0.1 if eight_bits else 0.02) * _CODE, seamless=seamless)
     return plane
 
 

@@ -27,10 +27,25 @@ def bicubic(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def off(result: Tensor, source: Tensor) -> float:
-    """How far a result that is rounded to 8 bits and reduced is from its source, at most, in codes."""
-    codes = result.mul(255).round() / 255
-    reduced = F.interpolate(codes[None], source.shape[1:], mode="bicubic", antialias=True)[0]
-    return float((reduced - source).abs().max() / CODE)
+    """How far a result that is stored with 8 bits and reduced is from its source, at most, in codes."""
+    return float((bicubic(result.mul(255).round() / 255, *source.shape[1:]) - source).abs().max() / CODE)
+
+
+def text(height: int, width: int) -> Tensor:
+    """Black strokes on white and white ones on black, without any gray."""
+    seed = torch.Generator().manual_seed(0)
+    page = torch.ones(1, height, width)
+    page[:, height // 2 :, width // 2 :] = 0
+    for y in range(8, height - 24, 24):
+        for x in range(8, width - 16, 16):
+            strokes = torch.rand(4, generator=seed) > 0.4
+            ink = 1 - page[0, y, x]
+            for stroke, (down, right, high, wide) in zip(
+                strokes, ((0, 0, 18, 3), (0, 0, 3, 11), (8, 0, 3, 11), (0, 9, 18, 2)), strict=True
+            ):
+                if stroke:
+                    page[:, y + down : y + down + high, x + right : x + right + wide] = ink
+    return page
 
 
 def test_strength_mixes_in_the_bicubic_image():
@@ -69,6 +84,16 @@ def test_black_and_white_places_of_a_photo_reduce_to_their_source(scale):
     assert off(kept, source) < 0.5
 
 
+@pytest.mark.parametrize("scale", [3, 4])
+def test_text_reduces_to_its_source(scale):
+    """Nearly all pixels are black or white, so a few beside the strokes have to take what is missing."""
+    page = bicubic(text(480, 576), 240, 288)
+    source = bicubic(page, 240 // scale, 288 // scale).mul(255).round() / 255
+    kept = keep_colors(bicubic(source, 240, 288), source)
+    assert off(kept, source) < 0.5
+    assert (kept - page).square().mean() < (bicubic(source, 240, 288) - page).square().mean()
+
+
 @pytest.mark.parametrize("size", [(150, 130), (143, 121), (211, 104), (90, 78)])
 def test_any_larger_size_does(size):
     source, most = photo(), 0.5 if size[0] >= 120 else 1.0  # below twice the size, rounding leaves little choice
@@ -82,12 +107,25 @@ def test_more_bits_are_kept_more_exactly():
     assert (reduced - source).abs().max() < 0.06 * CODE
 
 
-def test_hard_black_and_white_come_as_near_as_they_can():
+@pytest.mark.parametrize("scale", [2, 3])
+def test_hard_black_and_white_come_as_near_as_they_can(scale):
     source = (torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(0)) > 0.5).float()
-    result = bicubic(source, 120, 120)
+    result = bicubic(source, scale * 40, scale * 40)
     kept = keep_colors(result, source)
+    assert kept.min() >= 0
+    assert kept.max() <= 1
     errors = [(bicubic(each, 40, 40) - source).abs().mean() for each in (kept, result)]
     assert errors[0] < 0.9 * errors[1]
+
+
+def test_what_has_no_solution_leaves_its_surroundings_alone():
+    """One white pixel on black stays 28 codes off in any image; none of its neighbors turns gray for it."""
+    source = torch.zeros(1, 40, 40)
+    source[:, 20, 20] = 1
+    kept = keep_colors(bicubic(source, 160, 160), source)
+    assert 28 < off(kept, source) < 100
+    kept[:, 4 * 17 : 4 * 24, 4 * 17 : 4 * 24] = 0
+    assert kept.max() < 4 * CODE
 
 
 def test_what_reduces_to_its_source_already_hardly_changes():
