@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 LEAST_GAIN = 1.05
 """A network stays as it is unless the other way is so many times as fast, so that a busy moment decides nothing."""
 
-LARGEST_DIFFERENCE = 2e-5, 0.1
-"""Of both results in fp32 and in bf16, relative to the largest sample: sums are taken in another order."""
+LARGEST_DIFFERENCE = 1e-4, 0.1
+"""Of both results in fp32 and in bf16, relative to the largest sample: sums are taken in another order. In fp32,
+RealESRGAN differs by 1e-5; a SPAN of random weights, which adds up large numbers, by 5e-5, and by 2e-5 with PyTorch's own
+convolutions."""
 
 PASS_S = 0.03
 """The least seconds of a pass that can be compared."""
