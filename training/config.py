@@ -21,6 +21,7 @@ class TrainingConfig:
         decay: of the moving average of the weights, which is what is measured and exported.
         loss: "l1", "l2" or "rms", of pixels; see `losses`.
         frequency_weight: of the loss's second part; see `losses`.
+        color_weight: of errors of color beside those of luma; see `losses`.
         optimizer: "adam" or "muon"; see `optimizers`.
         clip: the longest gradient; longer ones are shortened to it.
         degraded_share: how many of the crops are blurred, noisy or compressed; see `degradations`.
@@ -40,6 +41,7 @@ class TrainingConfig:
     decay: float = 0.999
     loss: str = "l1"
     frequency_weight: float = 0.0
+    color_weight: float = 1.0
     optimizer: str = "adam"
     clip: float = 0.5
     degraded_share: float = 0.0

@@ -83,7 +83,7 @@ class Trainer:
         crops = self.corpus.batch(c.seed, self.step, c.batch, c.patch, c.degraded_share, c.plain_share)
         small, large = (x.to(self.device) for x in crops)
         with self._autocast(), FastDepthwise():
-            value = loss(self._result(small).float(), large, c.loss, c.frequency_weight)
+            value = loss(self._result(small).float(), large, c.loss, c.frequency_weight, c.color_weight)
         self.scaler.scale(value).backward()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)

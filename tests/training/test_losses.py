@@ -48,6 +48,15 @@ def test_noise_has_a_larger_spectrum_than_a_wave_of_its_l1():
     assert float(loss(noise, zero, frequency_weight=0.1)) > float(loss(wave, zero, frequency_weight=0.1)) > 0
 
 
+def test_errors_of_color_count_less_beside_those_of_luma():
+    truth = torch.full((1, 3, 4, 4), 0.5)
+    gray = truth + 0.1
+    color = truth + torch.tensor([0.1, 0.1, -(0.299 + 0.587) / 0.114 * 0.1])[:, None, None]  # of the same luma
+    assert float(loss(gray, truth, color_weight=0.3)) == pytest.approx(float(loss(gray, truth)))
+    assert float(loss(color, truth, color_weight=0.3)) == pytest.approx(0.3 * float(loss(color, truth)))
+    assert float(loss(color, truth, color_weight=0)) == pytest.approx(0, abs=1e-7)
+
+
 def test_an_unknown_loss_is_said(corpus, config):
     with pytest.raises(TrainingError, match="no loss 'l3'; there are l1, l2"):
         Trainer(config(loss="l3"), corpus)
