@@ -25,8 +25,8 @@ LEAST_GAIN = 1.05
 
 LARGEST_DIFFERENCE = 1e-4, 0.1
 """Of both results in fp32 and in bf16, relative to the largest sample: sums are taken in another order. In fp32,
-RealESRGAN differs by 1e-5; a SPAN of random weights, which adds up large numbers, by 5e-5, and by 2e-5 with PyTorch's own
-convolutions."""
+RealESRGAN differs by 1e-5; a SPAN of random weights, which adds up large numbers, by 5e-5, and with PyTorch's own
+convolutions by 2e-5."""
 
 PASS_S = 0.03
 """The least seconds of a pass that can be compared."""
