@@ -46,7 +46,7 @@ def test_linked_values_are_checked(value):
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_runs_are_those_of_the_library(enlarger, words, scale):
     model = enlarger(scale=scale)
-    upscale_image(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", tile=None), size=words)
+    upscale_image(Picture(torch.rand(3, 6, 9)), Upscaler(model, device="cpu", precision="fp32", tile=None), size=words)
     target = Size.coerce(words).of(9, 6, scale)
     ran = [(width, height) for _, height, width in model.model.batches]
     assert list(runs_of_the_model(9, 6, target, scale)) == ran

@@ -38,7 +38,7 @@ def test_is_compiled_once_into_a_folder_of_the_user_alone(tmp_path: Path) -> Non
     folder = tmp_path / "supertile"
     assert folder.stat().st_mode & 0o077 == 0
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert {name.partition("-")[0] for name in times} == {"attention", "mlp", "layer_norm"}
+    assert {name.partition("-")[0] for name in times} == {"attention", "convolution", "mlp", "layer_norm"}
     assert all(name.endswith(".so") for name in times)
     assert run(XDG_CACHE_HOME=str(tmp_path)).stdout.startswith("True")
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
