@@ -24,7 +24,7 @@ class Convolution(nn.Conv2d):
     slope: Tensor | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.dim() != 4 or torch.is_autocast_enabled(input.device.type) or not ops.takes_kernel(input, self):
+        if input.dim() != 4 or torch.is_autocast_enabled(input.device.type):
             y = super().forward(input)
             return y if self.slope is None else F.prelu(y, self.slope.to(y.dtype))
         return ops.conv2d(input.permute(0, 2, 3, 1), self, slope=self.slope).permute(0, 3, 1, 2)

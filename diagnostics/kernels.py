@@ -163,12 +163,8 @@ def _attention(dtype: torch.dtype) -> Cases:
 
 def _convolution(dtype: torch.dtype) -> Cases:
     if dtype == torch.float32:  # bf16 is PyTorch's
-        for inputs, outputs in (
-            (64, 64),
-            (192, 64),
-            (180, 60),
-            (48, 12),
-        ):  # as in Compact, ESRGAN and HAT, and a last one
+        # as in Compact, ESRGAN and HAT, and a last one
+        for inputs, outputs in ((64, 64), (192, 64), (180, 60), (48, 12)):
             layer = _randomized(nn.Conv2d(inputs, outputs, 3, padding=1))
             yield f"{inputs} to {outputs} channels", partial(conv2d, _features(inputs), layer)
 

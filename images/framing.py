@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GRAY_OF_RGB = (0.299, 0.587, 0.114)  # luma of BT.601, as Pillow converts colors to gray
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma of ITU-R BT.601, by which Pillow converts color to gray."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Framing:
             return color, alpha
         bars = self.color or (0.0, 0.0, 0.0)
         if color.shape[0] == 1:
-            bars = (sum(weight * value for weight, value in zip(_GRAY_OF_RGB, bars, strict=True)),) * 3
+            bars = (sum(weight * value for weight, value in zip(LUMA, bars, strict=True)),) * 3
         placed = self._placed(color, bars[: color.shape[0]])
         return placed, None if alpha is None else self._placed(alpha, (0.0 if self.color is None else 1.0,))
 

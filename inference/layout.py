@@ -34,7 +34,7 @@ PASS_S = 0.03
 SIZES = (32, 64, 128, 192)
 
 CHOICES = Choices("layouts.json")
-"""1 for channels last, by kind."""
+"""1 for channels last and our convolutions, by kind."""
 
 
 def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
@@ -68,14 +68,16 @@ def _measure(first: ImageModelDescriptor, last: ImageModelDescriptor, kind: str)
             raise
         log.debug("The layout of %s was not measured: %s", first.architecture.name, error)
         return False
-    log.debug("%s with channels last is %.2f times as fast", first.architecture.name, measured.gain)
+    log.debug(
+        "%s with channels last and our convolutions is %.2f times as fast", first.architecture.name, measured.gain
+    )
     is_faster = measured.gain >= LEAST_GAIN
     CHOICES.put(kind, is_faster, for_all=measured.decides(LEAST_GAIN))
     return is_faster
 
 
 def _speedup(first: ImageModelDescriptor, last: ImageModelDescriptor) -> Speedup:
-    """Measure how many times as fast channels last are; 0 if results differ."""
+    """Measure how many times as fast the other way is; 0 if results differ."""
     largest = LARGEST_DIFFERENCE[precisions.is_autocast(first)]
     with CORES.shared() as give_way:
         for size in SIZES:

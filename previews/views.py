@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from ..images.framing import LUMA
 from ..images.io.picture import Picture
 from ..images.region import Box, RegionPlan, upscale_region
 from ..images.size import Size, runs_of_the_model
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Planes = tuple[Tensor, Tensor | None]
 """Color (1 or 3, H, W) float32 in [0, 1], and alpha (1, H, W) or None."""
 
-_LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 _BOARD = (0.62, 0.78)  # grays of the checkerboard behind transparency
 _FIELD = 8  # pixels: side of a field of the board
 
@@ -160,7 +160,7 @@ def _work(source: tuple[int, int], target: tuple[int, int], upscaler: Upscaler) 
 def luma_of(view: View) -> Tensor:
     """Return luma (H, W) in [0, 1], on mid-gray where the view is transparent."""
     color, alpha = view.planes
-    luma = color[0] if color.shape[0] == 1 else (color * _LUMA).sum(0)
+    luma = color[0] if color.shape[0] == 1 else (color * color.new_tensor(LUMA)[:, None, None]).sum(0)
     return luma if alpha is None else luma * alpha[0] + 0.5 * (1 - alpha[0])
 
 

@@ -7,15 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..images.framing import LUMA
+
 PIXEL_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": lambda error: error.abs().mean(),
     "l2": lambda error: error.square().mean(),
     "rms": lambda error: (error.square().mean((1, 2, 3)) + 1e-6).sqrt().mean(),
 }
-
-
-LUMA = (0.299, 0.587, 0.114)
-"""What red, green and blue add to the luma of ITU-R BT.601, which JPEG and PSNR use."""
 
 
 def loss(

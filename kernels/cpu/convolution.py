@@ -14,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..tensors import FLOATS, tensors_ok
-from . import build
+from ..tensors import FLOATS, tensors_ok, weights_of
+from . import bands, build
 
-BLOCK = 16
-"""As in maps.h."""
 GROUP, PLACES = 64, 36
 """As in convolution.c."""
 MIN_INPUTS = 8
@@ -63,8 +61,9 @@ def is_available() -> bool:
 
 def can_run(x: Tensor, conv: nn.Conv2d) -> bool:
     """Return whether the kernel computes this layer of these features: fp32 weights in CPU memory, no gradients."""
-    weights = [t for t in (conv.weight, conv.bias) if t is not None]
-    return suits(conv) and tensors_ok(weights, (torch.float32,)) and tensors_ok([x], FLOATS) and is_available()
+    if not suits(conv) or not is_available():
+        return False
+    return tensors_ok(weights_of(conv), (torch.float32,)) and tensors_ok([x], FLOATS)
 
 
 def pack_weights(conv: nn.Conv2d, slope: Tensor | float | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -75,14 +74,13 @@ def pack_weights(conv: nn.Conv2d, slope: Tensor | float | None = None) -> tuple[
         slope: What negative results are multiplied by, one number or one for each channel; None for 1.
     """
     outputs = conv.out_channels
-    padding = -outputs % BLOCK
     g = _weight_transform()
     places = torch.einsum("ai,koij,bj->abko", g, conv.weight.double().transpose(0, 1), g)
-    places = F.pad(places.reshape(PLACES, conv.in_channels, outputs), (0, padding))
+    places = F.pad(places.reshape(PLACES, conv.in_channels, outputs), (0, -outputs % bands.BLOCK))
     weight = torch.cat([group.flatten() for group in places.split(GROUP, dim=2)]).float()
     bias = conv.weight.new_zeros(outputs) if conv.bias is None else conv.bias
-    slopes = None if slope is None else F.pad(torch.as_tensor(slope).float().expand(outputs), (0, padding))
-    return weight, F.pad(bias, (0, padding)).contiguous(), slopes
+    slopes = None if slope is None else bands.map_bias(torch.as_tensor(slope).expand(outputs))
+    return weight, bands.map_bias(bias), slopes
 
 
 def convolve(
@@ -98,7 +96,8 @@ def convolve(
     """
     library = build.load("convolution", SIGNATURES)
     assert library is not None
-    x = _with_dense_channels(x)
+    if x.stride(3) != 1:
+        x = x.contiguous()
     batches, x_rows, width, inputs = x.shape
     rows = x_rows if rows_padded else x_rows - 2
     y = x.new_empty(batches, rows, width, outputs)
@@ -117,11 +116,6 @@ def convolve(
     )  # fmt: skip
     library.convolve(arguments)
     return y
-
-
-def _with_dense_channels(x: Tensor) -> Tensor:
-    """Return features whose channels lie side by side: `x` itself, or a copy."""
-    return x if x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
 
 
 @cache

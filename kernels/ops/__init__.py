@@ -21,7 +21,7 @@ from .attention import (
     project_qkv,
     window_attention,
 )
-from .convolution import conv2d, has_convolution_kernel, suits_kernel, takes_kernel
+from .convolution import conv2d, has_convolution_kernel, suits_kernel
 from .correlation import (
     correlation_pass,
     supports_correlation,
@@ -63,7 +63,6 @@ __all__ = [
     "project_qkv",
     "suits_kernel",
     "supports_correlation",
-    "takes_kernel",
     "unigrams",
     "vab_bytes",
     "vab_pass",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import autotune
 from ..constants import Constants
 from ..cpu import convolution as cpu
+from ..tensors import weights_of
 from .choice import fastest
 
 _constants: WeakKeyDictionary[nn.Conv2d, Constants] = WeakKeyDictionary()
@@ -44,22 +45,17 @@ def conv2d(
             conv.dilation,
             conv.groups,
         )
-        y = (y if slope is None else F.prelu(y, slope)).permute(0, 2, 3, 1)
+        y = (y if slope is None else F.prelu(y, slope.to(y.dtype))).permute(0, 2, 3, 1)
         if factor is None:
             return y
         return y * factor if torch.is_grad_enabled() else y.mul_(factor)
 
-    def by_kernel() -> Tensor:
+    def c() -> Tensor:
         constants = _constants.setdefault(conv, Constants())
-        sources = tuple(t for t in (conv.weight, conv.bias, slope) if t is not None)
+        sources = (*weights_of(conv), *(() if slope is None else (slope,)))
         weights = constants.get("convolution", sources, lambda: cpu.pack_weights(conv, slope))
         y = cpu.convolve(x.float(), conv.out_channels, weights, rows_padded=rows_padded)
         return y if factor is None else y.mul_(factor)
-
-    if cpu.can_run(x, conv):
-        return by_kernel()
-    if not _is_depthwise(conv):
-        return plain()
 
     def triton() -> Tensor:
         from ..cuda import depthwise as cuda
@@ -70,8 +66,8 @@ def conv2d(
     return fastest(
         "depthwise convolution",
         plain,
-        c=None,
-        triton=triton,
+        c=c if cpu.can_run(x, conv) else None,
+        triton=triton if _is_depthwise(conv) else None,
         tensors=(x, factor, conv.weight, conv.bias),
         kind=(conv.groups, conv.dilation),
         tf32=autotune.tf32_convolutions,
@@ -86,11 +82,6 @@ def has_convolution_kernel() -> bool:
 def suits_kernel(conv: nn.Conv2d) -> bool:
     """Return whether that kernel computes a layer if its weights and features are fp32 in CPU memory."""
     return cpu.suits(conv) and cpu.is_available()
-
-
-def takes_kernel(x: Tensor, conv: nn.Conv2d) -> bool:
-    """Return whether `conv2d` computes these features by that kernel."""
-    return cpu.can_run(x, conv)
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:
