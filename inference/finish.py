@@ -6,6 +6,7 @@ pixels of the source around it, so tiles and strips of the network leave no seam
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +22,10 @@ _STEPS = 4
 _MORE_STEPS, _MORE = 6, 1.5
 """Then steps for places that are still off, and how many times what is missing there is added in each. Once below twice
 the size, where a step leaves less to be missed."""
-_LAST_STEPS = 4
-"""Then `reduce_to` for places that are off even so, as often as this: rounding to 8 bits adds a little to each."""
+_SEARCHES = 64, 256, 256, 256
+_FEW, _GAIN = 1000, 0.75
+"""Then `reduce_to` for places that are off even so, with so many steps, again because rounding to 8 bits adds to each.
+Where more than a few remain, only while fewer than this share of them do: black and white noise has no solution."""
 _CODE = 1 / 255
 
 
@@ -87,7 +90,7 @@ def keep_colors(result: Tensor, source: Tensor, *, seamless: str = "none", eight
 
     The result, rounded to 8 bits, reduced and limited to [0, 1] as in any image file, is then within half a code of the
     source, except where pixels of hard black and white lie beside each other. Some of these have no solution at all;
-    there, the sum of the differences is made small.
+    there, the differences are made small and shared.
 
     Args:
         result: (C, H', W') in [0, 1], larger than the source in both directions.
@@ -119,15 +122,21 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
     for _ in range(_STEPS):
         plane = added(plane, missing(plane))
     more = 1 if min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) < 2 else _MORE
-    for step in range(_MORE_STEPS + _LAST_STEPS):
+    for _ in range(_MORE_STEPS):
         left = missing(stored(plane))
-        off = left.abs() > (0.05 if not eight_bits else 0.45 if step < _MORE_STEPS else 0.48) * _CODE
+        off = left.abs() > (0.45 if eight_bits else 0.05) * _CODE
         if not bool(off.any()):
+            return plane
+        plane = added(plane, more * torch.where(off, left, 0))
+    before = math.inf
+    for steps in _SEARCHES:
+        off = missing(stored(plane)).abs() > (0.48 if eight_bits else 0.05) * _CODE
+        count = int(off.sum())
+        if count == 0 or count > max(_FEW, _GAIN * before):
             break
-        if step < _MORE_STEPS:
-            plane = added(plane, more * torch.where(off, left, 0))
-        else:
-            plane = reduce_to(plane, source, off, (0.1 if eight_bits else 0.02) * _CODE, seamless=seamless)
+        before = count
+        tolerance = (0.1 if eight_bits else 0.02) * _CODE
+        plane = reduce_to(plane, source, off, tolerance, steps=steps, seamless=seamless)
     return plane
 
 

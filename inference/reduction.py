@@ -24,17 +24,20 @@ _REACH = 4
 """Source pixels: the side of a block, and how far from a value that is off others are asked for something, too."""
 _MARGIN = 4, 6
 """Source pixels before and after a block that the reduction of its pixels depends on: twice the kernel."""
-_STEPS = 64
-_MOST = 4.0
-"""That a value is asked for, times white. Where it has no solution, more would spoil its surroundings by gray dots."""
+_EXACT = 16.0
+_GIVE = 0.01
+"""What a difference costs: `_EXACT` times its size, so that none is left where it need not be, and its square by twice
+`_GIVE`, so that where nothing reduces to the source, several values share it and none is far off."""
 _PIXELS_AT_ONCE = 1 << 20
 
 
-def reduce_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, seamless: str = "none") -> Tensor:
+def reduce_to(
+    plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, steps: int = 64, seamless: str = "none"
+) -> Tensor:
     """Change a plane as little as it takes to reduce to its source around the values that are off.
 
     The reduction is that of `resample`, limited to [0, 1] as in any image file: what overshoots white is white. Where
-    no values reduce to the source, the sum of the differences beyond the tolerance is made small instead.
+    no values reduce to the source, the differences beyond the tolerance are made small and shared instead.
 
     The method is FISTA (Beck and Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", 2009) on the dual, with
     restarts where a value has gone too far (O'Donoghue and Candes, 2015).
@@ -44,6 +47,7 @@ def reduce_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, s
         source: (H, W) in [0, 1].
         off: (H, W) bool. Others are asked for something only within 4 source pixels of these.
         tolerance: how far from the source is near enough.
+        steps: more come closer, where pixels of black and white leave few ways.
         seamless: axes along which the image tiles: "none", "x", "y" or "both".
 
     Returns:
@@ -52,13 +56,14 @@ def reduce_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, s
     free = _dilated(off, seamless)
     blocks = _Blocks(plane, free, seamless)
     source, free = blocks.of(source), blocks.of(free)
-    least = torch.where(free & (source < 1), -_MOST, 0.0)  # a source that is white cannot be exceeded
-    most = torch.where(free & (source > 0), _MOST, 0.0)
+    least = torch.where(free & (source < 1), -math.inf, 0.0)  # a source that is white cannot be exceeded
+    most = torch.where(free & (source > 0), math.inf, 0.0)
     asked = ahead = torch.zeros_like(source)
     pace = torch.ones_like(source)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         missing = source - blocks.reduced(ahead)
         before, asked = asked, F.softshrink(ahead + missing, tolerance).clamp(least, most)
+        asked = asked - F.softshrink(asked, _EXACT) * (_GIVE / (1 + _GIVE))
         too_far = (asked - before) * (missing - tolerance * asked.sign()) < 0
         faster = torch.where(too_far, 1.0, (1 + (1 + 4 * pace * pace).sqrt()) / 2)
         ahead = asked + torch.where(too_far, 0.0, (pace - 1) / faster) * (asked - before)

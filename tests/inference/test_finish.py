@@ -119,11 +119,11 @@ def test_hard_black_and_white_come_as_near_as_they_can(scale):
 
 
 def test_what_has_no_solution_leaves_its_surroundings_alone():
-    """One white pixel on black stays 28 codes off in any image; none of its neighbors turns gray for it."""
+    """One white pixel on black stays 28 codes off in any image; nothing farther away turns gray for it."""
     source = torch.zeros(1, 40, 40)
     source[:, 20, 20] = 1
     kept = keep_colors(bicubic(source, 160, 160), source)
-    assert 28 < off(kept, source) < 100
+    assert 28 < off(kept, source) < 75
     kept[:, 4 * 17 : 4 * 24, 4 * 17 : 4 * 24] = 0
     assert kept.max() < 4 * CODE
 

@@ -77,7 +77,7 @@ def test_seamless_planes_wrap_around(axis, shift):
 
 
 def test_overshoots_beyond_white_are_no_difference():
-    """A white source is not exceeded by what an image file cannot hold, so white pixels stay white."""
+    """A white source is not exceeded by what an image file cannot hold, so white pixels stay white to half a code."""
     source = torch.zeros(20, 20)
     source[:, :8] = 1
     plane = source.repeat_interleave(2, 0).repeat_interleave(2, 1)
@@ -85,7 +85,7 @@ def test_overshoots_beyond_white_are_no_difference():
     assert overshoot.min() > 1.01
     off = torch.zeros_like(source, dtype=torch.bool)
     off[:, 6] = True
-    assert reduce_to(plane, source, off, TOLERANCE)[:, :12].min() > 0.999
+    assert reduce_to(plane, source, off, TOLERANCE)[:, :12].min() > 1 - 0.5 / 255
 
 
 def test_parts_that_are_computed_after_each_other_change_nothing(monkeypatch):
