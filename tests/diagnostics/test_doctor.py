@@ -81,7 +81,7 @@ def test_a_compiler_that_breaks_kernels_is_found_out(compiler_that_changes, tmp_
     kernels = {each["name"]: each for each in found["kernels"]}
     assert {name: each["state"] for name, each in kernels.items()} == {
         **dict.fromkeys(SIGNATURES, "verified"), "mlp": "wrong", "vab": "failed"
-    }  # fmt: skip
+    }, {name: each["reason"] for name, each in kernels.items()}  # fmt: skip
     assert max(each["difference"] for each in kernels["mlp"]["comparisons"]) > 0.01
     assert "SIG" in kernels["vab"]["reason"]
     broken = {each["id"]: each for each in found["problems"] if each["is_broken"]}
