@@ -65,7 +65,7 @@ class Server:
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         child = int(self._process.stdout.readline())
-        code, deadline = self.folder / f"{child}.code", time.monotonic() + 120
+        code, deadline = self.folder / f"{child}.code", time.monotonic() + 600
         while not code.exists() and time.monotonic() < deadline:
             if kill_when():
                 with suppress(ProcessLookupError):

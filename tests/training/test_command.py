@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_a_checkpoint(tmp_path, corpus_folder, number):
         assert started.stdout.readline().startswith("step 2 ")
         time.sleep(0.2)
         started.send_signal(number)
-        _, errors = started.communicate(timeout=60)
+        _, errors = started.communicate(timeout=300)
     finally:
         started.kill()
     assert started.returncode == 130, errors

@@ -149,9 +149,9 @@ def test_a_safetensors_header_is_read_without_the_tensors(tmp_path: Path):
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + 4 * 10**9)  # sparse: takes no space on the disk
-    start = time.perf_counter()
+    start = time.process_time()
     assert read_header(path).tensors["conv_first.weight"].nbytes == 4 * 10**9
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 class AttributeDict(dict[str, object]):
