@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .resample import keys, resample
+from .resample import resample, weights_of
 
 _BLOCK = 8
 _REACH = 4
@@ -96,8 +96,10 @@ class _Axis(NamedTuple):
         around = first + torch.arange(-_MARGIN[0], _BLOCK + _MARGIN[1])
         pixels = ((first.double() - 1.5) * factor).floor().long() + torch.arange(math.ceil((_BLOCK + 3) * factor) + 2)
         inside = pixels if wrap else pixels.clamp(0, large - 1)
-        enlarge = _matrix(around, inside, small, large, wrap)
-        reduce = _matrix(pixels, inner.clamp(max=small - 1), large, small, wrap)
+        given, wanted = around[:, None], inside[:, :, None]
+        enlarge = weights_of(given, wanted, small, large, wrap=wrap, dim=-1)
+        given, wanted = pixels[:, None], inner.clamp(max=small - 1)[:, :, None]
+        reduce = weights_of(given, wanted, large, small, wrap=wrap, dim=-1)
         if device.type != "mps":  # which has no float64; other devices might multiply float32 in TF32
             enlarge, reduce = enlarge.double(), reduce.double()
         around = around % small if wrap else around.clamp(0, small - 1)
@@ -106,16 +108,6 @@ class _Axis(NamedTuple):
     def take(self, blocks: Tensor) -> _Axis:
         """Return those of some blocks, by their numbers."""
         return _Axis(*(each[blocks] for each in self))
-
-
-def _matrix(given: Tensor, wanted: Tensor, length: int, size: int, wrap: bool) -> Tensor:
-    """Return the weights (B, wanted, given) by which `resample` makes `size` pixels of `length`."""
-    step = length / size
-    center = (wanted.double() + 0.5) * step
-    weights = keys((given[:, None].double() + 0.5 - center[:, :, None]) / max(step, 1.0))
-    if not wrap:
-        weights = torch.where(((given >= 0) & (given < length))[:, None], weights, 0.0)
-    return (weights / weights.sum(-1, keepdim=True)).float()  # as there
 
 
 class _Blocks:

@@ -80,19 +80,32 @@ def _resample_axis(
 
 def _taps(length: int, size: int, wrap: bool) -> tuple[Tensor, Tensor]:
     """Return for each output pixel the indices of its source pixels and their weights (sum 1), both (taps, size)."""
-    step = length / size
-    stretch = max(step, 1.0)
-    support = _SUPPORT * stretch
-    center = (torch.arange(size, dtype=torch.float64) + 0.5) * step  # in pixel edges: pixel i covers [i, i + 1)
-    first = (center - support).floor()
-    position = first + torch.arange(math.ceil(2 * support) + 1, dtype=torch.float64)[:, None]  # (taps, size)
-    weights = keys((position + 0.5 - center) / stretch)
+    support = _SUPPORT * max(length / size, 1.0)
+    wanted = torch.arange(size)
+    first = (_center(wanted, length, size) - support).floor().long()
+    indices = first + torch.arange(math.ceil(2 * support) + 1)[:, None]  # (taps, size)
+    weights = weights_of(indices, wanted, length, size, wrap=wrap, dim=0)
+    return indices % length if wrap else indices.clamp(0, length - 1), weights
+
+
+def weights_of(given: Tensor, wanted: Tensor, length: int, size: int, *, wrap: bool, dim: int) -> Tensor:
+    """Return how much of each given pixel is in each resampled one, float32.
+
+    Args:
+        given: numbers of pixels, of `length` along the axis.
+        wanted: numbers of resampled pixels, of `size`. Both are broadcast against each other.
+        wrap: whether the image tiles along the axis.
+        dim: along which the pixels of a resampled one lie; their weights add up to 1.
+    """
+    weights = keys((given.double() + 0.5 - _center(wanted, length, size)) / max(length / size, 1.0))
     if not wrap:  # pixels beyond the edge do not exist: the others share their weight
-        weights = torch.where((position >= 0) & (position < length), weights, 0.0)
-    weights = weights / weights.sum(0)
-    indices = position.long()
-    indices = indices % length if wrap else indices.clamp(0, length - 1)
-    return indices, weights.float()
+        weights = torch.where((given >= 0) & (given < length), weights, 0.0)
+    return (weights / weights.sum(dim, keepdim=True)).float()
+
+
+def _center(wanted: Tensor, length: int, size: int) -> Tensor:
+    """Return the centers of resampled pixels in pixel edges: pixel i covers [i, i + 1)."""
+    return (wanted.double() + 0.5) * (length / size)
 
 
 def keys(x: Tensor) -> Tensor:
