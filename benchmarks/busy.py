@@ -1,9 +1,11 @@
 """Measure a network beside programs that keep cores busy, with threads that give way and without.
 
     python -m supertile.benchmarks.busy --model VapSR_X4.pth [--size 160x90] [--rounds 3] [--others 0 1 2 4]
+                                        [--same-session]
 
 Both ways run in alternating rounds, each in a process of its own, beside processes that count in a loop, each in a
-session of its own, as programs started from different terminals are. Times are medians and the longest, in seconds.
+session of its own, as programs started from different terminals are, or all in that of the network. Times are medians
+and the longest, in seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from multiprocessing.connection import Connection
 SECONDS = 3.0
 
 
-def measure(pipe: Connection, model: str, size: tuple[int, int], others: list[int], gives_way: bool) -> None:
+def measure(
+    pipe: Connection, model: str, size: tuple[int, int], others: list[int], same_session: bool, gives_way: bool
+) -> None:
     """Send a list of times for each number of other programs."""
     import torch
 
@@ -35,7 +39,7 @@ def measure(pipe: Connection, model: str, size: tuple[int, int], others: list[in
         upscaler(image)
     for number in others:
         command = [sys.executable, "-c", "while True: pass"]
-        busy = [subprocess.Popen(command, start_new_session=True) for _ in range(number)]
+        busy = [subprocess.Popen(command, start_new_session=not same_session) for _ in range(number)]
         time.sleep(0.5)
         times: list[float] = []
         while sum(times) < SECONDS or len(times) < 5:
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--size", default="160x90")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--others", type=int, nargs="+", default=[0, 1, 2, 4])
+    parser.add_argument("--same-session", action="store_true")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     context = multiprocessing.get_context("spawn")
@@ -61,7 +66,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for gives_way in (False, True):
             here, there = context.Pipe()
-            setup = there, arguments.model, (width, height), arguments.others, gives_way
+            setup = there, arguments.model, (width, height), arguments.others, arguments.same_session, gives_way
             process = context.Process(target=measure, args=setup)
             process.start()
             there.close()

@@ -2,8 +2,9 @@
 
 A network on a CPU is hundreds of short operations, each shared by all threads, and each ends with its last thread. If
 another program occupies the core of one thread, all wait for it, and spin meanwhile: beside two busy programs VapSR
-took 4 to 40 times as long as alone. So while others are busy, there are as many threads as they leave cores, but at
-least half, and threads that wait sleep. All of this is Linux only; elsewhere PyTorch's own number of threads stays.
+took 4 to 40 times as long as alone. So while others are busy, threads that wait sleep, and either as many compute as
+others leave cores, but at least half, or all: whichever is measured to be faster, because it depends on how the system
+shares its time. All of this is Linux only; elsewhere PyTorch's own number of threads stays.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ BUSY_CORES = 0.5
 WAITING_SHARE = 0.1
 """... if this program's thread, ready to run, waited that long for a core. Programs of low priority do not matter."""
 
+GAIN = 1.15
+"""How many times as fast all threads must be as fewer, to stay."""
+
 FIRST_TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
-"""When to try all threads again although others are busy; the time doubles after each trial in vain."""
+"""When to try all threads again although others are busy; the time doubles after each trial that ends."""
 
 
 class Cores:
@@ -43,7 +47,10 @@ class Cores:
         self.threads: int | None = None
         self._load = load or Load()
         self._lock = threading.Lock()
+        self._gives_way = False
         self._trial_at, self._trial_after = 0.0, FIRST_TRIAL_S
+        self._rate_of_fewer = 0.0
+        self._ended, self._has_rested = 0.0, False
 
     def look(self, most: int) -> None:
         """Decide anew, if the last decision is old enough.
@@ -56,19 +63,27 @@ class Cores:
             measured = self._load.measure(now)
             if measured is None:
                 return
-            others, waiting = measured
-            is_busy = others >= BUSY_CORES
-            if self.threads is None and is_busy and waiting >= WAITING_SHARE:
-                left = round(len(self._load.cores) - others)
-                self.threads = min(max(left, (most + 1) // 2), most)
-                self._trial_at = now + self._trial_after
-                sleep_at_barriers(True)
-            elif self.threads is not None and is_busy and now >= self._trial_at:
-                self.threads = None  # threads still sleep at barriers
-                self._trial_after = min(2 * self._trial_after, LONGEST_TRIAL_S)
-            elif not is_busy or self.threads is None:
-                self.threads, self._trial_after = None, FIRST_TRIAL_S
-                sleep_at_barriers(False)
+            others, waiting, running = measured
+            rate = running * (self.threads or most)
+            has_rested, self._has_rested = self._has_rested, False
+            fewer = min(max(round(len(self._load.cores) - others), (most + 1) // 2), most)
+            if others < BUSY_CORES or (self.threads is None and waiting < WAITING_SHARE):
+                self.threads, self._gives_way = None, False
+            elif not self._gives_way:
+                self.threads, self._gives_way = fewer, True
+                self._trial_at, self._trial_after = now, FIRST_TRIAL_S
+            elif has_rested:
+                pass  # nothing was computed for a part of the time, so the rate says nothing
+            elif self.threads is None:
+                if rate < GAIN * self._rate_of_fewer:
+                    self.threads = fewer
+                    self._trial_at = now + self._trial_after
+                    self._trial_after = min(2 * self._trial_after, LONGEST_TRIAL_S)
+            else:
+                self._rate_of_fewer = rate
+                if now >= self._trial_at:
+                    self.threads = None  # threads still sleep at barriers
+            sleep_at_barriers(self._gives_way)
 
     @contextmanager
     def shared(self, threads: int | None = None) -> Iterator[Callable[[], None]]:
@@ -81,6 +96,7 @@ class Cores:
             A function that decides anew.
         """
         before = torch.get_num_threads()
+        self._has_rested |= time.monotonic() - self._ended > INTERVAL_S / 5
 
         def adapt() -> None:
             self.look(threads or before)
@@ -93,6 +109,7 @@ class Cores:
         try:
             yield adapt
         finally:
+            self._ended = time.monotonic()
             if torch.get_num_threads() != before:
                 torch.set_num_threads(before)
 
@@ -109,10 +126,14 @@ class Load:
         self._at = time.monotonic()
         self._before = self._read()
 
-    def measure(self, now: float) -> tuple[float, float] | None:
-        """Return the cores that others have kept busy, and the share of time that the calling thread waited for one.
+    def measure(self, now: float) -> tuple[float, float, float] | None:
+        """Return what was measured since the last look.
 
-        None: the last look is too recent, or the system does not tell.
+        Returns:
+            The cores that others have kept busy, how much of its time on or waiting for a core the calling thread
+            waited, and how much of all time it was on one. It computes its share of the work and sleeps until the other
+            threads have done theirs, so the last, times the number of threads, is how fast all compute. None if the
+            last look is too recent, or the system does not tell.
         """
         elapsed = now - self._at
         if self._before is None or elapsed < INTERVAL_S:
@@ -124,7 +145,7 @@ class Load:
         self._at, self._before = now, current
         if thread:  # another thread than the last time
             return None
-        return (busy - own) / elapsed, waiting / (running + waiting) if waiting else 0.0
+        return (busy - own) / elapsed, waiting / (running + waiting) if waiting else 0.0, running / elapsed
 
     def _read(self) -> tuple[float, ...] | None:
         """Return seconds of all cores and of this process, the thread's number, and its seconds on and off a core."""

@@ -22,10 +22,10 @@ class Told(Load):
     """A load that the test tells, of a machine with eight cores."""
 
     def __init__(self) -> None:
-        self.cores, self.others, self.waiting = set(range(8)), 0.0, 0.0
+        self.cores, self.others, self.waiting, self.running = set(range(8)), 0.0, 0.0, 0.0
 
-    def measure(self, now: float) -> tuple[float, float] | None:
-        return self.others, self.waiting
+    def measure(self, now: float) -> tuple[float, float, float] | None:
+        return self.others, self.waiting, self.running
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def cores(monkeypatch) -> Cores:
     return cores
 
 
-def look(cores: Cores, others: float, waiting: float, most: int = 8) -> int | None:
-    cores._load.others, cores._load.waiting = others, waiting
+def look(cores: Cores, others: float, waiting: float, most: int = 8, running: float = 0.5) -> int | None:
+    cores._load.others, cores._load.waiting, cores._load.running = others, waiting, running
     cores.look(most)
     return cores.threads
 
@@ -63,20 +63,42 @@ def test_programs_that_take_nothing_from_this_one_do_not_matter(cores):
 
 def test_all_threads_are_back_when_others_end(cores):
     assert look(cores, others=8, waiting=0.5) == 4
-    assert look(cores, others=8, waiting=0.0) == 4  # there is room now, because threads were given up
     assert look(cores, others=0, waiting=0.0) is None
+
+
+def test_all_threads_compute_for_as_long_as_they_are_faster(cores):
+    """As beside programs of the same session, from which a system takes more time for more threads."""
+    assert look(cores, others=8, waiting=0.5) == 4
+    assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+    for running in (0.6, 0.5, 0.4):
+        assert look(cores, others=8, waiting=0.5, running=running) is None
+    assert look(cores, others=8, waiting=0.5, running=0.35) == 4
 
 
 def test_all_threads_are_tried_again_at_growing_intervals(cores):
     assert look(cores, others=8, waiting=0.5) == 4
-    cores.later(FIRST_TRIAL_S)
+    for wait in (FIRST_TRIAL_S, 2 * FIRST_TRIAL_S, 4 * FIRST_TRIAL_S):
+        assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+        assert look(cores, others=8, waiting=0.5, running=0.35) == 4  # in vain
+        cores.later(wait - 0.1)
+        assert look(cores, others=8, waiting=0.1, running=0.67) == 4
+        cores.later(0.2)
+
+
+def test_a_trial_is_not_judged_by_time_in_which_nothing_was_computed(cores):
+    assert look(cores, others=8, waiting=0.5) == 4
+    assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+    cores.later(60)
+    with cores.shared(8):
+        pass
+    assert look(cores, others=8, waiting=0.5, running=0.5) is None
+
+
+def test_others_of_low_priority_are_noticed_in_a_trial(cores):
+    assert look(cores, others=8, waiting=0.5) == 4
     assert look(cores, others=8, waiting=0.0) is None
-    assert look(cores, others=8, waiting=0.5) == 4  # in vain
-    cores.later(FIRST_TRIAL_S)
-    assert look(cores, others=8, waiting=0.0) == 4
-    cores.later(FIRST_TRIAL_S)
     assert look(cores, others=8, waiting=0.0) is None
-    assert look(cores, others=8, waiting=0.0) is None  # others have a low priority now
+    assert not cores._gives_way
 
 
 def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small_vapsr):
@@ -168,6 +190,7 @@ def test_beside_busy_programs_fewer_threads_compute(small_vapsr, tmp_path):
 def test_a_look_at_the_load_is_a_measurement(tmp_path: Path):
     load = Load()
     assert load.measure(load._at + INTERVAL_S / 2) is None  # too early
-    others, waiting = load.measure(load._at + 10) or (-1, -1)
+    others, waiting, running = load.measure(load._at + 10) or (-1, -1, -1)
     assert 0 <= waiting <= 1
+    assert 0 <= running <= 1
     assert others < (os.cpu_count() or 1)
