@@ -22,7 +22,7 @@ from torch import Tensor
 from ..images.imresize import downscale
 from .degradations import MARGIN, Pixels, degraded
 from .errors import TrainingError
-from .images import make_image
+from .images import SCENES, make_image
 
 Progress = Callable[[int, int], None]
 
@@ -96,9 +96,21 @@ class Mixture:
         return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share, plain_share) for index in chosen])
 
 
-def generate(folder: Path, *, seed: int, count: int, size: int, workers: int, progress: Progress | None = None) -> None:
+def generate(
+    folder: Path,
+    *,
+    seed: int,
+    count: int,
+    size: int,
+    workers: int,
+    only: str = "",
+    progress: Progress | None = None,
+) -> None:
     """Write `count` images of our own making, see `images`. Nothing is done where they are there already."""
-    _write(folder, f"seed {seed} size {size}", (count, size), partial(_made, seed, size), workers, progress)
+    if only and only not in SCENES:
+        raise TrainingError(f"There are no scenes {only!r}; there are {', '.join(SCENES)}")
+    origin = f"{only} seed {seed} size {size}".strip()
+    _write(folder, origin, (count, size), partial(_made, seed, size, only), workers, progress)
 
 
 def collect(folder: Path, sources: list[Path], *, size: int, progress: Progress | None = None) -> None:
@@ -144,8 +156,8 @@ def _made_by(workers: int, make: Callable[[int], NDArray[np.uint8]], count: int)
         yield from pool.map(make, range(count), chunksize=4)
 
 
-def _made(seed: int, size: int, index: int) -> NDArray[np.uint8]:
-    return make_image(seed, index, size)
+def _made(seed: int, size: int, only: str, index: int) -> NDArray[np.uint8]:
+    return make_image(seed, index, size, only)
 
 
 def _places(source: Path, size: int) -> list[tuple[Path, int, int]]:

@@ -7,7 +7,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 from .leaves import SHAPES, shape
-from .palette import Palette
+from .palette import Palette, PureColors
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()-&%$+="
 PROSE = "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwffggyyppbbvk"
@@ -98,6 +98,30 @@ def draw_lines(rng: Generator, size: int) -> Image.Image:
         else:  # a curve that wanders
             steps = np.cumsum(rng.normal(0, reach / 12, (40, 2)).cumsum(0) * 0.3, 0) + np.array([x, y])
             pen.line([tuple(p) for p in steps.tolist()], fill=color, width=width, joint="curve")
+    return canvas
+
+
+def draw_graphics(rng: Generator, size: int) -> Image.Image:
+    """Plain graphics as logos, diagrams and screens have them: panels, shapes, bars and lettering in pure colors."""
+    palette = PureColors(rng)
+    canvas = Image.new("RGB", (size, size), palette.color(rng))
+    pen = ImageDraw.Draw(canvas)
+    for kind in rng.integers(0, 4, int(rng.integers(1, 14))):
+        x, y = rng.uniform(-0.1, 0.9, 2) * size
+        reach = float(np.exp(rng.uniform(np.log(0.04), np.log(0.5)))) * size
+        if kind == 0:
+            _panel(rng, pen, palette, size)
+        elif kind == 1:
+            outline = shape(rng, str(rng.choice(SHAPES)), reach, rng.uniform(0, 6.3)) + np.array([x, y])
+            pen.polygon([tuple(p) for p in outline.tolist()], fill=palette.color(rng))
+        elif kind == 2:  # a bar chart, or stripes where all are as high
+            count, gap = int(rng.integers(3, 16)), rng.uniform(1, 2)
+            heights = reach * rng.uniform(rng.choice([0.1, 1.0]), 1, count)
+            for left, height in zip(x + reach / count * gap * np.arange(count), heights, strict=True):
+                pen.rectangle((left, y + reach - height, left + reach / count, y + reach), fill=palette.color(rng))
+        else:
+            text = " ".join(_word(rng) for _ in range(int(rng.integers(1, 5))))
+            pen.text((x, y), text, fill=palette.color(rng), font=ImageFont.load_default(size=max(24, reach / 3)))
     return canvas
 
 

@@ -1,9 +1,11 @@
-"""Images to learn from, made from a seed: scenes drawn three times too large, reduced, lit, and as if photographed.
+"""Images to learn from, made from a seed: scenes drawn three times too large, reduced, and most of them photographed.
 
 The same seed and size give the same image with the same version of Pillow and NumPy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,25 +13,40 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor
 
-from .drawings import draw_lines, draw_page, draw_text
+from .drawings import draw_graphics, draw_lines, draw_page, draw_text
 from .fields import any_field, cloud
 from .leaves import draw_leaves
 
 FINER = 3
 """How much finer than the image a scene is drawn; reducing it is its antialiasing."""
 
+SCENES: dict[str, tuple[Callable[[Generator, int], Image.Image], float]] = {
+    "leaves": (draw_leaves, 0.72),
+    "lines": (draw_lines, 0.1),
+    "text": (draw_text, 0.06),
+    "page": (draw_page, 0.08),
+    "graphics": (draw_graphics, 0.04),
+}
+"""What images show: a function that draws it, and its share of the images."""
 
-def make_image(seed: int, index: int, size: int) -> NDArray[np.uint8]:
-    """Image `index` of the series `seed`, (size, size, 3)."""
+PHOTOGRAPHIC = (Resampling.BOX, Resampling.BICUBIC, Resampling.LANCZOS)
+
+
+def make_image(seed: int, index: int, size: int, only: str = "") -> NDArray[np.uint8]:
+    """Image `index` of the series `seed`, (size, size, 3), of any kind in `SCENES` or of one."""
     rng = np.random.default_rng([seed, index])
-    draw = (draw_leaves, draw_lines, draw_text, draw_page)[rng.choice(4, p=[0.76, 0.1, 0.06, 0.08])]
-    scene = draw(rng, size * FINER)
-    filter = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
-    reduced = np.array(scene.resize((size, size), filter)).astype(np.float32) / np.float32(255)
-    taken = scanned if draw is draw_page else photographed
-    return (255 * taken(rng, reduced)).round().astype(np.uint8)
+    kind = only or str(rng.choice(list(SCENES), p=[share for _, share in SCENES.values()]))
+    scene = SCENES[kind][0](rng, size * FINER)
+    # What programs draw has no halos, and on screens sometimes no antialiasing.
+    filters = (Resampling.BOX, Resampling.NEAREST) if kind == "graphics" else PHOTOGRAPHIC
+    pixels = np.array(scene.resize((size, size), filters[rng.integers(len(filters))]))
+    if kind == "graphics":
+        return pixels
+    taken = scanned if kind == "page" else photographed
+    return (255 * taken(rng, pixels.astype(np.float32) / np.float32(255))).round().astype(np.uint8)
 
 
 def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +85,7 @@ def exposed(rng: Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:
 def cloud_of_light(rng: Generator, size: int) -> NDArray[np.float32]:
     """Uneven light: a very coarse cloud, (size, size) in [0, 1]."""
     small = Image.fromarray(cloud(rng, 64)[:24, :24])
-    return np.array(small.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+    return np.array(small.resize((size, size), Resampling.BICUBIC), np.float32)
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:

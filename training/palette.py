@@ -36,3 +36,14 @@ class Palette:
         """RGB in 0..255."""
         red, green, blue = (255 * self.float_color(rng)).round().astype(int).tolist()
         return red, green, blue
+
+
+class PureColors(Palette):
+    """A few colors as graphics have them: most channels at 0, a half or 1, without shades."""
+
+    def __init__(self, rng: Generator) -> None:
+        count = int(rng.integers(2, 9))
+        pure = rng.choice([0.0, 0.5, 1.0], (count, 3))
+        self.colors = np.where(rng.random((count, 3)) < 0.85, pure, rng.random((count, 3)))
+        self.spread = 0.0
+        self.weights = np.arange(1, count + 1) / count

@@ -9,7 +9,7 @@ from PIL import Image
 from supertile.images.imresize import downscale
 from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
-from supertile.training.images import make_image
+from supertile.training.images import SCENES, make_image
 
 
 def test_the_same_seed_makes_the_same_image():
@@ -29,6 +29,18 @@ def test_images_are_lit_like_photographs():
     assert lightness.std((1, 2)).mean() > 25
     steps = np.abs(np.diff(lightness, axis=2))
     assert np.median(steps) < 0.5 * steps.mean()  # mostly smooth, with edges
+
+
+def test_graphics_have_flat_areas_of_pure_colors():
+    """As they were drawn: no light, no noise, no halos; all corners of the cube of colors and its middles are seen."""
+    images = np.stack([make_image(1, n, 64, only="graphics") for n in range(100)])
+    for axis in (1, 2):
+        assert np.mean((np.diff(images.astype(int), axis=axis) == 0).all(-1)) > 0.9
+    pure = images[np.isin(images, (0, 128, 255)).all(-1)]
+    assert len(pure) > 0.4 * images[..., 0].size
+    assert len(np.unique(pure, axis=0)) == 27
+    assert 0.02 < SCENES["graphics"][1] < 0.06
+    assert sum(share for _, share in SCENES.values()) == pytest.approx(1)
 
 
 def test_crops_fit_each_other(corpus):
