@@ -22,10 +22,11 @@ _STEPS = 4
 _MORE_STEPS, _MORE = 6, 1.5
 """Then steps for places that are still off, and how many times what is missing there is added in each. Once below twice
 the size, where a step leaves less to be missed."""
-_SEARCHES = 64, 256, 256, 256
+_SEARCHES = (64, 0.1), (256, 0.1), *((256, 0.2),) * 4
 _FEW, _GAIN = 1000, 0.75
-"""Then `reduce_to` for places that are off even so, with so many steps, again because rounding to 8 bits adds to each.
-Where more than a few remain, only while fewer than this share of them do: black and white noise has no solution."""
+"""Then `reduce_to` for places that are off even so, with so many steps and so near, in codes of 8 bits; again because
+rounding adds to each. Where more than a few remain, only while fewer than this share of them do: black and white noise
+has no solution."""
 _CODE = 1 / 255
 
 
@@ -129,13 +130,13 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
             return plane
         plane = added(plane, more * torch.where(off, left, 0))
     before = math.inf
-    for steps in _SEARCHES:
+    for steps, near in _SEARCHES:
         off = missing(stored(plane)).abs() > (0.48 if eight_bits else 0.05) * _CODE
         count = int(off.sum())
         if count == 0 or count > max(_FEW, _GAIN * before):
             break
         before = count
-        tolerance = (0.1 if eight_bits else 0.02) * _CODE
+        tolerance = (near if eight_bits else 0.02) * _CODE
         plane = reduce_to(plane, source, off, tolerance, steps=steps, seamless=seamless)
     return plane
 
