@@ -3,8 +3,8 @@
     python -m supertile.benchmarks.letters supertile-photo-2x supertile-photo-4x
 
 Pages are drawn in Pillow's typeface at a few sizes, blurred by 0.35 pixels of the scan, reduced, and made noisy by 4
-codes and JPEG of quality 70. Given is the share of characters that are read wrongly (edit distance, of all sizes) after
-enlarging by bicubic and by each network. The program `tesseract` must be installed.
+codes and JPEG of quality 70. The table shows the share of characters that are read wrongly (edit distance, all sizes
+together) after enlarging by bicubic and by each network. The program `tesseract` must be installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ..images.upscaler import Upscaler
-from .errors import BenchError
 
 TEXT = (
     "Dear Mrs Vogel, the roof of the barn",
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="names or files")
     models = parser.parse_args().models
     if shutil.which("tesseract") is None:
-        raise BenchError("the program tesseract is missing")
+        parser.error("the program tesseract is missing")
     print("| network | scale | bicubic | network |\n|---|---|---|---|")
     for model in models:
         upscaler = Upscaler(model, device="cpu", precision="fp32")

@@ -26,8 +26,8 @@ _MARGIN = 4, 6
 """Source pixels before and after a block that the reduction of its pixels depends on: twice the kernel."""
 _EXACT = 16.0
 _GIVE = 0.01
-"""What a difference costs: `_EXACT` times its size, so that none is left where it need not be, and its square by twice
-`_GIVE`, so that where nothing reduces to the source, several values share it and none is far off."""
+"""Weigh a difference d from the source as `_EXACT` |d| + d^2 / (2 `_GIVE`). The first term leaves none where a solution
+exists; the second spreads a large one over several values where none does."""
 _PIXELS_AT_ONCE = 1 << 20
 
 

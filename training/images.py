@@ -30,7 +30,7 @@ SCENES: dict[str, tuple[Callable[[Generator, int], Image.Image], float]] = {
     "page": (draw_page, 0.08),
     "graphics": (draw_graphics, 0.04),
 }
-"""What images show: a function that draws it, and its share of the images."""
+"""Draw a scene of each kind, and how many of all images show one."""
 
 PHOTOGRAPHIC = (Resampling.BOX, Resampling.BICUBIC, Resampling.LANCZOS)
 

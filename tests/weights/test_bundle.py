@@ -87,18 +87,23 @@ def test_other_programs_open_them(tmp_path):
             assert model(torch.full((1, 3, 12, 10), 0.5)).shape == (1, 3, 12 * model.scale, 10 * model.scale)
 
 
+PURE = [*itertools.product((0, 0.5, 1), repeat=3)]
+OTHERS = [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)]
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_flat_areas_stay_flat_and_keep_their_color(name):
+@pytest.mark.parametrize(("colors", "of_photo", "uneven"), [(PURE, 2, 0.7), (OTHERS, 1.6, 0.5)])
+def test_flat_areas_stay_flat_and_keep_their_color(name, colors, of_photo, uneven):
     """No checkerboard, no shift. Not at the very edge: there VapSR sees the black that it pads with."""
     descriptor = load_model(name)
-    colors = [*itertools.product((0, 0.5, 1), repeat=3), (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)]
-    flat = torch.tensor(colors)[..., None, None]
+    flat = torch.tensor(colors).float()[..., None, None]
     border = 32 * descriptor.scale
     with torch.inference_mode():
         result = descriptor.model(flat.expand(-1, -1, 96, 96))[..., border:-border, border:-border]
     means = result.mean((2, 3), keepdim=True)
-    assert (means - flat).abs().max() < (2 if "photo" in name else 0.8) / 255
-    assert (result - means).abs().max() < 0.7 / 255
+    most = of_photo if "photo" in name else 0.8  # codes; black is what noise has left of something a little lighter
+    assert (means - flat).abs().max() < most / 255
+    assert (result - means).abs().max() < uneven / 255
 
 
 @pytest.mark.parametrize("name", NAMES)
