@@ -62,7 +62,8 @@ def train(
     corpus: Annotated[Path, typer.Option(metavar="FOLDER", help="As generate or collect made it.")],
     mix: Annotated[
         list[str] | None,
-        typer.Option(metavar="FOLDER=SHARE", help="Take this share of the crops from another corpus, such as 0.2."),
+        typer.Option(metavar="FOLDER=SHARE[,PLAIN]", help="Take this share of the crops from another corpus, such as "
+                     "0.2; a second number is its own plain_share."),
     ] = None,
     config: Annotated[str, typer.Option(help=f"The rates and sizes to begin from: {', '.join(CONFIGS)}.")] = "pretrain",
     network: Annotated[str, typer.Option(help=f"By its published name: {', '.join(NETWORKS)}.")] = "VapSR-S",
@@ -150,6 +151,25 @@ def measure(
 
 
 @app.command()
+def letters(
+    models: Annotated[list[str], typer.Argument(metavar="MODELS...", help="Files, or names of bundled networks.")],
+    typeface: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TrueType or OpenType; default: the one that pages are drawn in.")
+    ] = None,
+) -> None:
+    """Print how many characters Tesseract misreads on enlarged scans of small print, beside bicubic."""
+    with _errors_as_sentences():
+        from ..weights.loader import load_model
+        from .letters import misread_shares
+
+        typer.echo("| network | scale | bicubic | network |\n|---|---|---|---|")
+        for model in models:
+            loaded = load_model(model)
+            bicubic, network = misread_shares(loaded, typeface)
+            typer.echo(f"| {Path(model).stem} | {loaded.scale} | {bicubic:.1%} | {network:.1%} |")
+
+
+@app.command()
 def edges(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file, or the name of a bundled network.")],
     benchmarks: Annotated[list[Path], typer.Argument(metavar="FOLDERS...", help="With NNN_HR.png and NNN_LR.png.")],
@@ -208,16 +228,18 @@ def _changed(settings: Any, assignment: str) -> Any:
 
 
 def _corpora(folder: Path, mix: list[str], scale: int) -> Any:
-    """Return the corpus in a folder, or a mixture of it with those that FOLDER=SHARE names."""
+    """Return the corpus in a folder, or a mixture of it with those that FOLDER=SHARE[,PLAIN] names."""
     from .corpus import Corpus, Mixture
 
     others = [_split(each) for each in mix]
     try:
-        shares = [float(share) for _, share in others]
+        numbers = [[float(number) for number in text.split(",", 1)] for _, text in others]
     except ValueError as error:
         raise TrainingError(f"A share of the crops is a number from 0 to 1 ({error})") from error
     corpora = [Corpus(each, scale) for each in (folder, *(Path(other) for other, _ in others))]
-    return Mixture(corpora, [1 - sum(shares), *shares]) if others else corpora[0]
+    shares = [share for share, *_ in numbers]
+    plain = [None, *(number[1] if len(number) > 1 else None for number in numbers)]
+    return Mixture(corpora, [1 - sum(shares), *shares], plain) if others else corpora[0]
 
 
 def _split(assignment: str) -> tuple[str, str]:

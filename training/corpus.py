@@ -80,11 +80,16 @@ class Corpus:
 
 
 class Mixture:
-    """Corpora for one scale, each with its share of the crops."""
+    """Corpora for one scale, each with its share of the crops and, where it is not None, a `plain_share` of its own."""
 
-    def __init__(self, corpora: Sequence[Corpus], shares: Sequence[float]) -> None:
+    def __init__(
+        self, corpora: Sequence[Corpus], shares: Sequence[float], plain_shares: Sequence[float | None] | None = None
+    ) -> None:
         if len({corpus.scale for corpus in corpora}) != 1 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise TrainingError(f"Shares of crops are from 0 to 1 and add up to 1, not {', '.join(map(str, shares))}")
+        self.plain_shares = list(plain_shares or [None] * len(corpora))
+        if beyond := [share for share in self.plain_shares if share is not None and not 0 <= share <= 1]:
+            raise TrainingError(f"A plain_share is from 0 to 1, not {beyond[0]}")
         self.corpora, self.shares, self.scale = list(corpora), list(shares), corpora[0].scale
 
     def batch(
@@ -93,7 +98,8 @@ class Mixture:
         """Return the crops of a training's step, as `Corpus.batch` does; each is of a corpus drawn by its share."""
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(self.corpora), size=count, p=self.shares)
-        return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share, plain_share) for index in chosen])
+        plain = [plain_share if share is None else share for share in self.plain_shares]
+        return _as_tensors([self.corpora[index].crop(rng, patch, degraded_share, plain[index]) for index in chosen])
 
 
 def generate(

@@ -45,7 +45,7 @@ def draw_page(rng: Generator, size: int) -> Image.Image:
     canvas = Image.new("RGB", (size, size), paper)
     pen = ImageDraw.Draw(canvas)
     weight, width, slant = int(rng.integers(0, 3)), rng.uniform(0.75, 1.2), rng.choice([0.0, rng.uniform(-0.1, 0.3)])
-    body = float(np.exp(rng.uniform(np.log(24), np.log(90))))
+    body = float(np.exp(rng.uniform(np.log(24), np.log(170))))  # so that a quarter of it can still be read
     y, indent = rng.uniform(-body, body), rng.uniform(0, 0.1) * size
     while y < size:
         heading = rng.random() < 0.12

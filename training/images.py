@@ -6,6 +6,7 @@ The same seed and size give the same image with the same version of Pillow and N
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,30 +24,16 @@ from .leaves import draw_leaves
 FINER = 3
 """How much finer than the image a scene is drawn; reducing it is its antialiasing."""
 
-SCENES: dict[str, tuple[Callable[[Generator, int], Image.Image], float]] = {
-    "leaves": (draw_leaves, 0.72),
-    "lines": (draw_lines, 0.1),
-    "text": (draw_text, 0.06),
-    "page": (draw_page, 0.08),
-    "graphics": (draw_graphics, 0.04),
-}
-"""Draw a scene of each kind, and how many of all images show one."""
-
-PHOTOGRAPHIC = (Resampling.BOX, Resampling.BICUBIC, Resampling.LANCZOS)
-
 
 def make_image(seed: int, index: int, size: int, only: str = "") -> NDArray[np.uint8]:
     """Image `index` of the series `seed`, (size, size, 3), of any kind in `SCENES` or of one."""
     rng = np.random.default_rng([seed, index])
-    kind = only or str(rng.choice(list(SCENES), p=[share for _, share in SCENES.values()]))
-    scene = SCENES[kind][0](rng, size * FINER)
-    # What programs draw has no halos, and on screens sometimes no antialiasing.
-    filters = (Resampling.BOX, Resampling.NEAREST) if kind == "graphics" else PHOTOGRAPHIC
-    pixels = np.array(scene.resize((size, size), filters[rng.integers(len(filters))]))
-    if kind == "graphics":
+    kind = SCENES[only or str(rng.choice(list(SCENES), p=[kind.share for kind in SCENES.values()]))]
+    scene = kind.draw(rng, size * FINER)
+    pixels = np.array(scene.resize((size, size), kind.filters[rng.integers(len(kind.filters))]))
+    if kind.take is None:
         return pixels
-    taken = scanned if kind == "page" else photographed
-    return (255 * taken(rng, pixels.astype(np.float32) / np.float32(255))).round().astype(np.uint8)
+    return (255 * kind.take(rng, pixels.astype(np.float32) / np.float32(255))).round().astype(np.uint8)
 
 
 def photographed(rng: Generator, scene: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,3 +85,33 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     n, c, h, w = x.shape
     x = F.pad(x, (reach,) * 4, mode="replicate").reshape(n * c, 1, h + 2 * reach, w + 2 * reach)
     return F.conv2d(F.conv2d(x, taps[None, None, :, None]), taps[None, None, None, :]).reshape(n, c, h, w)
+
+
+PHOTOGRAPHIC = (Resampling.BOX, Resampling.BICUBIC, Resampling.LANCZOS)
+
+
+@dataclass(frozen=True)
+class SceneKind:
+    """One kind of scene.
+
+    Attributes:
+        draw: draws it, with sides of as many pixels as are asked for.
+        share: of all images.
+        take: what a camera or a scanner does to it, pixels (H, H, 3) in [0, 1]; None for what programs draw.
+        filters: one of these reduces it.
+    """
+
+    draw: Callable[[Generator, int], Image.Image]
+    share: float
+    take: Callable[[Generator, NDArray[np.float32]], NDArray[np.float32]] | None = photographed
+    filters: tuple[Resampling, ...] = PHOTOGRAPHIC
+
+
+SCENES = {
+    "leaves": SceneKind(draw_leaves, 0.72),
+    "lines": SceneKind(draw_lines, 0.1),
+    "text": SceneKind(draw_text, 0.06),
+    "page": SceneKind(draw_page, 0.08, scanned),
+    # What programs draw has no halos, and on screens sometimes no antialiasing.
+    "graphics": SceneKind(draw_graphics, 0.04, None, (Resampling.BOX, Resampling.NEAREST)),
+}

@@ -236,6 +236,16 @@ def test_mixtures_take_their_shares(corpus_folder):
         Mixture([corpus, black], [0.9, 0.3])
 
 
+def test_a_corpus_of_a_mixture_may_be_degraded_otherwise(corpus_folder, monkeypatch):
+    corpus, seen = Corpus(corpus_folder, 2), []
+    monkeypatch.setattr("supertile.training.corpus.degraded", lambda _, small, __, plain: seen.append(plain) or small)
+    Mixture([corpus, corpus], [0.5, 0.5], [None, 0.1]).batch(0, 0, 40, 8, 1.0, 0.7)
+    assert 8 < seen.count(0.7) < 32
+    assert seen.count(0.1) == 40 - seen.count(0.7)
+    with pytest.raises(TrainingError, match=r"from 0 to 1, not 1\.5"):
+        Mixture([corpus, corpus], [0.5, 0.5], [None, 1.5])
+
+
 def test_a_corpus_too_small_for_the_margin_is_refused(corpus):
     with pytest.raises(TrainingError, match="A patch of 32 pixels and 12 around it does not fit"):
         corpus.batch(0, 0, 1, 32, 0.5)

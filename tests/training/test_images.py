@@ -39,8 +39,8 @@ def test_graphics_have_flat_areas_of_pure_colors():
     pure = images[np.isin(images, (0, 128, 255)).all(-1)]
     assert len(pure) > 0.4 * images[..., 0].size
     assert len(np.unique(pure, axis=0)) == 27
-    assert 0.02 < SCENES["graphics"][1] < 0.06
-    assert sum(share for _, share in SCENES.values()) == pytest.approx(1)
+    assert 0.02 < SCENES["graphics"].share < 0.06
+    assert sum(kind.share for kind in SCENES.values()) == pytest.approx(1)
 
 
 def test_crops_fit_each_other(corpus):
