@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .reduction import reduce_to
 from .resample import resample
+from .rounding import round_to
 
 _SHARPENING = 0.1, 0.0225
 """Undo what enlarging bicubically and reducing again does to fine detail: each step leaves at most 0.3 of an error."""
@@ -138,7 +139,10 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
         before = count
         tolerance = (near if eight_bits else 0.02) * _CODE
         plane = reduce_to(plane, source, off, tolerance, steps=steps, seamless=seamless)
-    return plane
+    if not eight_bits:
+        return plane
+    off = missing(stored(plane)).abs() > 0.49 * _CODE
+    return round_to(plane, source, off, 0.48 * _CODE, seamless=seamless) if 0 < int(off.sum()) <= _FEW else plane
 
 
 def _sharpened(plane: Tensor, seamless: str) -> Tensor:
