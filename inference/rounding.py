@@ -18,8 +18,8 @@ _CHANGES = 64
 def round_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, seamless: str = "none") -> Tensor:
     """Move pixels to other codes of 8 bits, at most one code from where they are, so that values reduce to the source.
 
-    One pixel at a time is moved: the one that brings the values around nearest. This is for few values: they are
-    treated one after another, and each is left as it is where no pixel helps.
+    One pixel at a time is moved: the one that brings the values around nearest. A value and its surroundings stay as
+    they are unless fewer values are off afterwards. This is for few values: they are treated one after another.
 
     Args:
         plane: (H', W') in [0, 1], larger than the source.
@@ -49,7 +49,7 @@ def round_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, se
 def _moves(
     exact: Tensor, codes: Tensor, wanted: Tensor, reduced: Tensor, by_row: Tensor, by_column: Tensor, tolerance: float
 ) -> Tensor:
-    """Return by how many codes pixels (P, Q) are to move.
+    """Return by how many codes pixels (P, Q) are to move, zeros unless fewer values are off then.
 
     Args:
         exact, codes: (P, Q), where pixels are and what they are rounded to.
@@ -58,19 +58,17 @@ def _moves(
         tolerance: in codes, as all of these.
     """
 
-    def cost(reduced: Tensor) -> Tensor:
-        beyond = (wanted - reduced.clamp(0, 255)).abs() - tolerance
-        return beyond.clamp_min(0).square().sum((-2, -1))
+    def excess(reduced: Tensor) -> Tensor:
+        return ((wanted - reduced.clamp(0, 255)).abs() - tolerance).clamp_min_(0)
 
     moves, either = torch.zeros_like(codes), torch.tensor([-1.0, 1.0]).double()[:, None, None]
     weights = by_row.T[:, None, :, None] * by_column.T[None, :, None, :]
-    least = cost(reduced)
+    before = excess(reduced)
+    least = before.square().sum()
     for _ in range(_CHANGES):
-        if least == 0:
-            break
         moved = codes + moves + either
         distance = (moved - exact).abs()
-        costs = cost(reduced + either[..., None, None] * weights)
+        costs = excess(reduced + either[..., None, None] * weights).square().sum((-2, -1))
         costs[(moved < 0) | (moved > 255) | (distance > 1) | (costs >= least)] = math.inf
         choice = (costs + 1e-6 * distance).argmin()  # of equal ones that which changes least
         if costs.view(-1)[choice].isinf():
@@ -79,7 +77,7 @@ def _moves(
         way, row, column = (int(i) for i in torch.unravel_index(choice, costs.shape))
         moves[row, column] += either[way, 0, 0]
         reduced = reduced + either[way] * weights[row, column]
-    return moves
+    return moves if excess(reduced).count_nonzero() < before.count_nonzero() else torch.zeros_like(moves)
 
 
 def _taps(place: int, small: int, large: int, wrap: bool) -> tuple[Tensor, Tensor, Tensor]:
