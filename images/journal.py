@@ -19,7 +19,7 @@ from pathlib import Path
 from .io.atomic import OVERWRITE, before_publishing, same_file
 from .io.errors import ImageFileError, ImageFileWarning
 from .jobs import FileJob
-from .journal_file import JournalLine, append_line, read_lines, settings_hash
+from .journal_file import JournalLine, append_line, content_hash, read_lines, settings_hash
 
 JOURNAL_NAME = ".supertile-done.jsonl"
 DONE_BEFORE, EXISTS = "done before", "existed already"
@@ -106,6 +106,7 @@ class Journal:
                 source_folder=folder,
                 source_size=pending.source.st_size,
                 source_mtime_ns=pending.source.st_mtime_ns,
+                source_hash=content_hash(pending.job.source, pending.source),
                 target=self._target_key(pending.job),
                 target_size=status.st_size,
                 target_mtime_ns=status.st_mtime_ns,
@@ -151,7 +152,7 @@ class Journal:
             return False
         reasons = list(self._differences(line, self._complete(settings)))
         is_from_it = self._is_from(line, job)
-        if (line.source_size, line.source_mtime_ns) != (source.st_size, source.st_mtime_ns):
+        if not _has_same_content(line, job.source, source):
             reasons.insert(0, f"from {job.source} before that was changed" if is_from_it else "from another file")
         elif not is_from_it:
             return False
@@ -244,6 +245,13 @@ class Journal:
         if not self._warned:
             self._warned = True
             warnings.warn(f"{self.path} {sentence}", ImageFileWarning, stacklevel=3)
+
+
+def _has_same_content(line: JournalLine, source: Path, status: os.stat_result) -> bool:
+    """Return True if a source is the one of a line: by size and time, or by its content if it was copied since."""
+    if line.source_size != status.st_size:
+        return False
+    return line.source_mtime_ns == status.st_mtime_ns or "" != line.source_hash == content_hash(source, status)
 
 
 def reason_to_skip(

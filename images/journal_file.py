@@ -14,7 +14,9 @@ from typing import BinaryIO
 
 _MAX_LINE_BYTES = 1 << 16
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_TYPES = {"settings": dict, **dict.fromkeys(("source", "source_folder", "target", "options", "model_name"), str)}
+_TEXTS = "source", "source_folder", "source_hash", "target", "options", "model_name"
+_TYPES = {"settings": dict, **dict.fromkeys(_TEXTS, str)}
+_HASHED_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class JournalLine:
     Attributes:
         source: relative to `source_folder`, or absolute if that is empty.
         source_folder: the folder among the sources of the job that holds the source.
+        source_hash: `content_hash` of the source.
         target: relative to the journal's folder.
         options: `settings_hash` of `settings`.
         settings: everything that decides the result, by name.
@@ -34,6 +37,7 @@ class JournalLine:
     source_folder: str
     source_size: int
     source_mtime_ns: int
+    source_hash: str
     target: str
     target_size: int
     target_mtime_ns: int
@@ -61,6 +65,22 @@ class JournalLine:
 def settings_hash(settings: Mapping[str, str]) -> str:
     """Return a short hash of settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def content_hash(path: Path, status: os.stat_result) -> str:
+    """Return a hash of a file that has not changed since it had a status; "" if it has, or is larger than 256 MiB."""
+    if status.st_size > _HASHED_BYTES:
+        return ""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+            now = os.fstat(file.fileno())
+    except OSError:
+        return ""
+    unchanged = (now.st_size, now.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    return digest.hexdigest()[:32] if unchanged else ""
 
 
 def append_line(path: Path, line: JournalLine) -> None:

@@ -40,7 +40,8 @@ def round_to(plane: Tensor, source: Tensor, off: Tensor, tolerance: float, *, se
     for place in off.nonzero().tolist():
         (rows, down, by_row), (columns, right, by_column) = map(_taps, place, source.shape, plane.shape, wraps)
         values, pixels = (rows[:, None], columns), (down[:, None], right)
-        moves = _moves(exact[pixels], codes[pixels], wanted[values], reduced[values], by_row, by_column, 255 * tolerance)
+        before = exact[pixels], codes[pixels], wanted[values], reduced[values]
+        moves = _moves(*before, by_row, by_column, 255 * tolerance)
         codes[pixels] += moves
         reduced[values] += by_row @ moves @ by_column.T
     return torch.where((codes == exact.round()).to(plane.device), plane, (codes / 255).to(plane))

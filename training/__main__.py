@@ -154,7 +154,7 @@ def measure(
 def letters(
     models: Annotated[list[str], typer.Argument(metavar="MODELS...", help="Files, or names of bundled networks.")],
     typeface: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TrueType or OpenType; default: the one that pages are drawn in.")
+        Path | None, typer.Option(metavar="FILE", help="Default: the one that pages are drawn in.")
     ] = None,
 ) -> None:
     """Print how many characters Tesseract misreads on enlarged scans of small print, beside bicubic."""

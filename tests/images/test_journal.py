@@ -107,6 +107,25 @@ def test_a_changed_source_is_named(job):
         journal_of(job).proves(job, SETTINGS)
 
 
+def test_a_source_that_was_copied_is_still_its_source(job):
+    make(job, journal_of(job))
+    os.utime(job.source, ns=(0, 1_000_000_000))
+    assert journal_of(job).proves(job, SETTINGS)
+    job.source.write_bytes(b"SOURCE")
+    with pytest.raises(ImageFileError, match="before that was changed;"):
+        journal_of(job).proves(job, SETTINGS)
+
+
+def test_a_source_that_changes_while_it_is_read_has_no_hash(job):
+    journal, pending = journal_of(job), pending_file(job, SETTINGS)
+    os.utime(job.source, ns=(0, 1_000_000_000))
+    with recording(journal, pending), atomic_file(job.target, overwrite=False) as file:
+        file.write(b"result")
+    assert json.loads(journal.path.read_text())["source_hash"] == ""
+    with pytest.raises(ImageFileError, match="before that was changed;"):
+        journal_of(job).proves(job, SETTINGS)
+
+
 def test_skipping(job):
     def reason(journal: Journal | None, *, skip_existing: bool = False, overwrite: bool = False) -> str:
         return reason_to_skip(job, journal, SETTINGS, skip_existing=skip_existing, overwrite=overwrite)
