@@ -3,8 +3,9 @@
     python -m supertile.benchmarks.comfyui_busy --comfyui CHECKOUT --python ITS_PYTHON --model VapSR_X4.pth
 
 A prompt enlarges 24 equal images of one size; each prompt has other pixels, so nothing is cached. One server runs all
-of it, so torch is loaded long before the load begins. The other programs count in a loop, each in a session of its own.
-Printed are medians and the longest, in seconds for an image; the first prompt beside others is among them.
+of it, so torch is loaded long before the load begins. The other programs count in a loop, each in a session of its own
+or, with `--same-session`, all in that of the server. Printed are medians and the longest, in seconds for an image; the
+first prompt beside others is among them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--size", default="160x90")
     parser.add_argument("--others", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=3, help="each of two prompts for each number of others")
+    parser.add_argument("--same-session", action="store_true")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     times: dict[int, list[float]] = {number: [] for number in arguments.others}
@@ -48,7 +50,7 @@ def main() -> None:
             run(server, prompt(arguments.model.name, width, height, next(color)))
             for _ in range(arguments.rounds):
                 for number, found in times.items():
-                    busy = [_counting() for _ in range(number)]
+                    busy = [_counting(arguments.same_session) for _ in range(number)]
                     for _ in range(2):
                         start = time.monotonic()
                         run(server, prompt(arguments.model.name, width, height, next(color)))
@@ -78,8 +80,8 @@ def prompt(model: str, width: int, height: int, color: int) -> Prompt:
     }  # fmt: skip
 
 
-def _counting() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+def _counting(same_session: bool) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=not same_session)
 
 
 if __name__ == "__main__":

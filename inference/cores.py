@@ -3,8 +3,9 @@
 A network on a CPU is hundreds of short operations, each shared by all threads, and each ends with its last thread. If
 another program occupies the core of one thread, all wait for it, and spin meanwhile: beside two busy programs VapSR
 took 4 to 40 times as long as alone. So while others are busy, threads that wait sleep, and either as many compute as
-others leave cores, but at least half, or all: whichever is measured to be faster, because it depends on how the system
-shares its time. All of this is Linux only; elsewhere PyTorch's own number of threads stays.
+others leave cores, but at least half, or all, where others wait for cores as well gathered on half of them: whichever
+is measured to be faster, because it depends on how the system shares its time. All of this is Linux only; elsewhere
+PyTorch's own number of threads stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from .barriers import sleep_at_barriers
+from .gathering import can_gather, gather, spread
 
 INTERVAL_S = 0.25
 """Least time between two looks at the load, so that the system's ticks of 10 ms are fine enough."""
@@ -30,10 +32,13 @@ WAITING_SHARE = 0.1
 """... if this program's thread, ready to run, waited that long for a core. Programs of low priority do not matter."""
 
 GAIN = 1.15
-"""How many times as fast all threads must be as fewer, to stay."""
+"""How many times as fast more threads must be as fewer, to stay."""
+
+PATIENCE = 2
+"""How many looks threads may be slower where they are gathered: until the system has moved other programs away."""
 
 FIRST_TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
-"""When to try all threads again although others are busy; the time doubles after each trial that ends."""
+"""When to try more threads again although others are busy; the time doubles after each trial that ends."""
 
 
 class Cores:
@@ -41,15 +46,17 @@ class Cores:
 
     Attributes:
         threads: how many compute now; None: as many as PyTorch chooses.
+        gathered: on how many cores they are gathered; None: on none in particular.
     """
 
     def __init__(self, load: Load | None = None) -> None:
         self.threads: int | None = None
+        self.gathered: int | None = None
         self._load = load or Load()
         self._lock = threading.Lock()
         self._gives_way = False
         self._trial_at, self._trial_after = 0.0, FIRST_TRIAL_S
-        self._rate_of_fewer = 0.0
+        self._tried_at, self._rate_of_fewer, self._slow_looks = 0.0, 0.0, 0
         self._ended, self._has_rested = 0.0, False
 
     def look(self, most: int) -> None:
@@ -68,22 +75,34 @@ class Cores:
             has_rested, self._has_rested = self._has_rested, False
             fewer = min(max(round(len(self._load.cores) - others), (most + 1) // 2), most)
             if others < BUSY_CORES or (self.threads is None and waiting < WAITING_SHARE):
-                self.threads, self._gives_way = None, False
+                self.threads, self.gathered, self._gives_way = None, None, False
             elif not self._gives_way:
                 self.threads, self._gives_way = fewer, True
                 self._trial_at, self._trial_after = now, FIRST_TRIAL_S
             elif has_rested:
                 pass  # nothing was computed for a part of the time, so the rate says nothing
-            elif self.threads is None:
-                if rate < GAIN * self._rate_of_fewer:
-                    self.threads = fewer
+            elif self.threads is None or self.gathered:
+                self._slow_looks = self._slow_looks + 1 if rate < GAIN * self._rate_of_fewer else 0
+                if self._slow_looks > (PATIENCE if self.gathered else 0):
+                    if self.gathered and now - self._tried_at > FIRST_TRIAL_S:  # it was worth it until now
+                        self._trial_after = FIRST_TRIAL_S
+                    self.threads, self.gathered = fewer, None
                     self._trial_at = now + self._trial_after
                     self._trial_after = min(2 * self._trial_after, LONGEST_TRIAL_S)
             else:
                 self._rate_of_fewer = rate
-                if now >= self._trial_at:
-                    self.threads = None  # threads still sleep at barriers
+                if now >= self._trial_at:  # threads still sleep at barriers
+                    self._tried_at, self._slow_looks = now, 0
+                    self._try_more(most, waiting)
             sleep_at_barriers(self._gives_way)
+
+    def _try_more(self, most: int, waiting: float) -> None:
+        assert self.threads is not None
+        of_a_core = most // self.threads
+        if waiting >= WAITING_SHARE and of_a_core > 1 and can_gather():
+            self.gathered, self.threads = self.threads, of_a_core * self.threads
+        else:
+            self.threads = None
 
     @contextmanager
     def shared(self, threads: int | None = None) -> Iterator[Callable[[], None]]:
@@ -96,22 +115,30 @@ class Cores:
             A function that decides anew.
         """
         before = torch.get_num_threads()
+        gathered, spread_on = None, set[int]()
         self._has_rested |= time.monotonic() - self._ended > INTERVAL_S / 5
+
+        def use(number: int, cores: int | None) -> None:
+            nonlocal gathered, spread_on
+            if gathered is not None and (number, cores) != (torch.get_num_threads(), gathered):
+                spread(spread_on)
+                gathered = None
+            if number != torch.get_num_threads():
+                torch.set_num_threads(number)
+            if cores != gathered:
+                gathered, spread_on = cores, gather(cores)
 
         def adapt() -> None:
             self.look(threads or before)
             given = threads or ("OMP_NUM_THREADS" in os.environ and before)
-            chosen = given or self.threads or before
-            if chosen != torch.get_num_threads():
-                torch.set_num_threads(chosen)
+            use(given or self.threads or before, None if given else self.gathered)
 
         adapt()
         try:
             yield adapt
         finally:
             self._ended = time.monotonic()
-            if torch.get_num_threads() != before:
-                torch.set_num_threads(before)
+            use(before, None)
 
 
 class Load:

@@ -134,7 +134,9 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
     for steps, near in _SEARCHES:
         off = missing(stored(plane)).abs() > (0.48 if eight_bits else 0.05) * _CODE
         count = int(off.sum())
-        if count == 0 or count > max(_FEW, _GAIN * before):
+        if count == 0:
+            return plane
+        if count > max(_FEW, _GAIN * before):
             break
         before = count
         tolerance = (near if eight_bits else 0.02) * _CODE

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from supertile import Upscaler
-from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, Cores, Load
+from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
+from supertile.inference.gathering import can_gather
 
 from ..conftest import write_small_vapsr
 
@@ -38,6 +39,7 @@ def cores(monkeypatch) -> Cores:
     now = [0.0]
     monkeypatch.setattr("supertile.inference.cores.time.monotonic", lambda: now[0])
     monkeypatch.setattr("supertile.inference.cores.sleep_at_barriers", lambda wanted: None)
+    monkeypatch.setattr("supertile.inference.cores.can_gather", lambda: True)
     cores = Cores(Told())
     cores.later = lambda seconds: now.__setitem__(0, now[0] + seconds)
     return cores
@@ -69,7 +71,7 @@ def test_all_threads_are_back_when_others_end(cores):
 def test_all_threads_compute_for_as_long_as_they_are_faster(cores):
     """As beside programs of the same session, from which a system takes more time for more threads."""
     assert look(cores, others=8, waiting=0.5) == 4
-    assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+    assert look(cores, others=8, waiting=0.05, running=0.67) is None  # a trial
     for running in (0.6, 0.5, 0.4):
         assert look(cores, others=8, waiting=0.5, running=running) is None
     assert look(cores, others=8, waiting=0.5, running=0.35) == 4
@@ -78,16 +80,17 @@ def test_all_threads_compute_for_as_long_as_they_are_faster(cores):
 def test_all_threads_are_tried_again_at_growing_intervals(cores):
     assert look(cores, others=8, waiting=0.5) == 4
     for wait in (FIRST_TRIAL_S, 2 * FIRST_TRIAL_S, 4 * FIRST_TRIAL_S):
-        assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+        assert look(cores, others=8, waiting=0.05, running=0.67) is None  # a trial
         assert look(cores, others=8, waiting=0.5, running=0.35) == 4  # in vain
         cores.later(wait - 0.1)
-        assert look(cores, others=8, waiting=0.1, running=0.67) == 4
+        assert look(cores, others=8, waiting=0.05, running=0.67) == 4
         cores.later(0.2)
 
 
 def test_a_trial_is_not_judged_by_time_in_which_nothing_was_computed(cores):
     assert look(cores, others=8, waiting=0.5) == 4
-    assert look(cores, others=8, waiting=0.1, running=0.67) is None  # a trial
+    assert look(cores, others=8, waiting=0.05, running=0.67) is None  # a trial
+    cores._load.waiting = 0.5
     cores.later(60)
     with cores.shared(8):
         pass
@@ -99,6 +102,36 @@ def test_others_of_low_priority_are_noticed_in_a_trial(cores):
     assert look(cores, others=8, waiting=0.0) is None
     assert look(cores, others=8, waiting=0.0) is None
     assert not cores._gives_way
+
+
+def test_threads_are_gathered_where_fewer_wait_as_well(cores):
+    """As beside at least as many programs as there are cores."""
+    assert look(cores, others=8, waiting=0.5) == 4
+    assert look(cores, others=6, waiting=0.35, running=0.65) == 8
+    assert cores.gathered == 4
+    for _ in range(9):
+        assert look(cores, others=4, waiting=0.5, running=0.5) == 8
+    assert look(cores, others=0, waiting=0.5, running=0.5) is None
+    assert cores.gathered is None
+
+
+def test_gathered_threads_are_given_some_looks_until_others_have_moved_away(cores):
+    assert look(cores, others=8, waiting=0.5) == 4
+    assert look(cores, others=6, waiting=0.35, running=0.65) == 8
+    for _ in range(PATIENCE):
+        assert look(cores, others=6, waiting=0.6, running=0.3) == 8
+    assert look(cores, others=6, waiting=0.6, running=0.3) == 4
+    assert cores.gathered is None
+    cores.later(FIRST_TRIAL_S - 0.1)
+    assert look(cores, others=6, waiting=0.35, running=0.65) == 4
+    cores.later(0.2)
+    assert look(cores, others=6, waiting=0.35, running=0.65) == 8
+
+
+def test_an_odd_core_is_no_pair(cores):
+    assert look(cores, others=8, waiting=0.5, most=3) == 2
+    assert look(cores, others=8, waiting=0.5, most=3) is None
+    assert cores.gathered is None
 
 
 def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small_vapsr):
@@ -159,6 +192,35 @@ def test_threads_that_sleep_come_and_go(tmp_path):
 
 @linux
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_threads_are_bound_together_and_released(tmp_path):
+    script = """
+        import os
+        import torch
+        from supertile.inference.gathering import can_gather, gather, spread
+        def cores():
+            return {int(name): os.sched_getaffinity(int(name)) for name in os.listdir("/proc/self/task")}
+        torch.set_num_threads(2)
+        torch.ones(1 << 22).sum()
+        free = cores()
+        before = gather(1)
+        bound = [thread for thread, allowed in cores().items() if len(allowed) == 1]
+        assert len(bound) == (2 if can_gather() else 0), cores()
+        assert not bound or os.getpid() in bound
+        assert (torch.ones(1 << 22) * 2).sum() == 2 << 22
+        spread(before)
+        assert cores() == free
+    """
+    run_script(script, tmp_path)
+
+
+@linux
+def test_threads_that_somebody_has_bound_stay_there(monkeypatch):
+    monkeypatch.setenv("OMP_PROC_BIND", "true")
+    assert not can_gather()
+
+
+@linux
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_beside_busy_programs_fewer_threads_compute(small_vapsr, tmp_path):
     script = f"""
         import os, subprocess, sys, time
@@ -171,17 +233,18 @@ def test_beside_busy_programs_fewer_threads_compute(small_vapsr, tmp_path):
             end = time.monotonic() + 120
             while time.monotonic() < end:
                 upscaler(image)
-                if wanted(CORES.threads):
+                if wanted(CORES):
                     return
-            sys.exit(f"still {{CORES.threads}} threads")
+            sys.exit(f"still {{CORES.threads}} threads on {{CORES.gathered}} cores")
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
         try:
-            until(lambda threads: threads is not None and threads < os.cpu_count())
+            until(lambda cores: cores.gathered or (cores.threads or os.cpu_count()) < os.cpu_count())
         finally:
             for process in busy:
                 process.kill()
                 process.wait()
         assert torch.get_num_threads() == os.cpu_count()
+        assert len(os.sched_getaffinity(0)) == os.cpu_count()
     """
     run_script(script, tmp_path)
 
