@@ -74,6 +74,23 @@ class Case:
 
 HAT_S: dict[str, Any] = {"embed_dim": 144, "compress_dim": 6, "squeeze_dim": 6, "mlp_dim": 288, "oca_mlp_dim": 288}
 HAT_L: dict[str, Any] = {"depths": (6,) * 12, "num_heads": (6,) * 12}
+LIGHT: dict[str, dict[str, Any]] = {
+    "ATD": {"embed_dim": 48, "upscale": 4, "upsampler": "pixelshuffledirect"},
+    "DAT": {
+        "embed_dim": 60, "split_size": [8, 32], "depth": [18], "num_heads": [6], "expansion_factor": 2.0, "upscale": 4,
+        "resi_connection": "3conv", "upsampler": "pixelshuffledirect",
+    },
+    "DRCT": {
+        "embed_dim": 60, "depths": (6, 6), "num_heads": (6, 6), "gc": 16, "upscale": 4, "upsampler": "pixelshuffle",
+    },
+    "OmniSR": {"res_num": 5},
+    "RCAN": {"n_resgroups": 5, "n_resblocks": 10},
+    "SwinIR": {
+        "embed_dim": 60, "num_heads": [6, 6, 6, 6], "window_size": 8, "mlp_ratio": 2.0, "upscale": 4,
+        "upsampler": "pixelshuffledirect",
+    },
+}  # fmt: skip
+"""Other architectures of spandrel, of the sizes that their authors call light where there are such."""
 SMALL = (Workload(64, 64),)
 SQUARES = (Workload(64, 64), Workload(128, 128))
 ON_GPU = (Workload(256, 256), Workload(512, 512))
@@ -111,6 +128,10 @@ CASES = {
         ),
         Case("span", "peers", Network("SPAN x4", "SPAN", {"num_in_ch": 3, "num_out_ch": 3}), FRAMES[:1], FRAMES[2:]),
         Case("realplksr", "peers", Network("RealPLKSR x4", "PLKSR.RealPLKSR"), (Workload(96, 96),), ON_GPU),
+        *(
+            Case(name.lower(), "peers", Network(f"{name} x4", name, config), SMALL, ON_GPU)
+            for name, config in LIGHT.items()
+        ),
         Case("pixels", "peers", BUNDLED, FRAMES, (*FRAMES, Workload(1280, 720), Workload(1920, 1080))),
         Case("tiles", "tiles", BUNDLED_X2, (Workload(576, 576),), (Workload(512, 512), Workload(2048, 2048))),
         Case("tiles-2048", "tiles", BUNDLED_X2, (Workload(256, 256), Workload(512, 512), Workload(2048, 2048))),

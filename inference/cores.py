@@ -73,6 +73,8 @@ class Cores:
             others, waiting, running = measured
             rate = running * (self.threads or most)
             has_rested, self._has_rested = self._has_rested, False
+            if has_rested and others >= BUSY_CORES and not self._load.others_run():
+                others = 0.0  # they were busy while this program rested
             fewer = min(max(round(len(self._load.cores) - others), (most + 1) // 2), most)
             if others < BUSY_CORES or (self.threads is None and waiting < WAITING_SHARE):
                 self.threads, self.gathered, self._gives_way = None, None, False
@@ -173,6 +175,14 @@ class Load:
         if thread:  # another thread than the last time
             return None
         return (busy - own) / elapsed, waiting / (running + waiting) if waiting else 0.0, running / elapsed
+
+    def others_run(self) -> bool:
+        """Return whether another thread than the calling one runs or is ready to, right now."""
+        try:
+            running, _, _ = Path("/proc/loadavg").read_text().split()[3].partition("/")
+            return int(running) > 1
+        except (OSError, ValueError, IndexError):
+            return True
 
     def _read(self) -> tuple[float, ...] | None:
         """Return seconds of all cores and of this process, the thread's number, and its seconds on and off a core."""

@@ -24,9 +24,13 @@ class Told(Load):
 
     def __init__(self) -> None:
         self.cores, self.others, self.waiting, self.running = set(range(8)), 0.0, 0.0, 0.0
+        self.others_are_running = True
 
     def measure(self, now: float) -> tuple[float, float, float] | None:
         return self.others, self.waiting, self.running
+
+    def others_run(self) -> bool:
+        return self.others_are_running
 
 
 @pytest.fixture
@@ -95,6 +99,28 @@ def test_a_trial_is_not_judged_by_time_in_which_nothing_was_computed(cores):
     with cores.shared(8):
         pass
     assert look(cores, others=8, waiting=0.5, running=0.5) is None
+
+
+def test_programs_that_were_busy_only_during_a_rest_do_not_matter(cores):
+    """As those that take turns with this one in a benchmark."""
+    cores._load.others, cores._load.waiting, cores._load.others_are_running = 2.0, 0.5, False
+    cores.later(60)
+    with cores.shared(8):
+        assert cores.threads is None
+    cores._load.others_are_running = True
+    cores.later(60)
+    with cores.shared(8):
+        assert cores.threads == 6
+
+
+@linux
+def test_others_that_run_are_seen():
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        assert Load().others_run()
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def test_others_of_low_priority_are_noticed_in_a_trial(cores):
