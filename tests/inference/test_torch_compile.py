@@ -81,7 +81,7 @@ def test_a_compiled_network_gives_the_same_images(model, caplog, name):
 def test_a_tracer_follows_a_network_without_a_break(model, monkeypatch, caplog, name):
     """As deep as published ones. No compiler runs: what was traced is computed step by step."""
     real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda *of, **options: real(*of, **options, backend="eager"))
+    monkeypatch.setattr(torch, "compile", lambda *of, **options: real(*of, **options, backend="aot_eager"))
     loaded = model(name, DEEP)
     compiler = Compiler(loaded, "on", CPU)
     for seed in (0, 1):  # the second in this thread, whose stack a tracer would not suit
