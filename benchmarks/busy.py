@@ -38,8 +38,7 @@ def measure(
     for _ in range(3):
         upscaler(image)
     for number in others:
-        command = [sys.executable, "-c", "while True: pass"]
-        busy = [subprocess.Popen(command, start_new_session=not same_session) for _ in range(number)]
+        busy = [counting(same_session) for _ in range(number)]
         time.sleep(0.5)
         times: list[float] = []
         while sum(times) < SECONDS or len(times) < 5:
@@ -50,6 +49,11 @@ def measure(
             process.kill()
             process.wait()
         pipe.send(times)
+
+
+def counting(same_session: bool) -> subprocess.Popen[bytes]:
+    """Start a program that counts in a loop, in this session or in one of its own."""
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=not same_session)
 
 
 def main() -> None:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from ..tests.comfyui.server import Server, node
-from .comfyui_nodes import ROOT, Prompt, run
+from .busy import counting
+from .comfyui_nodes import Prompt, make_folders, run
 
 IMAGES = 24
 
@@ -39,9 +38,7 @@ def main() -> None:
     times: dict[int, list[float]] = {number: [] for number in arguments.others}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        for each in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
-            (base / each).mkdir(parents=True)
-        (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
+        make_folders(base)
         shutil.copy(arguments.model, base / "models" / "upscale_models")
         server = Server(arguments.comfyui, arguments.python, base)
         try:
@@ -50,7 +47,7 @@ def main() -> None:
             run(server, prompt(arguments.model.name, width, height, next(color)))
             for _ in range(arguments.rounds):
                 for number, found in times.items():
-                    busy = [_counting(arguments.same_session) for _ in range(number)]
+                    busy = [counting(arguments.same_session) for _ in range(number)]
                     for _ in range(2):
                         start = time.monotonic()
                         run(server, prompt(arguments.model.name, width, height, next(color)))
@@ -78,10 +75,6 @@ def prompt(model: str, width: int, height: int, color: int) -> Prompt:
         "seen": node("PreviewImage", images=["first", 0]),
         "first": node("ImageFromBatch", image=["upscale", 0], batch_index=0, length=1),
     }  # fmt: skip
-
-
-def _counting(same_session: bool) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=not same_session)
 
 
 if __name__ == "__main__":

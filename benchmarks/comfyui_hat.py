@@ -26,7 +26,7 @@ from ..arch import HAT, HATConfig
 from ..arch.hat import overlap_bias_index, window_bias_index
 from ..diagnostics.processor import processor_name
 from ..tests.comfyui.server import Server, node
-from .comfyui_nodes import ROOT, Prompt, peak, run
+from .comfyui_nodes import ROOT, Prompt, make_folders, peak, run
 
 MODEL = "HAT_SRx4.pth"
 GIVEN = {"upscale_model": ["model", 0], "image": ["image", 0]}
@@ -77,9 +77,7 @@ def main() -> None:
 
 def prepare(base: Path, side: int, rounds: int) -> None:
     """Make a server's folders, with a HAT of random weights and with images; the same in every folder."""
-    for name in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
-        (base / name).mkdir(parents=True)
-    (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
+    make_folders(base)
     shutil.copy(ROOT / "tests" / "comfyui" / "probe_nodes.py", base / "custom_nodes")
     torch.manual_seed(0)
     network = HAT(HATConfig(scale=4))

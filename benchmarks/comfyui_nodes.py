@@ -102,9 +102,7 @@ def measure(arguments: argparse.Namespace, source: Path, name: str, prompt: Prom
     """Return the seconds of a prompt, and the growth of the server's peak memory in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        for each in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
-            (base / each).mkdir(parents=True)
-        (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
+        make_folders(base)
         shutil.copy(arguments.model, base / "models" / "upscale_models")
         shutil.copy(source, base / "input")
         Image.new("RGB", (64, 64), "gray").save(base / "input" / "warm.png")
@@ -118,6 +116,13 @@ def measure(arguments: argparse.Namespace, source: Path, name: str, prompt: Prom
             return time.monotonic() - begin, peak(server) - before
         finally:
             server.stop()
+
+
+def make_folders(base: Path) -> None:
+    """Make the folders of a server, with this package among its custom nodes."""
+    for each in ("custom_nodes", "models/upscale_models", "input", "output", "temp", "user"):
+        (base / each).mkdir(parents=True)
+    (base / "custom_nodes" / "ComfyUI-Supertile").symlink_to(ROOT, target_is_directory=True)
 
 
 def run(server: Server, prompt: Prompt) -> None:

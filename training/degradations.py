@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..video.write.in_memory import through_h264
-from .blurs import any_kernel, blurred, gaussian
+from .blurs import Kernel, any_kernel, blurred, gaussian
 
 Pixels = NDArray[np.uint8]
 Step = Callable[[Generator, Pixels], Pixels]
@@ -70,13 +70,18 @@ def lens_and_resampling(rng: Generator, large: Pixels, width: int, height: int) 
     scale = large.shape[0] / height
     if rng.random() < 0.65:
         kernel = any_kernel(rng, scale * (0.15 + 0.7 * rng.random() ** 2))
-        large = _rounded(blurred(large.astype(np.float32), kernel))
+        large = softened(large, kernel)
     image = Image.fromarray(large)
     if rng.random() < 0.25:
         between = rng.uniform(0.7, 0.7 + 0.5 * scale)
         size = (round(width * between), round(height * between))
         image = image.resize(size, FILTERS[rng.integers(len(FILTERS))])
     return np.array(image.resize((width, height), FILTERS[rng.integers(len(FILTERS))]))
+
+
+def softened(image: Pixels, kernel: Kernel) -> Pixels:
+    """Return an image blurred with a kernel."""
+    return _rounded(blurred(image.astype(np.float32), kernel))
 
 
 def noisy(rng: Generator, image: Pixels) -> Pixels:

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from spandrel import ImageModelDescriptor
 
 from ..images.upscaler import Upscaler
-from .blurs import blurred, gaussian
+from .blurs import gaussian
 from .corpus import reduced
-from .degradations import Pixels, gaussian_noise, jpeg
+from .degradations import Pixels, gaussian_noise, jpeg, softened
 from .errors import TrainingError
 
 TEXT = (
@@ -76,8 +76,8 @@ def printed(height: int, typeface: Path | None = None) -> Pixels:
 
 def scanned(page: Pixels, scale: int, seed: int) -> Pixels:
     """Return a page as it is scanned, `scale` times smaller."""
-    soft = blurred(page.astype(np.float32), gaussian(0.35 * scale)).round().clip(0, 255).astype(np.uint8)
-    return jpeg(gaussian_noise(np.random.default_rng(seed), reduced(soft, scale), 4), 70)
+    small = reduced(softened(page, gaussian(0.35 * scale)), scale)
+    return jpeg(gaussian_noise(np.random.default_rng(seed), small, 4), 70)
 
 
 def read(image: Pixels) -> str:

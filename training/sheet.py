@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..inference.upscaler import Upscaler
 from ..weights.loader import load_model
-from .blurs import blurred, gaussian
-from .degradations import Pixels, gaussian_noise, h264, jpeg
+from .blurs import gaussian
+from .degradations import Pixels, gaussian_noise, h264, jpeg, softened
 from .drawings import draw_lines, draw_page
 from .errors import TrainingError
 
@@ -44,8 +44,7 @@ def _noise(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def _scanned(pixels: Pixels) -> Pixels:
-    soft = blurred(pixels.astype(np.float32), gaussian(0.6)).round().clip(0, 255).astype(np.uint8)
-    return jpeg(_noise(soft, 4), 70)
+    return jpeg(_noise(softened(pixels, gaussian(0.6)), 4), 70)
 
 
 CASES = (
