@@ -32,13 +32,25 @@ def generate(
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same images.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; default: all cores.")] = None,
     only: Annotated[str, typer.Option(metavar="SCENES", help="Of one kind: leaves, lines, text, page, graphics.")] = "",
+    typefaces: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Set pages in these .ttf and .otf files, too.")
+    ] = None,
 ) -> None:
     """Make a corpus of images drawn here: about a second each on one core, 3 KB for every 1000 pixels."""
     from .corpus import generate
 
     with _errors_as_sentences(), _progress("images") as progress:
         workers = workers or os.cpu_count() or 1
-        generate(folder, seed=seed, count=count, size=size, workers=workers, only=only, progress=progress)
+        generate(
+            folder,
+            seed=seed,
+            count=count,
+            size=size,
+            workers=workers,
+            only=only,
+            typefaces=typefaces,
+            progress=progress,
+        )
 
 
 @app.command()

@@ -23,6 +23,7 @@ from ..images.imresize import downscale
 from .degradations import MARGIN, Pixels, degraded
 from .errors import TrainingError
 from .images import SCENES, make_image
+from .typefaces import typeface_files
 
 Progress = Callable[[int, int], None]
 
@@ -110,13 +111,26 @@ def generate(
     size: int,
     workers: int,
     only: str = "",
+    typefaces: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write `count` images of our own making, see `images`. Nothing is done where they are there already."""
+    """Write `count` images of our own making, see `images`. Nothing is done where they are there already.
+
+    Args:
+        folder: of the corpus.
+        seed: the same one gives the same images.
+        count: of images.
+        size: of their sides in pixels.
+        workers: processes.
+        only: of one kind.
+        typefaces: a folder with TrueType and OpenType files, which pages are set in beside Pillow's typeface.
+        progress: is called with the images made and to be made.
+    """
     if only and only not in SCENES:
         raise TrainingError(f"There are no scenes {only!r}; there are {', '.join(SCENES)}")
-    origin = f"{only} seed {seed} size {size}".strip()
-    _write(folder, origin, (count, size), partial(_made, seed, size, only), workers, progress)
+    files = typeface_files(typefaces) if typefaces else []
+    origin = f"{only} seed {seed} size {size}".strip() + (f" typefaces {len(files)}" if files else "")
+    _write(folder, origin, (count, size), partial(_made, seed, size, only, files), workers, progress)
 
 
 def collect(folder: Path, sources: list[Path], *, size: int, progress: Progress | None = None) -> None:
@@ -162,8 +176,8 @@ def _made_by(workers: int, make: Callable[[int], NDArray[np.uint8]], count: int)
         yield from pool.map(make, range(count), chunksize=4)
 
 
-def _made(seed: int, size: int, only: str, index: int) -> NDArray[np.uint8]:
-    return make_image(seed, index, size, only)
+def _made(seed: int, size: int, only: str, typefaces: list[Path], index: int) -> NDArray[np.uint8]:
+    return make_image(seed, index, size, only, typefaces)
 
 
 def _places(source: Path, size: int) -> list[tuple[Path, int, int]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 from .leaves import SHAPES, shape
 from .palette import Palette, PureColors
+from .typefaces import any_typeface, font
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()-&%$+="
 PROSE = "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwffggyyppbbvk"
@@ -36,11 +40,12 @@ def draw_text(rng: Generator, size: int) -> Image.Image:
     return canvas
 
 
-def draw_page(rng: Generator, size: int) -> Image.Image:
+def draw_page(rng: Generator, size: int, typefaces: Sequence[Path] = ()) -> Image.Image:
     """Return a page as it is scanned or shown on a screen: lines of text in a few sizes, rules, boxes, dark on light.
 
-    One typeface per page, made of Pillow's by weight, width and slant.
+    One typeface per page, Pillow's or one of `typefaces`, changed in weight, width and slant.
     """
+    typeface = any_typeface(rng, typefaces)
     paper, ink = _paper_and_ink(rng)
     canvas = Image.new("RGB", (size, size), paper)
     pen = ImageDraw.Draw(canvas)
@@ -52,7 +57,7 @@ def draw_page(rng: Generator, size: int) -> Image.Image:
         height = body * rng.uniform(1.3, 2.2) if heading else body
         color = ink if rng.random() < 0.85 else tuple(int(v) for v in rng.integers(0, 200, 3))
         text = " ".join(_word(rng, prose=True) for _ in range(int(rng.integers(2, 5 if heading else 24))))
-        line = _typeset(text, height, weight + heading, width, slant)
+        line = _typeset(text, font(typeface, height), weight + heading, width, slant)
         canvas.paste(color, (int(indent), int(y)), line)
         y += height * rng.uniform(1.15, 1.5) * rng.choice([1.0, rng.uniform(1.5, 3)], p=[0.85, 0.15])
         if rng.random() < 0.08:
@@ -142,13 +147,12 @@ def _paper_and_ink(rng: Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (paper, ink) if rng.random() < 0.8 else (ink, paper)
 
 
-def _typeset(text: str, height: float, weight: int, width: float, slant: float) -> Image.Image:
+def _typeset(text: str, type_: ImageFont.FreeTypeFont, weight: int, width: float, slant: float) -> Image.Image:
     """Return a mask of one line of text: `weight` pixels bolder, `width` times as wide, leaning by `slant`."""
-    font = ImageFont.load_default(size=height)
-    _, top, right, bottom = (int(v) for v in font.getbbox(text, stroke_width=weight))
-    lean = int(abs(slant) * height)
+    _, top, right, bottom = (int(v) for v in type_.getbbox(text, stroke_width=weight))
+    lean = int(abs(slant) * type_.size)
     mask = Image.new("L", (right + 2 * lean + 4, bottom + 4))
-    ImageDraw.Draw(mask).text((lean, 0), text, font=font, fill=255, stroke_width=weight)
+    ImageDraw.Draw(mask).text((lean, 0), text, font=type_, fill=255, stroke_width=weight)
     if slant:
         shift = slant * (top + bottom) / 2
         mask = mask.transform(mask.size, Image.Transform.AFFINE, (1, slant, -shift, 0, 1, 0), Image.Resampling.BILINEAR)

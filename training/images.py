@@ -5,8 +5,9 @@ The same seed and size give the same image with the same version of Pillow and N
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,11 +26,15 @@ FINER = 3
 """How much finer than the image a scene is drawn; reducing it is its antialiasing."""
 
 
-def make_image(seed: int, index: int, size: int, only: str = "") -> NDArray[np.uint8]:
-    """Image `index` of the series `seed`, (size, size, 3), of any kind in `SCENES` or of one."""
+def make_image(seed: int, index: int, size: int, only: str = "", typefaces: Sequence[Path] = ()) -> NDArray[np.uint8]:
+    """Image `index` of the series `seed`, (size, size, 3), of any kind in `SCENES` or of one.
+
+    Pages are set in Pillow's typeface or in one of the files `typefaces`.
+    """
     rng = np.random.default_rng([seed, index])
     kind = SCENES[only or str(rng.choice(list(SCENES), p=[kind.share for kind in SCENES.values()]))]
-    scene = kind.draw(rng, size * FINER)
+    side = size * FINER
+    scene = draw_page(rng, side, typefaces) if kind.draw is draw_page else kind.draw(rng, side)
     pixels = np.array(scene.resize((size, size), kind.filters[rng.integers(len(kind.filters))]))
     if kind.take is None:
         return pixels

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from spandrel import ImageModelDescriptor
 
 from ..images.upscaler import Upscaler
@@ -20,6 +20,7 @@ from .blurs import gaussian
 from .corpus import reduced
 from .degradations import Pixels, gaussian_noise, jpeg, softened
 from .errors import TrainingError
+from .typefaces import font
 
 TEXT = (
     "Dear Mrs Vogel, the roof of the barn",
@@ -61,16 +62,12 @@ def misread_shares(model: ImageModelDescriptor, typeface: Path | None = None) ->
 
 def printed(height: int, typeface: Path | None = None) -> Pixels:
     """Return a page with letters of a height, dark on light; its sides are multiples of 12, so of every scale."""
-    try:
-        font = ImageFont.truetype(typeface, height) if typeface else ImageFont.load_default(size=height)
-    except OSError as error:
-        raise TrainingError(f"{typeface} cannot be read as a typeface ({error})") from error
-    line = 1.5 * height
-    width = max(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font) for text in TEXT)
+    line, letters = 1.5 * height, font(typeface, height)
+    width = max(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, letters) for text in TEXT)
     sides = [12 * (int(side) // 12 + 1) for side in (width + 2 * line, line * (len(TEXT) + 2))]
     page = Image.new("RGB", (sides[0], sides[1]), (242, 242, 242))
     for number, text in enumerate(TEXT, 1):
-        ImageDraw.Draw(page).text((line, line * number), text, (45, 45, 45), font)
+        ImageDraw.Draw(page).text((line, line * number), text, (45, 45, 45), letters)
     return np.array(page)
 
 

@@ -128,6 +128,7 @@ def test_what_is_wrong_is_one_sentence(tmp_path, corpus_folder):
         ([*good, "--begin", tmp_path / "text.txt"], "text.txt"),
         ([*good, "--validate", tmp_path / "none"], "There are no images in"),
         (["export", tmp_path / "none", tmp_path / "out.safetensors"], "no checkpoint that a training can go on from"),
+        (["generate", tmp_path / "corpus", "--typefaces", tmp_path], "There are no .ttf or .otf files in"),
         (["collect", tmp_path / "corpus", tmp_path / "text.txt"], "text.txt cannot be read as an image"),
     ]:
         assert words in one_sentence(run(*arguments))

@@ -10,6 +10,7 @@ from supertile.images.imresize import downscale
 from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
 from supertile.training.images import SCENES, make_image
+from supertile.training.typefaces import font, typeface_files
 
 
 def test_the_same_seed_makes_the_same_image():
@@ -41,6 +42,21 @@ def test_graphics_have_flat_areas_of_pure_colors():
     assert len(np.unique(pure, axis=0)) == 27
     assert 0.02 < SCENES["graphics"].share < 0.06
     assert sum(kind.share for kind in SCENES.values()) == pytest.approx(1)
+
+
+def test_pages_are_set_in_typefaces_of_ones_own(tmp_path):
+    own, broken = tmp_path / "own.TTF", tmp_path / "z.otf"
+    own.write_bytes(font(None, 10).font_bytes)
+    pages = [make_image(2, n, 64, "page", [own]) for n in range(3)]
+    assert np.array_equal(pages, [make_image(2, n, 64, "page", [own]) for n in range(3)])
+    assert all(page.std() > 5 for page in pages)  # something is printed on them
+    assert typeface_files(tmp_path) == [own]
+    broken.write_bytes(b"no typeface")
+    with pytest.raises(TrainingError, match=r"z\.otf cannot be read as a typeface"):
+        generate(tmp_path / "corpus", seed=1, count=8, size=64, workers=1, only="page", typefaces=tmp_path)
+    broken.unlink()
+    generate(tmp_path / "corpus", seed=1, count=2, size=64, workers=1, only="page", typefaces=tmp_path)
+    assert "typefaces 1" in (tmp_path / "corpus/origin.txt").read_text()
 
 
 def test_crops_fit_each_other(corpus):
