@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 from spandrel import ImageModelDescriptor
 
@@ -39,7 +37,6 @@ class ChainUpscaleModels(io.ComfyNode):
     def execute(cls, models: io.Autogrow.Type) -> io.NodeOutput:
         given = [models[name] for name in NAMES if models.get(name) is not None]
         chain = chain_models(*map(host.own_copy, given))
-        chain.supertile_source = {"file": ", then ".join(map(_name, given)), "metadata": {}}
         return io.NodeOutput(host.with_patcher(chain))
 
 
@@ -74,12 +71,4 @@ class BlendUpscaleModels(io.ComfyNode):
         blend = blend_models(host.own_copy(upscale_model), host.own_copy(other_model), weight)
         if precision != "auto" and precision_of(blend) == "auto" and not isinstance(blend.model, CombinedNetwork):
             blend = in_half(blend, precisions.PRECISIONS[precision])  # as the first was loaded
-        name = f"{_name(upscale_model)}, blended with {weight:g} of {_name(other_model)}"
-        blend.supertile_source = {"file": name, "metadata": {}}
         return io.NodeOutput(host.with_patcher(blend))
-
-
-def _name(model: ImageModelDescriptor) -> str:
-    """Return the file name of a model that a loader of Supertile has read, the architecture of any other."""
-    source: dict[str, Any] = getattr(model, "supertile_source", {})
-    return source.get("file") or model.architecture.name

@@ -24,6 +24,7 @@ from ..video.kinds import VIDEO_SUFFIXES, split_jobs
 from ..video.report import VideoProgress
 from ..video.write.encoder_options import EncoderOptions
 from ..video.write.encoders import CODECS
+from ..weights.naming import name_of
 from . import folders, host, whole_folders, widgets
 from .folder_report import FolderReport
 from .progress import FolderProgress
@@ -169,7 +170,7 @@ class UpscaleFolder(widgets.TiledNode):
             jobs = _jobs(source, target, subfolders, image_format, plain)
             with upscaler_for(upscale_model, ROOM, ROOM, of_upscaler) as upscaler:
                 journal = Journal(
-                    target, jobs, sources=[source], version=version(), model_name=_name(upscale_model)
+                    target, jobs, sources=[source], version=version(), model_name=name_of(upscale_model)
                 )  # fmt: skip
                 options |= {"journal": journal, "cancelled": host.cancelled}
                 encoder = EncoderOptions(codec=video_codec, quality=video_quality)
@@ -235,9 +236,3 @@ def _run(
 
 def _in_report(sentence: str) -> None:
     """Leave warnings to the report of the video."""
-
-
-def _name(model: ImageModelDescriptor) -> str:
-    """Return the file name of a model if a loader of Supertile has noted it, else its architecture."""
-    source: dict[str, Any] = getattr(model, "supertile_source", {})
-    return str(source.get("file") or model.architecture.name)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io, ui
 from spandrel import ImageModelDescriptor
 
+from ..weights.naming import source_of
 from . import host
 from .loaders import precision_of
 from .model_facts import describe
@@ -31,7 +30,6 @@ class UpscaleModelInfo(io.ComfyNode):
     @classmethod
     def execute(cls, upscale_model: ImageModelDescriptor) -> io.NodeOutput:
         host.check_model(upscale_model)
-        source: dict[str, Any] = getattr(upscale_model, "supertile_source", {})
         precision = precision_of(upscale_model)
-        text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source)
+        text = describe(upscale_model, "fp32" if precision == "auto" else precision, **source_of(upscale_model))
         return io.NodeOutput(text, draw(text), ui=ui.PreviewText(text))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..inference import precision as precisions
 from ..weights.errors import CheckpointError
-from ..weights.files import read_header
 from ..weights.loader import load_model
+from ..weights.naming import note_source, source_of
 from . import folders, host
 from .widgets import PRECISIONS
 
@@ -55,12 +55,12 @@ def load(
     with torch.inference_mode(False):  # weights made in inference mode could be used nowhere else
         try:
             model = load_model(path, **options)
-            metadata = read_header(path).metadata
         except CheckpointError as error:
             raise type(error)(name, error.problem) from error
+        metadata = source_of(model)["metadata"]
         if precision not in ("auto", "fp32"):
             model = in_half(model, precisions.PRECISIONS[precision])
-    model.supertile_source = {"file": name, "metadata": metadata}
+    note_source(model, name, metadata)
     chosen = host.chosen_device(device)
     if chosen is None and device != "default":
         folders.log.warning("This machine has no %s; %s is loaded for the default device.", device, name)

@@ -22,6 +22,7 @@ from ..arch.network import Network
 from .architectures import SupertileArchitecture, build_with_config
 from .errors import CombinationError
 from .loader import load_model
+from .naming import name_of, note_source
 from .state_dicts import interpolated
 
 Model: TypeAlias = ImageModelDescriptor[nn.Module] | str | Path
@@ -99,11 +100,15 @@ def chain_models(*models: Model) -> ImageModelDescriptor[nn.Module]:
     for first, then in pairwise(loaded):
         if first.output_channels != then.input_channels:
             raise CombinationError(
-                f"{_title(then)} takes images of {then.input_channels} channels, but {_title(first)}, which comes "
+                f"{name_of(then)} takes images of {then.input_channels} channels, but {name_of(first)}, which comes "
                 f"before it, returns {first.output_channels}; choose models of equal channels."
             )
     scale = reduce(lambda product, model: product * model.scale, loaded, 1)
-    return _descriptor(ChainNetwork(loaded), loaded, scale, ", then ".join(map(_title, loaded)))
+    chain = _descriptor(
+        ChainNetwork(loaded), loaded, scale, ", then ".join(model.architecture.name for model in loaded)
+    )
+    note_source(chain, ", then ".join(map(name_of, loaded)))
+    return chain
 
 
 def blend_models(first: Model, second: Model, weight: float) -> ImageModelDescriptor[nn.Module]:
@@ -126,19 +131,22 @@ def blend_models(first: Model, second: Model, weight: float) -> ImageModelDescri
     first, second = _loaded(first), _loaded(second)
     if first.scale != second.scale:
         raise CombinationError(
-            f"{_title(first)} enlarges {first.scale}x and {_title(second)} {second.scale}x; only models of equal scale "
-            "can be blended."
+            f"{name_of(first)} enlarges {first.scale}x and {name_of(second)} {second.scale}x; only models of equal "
+            "scale can be blended."
         )
     if (first.input_channels, first.output_channels) != (second.input_channels, second.output_channels):
         raise CombinationError(
-            f"{_title(first)} takes images of {first.input_channels} channels and {_title(second)} of "
+            f"{name_of(first)} takes images of {first.input_channels} channels and {name_of(second)} of "
             f"{second.input_channels}; only models of equal channels can be blended."
         )
     if can_interpolate(first, second):
-        return _interpolated(first, second, weight)
-    pair = [first, second]
-    title = f"{_title(first)} blended with {weight:g} of {_title(second)}"
-    return _descriptor(AverageNetwork(pair, weight), pair, first.scale, title)
+        blend = _interpolated(first, second, weight)
+    else:
+        pair = [first, second]
+        title = f"{first.architecture.name} blended with {weight:g} of {second.architecture.name}"
+        blend = _descriptor(AverageNetwork(pair, weight), pair, first.scale, title)
+    note_source(blend, f"{name_of(first)}, blended with {weight:g} of {name_of(second)}")
+    return blend
 
 
 def can_interpolate(first: ImageModelDescriptor[nn.Module], second: ImageModelDescriptor[nn.Module]) -> bool:
@@ -230,7 +238,3 @@ def _run(model: ImageModelDescriptor[nn.Module], image: Tensor) -> Tensor:
 
 def _loaded(model: Model) -> ImageModelDescriptor[nn.Module]:
     return load_model(model) if isinstance(model, (str, Path)) else model
-
-
-def _title(model: ImageModelDescriptor[nn.Module]) -> str:
-    return str(model.architecture.name)

@@ -24,6 +24,7 @@ from .bundle import EDGE_MARGIN, EXTENDED_EDGES, bundled_pair, resolve
 from .errors import CheckpointError, UnreadableCheckpointError, WrongTensorsError
 from .family import Family
 from .files import CheckpointHeader, drop_training_buffers, read_checkpoint, read_header
+from .naming import note_source
 from .other_families import check_finite, load_with_spandrel
 from .shapes import OWN_METADATA_KEY, KnownArguments
 from .state_dicts import interpolated
@@ -108,6 +109,7 @@ def load_model(
         check_finite(header.path, model.model)
         if isinstance(model.model, Network) and header.metadata.get("title") in EXTENDED_EDGES:
             model.model.edge_margin = EDGE_MARGIN
+        note_source(model, Path(path).name, header.metadata)
         return model
 
 

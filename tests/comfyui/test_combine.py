@@ -134,7 +134,10 @@ def test_what_cannot_be_blended_is_one_sentence(server):
     nodes = upscaling(combined(server, "blend", "supertile-2x.safetensors", "supertile-4x.safetensors", weight=0.5))
     result = server.run(nodes | {"save": node("ProbeSaveTensor", image=["upscale", 0], name="x.pt")})
     assert result.status == "error"
-    assert result.message.strip() == "VapSR enlarges 2x and VapSR 4x; only models of equal scale can be blended."
+    assert result.message.strip() == (
+        "supertile-2x.safetensors enlarges 2x and supertile-4x.safetensors 4x; only models of equal scale can be "
+        "blended."
+    )
 
 
 def test_a_chain_needs_two_models(server):

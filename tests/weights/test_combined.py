@@ -12,6 +12,7 @@ from supertile.arch import HAT, HATConfig
 from supertile.weights import hat
 from supertile.weights.architectures import build_descriptor
 from supertile.weights.combined import parts_of
+from supertile.weights.naming import name_of, source_of
 from supertile.weights.shapes import KnownArguments
 from torch import Tensor
 
@@ -109,6 +110,18 @@ def test_a_model_with_another_mean_is_another_architecture(other, image):
     assert len(parts_of(blend_models(other, other, 0.5))) == 1
 
 
+def test_names_tell_what_a_model_is_made_of(clean, photo, other):
+    """The families are the architecture's name; messages and reports use the names of files."""
+    chain = chain_models(blend_models(clean, photo, 0.3), other)
+    assert name_of(chain) == "supertile-2x, blended with 0.3 of supertile-photo-2x, then HAT"
+    assert chain.architecture.name == "VapSR, then HAT"
+    assert name_of(copy.deepcopy(chain)) == name_of(chain)
+    assert name_of(clean) == "supertile-2x", "the models stay as they are"
+    path = bundled_models()["supertile-2x"]
+    from_file = load_model(path)
+    assert (name_of(from_file), source_of(from_file)["metadata"]["title"]) == (path.name, "supertile-2x")
+
+
 def test_combined_models_can_be_copied(clean, other, image):
     model = chain_models(blend_models(clean, other, 0.5), clean)
     assert copy.deepcopy(model)(image).equal(model(image))
@@ -117,7 +130,10 @@ def test_combined_models_can_be_copied(clean, other, image):
 @pytest.mark.parametrize(
     ("combine", "message"),
     [
-        (lambda a, b: blend_models(a, b, 0.5), r"enlarges 2x and RealESRGAN Compact 1x; only models of equal scale"),
+        (
+            lambda a, b: blend_models(a, b, 0.5),
+            r"^supertile-2x enlarges 2x and RealESRGAN Compact 1x; only models",
+        ),
         (lambda a, b: chain_models(), r"^A chain needs at least one model\.$"),
     ],
 )
@@ -129,7 +145,7 @@ def test_what_cannot_be_combined_is_one_sentence(clean, enlarger, combine, messa
 def test_channels_have_to_fit(clean, enlarger):
     gray = enlarger(2)
     gray.input_channels = gray.output_channels = 1
-    with pytest.raises(CombinationError, match=r"takes images of 1 channels, but VapSR, .* returns 3"):
+    with pytest.raises(CombinationError, match=r"takes images of 1 channels, but supertile-2x, .* returns 3"):
         chain_models(clean, gray)
     with pytest.raises(CombinationError, match="only models of equal channels can be blended"):
         blend_models(clean, gray, 0.5)
