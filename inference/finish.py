@@ -29,6 +29,11 @@ _FEW, _GAIN = 1000, 0.75
 rounding adds to each. Where more than a few remain, only while fewer than this share of them do: black and white noise
 has no solution."""
 _CODE = 1 / 255
+_STEP_OFF, _SEARCH_OFF, _ROUND_OFF = 0.45, 0.48, 0.49
+"""A place is off, to steps, to `reduce_to` and to `round_to`, by this part of a code once it is rounded to 8 bits. Half
+a code is what is promised; each leaves the next a little room."""
+_EXACT_OFF = 0.05
+"""The same where results are stored with more bits."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +131,13 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
     more = 1 if min(plane.shape[0] / source.shape[0], plane.shape[1] / source.shape[1]) < 2 else _MORE
     for _ in range(_MORE_STEPS):
         left = missing(stored(plane))
-        off = left.abs() > (0.45 if eight_bits else 0.05) * _CODE
+        off = left.abs() > (_STEP_OFF if eight_bits else _EXACT_OFF) * _CODE
         if not bool(off.any()):
             return plane
         plane = added(plane, more * torch.where(off, left, 0))
     before = math.inf
     for steps, near in _SEARCHES:
-        off = missing(stored(plane)).abs() > (0.48 if eight_bits else 0.05) * _CODE
+        off = missing(stored(plane)).abs() > (_SEARCH_OFF if eight_bits else _EXACT_OFF) * _CODE
         count = int(off.sum())
         if count == 0:
             return plane
@@ -143,8 +148,10 @@ def _corrected(plane: Tensor, source: Tensor, seamless: str, eight_bits: bool) -
         plane = reduce_to(plane, source, off, tolerance, steps=steps, seamless=seamless)
     if not eight_bits:
         return plane
-    off = missing(stored(plane)).abs() > 0.49 * _CODE
-    return round_to(plane, source, off, 0.48 * _CODE, seamless=seamless) if 0 < int(off.sum()) <= _FEW else plane
+    off = missing(stored(plane)).abs() > _ROUND_OFF * _CODE
+    if not 0 < int(off.sum()) <= _FEW:
+        return plane
+    return round_to(plane, source, off, _SEARCH_OFF * _CODE, seamless=seamless)
 
 
 def _sharpened(plane: Tensor, seamless: str) -> Tensor:
