@@ -31,9 +31,11 @@ def generate(
     size: Size = 512,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same images.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; default: all cores.")] = None,
-    only: Annotated[str, typer.Option(metavar="SCENES", help="Of one kind: leaves, lines, text, page, graphics.")] = "",
+    only: Annotated[
+        str, typer.Option(metavar="SCENES", help="Of one kind: leaves, lines, text, page, graphics, print.")
+    ] = "",
     typefaces: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Set pages in these .ttf and .otf files, too.")
+        Path | None, typer.Option(metavar="FOLDER", help="Set letters in these .ttf and .otf files, too.")
     ] = None,
 ) -> None:
     """Make a corpus of images drawn here: about a second each on one core, 3 KB for every 1000 pixels."""

@@ -123,7 +123,7 @@ def generate(
         size: of their sides in pixels.
         workers: processes.
         only: of one kind.
-        typefaces: a folder with TrueType and OpenType files, which pages are set in beside Pillow's typeface.
+        typefaces: a folder with TrueType and OpenType files, which letters are set in beside Pillow's typeface.
         progress: is called with the images made and to be made.
     """
     if only and only not in SCENES:

@@ -12,24 +12,26 @@ from PIL import Image, ImageDraw, ImageFont
 from .leaves import SHAPES, shape
 from .palette import Palette, PureColors
 from .typefaces import any_typeface, font
+from .words import any_word
 
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()-&%$+="
-PROSE = "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwffggyyppbbvk"
+_HEIGHTS = 24, 170
+"""Of letters in pixels of a scene, so that many can still be read where its image is reduced by 2 or by 4."""
+_SMALL_HEIGHTS = 60, 140
 
 
-def draw_text(rng: Generator, size: int) -> Image.Image:
-    """Blocks of words of every size, some turned, on a few areas of color. Pillow's own font: no other is needed."""
+def draw_text(rng: Generator, size: int, typefaces: Sequence[Path]) -> Image.Image:
+    """Blocks of words of every size, some turned, on a few areas of color, in Pillow's typeface and `typefaces`."""
     palette = Palette(rng)
     canvas = Image.new("RGB", (size, size), palette.color(rng))
     pen = ImageDraw.Draw(canvas)
     for _ in range(int(rng.integers(0, 8))):
         _panel(rng, pen, palette, size)
     for _ in range(int(rng.integers(6, 24))):
-        font = ImageFont.load_default(size=int(np.exp(rng.uniform(np.log(18), np.log(160)))))
-        lines = "\n".join(" ".join(_word(rng) for _ in range(rng.integers(2, 9))) for _ in range(rng.integers(1, 9)))
-        box = pen.multiline_textbbox((0, 0), lines, font=font)
+        letters = font(any_typeface(rng, typefaces), int(np.exp(rng.uniform(np.log(18), np.log(160)))))
+        lines = "\n".join(" ".join(any_word(rng) for _ in range(rng.integers(2, 9))) for _ in range(rng.integers(1, 9)))
+        box = pen.multiline_textbbox((0, 0), lines, font=letters)
         mask = Image.new("L", (int(box[2]) + 4, int(box[3]) + 4))
-        ImageDraw.Draw(mask).multiline_text((0, 0), lines, font=font, fill=255)
+        ImageDraw.Draw(mask).multiline_text((0, 0), lines, font=letters, fill=255)
         mask = mask.crop((0, 0, min(mask.width, size), min(mask.height, size)))
         if rng.random() < 0.4:
             mask = mask.rotate(float(rng.choice([90.0, rng.uniform(-45, 45)])), Image.Resampling.BILINEAR, expand=True)
@@ -40,23 +42,31 @@ def draw_text(rng: Generator, size: int) -> Image.Image:
     return canvas
 
 
-def draw_page(rng: Generator, size: int, typefaces: Sequence[Path] = ()) -> Image.Image:
+def draw_print(rng: Generator, size: int, typefaces: Sequence[Path] = ()) -> Image.Image:
+    """Return a page in small print: letters of 5 to 12 pixels where it is reduced by 4."""
+    return draw_page(rng, size, typefaces, _SMALL_HEIGHTS)
+
+
+def draw_page(
+    rng: Generator, size: int, typefaces: Sequence[Path] = (), heights: tuple[float, float] = _HEIGHTS
+) -> Image.Image:
     """Return a page as it is scanned or shown on a screen: lines of text in a few sizes, rules, boxes, dark on light.
 
-    One typeface per page, Pillow's or one of `typefaces`, changed in weight, width and slant.
+    One typeface per page, Pillow's or one of `typefaces`, changed in weight, width and slant; the body of the text has
+    one of `heights` in pixels of the scene.
     """
     typeface = any_typeface(rng, typefaces)
     paper, ink = _paper_and_ink(rng)
     canvas = Image.new("RGB", (size, size), paper)
     pen = ImageDraw.Draw(canvas)
     weight, width, slant = int(rng.integers(0, 3)), rng.uniform(0.75, 1.2), rng.choice([0.0, rng.uniform(-0.1, 0.3)])
-    body = float(np.exp(rng.uniform(np.log(24), np.log(170))))  # so that a quarter of it can still be read
+    body = float(np.exp(rng.uniform(*np.log(heights))))
     y, indent = rng.uniform(-body, body), rng.uniform(0, 0.1) * size
     while y < size:
         heading = rng.random() < 0.12
         height = body * rng.uniform(1.3, 2.2) if heading else body
         color = ink if rng.random() < 0.85 else tuple(int(v) for v in rng.integers(0, 200, 3))
-        text = " ".join(_word(rng, prose=True) for _ in range(int(rng.integers(2, 5 if heading else 24))))
+        text = " ".join(any_word(rng, prose=True) for _ in range(int(rng.integers(2, 5 if heading else 24))))
         line = _typeset(text, font(typeface, height), weight + heading, width, slant)
         canvas.paste(color, (int(indent), int(y)), line)
         y += height * rng.uniform(1.15, 1.5) * rng.choice([1.0, rng.uniform(1.5, 3)], p=[0.85, 0.15])
@@ -106,7 +116,7 @@ def draw_lines(rng: Generator, size: int) -> Image.Image:
     return canvas
 
 
-def draw_graphics(rng: Generator, size: int) -> Image.Image:
+def draw_graphics(rng: Generator, size: int, typefaces: Sequence[Path]) -> Image.Image:
     """Plain graphics as logos, diagrams and screens have them: panels, shapes, bars and lettering in pure colors."""
     palette = PureColors(rng)
     canvas = Image.new("RGB", (size, size), palette.color(rng))
@@ -125,18 +135,10 @@ def draw_graphics(rng: Generator, size: int) -> Image.Image:
             for left, height in zip(x + reach / count * gap * np.arange(count), heights, strict=True):
                 pen.rectangle((left, y + reach - height, left + reach / count, y + reach), fill=palette.color(rng))
         else:
-            text = " ".join(_word(rng) for _ in range(int(rng.integers(1, 5))))
-            pen.text((x, y), text, fill=palette.color(rng), font=ImageFont.load_default(size=max(24, reach / 3)))
+            text = " ".join(any_word(rng) for _ in range(int(rng.integers(1, 5))))
+            letters = font(any_typeface(rng, typefaces), max(24, reach / 3))
+            pen.text((x, y), text, fill=palette.color(rng), font=letters)
     return canvas
-
-
-def _word(rng: Generator, *, prose: bool = False) -> str:
-    if prose and rng.random() < 0.85:
-        word = "".join(rng.choice(list(PROSE), int(rng.integers(1, 11))))
-        return (word.capitalize() if rng.random() < 0.12 else word) + str(
-            rng.choice(["", ".", ","], p=[0.84, 0.08, 0.08])
-        )
-    return "".join(rng.choice(list(LETTERS), int(rng.integers(1, 10))))
 
 
 def _paper_and_ink(rng: Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:

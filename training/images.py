@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from .drawings import draw_graphics, draw_lines, draw_page, draw_text
+from .drawings import draw_graphics, draw_lines, draw_page, draw_print, draw_text
 from .fields import any_field, cloud
 from .leaves import draw_leaves
 
@@ -29,12 +29,11 @@ FINER = 3
 def make_image(seed: int, index: int, size: int, only: str = "", typefaces: Sequence[Path] = ()) -> NDArray[np.uint8]:
     """Image `index` of the series `seed`, (size, size, 3), of any kind in `SCENES` or of one.
 
-    Pages are set in Pillow's typeface or in one of the files `typefaces`.
+    Letters are set in Pillow's typeface and in the files `typefaces`.
     """
     rng = np.random.default_rng([seed, index])
     kind = SCENES[only or str(rng.choice(list(SCENES), p=[kind.share for kind in SCENES.values()]))]
-    side = size * FINER
-    scene = draw_page(rng, side, typefaces) if kind.draw is draw_page else kind.draw(rng, side)
+    scene = kind.draw(rng, size * FINER, typefaces)
     pixels = np.array(scene.resize((size, size), kind.filters[rng.integers(len(kind.filters))]))
     if kind.take is None:
         return pixels
@@ -100,23 +99,29 @@ class SceneKind:
     """One kind of scene.
 
     Attributes:
-        draw: draws it, with sides of as many pixels as are asked for.
-        share: of all images.
+        draw: draws it, with sides of as many pixels as are asked for, and letters in the typefaces that are given.
+        share: of all images; 0 for what is only made alone.
         take: what a camera or a scanner does to it, pixels (H, H, 3) in [0, 1]; None for what programs draw.
         filters: one of these reduces it.
     """
 
-    draw: Callable[[Generator, int], Image.Image]
+    draw: Callable[[Generator, int, Sequence[Path]], Image.Image]
     share: float
     take: Callable[[Generator, NDArray[np.float32]], NDArray[np.float32]] | None = photographed
     filters: tuple[Resampling, ...] = PHOTOGRAPHIC
 
 
+def _plain(draw: Callable[[Generator, int], Image.Image]) -> Callable[[Generator, int, Sequence[Path]], Image.Image]:
+    """Return a function for `SceneKind.draw` of one that needs no typefaces."""
+    return lambda rng, size, typefaces: draw(rng, size)
+
+
 SCENES = {
-    "leaves": SceneKind(draw_leaves, 0.72),
-    "lines": SceneKind(draw_lines, 0.1),
+    "leaves": SceneKind(_plain(draw_leaves), 0.72),
+    "lines": SceneKind(_plain(draw_lines), 0.1),
     "text": SceneKind(draw_text, 0.06),
     "page": SceneKind(draw_page, 0.08, scanned),
     # What programs draw has no halos, and on screens sometimes no antialiasing.
     "graphics": SceneKind(draw_graphics, 0.04, None, (Resampling.BOX, Resampling.NEAREST)),
+    "print": SceneKind(draw_print, 0, scanned),
 }

@@ -11,6 +11,7 @@ from supertile.training.corpus import Corpus, collect, generate
 from supertile.training.errors import TrainingError
 from supertile.training.images import SCENES, make_image
 from supertile.training.typefaces import font, typeface_files
+from supertile.training.words import ENGLISH, FRENCH, GERMAN, ITALIAN, SPANISH, any_word
 
 
 def test_the_same_seed_makes_the_same_image():
@@ -57,6 +58,27 @@ def test_pages_are_set_in_typefaces_of_ones_own(tmp_path):
     broken.unlink()
     generate(tmp_path / "corpus", seed=1, count=2, size=64, workers=1, only="page", typefaces=tmp_path)
     assert "typefaces 1" in (tmp_path / "corpus/origin.txt").read_text()
+
+
+def test_small_print_leaves_out_letters_too_small_to_read():
+    """Other pages have some, which change color at up to a third of their pixels."""
+    changes = {}
+    for kind in ("print", "page"):
+        pages = np.stack([make_image(7, n, 96, only=kind) for n in range(24)]).astype(int)
+        changes[kind] = (np.abs(np.diff(pages, axis=2)).max(-1) > 40).mean((1, 2))
+    assert changes["print"].max() < 0.75 * changes["page"].max()
+    assert changes["print"].min() > 0.03, "something is printed on each"
+    assert SCENES["print"].share == 0, "it is only made alone"
+
+
+def test_prose_is_made_of_words_and_of_what_looks_like_them():
+    rng = np.random.default_rng(0)
+    words = [any_word(rng, prose=True).strip(".,").lower() for _ in range(2000)]
+    known = {word.lower() for text in (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN) for word in text.split()}
+    assert 0.45 < np.mean([word in known for word in words]) < 0.7
+    assert words.count("the") > 5 * words.count("summer")
+    assert len(set(words)) > 600
+    assert any(set(word) & set("0123456789") for word in words)
 
 
 def test_crops_fit_each_other(corpus):
