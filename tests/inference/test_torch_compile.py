@@ -26,12 +26,12 @@ TINY = {
 
 DEEP = {
     "HAT": lambda: HAT(HATConfig(
-        scale=2, embed_dim=12, depths=(2,) * 2, num_heads=(2,) * 2, window_size=4, overlap_window=6, compress_dim=4,
+        scale=2, embed_dim=12, depths=(2,), num_heads=(2,), window_size=4, overlap_window=6, compress_dim=4,
         squeeze_dim=3, mlp_dim=16, oca_mlp_dim=20, num_feat=8,
     )),
     **{
         variant: lambda variant=variant: HiTSR(HiTSRConfig(
-            variant=variant, scale=2, embed_dim=20, depths=(3,) * 4, num_heads=(2,) * 4, base_window=(4, 4),
+            variant=variant, scale=2, embed_dim=20, depths=(2,) * 3, num_heads=(2,) * 3, base_window=(4, 4),
             window_ratios=(0.5, 1, 2), mlp_dim=8,
         ))
         for variant in ("SRF", "SNG")
@@ -79,7 +79,7 @@ def test_a_compiled_network_gives_the_same_images(model, caplog, name):
 
 @pytest.mark.parametrize("name", list(DEEP))
 def test_a_tracer_follows_a_network_without_a_break(model, monkeypatch, caplog, name):
-    """As deep as published ones. No compiler runs: what was traced is computed step by step."""
+    """VapSR's is as deep as the published one. No compiler runs: what was traced is computed step by step."""
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda *of, **options: real(*of, **options, backend="aot_eager"))
     loaded = model(name, DEEP)
