@@ -36,10 +36,13 @@ def main() -> None:
     parser.add_argument("--python", required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--no-auto", action="store_true", help="without bf16, auto computes what fp32 does")
     parser.add_argument("sources", type=Path, nargs="+", help="a video or an image")
     arguments = parser.parse_args()
     for source in arguments.sources:
         prompts = (video_prompts if source.suffix in VIDEO_SUFFIXES else image_prompts)(arguments.model, source)
+        if arguments.no_auto:
+            del prompts["ours, auto"]
         rows: dict[str, list[tuple[float, int]]] = {name: [] for name in prompts}
         for _ in range(arguments.rounds):
             for name, prompt in prompts.items():
