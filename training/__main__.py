@@ -168,7 +168,7 @@ def measure(
 def letters(
     models: Annotated[list[str], typer.Argument(metavar="MODELS...", help="Files, or names of bundled networks.")],
     typeface: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: the one that pages are drawn in.")
+        list[Path] | None, typer.Option(metavar="FILE", help="May be repeated. Default: Pillow's own.")
     ] = None,
 ) -> None:
     """Print how many characters Tesseract misreads on enlarged scans of small print, beside bicubic."""
@@ -176,11 +176,14 @@ def letters(
         from ..weights.loader import load_model
         from .letters import misread_shares
 
-        typer.echo("| network | scale | bicubic | network |\n|---|---|---|---|")
+        typer.echo("| network | scale | typeface | bicubic | network |\n|---|---|---|---|---|")
+        typefaces: list[Path | None] = [*typeface] if typeface else [None]
         for model in models:
             loaded = load_model(model)
-            bicubic, network = misread_shares(loaded, typeface)
-            typer.echo(f"| {Path(model).stem} | {loaded.scale} | {bicubic:.1%} | {network:.1%} |")
+            for each in typefaces:
+                bicubic, network = misread_shares(loaded, each)
+                name = each.stem if each else "Pillow's"
+                typer.echo(f"| {Path(model).stem} | {loaded.scale} | {name} | {bicubic:.1%} | {network:.1%} |")
 
 
 @app.command()
