@@ -109,7 +109,8 @@ def load_model(
         check_finite(header.path, model.model)
         if isinstance(model.model, Network) and header.metadata.get("title") in EXTENDED_EDGES:
             model.model.edge_margin = EDGE_MARGIN
-        note_source(model, Path(path).name, header.metadata)
+        strength = "" if denoise is None else f", denoise {denoise:g}"
+        note_source(model, Path(path).name + strength, header.metadata)
         return model
 
 

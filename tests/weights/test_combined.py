@@ -117,6 +117,7 @@ def test_names_tell_what_a_model_is_made_of(clean, photo, other):
     assert chain.architecture.name == "VapSR, then HAT"
     assert name_of(copy.deepcopy(chain)) == name_of(chain)
     assert name_of(clean) == "supertile-2x", "the models stay as they are"
+    assert name_of(load_model("supertile-2x", denoise=0.5)) == "supertile-2x, denoise 0.5"
     path = bundled_models()["supertile-2x"]
     from_file = load_model(path)
     assert (name_of(from_file), source_of(from_file)["metadata"]["title"]) == (path.name, "supertile-2x")
