@@ -30,10 +30,10 @@ rounding adds to each. Where more than a few remain, only while fewer than this 
 has no solution."""
 _CODE = 1 / 255
 _STEP_OFF, _SEARCH_OFF, _ROUND_OFF = 0.45, 0.48, 0.49
-"""A place is off, to steps, to `reduce_to` and to `round_to`, by this part of a code once it is rounded to 8 bits. Half
-a code is what is promised; each leaves the next a little room."""
+"""Correct a place that differs by more than this part of a code, once rounded to 8 bits: in steps, by `reduce_to`, by
+`round_to`. Half a code is what is promised; each leaves the next a little room."""
 _EXACT_OFF = 0.05
-"""The same where results are stored with more bits."""
+"""Correct a place that differs by more than this part of a code where results are stored with more than 8 bits."""
 
 
 @dataclass(frozen=True)
