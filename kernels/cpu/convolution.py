@@ -22,7 +22,7 @@ GROUP, PLACES = 64, 36
 MIN_INPUTS = 8
 """With fewer channels, as in the first convolution of an image, the transforms take longer than what they save."""
 TILES = 24
-"""So that two transforms of 64 channels fit into half a MB."""
+"""At most, of a turn: two transforms of 64 channels fit into half a MB."""
 _POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
 
 
@@ -104,8 +104,10 @@ def convolve(
     if not y.numel():
         return y
     weight, bias, slope = weights
-    tiles = min(TILES, batches * -(-rows // 4) * -(-width // 4))
     threads = torch.get_num_threads()
+    all_tiles = batches * -(-rows // 4) * -(-width // 4)
+    turns = -(-all_tiles // (threads * TILES))
+    tiles = -(-all_tiles // (threads * turns))  # every thread has the same number of turns
     scratch = x.new_empty(threads * library.scratch_floats(inputs, outputs, tiles))
     arguments = Arguments(
         batches=batches, width=width, inputs=inputs, outputs=outputs,
