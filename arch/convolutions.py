@@ -5,7 +5,7 @@ Their layers keep names, weights and results; an activation that follows a convo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,11 @@ def has_kernels() -> bool:
     return ops.has_convolution_kernel()
 
 
+def weights_for_kernels(network: nn.Module) -> list[Tensor]:
+    """Return the weights of the layers that `use_kernels` changes, which their kernel reads once."""
+    return [layer.weight for layer in network.modules() if _suits(layer)]
+
+
 def use_kernels(network: nn.Module) -> None:
     """Let all 3x3 convolutions of a network that a kernel can compute use it.
 
@@ -42,12 +47,16 @@ def use_kernels(network: nn.Module) -> None:
         network: in evaluation. It is changed; its `state_dict` loses the slopes of activations that are taken over.
     """
     for layer in network.modules():
-        if type(layer) is nn.Conv2d and ops.suits_kernel(layer):
+        if _suits(layer):
             layer.__class__ = Convolution
     for layer in network.modules():
         if isinstance(layer, (nn.Sequential, nn.ModuleList)):
             _take_over_activations(layer)
         _merge_once(layer)
+
+
+def _suits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return type(layer) is nn.Conv2d and ops.suits_kernel(layer)
 
 
 def _take_over_activations(sequence: nn.Sequential | nn.ModuleList) -> None:

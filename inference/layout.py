@@ -12,7 +12,7 @@ import logging
 import torch
 from spandrel import ImageModelDescriptor
 
-from ..arch.convolutions import use_kernels
+from ..arch.convolutions import use_kernels, weights_for_kernels
 from . import precision as precisions
 from .cores import CORES
 from .errors import is_out_of_memory
@@ -49,15 +49,24 @@ def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
     known = CHOICES.get(kind)
     if known == 0:
         return descriptor
-    last = precisions.copy_of(descriptor)
-    for tensor in (*last.model.parameters(), *last.model.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    if descriptor.dtype == torch.float32 and not precisions.is_autocast(descriptor):
-        use_kernels(last.model)
+    last = _with_channels_last(descriptor)
     if known is None:
         known = _measure(descriptor, last, kind)
     return last if known else descriptor
+
+
+def _with_channels_last(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
+    """Return a copy with channels last and our convolutions, whose weights it shares: their kernel packs them anew."""
+    takes_kernels = descriptor.dtype == torch.float32 and not precisions.is_autocast(descriptor)
+    last = precisions.copy_of(descriptor, weights_for_kernels(descriptor.model) if takes_kernels else ())
+    packed = set()
+    if takes_kernels:
+        packed = {id(weight) for weight in weights_for_kernels(last.model)}
+        use_kernels(last.model)
+    for tensor in (*last.model.parameters(), *last.model.buffers()):
+        if tensor.dim() == 4 and id(tensor) not in packed:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return last
 
 
 def _measure(first: ImageModelDescriptor, last: ImageModelDescriptor, kind: str) -> bool:

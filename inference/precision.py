@@ -17,6 +17,8 @@ import logging
 import math
 import re
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -67,9 +69,15 @@ def cast(descriptor: ImageModelDescriptor, dtype: torch.dtype, device: torch.dev
     return copied
 
 
-def copy_of(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
-    """A copy of the model, which computes in the same way."""
-    copied = copy.deepcopy(descriptor, {id(descriptor.architecture): descriptor.architecture})
+def copy_of(descriptor: ImageModelDescriptor, shared: Iterable[Tensor] = ()) -> ImageModelDescriptor:
+    """A copy of the model, which computes in the same way.
+
+    Args:
+        descriptor: the model.
+        shared: parameters whose memory the copy shares.
+    """
+    memo: dict[int, Any] = {id(each): nn.Parameter(each.detach(), each.requires_grad) for each in shared}
+    copied = copy.deepcopy(descriptor, {**memo, id(descriptor.architecture): descriptor.architecture})
     if is_autocast(descriptor):
         autocast_to_bf16(copied)
     return copied

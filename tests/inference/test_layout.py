@@ -11,6 +11,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from spandrel.architectures.Compact import Compact, CompactArch
 from supertile import Upscaler
+from supertile.arch.convolutions import Convolution, has_kernels
 from supertile.inference import layout
 from supertile.inference.measured import Speedup, speedup
 from torch import nn
@@ -32,8 +33,11 @@ def compact() -> ImageModelDescriptor:
 
 
 def is_last(descriptor: ImageModelDescriptor) -> bool:
-    weights = [p for p in descriptor.model.parameters() if p.dim() == 4 and p.shape[1] > 1]
-    return all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    """True if it is the copy: channels are last in all weights that our kernel does not pack anyway."""
+    layers = [each for each in descriptor.model.modules() if isinstance(each, nn.Conv2d) and each.in_channels > 1]
+    return all(
+        isinstance(each, Convolution) or each.weight.is_contiguous(memory_format=torch.channels_last) for each in layers
+    )
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
@@ -86,6 +90,21 @@ def test_results_are_those_of_the_network(cache, compact, monkeypatch, last):
     with torch.inference_mode():
         torch.testing.assert_close(result, compact(image), atol=1e-5, rtol=0)
     assert result.is_contiguous()
+
+
+@pytest.mark.skipif(not has_kernels(), reason="there are no kernels here")
+def test_weights_that_a_kernel_packs_are_not_copied(cache, compact, monkeypatch):
+    monkeypatch.setattr(layout, "_speedup", lambda *_: Speedup(2.0, True))
+    chosen = layout.in_fast_layout(compact)
+    names = [name for name, each in chosen.model.named_modules() if isinstance(each, Convolution)]
+    assert len(names) == 5
+    for name in names:
+        ours, theirs = (each.model.get_submodule(name).weight for each in (chosen, compact))
+        assert ours.data_ptr() == theirs.data_ptr()
+    image = torch.rand(1, 3, 20, 30)
+    before = layout.precisions.run(chosen, image)
+    compact.model.double()  # as a host may move its model while we compute
+    assert torch.equal(layout.precisions.run(chosen, image), before)
 
 
 def test_tensors_of_other_ranks_stay_as_they_are(cache, compact, monkeypatch):
