@@ -37,6 +37,9 @@ GAIN = 1.15
 PATIENCE = 2
 """How many looks threads may be slower where they are gathered: until the system has moved other programs away."""
 
+LONGEST_SPIN_S = 0.03
+"""How long OpenMP's threads may spin after a program has computed: 300,000 times a pause of 40 to 140 cycles."""
+
 FIRST_TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
 """When to try more threads again although others are busy; the time doubles after each trial that ends."""
 
@@ -177,12 +180,16 @@ class Load:
         return (busy - own) / elapsed, waiting / (running + waiting) if waiting else 0.0, running / elapsed
 
     def others_run(self) -> bool:
-        """Return whether another thread than the calling one runs or is ready to, right now."""
-        try:
-            running, _, _ = Path("/proc/loadavg").read_text().split()[3].partition("/")
-            return int(running) > 1
-        except (OSError, ValueError, IndexError):
-            return True
+        """Return whether other threads than the calling one run now, and longer than those of OpenMP may spin.
+
+        So a program that has just computed does not count.
+        """
+        end = time.monotonic() + LONGEST_SPIN_S
+        while (running := _running_threads()) is None or running > 1:
+            if running is None or time.monotonic() >= end:
+                return True
+            time.sleep(LONGEST_SPIN_S / 8)
+        return False
 
     def _read(self) -> tuple[float, ...] | None:
         """Return seconds of all cores and of this process, the thread's number, and its seconds on and off a core."""
@@ -198,6 +205,15 @@ class Load:
             return None
         busy_s = busy / os.sysconf("SC_CLK_TCK")
         return busy_s, time.process_time(), threading.get_native_id(), running / 1e9, waiting / 1e9
+
+
+def _running_threads() -> int | None:
+    """Return how many threads of the system run or are ready to; None if it does not tell."""
+    try:
+        running, _, _ = Path("/proc/loadavg").read_text().split()[3].partition("/")
+        return int(running)
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 CORES = Cores()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from supertile import Upscaler
+from supertile.inference import cores as module
 from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
 from supertile.inference.gathering import can_gather
 
@@ -125,6 +126,14 @@ def test_others_that_run_are_seen():
     finally:
         busy.kill()
         busy.wait()
+
+
+@linux
+@pytest.mark.parametrize(("running", "seen"), [([1], False), ([3, 3, 1], False), ([3] * 1000, True), ([None], True)])
+def test_threads_that_still_spin_are_no_others(monkeypatch, running, seen):
+    counts = iter(running)
+    monkeypatch.setattr(module, "_running_threads", lambda: next(counts))
+    assert Load().others_run() is seen
 
 
 def test_others_of_low_priority_are_noticed_in_a_trial(cores):
