@@ -121,9 +121,17 @@ def _nothing() -> None:
 
 @contextmanager
 def between_steps(hook: Callable[[], None]) -> Iterator[None]:
-    """Call `hook` between any two steps of this thread's strips while the context lasts; its errors go through."""
+    """Call `hook` between any two steps of this thread's strips while the context lasts; its errors go through.
+
+    In a context within another, the hooks of both are called.
+    """
     before = getattr(_hooks, "between_steps", _nothing)
-    _hooks.between_steps = hook
+
+    def both() -> None:
+        before()
+        hook()
+
+    _hooks.between_steps = hook if before is _nothing else both
     try:
         yield
     finally:

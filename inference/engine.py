@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -25,6 +25,7 @@ from .allocator import within
 from .cores import CORES
 from .dihedral import DIHEDRAL_GROUP, IDENTITY
 from .errors import UpscaleError, is_out_of_memory
+from .layers import between_layers
 from .tiling import TilePlan
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,17 @@ class Engine:
         self._threads = threads
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
 
-    def cores(self) -> AbstractContextManager[Callable[[], None]]:
-        """Return the context in which batches are computed, see `Cores.shared`; on other devices it does nothing."""
-        return CORES.shared(self._threads) if self.device.type == "cpu" else nullcontext(lambda: None)
+    @contextmanager
+    def cores(self) -> Iterator[None]:
+        """Compute in this context with the threads that are right, see `Cores.shared`; other devices need none.
+
+        A pass may take minutes, so the number of threads is decided anew within it.
+        """
+        if self.device.type != "cpu":
+            yield
+            return
+        with CORES.shared(self._threads) as adapt, between_steps(adapt), between_layers(self._network.model, adapt):
+            yield
 
     def compute(self, batch: Tensor, coming: int = 0, *, fp32: bool = False) -> Tensor:
         """Upscale a batch of tiles.

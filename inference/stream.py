@@ -8,7 +8,7 @@ host while the next image is computed. So there, one more image is requested bef
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -215,9 +215,9 @@ class Stream:
         tiles = [self._waiting[i] for i in range(size)]
         try:
             batch = tiles[0].input[None] if size == 1 else torch.stack([tile.input for tile in tiles])
-            with self._engine.cores() as adapt:
+            with self._engine.cores():
                 if self._next_in_strips():
-                    outputs: Iterable[Tensor] = self._compute_images(batch, tiles, adapt)
+                    outputs: Iterable[Tensor] = self._compute_images(batch, tiles)
                 else:
                     outputs = self._compute_tiles(batch)
             self._engine.pace()
@@ -261,13 +261,12 @@ class Stream:
         self._check_numbers(outputs, batch)
         return outputs
 
-    def _compute_images(self, batch: Tensor, tiles: list[_Tile], adapt: Callable[[], None]) -> Iterable[Tensor]:
+    def _compute_images(self, batch: Tensor, tiles: list[_Tile]) -> Iterable[Tensor]:
         """Compute a batch of whole images in strips; their outputs are their results."""
         first = tiles[0].image  # alone in its batch if it is more than one step
 
         def tick(share: float) -> None:
             self._host.check_cancelled()
-            adapt()
             if first.steps > 1:
                 self._host.report(self._steps_done + int(share * first.steps), self._steps_known)
 

@@ -150,6 +150,18 @@ def test_a_hook_is_called_before_and_after_every_step():
     assert len(called) == 2 * 3
 
 
+def test_hooks_of_contexts_in_each_other_are_all_called():
+    called: list[str] = []
+    chain = iter(strips(pixels(3), [1, 2]))
+    with between_steps(lambda: called.append("outer")):
+        with between_steps(lambda: called.append("inner")):
+            next(chain)
+        assert called == ["outer", "inner"] * 2
+        next(chain)
+    next(chain)
+    assert called == ["outer", "inner"] * 2 + ["outer"] * 2
+
+
 @given(height=HEIGHTS, cuts=CUTS)
 def test_joining_where_it_comes_from(height, cuts):
     x = pixels(height)

@@ -15,6 +15,8 @@ from supertile import Upscaler
 from supertile.inference import cores as module
 from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
 from supertile.inference.gathering import can_gather
+from supertile.inference.layers import MOST_HOOKS
+from torch import nn
 
 from ..conftest import write_small_vapsr
 
@@ -182,6 +184,34 @@ def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small
     hook.remove()
     assert 3 in seen
     assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[int]:
+    """A number for each time that the number of threads is decided anew."""
+    seen: list[int] = []
+    monkeypatch.setattr(module.CORES, "look", seen.append)
+    return seen
+
+
+def test_threads_are_chosen_anew_within_a_pass_of_any_network(described, looks):
+    layers = (nn.Identity() for _ in range(199))
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), *layers, nn.Upsample(scale_factor=2))
+    upscaler = Upscaler(described(network), device="cpu", precision="fp32", tile=None)
+    looks.clear()
+    upscaler(torch.rand(1, 3, 8, 8))
+    assert 20 < len(looks) <= MOST_HOOKS + 2
+    network[199].register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        upscaler(torch.rand(1, 3, 8, 8))
+    assert not any(each._forward_pre_hooks for each in network.modules())
+
+
+def test_threads_are_chosen_anew_within_a_pass_of_ours(small_vapsr, looks):
+    upscaler = Upscaler(small_vapsr, device="cpu", precision="fp32")
+    looks.clear()
+    upscaler(torch.rand(1, 3, 16, 16))
+    assert len(looks) > 2
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
