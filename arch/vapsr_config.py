@@ -33,8 +33,8 @@ ATTENTION_ROWS, FEATURE_ROWS = 35, 15
 """Rows of attention maps and of features that a block's layers hold between strips, with those that wait for them.
 All constants here are fitted to bytes alive, as `tests/inference/test_whole.py` counts them and holds them to 15 %."""
 
-AT_ONCE_BYTES = 23
-"""Bytes for each channel of the attention and each pixel of an image that is computed at once, layer by layer."""
+AT_ONCE_BYTES, IN_STRIPS_BYTES = 23, 28
+"""Bytes at most for each channel of the attention and each pixel of an image, layer by layer, at once and in strips."""
 
 
 def bytes_per_pixel(c: VapSRConfig, dtype: torch.dtype) -> int:
@@ -55,8 +55,10 @@ def strip_bytes(c: VapSRConfig, height: int, width: int, rows: int, size: int, k
     """
     if kept is None:
         blocks = c.num_blocks * (ATTENTION_ROWS * c.attention_dim * size + FEATURE_ROWS * c.num_feat * 4)
-        strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192
-        return width * min(blocks + strip, height * AT_ONCE_BYTES * c.attention_dim)
+        dilated = 320 * c.attention_dim  # oneDNN's dilated convolution copies its input, with AVX2
+        strip = rows * 7 * (c.num_feat + c.attention_dim) + 8192 + dilated
+        pixel = (AT_ONCE_BYTES if rows >= height else IN_STRIPS_BYTES) * c.attention_dim
+        return width * min(blocks + strip, height * pixel)
     delay = HALO * c.num_blocks  # rows that the last block is behind the first
     under_way = min(c.num_blocks, (height - rows) // HALO + 1)
     body = under_way * kept + width * 4 * c.num_feat * (min(delay + rows, height) + 2 * rows)
