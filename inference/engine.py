@@ -22,10 +22,10 @@ from .accelerator import cuda
 from .accelerator.passes import Passes
 from .accelerator.transfers import Downloads, InOrder
 from .allocator import within
+from .between_layers import between_layers
 from .cores import CORES
 from .dihedral import DIHEDRAL_GROUP, IDENTITY
 from .errors import UpscaleError, is_out_of_memory
-from .layers import between_layers
 from .tiling import TilePlan
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import pytest
 import torch
 from supertile import Upscaler
 from supertile.inference import cores as module
+from supertile.inference.between_layers import MOST_HOOKS
 from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
 from supertile.inference.gathering import can_gather
-from supertile.inference.layers import MOST_HOOKS
 from torch import nn
 
 from ..conftest import write_small_vapsr
