@@ -117,7 +117,7 @@ class Cores:
             threads: so many, whatever other programs do.
 
         Yields:
-            A function that decides anew.
+            A function that decides anew, to be called as often as one likes.
         """
         before = torch.get_num_threads()
         gathered, spread_on = None, set[int]()
@@ -133,7 +133,13 @@ class Cores:
             if cores != gathered:
                 gathered, spread_on = cores, gather(cores)
 
+        due = 0.0
+
         def adapt() -> None:
+            nonlocal due
+            if (now := time.monotonic()) < due:  # a pass may ask thousands of times
+                return
+            due = now + INTERVAL_S / 5
             self.look(threads or before)
             given = threads or ("OMP_NUM_THREADS" in os.environ and before)
             use(given or self.threads or before, None if given else self.gathered)

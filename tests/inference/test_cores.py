@@ -190,6 +190,7 @@ def test_threads_are_those_of_the_argument_while_it_computes_and_no_longer(small
 def looks(monkeypatch) -> list[int]:
     """A number for each time that the number of threads is decided anew."""
     seen: list[int] = []
+    monkeypatch.setattr(module, "INTERVAL_S", 0.0)
     monkeypatch.setattr(module.CORES, "look", seen.append)
     return seen
 
