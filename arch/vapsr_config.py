@@ -32,7 +32,7 @@ HALO = 2 + 3 * 2
 ATTENTION_ROWS, FEATURE_ROWS = 35, 15
 """Rows of attention maps and of features that a block's layers hold between strips, with those that wait for them.
 All constants here are fitted to bytes alive, as `tests/inference/test_whole.py` counts them and holds them to 15 %,
-without kernels to 25 %."""
+in one case without kernels to 25 %."""
 
 AT_ONCE_BYTES, IN_STRIPS_BYTES = 23, 28
 """Bytes at most for each channel of the attention and each pixel of an image, layer by layer, at once and in strips."""

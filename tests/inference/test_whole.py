@@ -214,8 +214,9 @@ def test_the_plan_is_honest(randomized, monkeypatch, name, height, width, rows, 
             for part in network.strips(image, StripPlan(rows)):
                 del part
     planned = memory.whole_bytes(network, height, width, torch.device("cpu"), torch.float32, rows)
-    # Without kernels, what oneDNN copies depends on the processor and on its choice of an implementation.
-    assert planned == pytest.approx(live.peak, rel=0.15 if kernels else 0.25)
+    # What oneDNN copies here depends on the processor and on its choice of an implementation: 3.1 to 3.8 MB.
+    varies = (name, height, rows, kernels) == ("VapSR-S", 400, 16, False)
+    assert planned == pytest.approx(live.peak, rel=0.25 if varies else 0.15)
 
 
 @torch.no_grad()
