@@ -40,7 +40,7 @@ class Heads(nn.Module):
 
     def __init__(self, c: HATConfig, num_heads: int, table_side: int) -> None:
         super().__init__()
-        self.num_heads, self.window_size = num_heads, c.window_size
+        self.num_heads, self.window = num_heads, (c.window_size, c.window_size)
         self.scale = c.qk_scale or (c.embed_dim // num_heads) ** -0.5
         self.qkv = nn.Linear(c.embed_dim, 3 * c.embed_dim, bias=c.qkv_bias)
         self.proj = nn.Linear(c.embed_dim, c.embed_dim)
@@ -50,6 +50,9 @@ class Heads(nn.Module):
     def bias_index(self) -> Tensor:
         """Return the row of the bias table for each query and key, (L, L')."""
         raise NotImplementedError
+
+    def bias_sources(self) -> tuple[Tensor, ...]:
+        return (self.relative_position_bias_table,)
 
     def bias(self, dtype: torch.dtype) -> Tensor:
         """Return the position bias, (1, heads, L, L')."""
@@ -70,7 +73,7 @@ class WindowAttention(Heads):
         self.shift = shift
 
     def bias_index(self) -> Tensor:
-        return window_bias_index(self.window_size)
+        return window_bias_index(self.window[0])
 
     def forward(self, n: Tensor, start: int, height: int) -> Tensor:
         """(B, h, W, C) -> (B, h, W, C): rows `start` to `start + h` of an image `height` rows high.
@@ -214,7 +217,7 @@ class HAB(nn.Module):
             y += self.attn(self.normalize(x_rows), start, height)
             return self.mlp(y, self.norm2)
 
-        bounds = strip_bounds(height, plan.rows, self.attn.shift, self.attn.window_size)
+        bounds = strip_bounds(height, plan.rows, self.attn.shift, self.attn.window[0])
         return gather(compute_rows(rows, bounds), plan, into)
 
     def normalize(self, x: Tensor) -> Tensor:
@@ -237,7 +240,7 @@ class OCAB(Heads):
         self.mlp = Mlp(c.embed_dim, c.oca_mlp_dim)
 
     def bias_index(self) -> Tensor:
-        return overlap_bias_index(self.window_size, self.overlap_window)
+        return overlap_bias_index(self.window[0], self.overlap_window)
 
     def forward(self, x: Tensor, plan: StripPlan) -> Strips:
         """y = x + OCA(LN(x)), then y + MLP(LN(y)); (B, H, W, C) with sides that are multiples of the window."""
@@ -263,7 +266,7 @@ class OCAB(Heads):
             del q, kv
             return self.mlp(y, self.norm2)
 
-        return compute_rows(rows, strip_bounds(height, plan.rows, multiple=self.window_size))
+        return compute_rows(rows, strip_bounds(height, plan.rows, multiple=self.window[0]))
 
 
 class ResidualGroup(nn.Module):

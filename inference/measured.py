@@ -20,7 +20,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from ..arch.convolutions import has_kernels
+from ..arch.other_families import has_kernels
 from . import precision as precisions
 from .cache_file import CacheFile
 from .cores import CORES
@@ -40,9 +40,13 @@ class Speedup(NamedTuple):
     gain: float
     confirmed: bool
 
+    def is_clear(self, least: float) -> bool:
+        """Return True if the gain is far from `least`."""
+        return not least / CLEAR < self.gain < least * CLEAR
+
     def decides(self, least: float) -> bool:
         """Return True if it is sure on which side of `least` the gain lies."""
-        return self.confirmed or not least / CLEAR < self.gain < least * CLEAR
+        return self.confirmed or self.is_clear(least)
 
 
 def speedup(first: ImageModelDescriptor, other: ImageModelDescriptor, image: Tensor) -> Speedup:

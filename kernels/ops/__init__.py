@@ -16,6 +16,8 @@ from ..cpu.vab import Layers as VabLayers
 from .attention import (
     HeadLayers,
     OverlappingLayers,
+    WindowLayers,
+    attend_windows,
     attends_in_place,
     overlapping_attention,
     project_qkv,
@@ -46,7 +48,9 @@ __all__ = [
     "MlpLayers",
     "OverlappingLayers",
     "VabLayers",
+    "WindowLayers",
     "Windows",
+    "attend_windows",
     "attends_in_place",
     "bigrams",
     "conv2d",

@@ -24,26 +24,36 @@ WINDOWS_IN_CACHE = 32
 """Windows that PyTorch's attention takes at a time on a CPU, for the same reason."""
 
 
-class HeadLayers(Protocol):
+class WindowLayers(Protocol):
+    """Read by attention in windows besides queries, keys and values.
+
+    Attributes:
+        window: Rows and columns of a window.
+        constants: Where packed biases, and padded weights if there are any, are kept.
+    """
+
+    num_heads: int
+    window: tuple[int, int]
+    scale: float
+    constants: Constants
+
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        """Return the position bias of whole windows, (1, heads, L, L')."""
+
+    def bias_sources(self) -> tuple[Tensor, ...]:
+        """Return what `bias` is made of."""
+
+
+class HeadLayers(WindowLayers, Protocol):
     """The layers of multi-head attention in windows.
 
     Attributes:
         qkv: Projects features to queries, keys and values, heads one after the other in each.
         proj: Projects what the heads return.
-        relative_position_bias_table: What `bias` is made of.
-        constants: Where padded weights and packed biases are kept.
     """
 
-    num_heads: int
-    window_size: int
-    scale: float
     qkv: nn.Linear
     proj: nn.Linear
-    relative_position_bias_table: nn.Parameter
-    constants: Constants
-
-    def bias(self, dtype: torch.dtype) -> Tensor:
-        """Return the position bias of whole windows, (1, heads, L, L')."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -76,7 +86,7 @@ def window_attention(n: Tensor, layers: HeadLayers, *, shift: int, start: int, h
         c=(lambda: _self_attention_in_c(n, layers, shift, start, height)) if cpu.can_run(*tensors) else None,
         triton=lambda: _self_attention_in_triton(n, layers, shift, start),
         tensors=tensors,
-        kind=(n.shape[-1], layers.num_heads, layers.window_size, shift > 0),
+        kind=(n.shape[-1], layers.num_heads, *layers.window, shift > 0),
         tf32=autotune.tf32_products,
     )
 
@@ -84,12 +94,13 @@ def window_attention(n: Tensor, layers: HeadLayers, *, shift: int, start: int, h
 def _self_attention(n: Tensor, layers: HeadLayers, shift: int, start: int, height: int) -> Tensor:
     """With PyTorch: windows are cut out and put back."""
     out = torch.empty(n.shape, dtype=layers.proj.weight.dtype, device=n.device)
-    for top, bottom, rows in window_spans(start, start + n.shape[1], height, layers.window_size, shift):
-        for left, right, columns in window_spans(0, n.shape[2], n.shape[2], layers.window_size, shift):
+    dtype = layers.qkv.weight.dtype
+    for top, bottom, rows in window_spans(start, start + n.shape[1], height, layers.window[0], shift):
+        for left, right, columns in window_spans(0, n.shape[2], n.shape[2], layers.window[1], shift):
             at = (slice(None), slice(top - start, bottom - start), slice(left, right))
-            window = (rows.stop - rows.start, columns.stop - columns.start)
+            window = _lengths(rows, columns)
             grid = grid_of_windows(out[at], window)
-            attended = _attend_windows(windows_of(n[at], window), layers, _visible_bias(layers, rows, columns))
+            attended = _attend_windows(windows_of(n[at], window), layers, _visible_bias(layers, rows, columns, dtype))
             grid.copy_(grid_from_windows(attended, grid))
     return out
 
@@ -109,20 +120,25 @@ def _attend_windows(windows: Tensor, layers: HeadLayers, bias: Tensor) -> Tensor
 def _self_attention_in_c(n: Tensor, layers: HeadLayers, shift: int, start: int, height: int) -> Tensor:
     """Windows are read where they lie, a band of them at a time."""
     out = torch.empty(n.shape, dtype=layers.proj.weight.dtype)
-    runs = list(window_spans(0, n.shape[2], n.shape[2], layers.window_size, shift))
-    for top, bottom, rows in window_spans(start, start + n.shape[1], height, layers.window_size, shift):
+    for top, bottom, rows in window_spans(start, start + n.shape[1], height, layers.window[0], shift):
         for band in _bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
             q, k, v = linear(n[:, band], layers.qkv.weight, layers.qkv.bias).chunk(3, dim=-1)
             attended = torch.empty_like(q, memory_format=torch.contiguous_format)
-            for left, right, columns in runs:
-                window = (rows.stop - rows.start, columns.stop - columns.start)
-                at = (slice(None), slice(None), slice(left, right))
-                cpu.window_attention(
-                    q[at], k[at], v[at], out=attended[at], heads=layers.num_heads, window=window, key_window=window,
-                    bias=_packed_bias(layers, rows, columns), scale=layers.scale,
-                )  # fmt: skip
+            _attend_row_in_c(layers, rows, shift, q, k, v, attended)
             out[:, band] = linear(attended, layers.proj.weight, layers.proj.bias)
     return out
+
+
+def _attend_row_in_c(
+    layers: WindowLayers, rows: slice, shift: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
+) -> None:
+    """Write the attention of whole rows of windows, which show `rows` of themselves, to `out`."""
+    for left, right, columns in window_spans(0, q.shape[2], q.shape[2], layers.window[1], shift):
+        window, at = _lengths(rows, columns), (slice(None), slice(None), slice(left, right))
+        cpu.window_attention(
+            q[at], k[at], v[at], out=out[at], heads=layers.num_heads, window=window, key_window=window,
+            bias=_packed_bias(layers, rows, columns, q.dtype), scale=layers.scale,
+        )  # fmt: skip
 
 
 def _self_attention_in_triton(n: Tensor, layers: HeadLayers, shift: int, start: int) -> Tensor:
@@ -131,13 +147,46 @@ def _self_attention_in_triton(n: Tensor, layers: HeadLayers, shift: int, start: 
 
     _, _, proj_weight = projections(layers)
     q, k, v = project_qkv(n, layers).chunk(3, dim=-1)
-    w = layers.window_size
-    origin = shift - w if shift and not start else 0, shift - w if shift else 0
+    height, width = layers.window
+    origin = shift - height if shift and not start else 0, shift - width if shift else 0
     out = cuda.window_attention(
-        q, k, v, heads=layers.num_heads, window=(w, w), key_window=(w, w), bias=layers.bias(proj_weight.dtype),
-        scale=layers.scale, precision=autotune.precision_of_products(), origin=origin, key_origin=origin,
+        q, k, v, heads=layers.num_heads, window=layers.window, key_window=layers.window,
+        bias=layers.bias(proj_weight.dtype), scale=layers.scale, precision=autotune.precision_of_products(),
+        origin=origin, key_origin=origin,
     )  # fmt: skip
     return linear(out, proj_weight, layers.proj.bias)
+
+
+def attend_windows(layers: WindowLayers, q: Tensor, k: Tensor, v: Tensor, *, shift: tuple[int, int] = (0, 0)) -> Tensor:
+    """Return softmax(scale q kᵀ + bias) v of the windows of a map; (B, H, W, heads D), as are q, k and v.
+
+    Args:
+        layers: What else is read.
+        q: Of whole windows or, on a shifted grid, of windows that the borders cut.
+        k: Of the same shape; may be a view whose last dimension is dense.
+        v: Likewise, of the strides of `k`.
+        shift: How far the grid begins below and right of the map's corner, less than a window.
+    """
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    in_c = cpu.can_run(q, k, v)
+    for top, bottom, rows in window_spans(0, q.shape[1], q.shape[1], layers.window[0], shift[0]):
+        of_rows = (each[:, top:bottom] for each in (q, k, v, out))
+        (_attend_row_in_c if in_c else _attend_row_in_pytorch)(layers, rows, shift[1], *of_rows)
+    return out
+
+
+def _attend_row_in_pytorch(
+    layers: WindowLayers, rows: slice, shift: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
+) -> None:
+    """As `_attend_row_in_c`."""
+    for left, right, columns in window_spans(0, q.shape[2], q.shape[2], layers.window[1], shift):
+        window, at = _lengths(rows, columns), (slice(None), slice(None), slice(left, right))
+        queries, keys, values = (
+            rearrange(windows_of(each[at], window), "n l (h d) -> n h l d", h=layers.num_heads) for each in (q, k, v)
+        )
+        attended = attention(queries, keys, values, _visible_bias(layers, rows, columns, q.dtype), layers.scale)
+        grid = grid_of_windows(out[at], window)
+        grid.copy_(grid_from_windows(attended, grid))
 
 
 # --- overlapping cross-attention ---------------------------------------------------------------------------------
@@ -167,7 +216,7 @@ def overlapping_attention(q: Tensor, kv: Tensor, layers: OverlappingLayers, abov
         c=(lambda: _overlapping_in_c(q, kv, layers, above)) if cpu.can_run(*tensors) else None,
         triton=lambda: _overlapping_in_triton(q, kv, layers, above),
         tensors=tensors,
-        kind=(q.shape[-1], layers.num_heads, layers.window_size, layers.overlap_window),
+        kind=(q.shape[-1], layers.num_heads, *layers.window, layers.overlap_window),
         tf32=autotune.tf32_products,
     )
 
@@ -185,7 +234,7 @@ def _zero_padded(kv: Tensor, layers: OverlappingLayers, above: int, rows: int) -
 
 def _overlapping(q: Tensor, kv: Tensor, layers: OverlappingLayers) -> Tensor:
     """With PyTorch: windows are cut out, and put back. kv: zero-padded."""
-    w, o, heads = layers.window_size, layers.overlap_window, layers.num_heads
+    (w, _), o, heads = layers.window, layers.overlap_window, layers.num_heads
     _, _, proj_weight = projections(layers)
     bias = layers.bias(proj_weight.dtype)
     y = torch.empty((*q.shape[:3], proj_weight.shape[0]), dtype=proj_weight.dtype, device=q.device)
@@ -203,13 +252,13 @@ def _overlapping(q: Tensor, kv: Tensor, layers: OverlappingLayers) -> Tensor:
 
 
 def _overlapping_in_c(q: Tensor, kv: Tensor, layers: OverlappingLayers, above: int) -> Tensor:
-    w, o = layers.window_size, layers.overlap_window
+    (w, _), o = layers.window, layers.overlap_window
     _, _, proj_weight = projections(layers)
     k, v = _zero_padded(kv, layers, above, q.shape[1]).chunk(2, dim=-1)
     out = torch.empty(q.shape, dtype=q.dtype)
     cpu.window_attention(
         q, k, v, out=out, heads=layers.num_heads, window=(w, w), key_window=(o, o),
-        bias=_packed_bias(layers, slice(0, w), slice(0, w)), scale=layers.scale,
+        bias=_packed_bias(layers, slice(0, w), slice(0, w), q.dtype), scale=layers.scale,
     )  # fmt: skip
     return linear(out, proj_weight, layers.proj.bias)
 
@@ -217,7 +266,7 @@ def _overlapping_in_c(q: Tensor, kv: Tensor, layers: OverlappingLayers, above: i
 def _overlapping_in_triton(q: Tensor, kv: Tensor, layers: OverlappingLayers, above: int) -> Tensor:
     from ..cuda import attention as cuda
 
-    w, o, halo = layers.window_size, layers.overlap_window, layers.halo
+    (w, _), o, halo = layers.window, layers.overlap_window, layers.halo
     _, _, proj_weight = projections(layers)
     k, v = kv.chunk(2, dim=-1)
     out = cuda.window_attention(
@@ -279,19 +328,23 @@ def _bands(start: int, stop: int, window: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + step, stop))
 
 
-def _visible_bias(layers: HeadLayers, rows: slice, columns: slice) -> Tensor:
+def _visible_bias(layers: WindowLayers, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
     """Return the bias between the pixels of a window that a border leaves; (1, heads, L, L')."""
-    w, whole = layers.window_size, layers.bias(layers.qkv.weight.dtype)
-    if rows == columns == slice(0, w):
+    (height, width), whole = layers.window, layers.bias(dtype)
+    if (rows, columns) == (slice(0, height), slice(0, width)):
         return whole
-    by_axis = rearrange(whole, "one h (qh qw) (kh kw) -> one h qh qw kh kw", qw=w, kw=w)
+    by_axis = rearrange(whole, "one h (qh qw) (kh kw) -> one h qh qw kh kw", qw=width, kw=width)
     visible = by_axis[:, :, rows, columns, rows, columns]
     return rearrange(visible, "one h qh qw kh kw -> one h (qh qw) (kh kw)")
 
 
-def _packed_bias(layers: HeadLayers, rows: slice, columns: slice) -> Tensor:
+def _packed_bias(layers: WindowLayers, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
     return layers.constants.get(
-        ("packed bias", rows.start, rows.stop, columns.start, columns.stop),
-        (layers.relative_position_bias_table, layers.qkv.weight),
-        lambda: cpu.pack_bias(_visible_bias(layers, rows, columns)),
+        ("packed bias", rows.start, rows.stop, columns.start, columns.stop, dtype),
+        layers.bias_sources(),
+        lambda: cpu.pack_bias(_visible_bias(layers, rows, columns, dtype)),
     )
+
+
+def _lengths(rows: slice, columns: slice) -> tuple[int, int]:
+    return rows.stop - rows.start, columns.stop - columns.start

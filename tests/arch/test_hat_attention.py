@@ -60,7 +60,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 def reference_window_attention(attn: WindowAttention, n: Tensor, shift: int) -> Tensor:
     b, h, width, c = n.shape
-    w, heads = attn.window_size, attn.num_heads
+    (w, _), heads = attn.window, attn.num_heads
     rolled = n.roll((-shift, -shift), (1, 2))
     qkv = F.linear(windows(rolled, w), attn.qkv.weight, attn.qkv.bias)
     q, k, v = (split_heads(part, heads) for part in qkv.split(c, -1))
@@ -75,7 +75,7 @@ def reference_window_attention(attn: WindowAttention, n: Tensor, shift: int) -> 
 
 def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
     b, h, width, c = x.shape
-    w, o, heads = block.window_size, block.overlap_window, block.num_heads
+    (w, _), o, heads = block.window, block.overlap_window, block.num_heads
     qkv = F.linear(block.norm1(x), block.qkv.weight, block.qkv.bias)
     q, kv = qkv[..., :c], qkv[..., c:].permute(0, 3, 1, 2)
     around = F.unfold(kv, o, stride=w, padding=(o - w) // 2)  # (B, 2C o², windows)
@@ -91,7 +91,7 @@ def reference_overlap_block(block: OCAB, x: Tensor) -> Tensor:
 
 def attend(attn: WindowAttention, n: Tensor, rows: int | None = None) -> Tensor:
     """The attention of the whole image, or of strips of it."""
-    bounds = strip_bounds(n.shape[1], rows, attn.shift, attn.window_size)
+    bounds = strip_bounds(n.shape[1], rows, attn.shift, attn.window[0])
     return torch.cat([attn(n[:, a:b], a, n.shape[1]) for a, b in pairwise(bounds)], 1)
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from spandrel.architectures.SwinIR import SwinIR
 from supertile import Upscaler
+from supertile.arch.other_families import use_kernels
 from supertile.inference import cores as module
-from supertile.inference.between_layers import MOST_HOOKS
+from supertile.inference.between_layers import MOST_HOOKS, between_layers
 from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
 from supertile.inference.gathering import can_gather
 from torch import nn
@@ -206,6 +208,16 @@ def test_threads_are_chosen_anew_within_a_pass_of_any_network(described, looks):
     with pytest.raises(ZeroDivisionError):
         upscaler(torch.rand(1, 3, 8, 8))
     assert not any(each._forward_pre_hooks for each in network.modules())
+
+
+def test_layers_that_are_never_called_are_not_waited_for():
+    """Swin's blocks are computed as a whole; the layers in them are four fifths of all."""
+    blocks = SwinIR(upscale=2, img_size=16, window_size=8, depths=[20] * 4, embed_dim=12, num_heads=[2] * 4).eval()
+    use_kernels(blocks)
+    calls: list[None] = []
+    with torch.inference_mode(), between_layers(blocks, lambda: calls.append(None)):
+        blocks(torch.rand(1, 3, 16, 16))
+    assert 40 <= len(calls) <= MOST_HOOKS
 
 
 def test_threads_are_chosen_anew_within_a_pass_of_ours(small_vapsr, looks):

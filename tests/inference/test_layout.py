@@ -11,7 +11,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from spandrel.architectures.Compact import Compact, CompactArch
 from supertile import Upscaler
-from supertile.arch.convolutions import Convolution, has_kernels
+from supertile.arch.other_families.convolutions import Convolution, has_kernels
 from supertile.inference import layout
 from supertile.inference.measured import Speedup, speedup
 from torch import nn
@@ -119,3 +119,28 @@ def test_a_network_whose_results_differ_keeps_its_layout(cache, compact, monkeyp
     run = layout.precisions.run
     monkeypatch.setattr(layout.precisions, "run", lambda each, image: run(each, image) + 0.01 * is_last(each))
     assert not is_last(layout.in_fast_layout(compact))
+
+
+@pytest.mark.parametrize(("gain", "sizes"), [(1.06, 2), (1.04, 2), (1.5, 1), (0.7, 1)])
+def test_what_is_not_clear_is_measured_at_a_larger_size(cache, compact, monkeypatch, gain, sizes):
+    measured = []
+    monkeypatch.setattr(layout, "seconds_of", lambda _, image: 0.1 if image.shape[-1] == 32 else 0.5)
+    monkeypatch.setattr(layout, "speedup", lambda _, __, image: measured.append(image) or Speedup(gain, True))
+    layout.in_fast_layout(compact)
+    assert [image.shape[-1] for image in measured] == [32, 64][:sizes]
+
+
+@pytest.mark.parametrize("unsteady", [False, True])
+def test_a_network_that_rounding_changes_may_be_changed_as_much(cache, compact, monkeypatch, unsteady):
+    """ATD sorts pixels: which of them see each other may hang on the last bit."""
+    run = layout.precisions.run
+    usual = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def changed(each: ImageModelDescriptor, image: torch.Tensor) -> torch.Tensor:
+        brighter = unsteady and image.shape[-1] == 32 and not torch.equal(image, usual)
+        return run(each, image) + 0.01 * is_last(each) + 0.02 * brighter
+
+    monkeypatch.setattr(layout.precisions, "run", changed)
+    monkeypatch.setattr(layout, "speedup", lambda *_: Speedup(2.0, True))
+    monkeypatch.setattr(layout, "SIZES", (32,))
+    assert is_last(layout.in_fast_layout(compact)) is unsteady

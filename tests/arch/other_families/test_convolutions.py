@@ -13,7 +13,7 @@ from spandrel.architectures.PLKSR import RealPLKSR
 from spandrel.architectures.RCAN import RCAN
 from spandrel.architectures.SPAN import SPAN
 from spandrel.architectures.SwinIR import SwinIR
-from supertile.arch.convolutions import Convolution, has_kernels, use_kernels
+from supertile.arch.other_families.convolutions import Convolution, has_kernels, use_kernels
 from torch import nn
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

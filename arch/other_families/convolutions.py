@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import ops
+from ...kernels import ops
 
 
 class Convolution(nn.Conv2d):

@@ -1,0 +1,61 @@
+"""Layers of networks that are not ours, by the kernels that ours have on a CPU; results stay.
+
+PyTorch computes attention in steps, each of which writes the scores of all windows to memory: two thirds of the time of
+SwinIR, DRCT and DAT. Here windows are read where they lie in the map; those of a shifted grid, which the original rolls
+and masks with -100, are cut at the border. Convolutions and MLPs have kernels as well.
+
+Modules are known by the names of their classes, which are spandrel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from . import convolutions
+from .atd import AtdLayer
+from .convolutions import has_kernels, weights_for_kernels
+from .omnisr import ChannelNorm, WindowAttention
+from .rectangles import AdaptiveSpatialAttention, LocalAttention
+from .swin import FdatAttention, ScunetAttention, SwinBlock, SwinV2Block
+
+__all__ = ["has_kernels", "is_one_layer", "use_kernels", "weights_for_kernels"]
+
+REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
+    "ATD.__arch.atd_arch.ATDTransformerLayer": AtdLayer,
+    "DAT.__arch.DAT.Adaptive_Spatial_Attention": AdaptiveSpatialAttention,
+    "DRCT.__arch.drct_arch.SwinTransformerBlock": SwinBlock,
+    "FDAT.__arch.fdat.FastSpatialWindowAttention": FdatAttention,
+    "OmniSR.__arch.OSA.Attention": WindowAttention,
+    "OmniSR.__arch.layernorm.LayerNorm2d": ChannelNorm,
+    "RGT.__arch.rgt.L_SA": LocalAttention,
+    "SCUNet.__arch.SCUNet.WMSA": ScunetAttention,
+    "Swin2SR.__arch.Swin2SR.SwinTransformerBlock": SwinV2Block,
+    "SwinIR.__arch.SwinIR.SwinTransformerBlock": SwinBlock,
+}
+"""What computes the results of a class of spandrel's architectures; made of a module of that class."""
+
+
+def use_kernels(network: nn.Module) -> None:
+    """Let a network's 3x3 convolutions and its attention in windows use our kernels, where there are some for them.
+
+    Args:
+        network: in evaluation. It is changed: its `state_dict` is another one.
+    """
+    for parent in [*network.modules()]:
+        for name, child in parent.named_children():
+            replacement = REPLACEMENTS.get(_name_of(child).removeprefix("spandrel.architectures."))
+            if replacement is not None:
+                setattr(parent, name, replacement(child))
+    convolutions.use_kernels(network)
+
+
+def is_one_layer(module: nn.Module) -> bool:
+    """Return True if a module computes by itself what the modules in it are for, which are never called."""
+    return type(module) in REPLACEMENTS.values()
+
+
+def _name_of(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"

@@ -1,0 +1,121 @@
+"""Networks of spandrel compute what they did before their attention was ours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from spandrel.architectures.ATD import ATD
+from spandrel.architectures.DAT import DAT
+from spandrel.architectures.DRCT import DRCT
+from spandrel.architectures.FDAT import FDAT
+from spandrel.architectures.OmniSR import OmniSR
+from spandrel.architectures.RGT import RGT
+from spandrel.architectures.SCUNet import SCUNet
+from spandrel.architectures.Swin2SR import Swin2SR
+from spandrel.architectures.SwinIR import SwinIR
+from supertile.arch.other_families import REPLACEMENTS, is_one_layer, use_kernels
+from supertile.kernels.cpu import build
+from torch import nn
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "ATD": lambda: ATD(
+        upscale=2, embed_dim=12, depths=(2, 2), num_heads=(2, 2), window_size=8, category_size=32, num_tokens=16,
+        reducted_dim=4, upsampler="pixelshuffledirect",
+    ),
+    "ATD, shortest groups": lambda: ATD(
+        upscale=2, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, category_size=10, num_tokens=16,
+        reducted_dim=4, convffn_kernel_size=3, upsampler="pixelshuffledirect",
+    ),
+    "DAT": lambda: DAT(
+        upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], expansion_factor=2.0,
+        upsampler="pixelshuffledirect",
+    ),
+    "DRCT": lambda: DRCT(
+        upscale=2, embed_dim=12, depths=(6,), num_heads=(2,), window_size=8, gc=4, upsampler="pixelshuffle"
+    ),
+    "FDAT": lambda: FDAT(scale=2, embed_dim=24, num_groups=1, depth_per_group=2, num_heads=2, window_size=8),
+    "OmniSR": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2),
+    "OmniSR without position biases": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2, pe=False),
+    "RGT": lambda: RGT(upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], c_ratio=0.5),
+    "SCUNet": lambda: SCUNet(config=[2] * 7, dim=64, drop_path_rate=0),
+    "Swin2SR": lambda: Swin2SR(
+        upscale=2, embed_dim=12, depths=[2], num_heads=[2], window_size=8, mlp_ratio=2, upsampler="pixelshuffledirect"
+    ),
+    "SwinIR": lambda: SwinIR(
+        upscale=2, img_size=16, window_size=8, depths=[2, 2], embed_dim=12, num_heads=[2, 2], mlp_ratio=2,
+        upsampler="pixelshuffledirect",
+    ),
+    "SwinIR trained on images of a window": lambda: SwinIR(
+        upscale=2, img_size=8, window_size=8, depths=[2], embed_dim=12, num_heads=[2], qkv_bias=False
+    ),
+}  # fmt: skip
+
+
+def made(name: str) -> nn.Module:
+    """A network in which every weight counts; biases of positions are zero when they are new."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.dim() != 1 and parameter.abs().max() < 0.2:
+            nn.init.normal_(parameter, std=0.1)
+        elif parameter.dim() == 1:
+            parameter += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def with_kernels(network: nn.Module) -> nn.Module:
+    changed = copy.deepcopy(network)
+    use_kernels(changed)
+    assert any(is_one_layer(layer) for layer in changed.modules())
+    return changed
+
+
+def test_every_replacement_is_tested() -> None:
+    kinds = {type(layer) for name in NETWORKS for layer in with_kernels(made(name)).modules() if is_one_layer(layer)}
+    assert kinds == set(REPLACEMENTS.values())
+
+
+@pytest.mark.parametrize("kernels", ["C", "PyTorch"])
+@pytest.mark.parametrize("size", [(32, 48), (29, 17), (16, 16)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_results_stay(monkeypatch, name: str, size: tuple[int, int], kernels: str) -> None:
+    if name == "DRCT":  # which takes whole windows
+        size = size[0] // 8 * 8, size[1] // 8 * 8
+    if name == "SCUNet":  # which mirrors up to multiples of 64
+        size = size[0] + 24, size[1] + 24
+    network = made(name)
+    changed = with_kernels(network)
+    if kernels == "PyTorch":
+        monkeypatch.setattr(build, "load", lambda *_: None)
+    image = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        expected, result = network(image), changed(image)
+    assert (result - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+
+
+def test_gradients_stay() -> None:
+    """For attribution maps."""
+    network = made("SwinIR")
+    gradients = []
+    for each in (network, with_kernels(network)):
+        image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        each(image)[..., 12:20, 12:20].abs().sum().backward()
+        gradients.append(image.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_copy_follows_its_own_weights() -> None:
+    """What is derived from weights is computed anew where they have changed."""
+    network = with_kernels(made("DAT"))
+    image = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        before = network(image)
+    other = copy.deepcopy(network)
+    for parameter in other.parameters():
+        parameter *= 1.1
+    with torch.inference_mode():
+        assert not torch.allclose(other(image), before)
+        assert torch.equal(network(image), before)
