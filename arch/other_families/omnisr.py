@@ -18,7 +18,7 @@ class WindowAttention(nn.Module):
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.of = attention
-        self.windows: Windows | None = None
+        self.windows: dict[tuple[int, int], Windows] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows of windows, columns of windows, h, w, C) -> the same shape."""
@@ -28,13 +28,13 @@ class WindowAttention(nn.Module):
 
     def _windows_of(self, rows: int, columns: int) -> Windows:
         of, window = self.of, (rows, columns)
-        if self.windows is None or self.windows.window != window:
+        if window not in self.windows:
             if of.with_pe:
                 table, index = of.rel_pos_bias.weight, of.rel_pos_indices
-                self.windows = TableWindows(window, of.heads, of.scale, table, index)
+                self.windows[window] = TableWindows(window, of.heads, of.scale, table, index)
             else:
-                self.windows = UnbiasedWindows(window, of.heads, of.scale)
-        return self.windows
+                self.windows[window] = UnbiasedWindows(window, of.heads, of.scale)
+        return self.windows[window]
 
 
 class ChannelNorm(nn.LayerNorm):

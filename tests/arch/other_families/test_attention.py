@@ -29,6 +29,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         upscale=2, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, category_size=10, num_tokens=16,
         reducted_dim=4, convffn_kernel_size=3, upsampler="pixelshuffledirect",
     ),
+    "ATD, groups larger than an image": lambda: ATD(
+        upscale=2, embed_dim=12, depths=(2,), num_heads=(2,), window_size=8, category_size=300, num_tokens=16,
+        reducted_dim=4, upsampler="pixelshuffledirect",
+    ),
     "DAT": lambda: DAT(
         upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], expansion_factor=2.0,
         upsampler="pixelshuffledirect",
