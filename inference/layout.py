@@ -59,7 +59,13 @@ def in_fast_layout(descriptor: ImageModelDescriptor) -> ImageModelDescriptor:
     known = CHOICES.get(kind)
     if known == 0:
         return descriptor
-    last = _with_channels_last(descriptor)
+    try:
+        last = _with_channels_last(descriptor)
+    except Exception as error:  # another version of spandrel may build its modules in another way
+        if is_out_of_memory(error):
+            raise
+        log.debug("%s computes without our kernels: %s", descriptor.architecture.name, error)
+        return descriptor
     if known is None:
         known = _measure(descriptor, last, kind)
     return last if known else descriptor

@@ -30,7 +30,7 @@ class AtdLayer(nn.Module):
         window = tuple(in_windows.window_size)
         table, index = in_windows.relative_position_bias_table, window_bias_index(window[0])
         self.windows = TableWindows(window, in_windows.num_heads, in_windows.scale, table, index)
-        self.group_scale = min(math.exp(float(in_groups.logit_scale)), LARGEST_SCALE)
+        self.group_scale = math.exp(min(float(in_groups.logit_scale), math.log(LARGEST_SCALE)))
         self.groups: dict[int, UnbiasedWindows] = {}
         self.fc1, self.dwconv, self.fc2 = ffn.fc1, ffn.dwconv.depthwise_conv[0], ffn.fc2
         self.constants = Constants()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def test_weights_that_a_kernel_packs_are_not_copied(cache, compact, monkeypatch)
     before = layout.precisions.run(chosen, image)
     compact.model.double()  # as a host may move its model while we compute
     assert torch.equal(layout.precisions.run(chosen, image), before)
+
+
+def test_a_network_that_is_built_otherwise_stays_as_it_is(cache, compact, monkeypatch, caplog):
+    """As another version of spandrel may do."""
+    monkeypatch.setattr(layout, "use_kernels", lambda network: network.no_such_layer)
+    with caplog.at_level(logging.DEBUG):
+        assert layout.in_fast_layout(compact) is compact
+    assert "RealESRGAN Compact computes without our kernels" in caplog.text
 
 
 def test_tensors_of_other_ranks_stay_as_they_are(cache, compact, monkeypatch):
