@@ -127,9 +127,9 @@ INLINE void store_up_to(float* x, int64_t left, lanes y) {
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// 2^x for x <= 0, to one or two units in the last place; at least 2^-126.
+// 2^x for x <= 0, to one or two units in the last place; at least 2^-126. What is no number stays none.
 INLINE lanes exp2_lanes(lanes x) {
-  x = max_lanes(x, splat(-126.0f));
+  x = max_lanes(splat(-126.0f), x);  // in this order, which of a number and none is none
   const lanes shifter = splat(12582912.0f);  // 1.5 * 2^23: the last bits of a sum with it are the nearest integer
   const lanes shifted = x + shifter, f = x - (shifted - shifter);
   lanes y = splat(1.5403530e-4f);
@@ -139,7 +139,7 @@ INLINE lanes exp2_lanes(lanes x) {
   y = y * f + splat(2.4022651e-1f);
   y = y * f + splat(6.9314718e-1f);
   y = y * f + splat(1.0f);
-  return (lanes)((ints)y + ((ints)shifted << 23));
+  return (lanes)((ints)y + ((ints)shifted << 23)) + (f - f);
 }
 
 // --- bf16 ---

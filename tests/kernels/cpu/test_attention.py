@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,6 +60,22 @@ def test_kernel_computes_the_formula(heads: int, dim: int, window: Any, around: 
     )
     expected = by_the_formula(q, k, v, heads, window, around, bias, 0.7)
     assert (out - expected).abs().max() < (2e-5 if dtype == torch.float32 else 0.02)
+
+
+@needs_kernel
+@pytest.mark.parametrize("value", [math.nan, -math.nan, math.inf])
+@pytest.mark.parametrize("where", ["q", "k", "v", "bias"])
+def test_what_is_no_number_shows(value: float, where: str) -> None:
+    """In all channels of the head, of one query, or of all queries of a window."""
+    given = {name: torch.rand(1, 8, 4, 10) for name in ("q", "k", "v")} | {"bias": torch.rand(1, 2, 16, 16)}
+    given[where][0, 0, 0, 0] = value
+    bias = kernel.pack_bias(given.pop("bias"))
+    out = torch.empty_like(given["q"])
+    kernel.window_attention(**given, heads=2, window=(4, 4), key_window=(4, 4), bias=bias, scale=1.0, out=out)
+    assert not out[0, 0, 0, : 1 if where == "v" else 5].isfinite().any()
+    if where != "bias":
+        assert out[0, 4:].isfinite().all()
+        assert out[0, :4, :, 5:].isfinite().all()
 
 
 @needs_kernel
