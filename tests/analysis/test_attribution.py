@@ -34,7 +34,7 @@ def crop(image_pairs, read_rgb) -> Tensor:
     return read_rgb(image_pairs("Set14", 4)[0][0])[:, 20:68, 20:68]
 
 
-@pytest.mark.parametrize("name", ["VapSR_X4.pth", "hat_tiny_w8_x2", "hit_sir_x2"])
+@pytest.mark.parametrize("name", ["VapSR-S.pth", "hat_tiny_w8_x2", "hit_sir_x2"])
 def test_attributions_add_up_to_the_change_of_the_objective(official_vapsr, golden_case, crop, name):
     path = official_vapsr(name) if name.endswith("pth") else golden_case(name).path
     # Random weights hardly answer to a blur: of HiT-SR a larger patch, where the change is more than rounding.

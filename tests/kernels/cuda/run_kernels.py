@@ -310,8 +310,7 @@ NETWORKS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("rows", [None, 4])
+@pytest.mark.parametrize(("name", "rows"), [("HAT", None), *((name, 4) for name in NETWORKS)])
 def test_a_network_computes_the_same(name: str, rows: int | None, randomized: Callable, request: Any) -> None:
     make, steps = NETWORKS[name]
     network, image = placed(make(), randomized), torch.rand(1, 3, 11, 5)
