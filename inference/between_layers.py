@@ -27,7 +27,7 @@ def between_layers(model: nn.Module, hook: Callable[[], None]) -> Iterator[None]
         if threading.get_ident() == thread:
             hook()
 
-    layers = [] if isinstance(model, Network) else [*_layers_in(model)]
+    layers = [] if isinstance(model, Network) else [*dict.fromkeys(_layers_in(model))]
     handles = [each.register_forward_pre_hook(call) for each in layers[:: len(layers) // MOST_HOOKS + 1]]
     try:
         yield

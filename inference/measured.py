@@ -13,6 +13,7 @@ import math
 import platform
 import time
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ from ..arch.other_families import has_kernels
 from . import precision as precisions
 from .cache_file import CacheFile
 from .cores import CORES
+
+KERNELS = 2
+"""Counts up when our kernels compute more networks: earlier measurements count no more."""
 
 LEAST_S, LONGEST_S = 0.3, 1.5
 """Seconds of measuring; there is always one turn."""
@@ -85,10 +89,11 @@ def seconds_of(descriptor: ImageModelDescriptor, image: Tensor) -> float:
 
 
 def kind_of(descriptor: ImageModelDescriptor) -> str:
-    """Return a digest of what speed depends on: layers and their sizes, PyTorch, our kernels, processor, threads."""
+    """Return a digest of what speed depends on: layers and their sizes, libraries, our kernels, processor, threads."""
     layers = [(name, list(each.shape), str(each.dtype)) for name, each in descriptor.model.named_parameters()]
     threads, level = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    machine = [torch.__version__, has_kernels(), platform.machine(), _processor(), level, threads]
+    libraries = [torch.__version__, metadata.version("spandrel")]
+    machine = [*libraries, KERNELS if has_kernels() else 0, platform.machine(), _processor(), level, threads]
     text = json.dumps([descriptor.architecture.id, precisions.is_autocast(descriptor), layers, machine])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

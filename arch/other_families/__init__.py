@@ -1,10 +1,11 @@
-"""Layers of networks that are not ours, by the kernels that ours have on a CPU; results stay.
+"""Layers of networks that are not ours, computed by the CPU kernels of our own; results do not change.
 
 PyTorch computes attention in steps, each of which writes the scores of all windows to memory: two thirds of the time of
 SwinIR, DRCT and DAT. Here windows are read where they lie in the map; those of a shifted grid, which the original rolls
-and masks with -100, are cut at the border. Convolutions and MLPs have kernels as well.
+and masks with -100, are cut at the border. That is the same as long as scores are far smaller than 100. Convolutions
+and MLPs have kernels as well.
 
-Modules are known by the names of their classes, which are spandrel's.
+Modules are recognized by the full names of their classes, which are spandrel's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .atd import AtdLayer
 from .convolutions import has_kernels, weights_for_kernels
 from .omnisr import ChannelNorm, WindowAttention
 from .rectangles import AdaptiveSpatialAttention, LocalAttention
-from .swin import FdatAttention, ScunetAttention, SwinBlock, SwinV2Block
+from .swin import FdatAttention, ScunetAttention, SwinBlock, SwinV2Block, swin_v2_block
 
 __all__ = ["has_kernels", "is_one_layer", "use_kernels", "weights_for_kernels"]
 
@@ -32,10 +33,15 @@ REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
     "OmniSR.__arch.layernorm.LayerNorm2d": ChannelNorm,
     "RGT.__arch.rgt.L_SA": LocalAttention,
     "SCUNet.__arch.SCUNet.WMSA": ScunetAttention,
-    "Swin2SR.__arch.Swin2SR.SwinTransformerBlock": SwinV2Block,
+    "Swin2SR.__arch.Swin2SR.SwinTransformerBlock": swin_v2_block,
     "SwinIR.__arch.SwinIR.SwinTransformerBlock": SwinBlock,
 }
-"""What computes the results of a class of spandrel's architectures; made of a module of that class."""
+"""By class of spandrel's architectures: makes what computes its results, of a module of that class."""
+
+KINDS = (
+    AdaptiveSpatialAttention, AtdLayer, ChannelNorm, FdatAttention, LocalAttention, ScunetAttention, SwinBlock,
+    SwinV2Block, WindowAttention,
+)  # fmt: skip
 
 
 def use_kernels(network: nn.Module) -> None:
@@ -47,14 +53,14 @@ def use_kernels(network: nn.Module) -> None:
     for parent in [*network.modules()]:
         for name, child in parent.named_children():
             replacement = REPLACEMENTS.get(_name_of(child).removeprefix("spandrel.architectures."))
-            if replacement is not None:
-                setattr(parent, name, replacement(child))
+            if replacement is not None and (made := replacement(child)) is not child:
+                setattr(parent, name, made)
     convolutions.use_kernels(network)
 
 
 def is_one_layer(module: nn.Module) -> bool:
-    """Return True if a module computes by itself what the modules in it are for, which are never called."""
-    return type(module) in REPLACEMENTS.values()
+    """Return True if a module computes by itself what most modules in it are for: few of them are called."""
+    return type(module) in KINDS
 
 
 def _name_of(module: nn.Module) -> str:

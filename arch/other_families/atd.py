@@ -26,12 +26,10 @@ class AtdLayer(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.of = layer
-        in_windows, in_groups, ffn = layer.attn_win, layer.attn_aca, layer.convffn
+        in_windows, ffn = layer.attn_win, layer.convffn
         window = tuple(in_windows.window_size)
         table, index = in_windows.relative_position_bias_table, window_bias_index(window[0])
         self.windows = TableWindows(window, in_windows.num_heads, in_windows.scale, table, index)
-        self.group_scale = math.exp(min(float(in_groups.logit_scale), math.log(LARGEST_SCALE)))
-        self.groups: dict[int, UnbiasedWindows] = {}
         self.fc1, self.dwconv, self.fc2 = ffn.fc1, ffn.dwconv.depthwise_conv[0], ffn.fc2
         self.constants = Constants()
 
@@ -59,16 +57,17 @@ class AtdLayer(nn.Module):
     def in_groups(self, qkv: Tensor, similar: Tensor) -> Tensor:
         """Return the attention of pixels sorted by the token that they resemble most; (B, N, 3 C) -> (B, N, C)."""
         batch, pixels, _ = qkv.shape
-        size = min(self.of.attn_aca.category_size, pixels)
-        if size not in self.groups:
-            self.groups[size] = UnbiasedWindows((1, size), self.of.attn_aca.num_heads, self.group_scale)
+        of = self.of.attn_aca
+        size = min(of.category_size, pixels)
+        scale = math.exp(min(float(of.logit_scale.detach()), math.log(LARGEST_SCALE)))
+        groups = UnbiasedWindows((1, size), of.num_heads, scale)
         order = torch.sort(torch.argmax(similar, dim=-1), dim=-1)[1]
         order += pixels * torch.arange(batch, device=order.device)[:, None]
         missing = -pixels % size
         sorted_order = torch.cat([order, order[:, pixels - missing :].flip(1)], 1)  # filled up with the last ones
         grouped = qkv.flatten(0, 1).index_select(0, sorted_order.flatten()).view(-1, 1, size, qkv.shape[-1])
         q, k, v = grouped.chunk(3, -1)
-        attended = ops.attend_windows(self.groups[size], q, k, v).view(batch, pixels + missing, -1)[:, :pixels]
+        attended = ops.attend_windows(groups, q, k, v).view(batch, pixels + missing, -1)[:, :pixels]
         back = torch.empty_like(order).flatten()
         back[order.flatten()] = torch.arange(back.numel(), device=back.device)
         return attended.flatten(0, 1).index_select(0, back).view(batch, pixels, -1)

@@ -36,7 +36,7 @@ class TwoDirections(nn.Module):
 
     Args:
         attention: with `qkv` and `attns`.
-        group, block: where it is: a block of some kinds has shifted windows.
+        group, block: its place in the network, by which some blocks have shifted windows.
     """
 
     def __init__(self, attention: Any, group: int, block: int) -> None:

@@ -26,6 +26,9 @@ from .windows import TableWindows, Windows
 LARGEST_SCALE = 100.0
 """Of the cosines in Swin2SR."""
 
+LARGEST_SCALE_OF_CUT_WINDOWS = 30.0
+"""Scores are within 30 to either side and a bias of 16, so that a mask of -100 leaves less than 1e-10 of a weight."""
+
 
 class SwinAttention(TableWindows):
     """Attention with its projections, as `ops.window_attention` takes it."""
@@ -66,6 +69,12 @@ class CosineWindows(Windows):
     def by_pixels(self) -> Tensor:
         table = self.of.cpb_mlp(self.of.relative_coords_table).view(-1, self.num_heads)
         return 16 * torch.sigmoid(table[self.of.relative_position_index])
+
+
+def swin_v2_block(block: Any) -> nn.Module:
+    """Return what computes a block of Swin2SR: ours, unless its mask of -100 lets something through."""
+    largest = float(block.attn.logit_scale.detach().exp().max())
+    return SwinV2Block(block) if largest <= LARGEST_SCALE_OF_CUT_WINDOWS or not block.shift_size else block
 
 
 class SwinV2Block(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -31,12 +33,8 @@ class Windows(nn.Module):
         raise NotImplementedError
 
     def bias(self, dtype: torch.dtype) -> Tensor:
-        """Return the bias, (1, heads, L, L)."""
-        return self.constants.get(
-            ("bias", dtype),
-            self.bias_sources(),
-            lambda: self.by_pixels().permute(2, 0, 1)[None].to(dtype).contiguous(),
-        )
+        """Return the bias, (1, heads, L, L); computed anew, because kernels keep it in a form of their own."""
+        return self.by_pixels().permute(2, 0, 1)[None].to(dtype)
 
 
 class TableWindows(Windows):
@@ -64,18 +62,20 @@ class TableWindows(Windows):
 
 
 class UnbiasedWindows(Windows):
-    """Windows without a bias."""
-
-    nothing: Tensor
+    """Windows without a bias. All of one shape share what is kept for a kernel."""
 
     def __init__(self, window: tuple[int, int], num_heads: int, scale: float) -> None:
         super().__init__(window, num_heads, scale)
-        rows, columns = window
-        nothing = torch.zeros(()).expand(rows * columns, rows * columns, num_heads)
-        self.register_buffer("nothing", nothing, persistent=False)
+        self.nothing, self.constants = _no_bias(window[0] * window[1], num_heads)
 
     def bias_sources(self) -> tuple[Tensor, ...]:
         return (self.nothing,)
 
     def by_pixels(self) -> Tensor:
         return self.nothing
+
+
+@cache
+def _no_bias(pixels: int, heads: int) -> tuple[Tensor, Constants]:
+    with torch.inference_mode(False):
+        return torch.zeros(()).expand(pixels, pixels, heads), Constants()

@@ -25,7 +25,7 @@ WINDOWS_IN_CACHE = 32
 
 
 class WindowLayers(Protocol):
-    """Read by attention in windows besides queries, keys and values.
+    """The windows of attention: their size, heads, scale and position bias.
 
     Attributes:
         window: Rows and columns of a window.
@@ -161,7 +161,7 @@ def attend_windows(layers: WindowLayers, q: Tensor, k: Tensor, v: Tensor, *, shi
     """Return softmax(scale q kᵀ + bias) v of the windows of a map; (B, H, W, heads D), as are q, k and v.
 
     Args:
-        layers: What else is read.
+        layers: The windows.
         q: Of whole windows or, on a shifted grid, of windows that the borders cut.
         k: Of the same shape; may be a view whose last dimension is dense.
         v: Likewise, of the strides of `k`.

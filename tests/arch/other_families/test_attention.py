@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,7 @@ from spandrel.architectures.RGT import RGT
 from spandrel.architectures.SCUNet import SCUNet
 from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
-from supertile.arch.other_families import REPLACEMENTS, is_one_layer, use_kernels
+from supertile.arch.other_families import KINDS, is_one_layer, use_kernels
 from supertile.kernels.cpu import build
 from torch import nn
 
@@ -79,7 +80,7 @@ def with_kernels(network: nn.Module) -> nn.Module:
 
 def test_every_replacement_is_tested() -> None:
     kinds = {type(layer) for name in NETWORKS for layer in with_kernels(made(name)).modules() if is_one_layer(layer)}
-    assert kinds == set(REPLACEMENTS.values())
+    assert kinds == set(KINDS)
 
 
 @pytest.mark.parametrize("kernels", ["C", "PyTorch"])
@@ -95,6 +96,48 @@ def test_results_stay(monkeypatch, name: str, size: tuple[int, int], kernels: st
     if kernels == "PyTorch":
         monkeypatch.setattr(build, "load", lambda *_: None)
     image = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        expected, result = network(image), changed(image)
+    assert (result - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("ATD", "attn_win.relative_position_bias_table"),
+        ("ATD", "attn_aca.logit_scale"),
+        ("DAT", "attn.qkv.weight"),
+        ("DRCT", "relative_position_bias_table"),
+        ("FDAT", "attn.bias"),
+        ("OmniSR", "rel_pos_bias.weight"),
+        ("SCUNet", "relative_position_params"),
+        ("Swin2SR", "logit_scale"),
+        ("SwinIR", "relative_position_bias_table"),
+    ],
+)
+def test_what_is_no_number_shows(name: str, parameter: str) -> None:
+    """So that a damaged file is told from a whole one."""
+    network = made(name)
+    damaged = next(tensor for path, tensor in network.named_parameters() if path.endswith(parameter))
+    damaged.view(-1)[0] = torch.nan
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert not network(image).isfinite().all()
+        assert not with_kernels(network)(image).isfinite().all()
+
+
+@pytest.mark.parametrize(("scale", "is_replaced"), [(10, True), (100, False)])
+def test_a_mask_that_lets_something_through_is_kept(scale: float, is_replaced: bool) -> None:
+    """Swin2SR's cosines, scaled by 100, are as large as its mask; flat halves make them 1 and -1."""
+    network = made("Swin2SR")
+    for each in network.modules():
+        if hasattr(each, "logit_scale"):
+            each.logit_scale.fill_(math.log(scale))
+    changed = with_kernels(network)
+    _, shifted = changed.layers[0].residual_group.blocks
+    assert is_one_layer(shifted) is is_replaced
+    image = torch.zeros(1, 3, 32, 32)
+    image[:, :, :16] = 1
     with torch.inference_mode():
         expected, result = network(image), changed(image)
     assert (result - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
