@@ -13,10 +13,10 @@ import math
 import platform
 import time
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import spandrel
 import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
@@ -92,7 +92,7 @@ def kind_of(descriptor: ImageModelDescriptor) -> str:
     """Return a digest of what speed depends on: layers and their sizes, libraries, our kernels, processor, threads."""
     layers = [(name, list(each.shape), str(each.dtype)) for name, each in descriptor.model.named_parameters()]
     threads, level = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    libraries = [torch.__version__, metadata.version("spandrel")]
+    libraries = [torch.__version__, spandrel.__version__]
     machine = [*libraries, KERNELS if has_kernels() else 0, platform.machine(), _processor(), level, threads]
     text = json.dumps([descriptor.architecture.id, precisions.is_autocast(descriptor), layers, machine])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

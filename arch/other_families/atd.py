@@ -16,21 +16,17 @@ from ...kernels import ops
 from ...kernels.constants import Constants
 from ...kernels.ops import linear
 from ..hat import window_bias_index
-from .windows import TableWindows, UnbiasedWindows
-
-LARGEST_SCALE = 100.0
-"""Of the products in groups."""
+from .windows import LARGEST_SCALE, TableWindows, UnbiasedWindows
 
 
 class AtdLayer(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.of = layer
-        in_windows, ffn = layer.attn_win, layer.convffn
+        in_windows = layer.attn_win
         window = tuple(in_windows.window_size)
         table, index = in_windows.relative_position_bias_table, window_bias_index(window[0])
         self.windows = TableWindows(window, in_windows.num_heads, in_windows.scale, table, index)
-        self.fc1, self.dwconv, self.fc2 = ffn.fc1, ffn.dwconv.depthwise_conv[0], ffn.fc2
         self.constants = Constants()
 
     def forward(
@@ -46,7 +42,9 @@ class AtdLayer(nn.Module):
         y = x + from_tokens
         y += linear(in_windows, of.attn_win.proj.weight, of.attn_win.proj.bias).flatten(1, 2)
         y += linear(self.in_groups(qkv, similar), of.attn_aca.proj.weight, of.attn_aca.proj.bias)
-        y = self.feed_forward(y, x_size)
+        ffn = of.convffn
+        mlp = ops.MlpLayers(ffn.fc1, ffn.fc2, ffn.dwconv.depthwise_conv[0], pre_norm=of.norm2)
+        y = ops.mlp(y.unflatten(1, x_size), mlp, self.constants).flatten(1, 2)
 
         if of.is_last:
             return y, td
@@ -71,13 +69,3 @@ class AtdLayer(nn.Module):
         back = torch.empty_like(order).flatten()
         back[order.flatten()] = torch.arange(back.numel(), device=back.device)
         return attended.flatten(0, 1).index_select(0, back).view(batch, pixels, -1)
-
-    def feed_forward(self, x: Tensor, x_size: tuple[int, int]) -> Tensor:
-        """Return x + MLP(LN(x)), whose MLP has a depthwise convolution."""
-        layers = ops.MlpLayers(self.fc1, self.fc2, self.dwconv, pre_norm=self.of.norm2)
-        in_one_pass = ops.mlp_pass(layers, self.constants, x_size[0]) if self.dwconv.kernel_size == (5, 5) else None
-        if in_one_pass is None:
-            return x + self.of.convffn(self.of.norm2(x), x_size)
-        y = in_one_pass(x.unflatten(1, x_size))
-        assert y is not None
-        return y.flatten(1, 2)

@@ -21,10 +21,7 @@ from ...kernels import ops
 from ...kernels.constants import Constants
 from ...kernels.ops import layer_norm, linear
 from ..hat import window_bias_index
-from .windows import TableWindows, Windows
-
-LARGEST_SCALE = 100.0
-"""Of the cosines in Swin2SR."""
+from .windows import LARGEST_SCALE, TableWindows, Windows
 
 LARGEST_SCALE_OF_CUT_WINDOWS = 30.0
 """Scores are within 30 to either side and a bias of 16, so that a mask of -100 leaves less than 1e-10 of a weight."""
@@ -90,12 +87,7 @@ class SwinV2Block(nn.Module):
         x = x.contiguous().unflatten(1, x_size)
         y = layer_norm(self.attend(x), self.of.norm1, add_after=x)
         layers = ops.MlpLayers(self.of.mlp.fc1, self.of.mlp.fc2, post_norm=self.of.norm2)
-        in_one_pass = ops.mlp_pass(layers, self.constants, x_size[0])
-        if in_one_pass is None:
-            return (y + self.of.norm2(self.of.mlp(y))).flatten(1, 2)
-        out = in_one_pass(y)
-        assert out is not None
-        return out.flatten(1, 2)
+        return ops.mlp(y, layers, self.constants).flatten(1, 2)
 
     def attend(self, x: Tensor) -> Tensor:
         attn, shift = self.of.attn, (self.of.shift_size, self.of.shift_size)

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from ...kernels.constants import Constants
 
+LARGEST_SCALE = 100.0
+"""What ATD and Swin2SR limit the scales to that they learn."""
+
 
 class Windows(nn.Module):
     """A window, heads, a scale and a position bias, as `ops.attend_windows` takes them.

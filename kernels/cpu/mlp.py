@@ -32,7 +32,7 @@ class Layers:
     Attributes:
         fc1: features -> hidden.
         fc2: hidden -> features.
-        dwconv: 5x5, each channel for itself.
+        dwconv: each channel for itself; the kernel computes 5x5.
         pre_norm: Over the features of each pixel, before `fc1`.
         post_norm: Over the features of each pixel, after `fc2`. No network has both norms.
     """
@@ -56,6 +56,8 @@ def can_run(layers: Layers) -> bool:
     if not bands.layers_ok(layers.all(), (layers.fc1, layers.fc2)):
         return False
     if layers.pre_norm is not None and layers.post_norm is not None:
+        return False
+    if layers.dwconv is not None and layers.dwconv.kernel_size != (5, 5):
         return False
     hidden, features = layers.fc1.weight.shape
     return supports(hidden, features, layers.fc1.weight.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -124,21 +124,9 @@ def _self_attention_in_c(n: Tensor, layers: HeadLayers, shift: int, start: int, 
         for band in _bands(top - start, bottom - start, rows.stop - rows.start, n.shape[2]):
             q, k, v = linear(n[:, band], layers.qkv.weight, layers.qkv.bias).chunk(3, dim=-1)
             attended = torch.empty_like(q, memory_format=torch.contiguous_format)
-            _attend_row_in_c(layers, rows, shift, q, k, v, attended)
+            _attend_row(_attend_in_c, layers, rows, shift, q, k, v, attended)
             out[:, band] = linear(attended, layers.proj.weight, layers.proj.bias)
     return out
-
-
-def _attend_row_in_c(
-    layers: WindowLayers, rows: slice, shift: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
-) -> None:
-    """Write the attention of whole rows of windows, which show `rows` of themselves, to `out`."""
-    for left, right, columns in window_spans(0, q.shape[2], q.shape[2], layers.window[1], shift):
-        window, at = _lengths(rows, columns), (slice(None), slice(None), slice(left, right))
-        cpu.window_attention(
-            q[at], k[at], v[at], out=out[at], heads=layers.num_heads, window=window, key_window=window,
-            bias=_packed_bias(layers, rows, columns, q.dtype), scale=layers.scale,
-        )  # fmt: skip
 
 
 def _self_attention_in_triton(n: Tensor, layers: HeadLayers, shift: int, start: int) -> Tensor:
@@ -168,25 +156,39 @@ def attend_windows(layers: WindowLayers, q: Tensor, k: Tensor, v: Tensor, *, shi
         shift: How far the grid begins below and right of the map's corner, less than a window.
     """
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    in_c = cpu.can_run(q, k, v)
+    attend = _attend_in_c if cpu.can_run(q, k, v) else _attend_in_pytorch
     for top, bottom, rows in window_spans(0, q.shape[1], q.shape[1], layers.window[0], shift[0]):
-        of_rows = (each[:, top:bottom] for each in (q, k, v, out))
-        (_attend_row_in_c if in_c else _attend_row_in_pytorch)(layers, rows, shift[1], *of_rows)
+        _attend_row(attend, layers, rows, shift[1], *(each[:, top:bottom] for each in (q, k, v, out)))
     return out
 
 
-def _attend_row_in_pytorch(
-    layers: WindowLayers, rows: slice, shift: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
+def _attend_row(attend: Callable[..., None], layers: WindowLayers, rows: slice, shift: int, *of_row: Tensor) -> None:
+    """Attend in whole rows of windows, which show `rows` of themselves; `of_row`: q, k, v and what is written to."""
+    width = of_row[0].shape[2]
+    for left, right, columns in window_spans(0, width, width, layers.window[1], shift):
+        attend(layers, rows, columns, *(each[:, :, left:right] for each in of_row))
+
+
+def _attend_in_c(
+    layers: WindowLayers, rows: slice, columns: slice, q: Tensor, k: Tensor, v: Tensor, out: Tensor
 ) -> None:
-    """As `_attend_row_in_c`."""
-    for left, right, columns in window_spans(0, q.shape[2], q.shape[2], layers.window[1], shift):
-        window, at = _lengths(rows, columns), (slice(None), slice(None), slice(left, right))
-        queries, keys, values = (
-            rearrange(windows_of(each[at], window), "n l (h d) -> n h l d", h=layers.num_heads) for each in (q, k, v)
-        )
-        attended = attention(queries, keys, values, _visible_bias(layers, rows, columns, q.dtype), layers.scale)
-        grid = grid_of_windows(out[at], window)
-        grid.copy_(grid_from_windows(attended, grid))
+    window = _lengths(rows, columns)
+    cpu.window_attention(
+        q, k, v, out=out, heads=layers.num_heads, window=window, key_window=window,
+        bias=_packed_bias(layers, rows, columns, q.dtype), scale=layers.scale,
+    )  # fmt: skip
+
+
+def _attend_in_pytorch(
+    layers: WindowLayers, rows: slice, columns: slice, q: Tensor, k: Tensor, v: Tensor, out: Tensor
+) -> None:
+    window = _lengths(rows, columns)
+    queries, keys, values = (
+        rearrange(windows_of(each, window), "n l (h d) -> n h l d", h=layers.num_heads) for each in (q, k, v)
+    )
+    attended = attention(queries, keys, values, _visible_bias(layers, rows, columns, q.dtype), layers.scale)
+    grid = grid_of_windows(out, window)
+    grid.copy_(grid_from_windows(attended, grid))
 
 
 # --- overlapping cross-attention ---------------------------------------------------------------------------------

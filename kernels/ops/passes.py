@@ -41,16 +41,18 @@ def mlp_pass(layers: MlpLayers, constants: Constants, height: int) -> BandKernel
 
 
 def mlp(x: Tensor, layers: MlpLayers, constants: Constants) -> Tensor:
-    """Return x + fc2(GELU(fc1(pre_norm(x)))); x (B, H, W, C) fp32."""
-    assert layers.pre_norm is not None
+    """Return an MLP of (B, H, W, C) fp32 with its norm and its shortcut; see `MlpLayers`."""
     in_one_pass = mlp_pass(layers, constants, x.shape[1])
     if in_one_pass is not None:
         y = in_one_pass(x)
         assert y is not None
         return y
-    n = layer_norm(x, layers.pre_norm, dtype=layers.fc1.weight.dtype)
+    n = x if layers.pre_norm is None else layer_norm(x, layers.pre_norm, dtype=layers.fc1.weight.dtype)
     t = F.gelu(linear(n, layers.fc1.weight, layers.fc1.bias))
-    return x + linear(t, layers.fc2.weight, layers.fc2.bias)
+    if layers.dwconv is not None:
+        t = t + F.gelu(layers.dwconv(t.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+    y = linear(t, layers.fc2.weight, layers.fc2.bias)
+    return x + y if layers.post_norm is None else layer_norm(y, layers.post_norm, add_after=x)
 
 
 def _one_pass(

@@ -155,7 +155,7 @@ def test_gradients_stay() -> None:
 
 
 def test_a_copy_follows_its_own_weights() -> None:
-    """What is derived from weights is computed anew where they have changed."""
+    """Recompute biases and packed weights when the weights of a copy change."""
     network = with_kernels(made("DAT"))
     image = torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
