@@ -11,6 +11,7 @@ import ctypes
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -22,6 +23,9 @@ _MAX_KEPT_BYTES_OF_OLD_GLIBC = 32 << 20
 
 _MIN_GROWTH_BYTES = 512 << 20
 """How much a process may always grow by."""
+
+_INTERVAL_S = 0.01
+"""Least time between two looks at the memory, which take some microseconds each."""
 
 
 @functools.cache
@@ -49,10 +53,13 @@ def within(limit: int) -> Callable[[], None]:
     trim = _trim()
     if trim is None:
         return lambda: None
-    limit, before = max(limit, _MIN_GROWTH_BYTES), _resident()
+    limit, before, next_look = max(limit, _MIN_GROWTH_BYTES), _resident(), 0.0
 
     def check() -> None:
-        nonlocal limit
+        nonlocal limit, next_look
+        if time.monotonic() < next_look:
+            return
+        next_look = time.monotonic() + _INTERVAL_S
         if _resident() - before > limit:
             trim(0)
             limit = max(limit, (_resident() - before) * 5 // 4)

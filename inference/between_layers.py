@@ -1,4 +1,4 @@
-"""Do something between the layers of a network that is not ours."""
+"""Call functions between the layers of a network that is not ours."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from ..arch.network import Network
 from ..arch.other_families import is_one_layer
 
 MOST_HOOKS = 64
-"""Layers that are hooked, spread over the network: adding hooks takes a microsecond each, for each batch."""
+"""Layers that are hooked: adding hooks takes a microsecond each, for each batch."""
 
 
 @contextmanager
-def between_layers(model: nn.Module, hook: Callable[[], None]) -> Iterator[None]:
-    """Call `hook` before some layers that this thread computes while the context lasts; its errors go through.
+def between_layers(model: nn.Module, *hooks: Callable[[], None]) -> Iterator[None]:
+    """Call `hooks` before some layers that this thread computes while the context lasts; their errors go through.
 
-    Our own networks have `between_steps` for that and are left alone.
+    The outermost ones first, which are the stages of a network, then layers in them, spread evenly. Our own networks
+    have `between_steps` for that and are left alone.
     """
     thread = threading.get_ident()
 
     def call(*_: object) -> None:
         if threading.get_ident() == thread:
-            hook()
+            for hook in hooks:
+                hook()
 
-    layers = [] if isinstance(model, Network) else [*dict.fromkeys(_layers_in(model))]
-    handles = [each.register_forward_pre_hook(call) for each in layers[:: len(layers) // MOST_HOOKS + 1]]
+    layers = [] if isinstance(model, Network) else _outermost(model)
+    handles = [each.register_forward_pre_hook(call) for each in layers]
     try:
         yield
     finally:
@@ -36,8 +38,10 @@ def between_layers(model: nn.Module, hook: Callable[[], None]) -> Iterator[None]
             handle.remove()
 
 
-def _layers_in(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        yield child
-        if not is_one_layer(child):
-            yield from _layers_in(child)
+def _outermost(model: nn.Module) -> list[nn.Module]:
+    chosen: dict[nn.Module, None] = {}
+    level = [*model.children()]
+    while level and (left := MOST_HOOKS - len(chosen)):
+        chosen |= dict.fromkeys(level[:: -(-len(level) // left)])
+        level = [child for each in level if not is_one_layer(each) for child in each.children()]
+    return [*chosen]

@@ -68,18 +68,21 @@ class Engine:
         self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
         self._threads = threads
+        self._check_memory = within(0)
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
 
     @contextmanager
     def cores(self) -> Iterator[None]:
         """Compute in this context with the threads that are right, see `Cores.shared`; other devices need none.
 
-        A pass may take minutes, so the number of threads is decided anew within it.
+        A pass may take minutes, so the number of threads is decided anew within it. What the layers of other programs'
+        networks freed is given back there if it is much.
         """
         if self.device.type != "cpu":
             yield
             return
-        with CORES.shared(self._threads) as adapt, between_steps(adapt), between_layers(self._network.model, adapt):
+        model, check = self._network.model, self._check_memory
+        with CORES.shared(self._threads) as adapt, between_steps(adapt), between_layers(model, adapt, check):
             yield
 
     def compute(self, batch: Tensor, coming: int = 0, *, fp32: bool = False) -> Tensor:

@@ -15,6 +15,7 @@ from spandrel.architectures.SwinIR import SwinIR
 from supertile import Upscaler
 from supertile.arch.other_families import use_kernels
 from supertile.inference import cores as module
+from supertile.inference import engine
 from supertile.inference.between_layers import MOST_HOOKS, between_layers
 from supertile.inference.cores import BUSY_CORES, FIRST_TRIAL_S, INTERVAL_S, PATIENCE, Cores, Load
 from supertile.inference.gathering import can_gather
@@ -204,10 +205,27 @@ def test_threads_are_chosen_anew_within_a_pass_of_any_network(described, looks):
     looks.clear()
     upscaler(torch.rand(1, 3, 8, 8))
     assert 20 < len(looks) <= MOST_HOOKS + 2
-    network[199].register_forward_hook(lambda *_: 1 / 0)
+    network[200].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         upscaler(torch.rand(1, 3, 8, 8))
     assert not any(each._forward_pre_hooks for each in network.modules())
+
+
+def test_between_the_stages_of_a_network_memory_is_given_back(described, monkeypatch):
+    """And before layers in them, as many as there may be hooks, spread evenly."""
+    seen: list[int] = []
+    monkeypatch.setattr(engine, "within", lambda limit: lambda: seen.append(len(passed)))
+    passed: list[nn.Module] = []
+    stages = [nn.Sequential(*(nn.Identity() for _ in range(100))) for _ in range(2)]
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), *stages, nn.Upsample(scale_factor=2))
+    for layer in (each for stage in stages for each in stage):
+        layer.register_forward_hook(lambda module, *_: passed.append(module))
+    upscaler = Upscaler(described(network), device="cpu", precision="fp32", tile=None)
+    seen.clear()
+    passed.clear()
+    upscaler(torch.rand(1, 3, 8, 8))
+    assert len(seen) <= MOST_HOOKS
+    assert seen == [0, 0, *(step for step in range(0, 200, 4) for _ in range(2 if step == 100 else 1)), 200]
 
 
 def test_layers_that_are_never_called_are_not_waited_for():
