@@ -60,8 +60,6 @@ def main() -> None:
 
 def video_prompts(model: Path, source: Path) -> dict[str, Prompt]:
     with av.open(str(source)) as container:
-        if len(container.streams.video) > 1:
-            raise SystemExit(f"{source} has several video streams; ours takes the largest, ComfyUI's the first.")
         rate = float(container.streams.video[0].average_rate or 25)
     common = {
         "model": node("UpscaleModelLoader", model_name=model.name),

@@ -79,7 +79,8 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        return VideoInput(source, span=trim(*window))
+        # ComfyUI reads the first stream: it is the one whose size, duration and frames its other nodes see.
+        return VideoInput(source, SourceOptions(stream=0), trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(
             f"The video input is a {type(video).__name__}; connect the output of Load Video or Create Video."
