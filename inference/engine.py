@@ -30,6 +30,10 @@ from .tiling import TilePlan
 
 log = logging.getLogger(__name__)
 
+KEPT_BYTES = 1 << 30
+"""What a process may grow by before memory is given back between the layers of other programs' networks. With half of
+it, ESRGAN x4 gave back 27 times in an image of 384x256 instead of 2, and took a tenth longer."""
+
 
 class Engine:
     """Computes with a model in the chosen precision, and in fp32 on request.
@@ -68,7 +72,7 @@ class Engine:
         self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
         self._threads = threads
-        self._check_memory = within(0)
+        self._check_memory = within(KEPT_BYTES)
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
 
     @contextmanager
