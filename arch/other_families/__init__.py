@@ -3,7 +3,7 @@
 PyTorch computes attention in steps, each of which writes the scores of all windows to memory: two thirds of the time of
 SwinIR, DRCT and DAT. Here windows are read where they lie in the map; those of a shifted grid, which the original rolls
 and masks with -100, are cut at the border. That is the same as long as scores are far smaller than 100. Convolutions
-and MLPs have kernels as well.
+and MLPs have kernels as well, and dense blocks concatenate nothing.
 
 Modules are recognized by the full names of their classes, which are spandrel's.
 """
@@ -18,17 +18,21 @@ from torch import nn
 from . import convolutions
 from .atd import AtdLayer
 from .convolutions import has_kernels, weights_for_kernels
+from .dense import dense_blocks
 from .omnisr import ChannelNorm, WindowAttention
 from .rectangles import AdaptiveSpatialAttention, LocalAttention
-from .swin import FdatAttention, ScunetAttention, SwinBlock, SwinV2Block, swin_v2_block
+from .replacement import Replacement
+from .swin import FdatAttention, ScunetAttention, SwinBlock, swin_v2_block
 
 __all__ = ["has_kernels", "is_one_layer", "use_kernels", "weights_for_kernels"]
 
 REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
+    "__arch_helpers.block.RRDB": dense_blocks,
     "ATD.__arch.atd_arch.ATDTransformerLayer": AtdLayer,
     "DAT.__arch.DAT.Adaptive_Spatial_Attention": AdaptiveSpatialAttention,
     "DRCT.__arch.drct_arch.SwinTransformerBlock": SwinBlock,
     "FDAT.__arch.fdat.FastSpatialWindowAttention": FdatAttention,
+    "MMRealSR.__arch.mmrealsr_arch.RRDB": dense_blocks,
     "OmniSR.__arch.OSA.Attention": WindowAttention,
     "OmniSR.__arch.layernorm.LayerNorm2d": ChannelNorm,
     "RGT.__arch.rgt.L_SA": LocalAttention,
@@ -37,11 +41,6 @@ REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
     "SwinIR.__arch.SwinIR.SwinTransformerBlock": SwinBlock,
 }
 """By class of spandrel's architectures: makes what computes its results, of a module of that class."""
-
-KINDS = (
-    AdaptiveSpatialAttention, AtdLayer, ChannelNorm, FdatAttention, LocalAttention, ScunetAttention, SwinBlock,
-    SwinV2Block, WindowAttention,
-)  # fmt: skip
 
 
 def use_kernels(network: nn.Module) -> None:
@@ -60,7 +59,7 @@ def use_kernels(network: nn.Module) -> None:
 
 def is_one_layer(module: nn.Module) -> bool:
     """Return True if a module computes by itself what most modules in it are for: few of them are called."""
-    return type(module) in KINDS
+    return isinstance(module, Replacement)
 
 
 def _name_of(module: nn.Module) -> str:

@@ -10,16 +10,17 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...kernels import ops
 from ...kernels.constants import Constants
 from ...kernels.ops import linear
 from ..hat import window_bias_index
+from .replacement import Replacement
 from .windows import LARGEST_SCALE, TableWindows, UnbiasedWindows
 
 
-class AtdLayer(nn.Module):
+class AtdLayer(Replacement):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.of = layer

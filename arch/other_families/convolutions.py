@@ -61,13 +61,13 @@ def _suits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def _take_over_activations(sequence: nn.Sequential | nn.ModuleList) -> None:
     for i in range(len(sequence) - 1):
-        layer, slope = sequence[i], _slope_of(sequence[i + 1])
+        layer, slope = sequence[i], slope_of(sequence[i + 1])
         if isinstance(layer, Convolution) and slope is not None:
             layer.slope = slope
             sequence[i + 1] = nn.Identity()
 
 
-def _slope_of(layer: nn.Module) -> Tensor | None:
+def slope_of(layer: nn.Module) -> Tensor | None:
     """Return what an activation multiplies negative numbers with; None if it does something else."""
     if type(layer) is nn.ReLU:
         return torch.zeros(1)

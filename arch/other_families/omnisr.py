@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ...kernels import ops
 from ...kernels.ops import layer_norm, linear
+from .replacement import Replacement
 from .windows import TableWindows, UnbiasedWindows, Windows
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Replacement):
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.of = attention

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...kernels import ops
 from ...kernels.ops import linear
+from .replacement import Replacement
 from .windows import Windows
 
 
@@ -31,7 +32,7 @@ class Rectangles(Windows):
         return self.of.pos(self.of.rpe_biases)[self.of.relative_position_index]
 
 
-class TwoDirections(nn.Module):
+class TwoDirections(Replacement):
     """Attention in both kinds of rectangles.
 
     Args:

@@ -21,6 +21,7 @@ from ...kernels import ops
 from ...kernels.constants import Constants
 from ...kernels.ops import layer_norm, linear
 from ..hat import window_bias_index
+from .replacement import Replacement
 from .windows import LARGEST_SCALE, TableWindows, Windows
 
 LARGEST_SCALE_OF_CUT_WINDOWS = 30.0
@@ -36,7 +37,7 @@ class SwinAttention(TableWindows):
         self.qkv, self.proj = attention.qkv, attention.proj
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(Replacement):
     """y = x + W-MSA(LN(x)), then y + MLP(LN(y))."""
 
     def __init__(self, block: Any) -> None:
@@ -74,7 +75,7 @@ def swin_v2_block(block: Any) -> nn.Module:
     return SwinV2Block(block) if largest <= LARGEST_SCALE_OF_CUT_WINDOWS or not block.shift_size else block
 
 
-class SwinV2Block(nn.Module):
+class SwinV2Block(Replacement):
     """y = x + LN(W-MSA(x)), then y + LN(MLP(y)); attention by cosines."""
 
     def __init__(self, block: Any) -> None:
@@ -102,7 +103,7 @@ class SwinV2Block(nn.Module):
         return linear(out, attn.proj.weight, attn.proj.bias)
 
 
-class ScunetAttention(Windows):
+class ScunetAttention(Windows, Replacement):
     """(B, H, W, C) -> (B, H, W, C), of whole windows."""
 
     def __init__(self, attention: Any) -> None:
@@ -121,7 +122,7 @@ class ScunetAttention(Windows):
         return ops.window_attention(x.contiguous(), self, shift=self.shift, start=0, height=x.shape[1])
 
 
-class FdatAttention(Windows):
+class FdatAttention(Windows, Replacement):
     """(B, H W, C) -> (B, H W, C), with zeros up to whole windows."""
 
     def __init__(self, attention: Any) -> None:

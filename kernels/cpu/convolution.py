@@ -31,7 +31,8 @@ class Arguments(build.Struct):
 
     _fields_ = (
         *build.fields(c_int64, "batches", "width", "inputs", "outputs", "x_rows", "rows", "padding"),
-        *build.fields(c_int64, "x_batch", "x_row", "x_pixel", "tiles", "threads"),
+        *build.fields(c_int64, "x_batch", "x_row", "x_pixel"),
+        *build.fields(c_int64, "y_batch", "y_row", "y_pixel", "tiles", "threads"),
         *build.fields(c_void_p, "x", "weight", "bias", "slope", "y", "scratch"),
     )
 
@@ -74,17 +75,22 @@ def pack_weights(conv: nn.Conv2d, slope: Tensor | float | None = None) -> tuple[
         slope: What negative results are multiplied by, one number or one for each channel; None for 1.
     """
     outputs = conv.out_channels
-    g = _weight_transform()
-    places = torch.einsum("ai,koij,bj->abko", g, conv.weight.double().transpose(0, 1), g)
-    places = F.pad(places.reshape(PLACES, conv.in_channels, outputs), (0, -outputs % bands.BLOCK))
-    weight = torch.cat([group.flatten() for group in places.split(GROUP, dim=2)]).float()
+    taps = conv.weight.double().permute(2, 3, 1, 0).reshape(9, -1)
+    places = (_weight_transform() @ taps).float().view(PLACES, conv.in_channels, outputs)
+    places = F.pad(places, (0, -outputs % bands.BLOCK))
+    weight = torch.cat([group.flatten() for group in places.split(GROUP, dim=2)])
     bias = conv.weight.new_zeros(outputs) if conv.bias is None else conv.bias
     slopes = None if slope is None else bands.map_bias(torch.as_tensor(slope).expand(outputs))
     return weight, bands.map_bias(bias), slopes
 
 
 def convolve(
-    x: Tensor, outputs: int, weights: tuple[Tensor, Tensor, Tensor | None], *, rows_padded: bool = True
+    x: Tensor,
+    outputs: int,
+    weights: tuple[Tensor, Tensor, Tensor | None],
+    *,
+    rows_padded: bool = True,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Convolve features (B, H, W, inputs) into (B, H, W, outputs), fp32.
 
@@ -93,6 +99,7 @@ def convolve(
         outputs: Channels of the result.
         weights: As `pack_weights` returns them.
         rows_padded: False where `x` brings the rows above and below that zeros stand for; H is then two rows less.
+        out: What is written, with any strides between pixels; it may be other channels of what `x` is a part of.
     """
     library = build.load("convolution", SIGNATURES)
     assert library is not None
@@ -100,7 +107,7 @@ def convolve(
         x = x.contiguous()
     batches, x_rows, width, inputs = x.shape
     rows = x_rows if rows_padded else x_rows - 2
-    y = x.new_empty(batches, rows, width, outputs)
+    y = x.new_empty(batches, rows, width, outputs) if out is None else out
     if not y.numel():
         return y
     weight, bias, slope = weights
@@ -112,7 +119,8 @@ def convolve(
     arguments = Arguments(
         batches=batches, width=width, inputs=inputs, outputs=outputs,
         x_rows=x_rows, rows=rows, padding=int(rows_padded),
-        x_batch=x.stride(0), x_row=x.stride(1), x_pixel=x.stride(2), tiles=tiles, threads=threads,
+        x_batch=x.stride(0), x_row=x.stride(1), x_pixel=x.stride(2),
+        y_batch=y.stride(0), y_row=y.stride(1), y_pixel=y.stride(2), tiles=tiles, threads=threads,
         x=x.data_ptr(), weight=weight.data_ptr(), bias=bias.data_ptr(),
         slope=None if slope is None else slope.data_ptr(), y=y.data_ptr(), scratch=scratch.data_ptr(),
     )  # fmt: skip
@@ -122,11 +130,12 @@ def convolve(
 
 @cache
 def _weight_transform() -> Tensor:
-    """Return Toom-Cook's matrix (6, 3) that evaluates a filter's polynomial at all points, fp64."""
+    """Return the matrix (36, 9) of Toom-Cook that evaluates a filter's polynomial at all pairs of points, fp64."""
     rows = []
     for point in _POINTS:
         scale = Fraction(1)
         for other in _POINTS:
             scale *= point - other if other != point else 1
         rows.append([float(point**power / scale) for power in range(3)])
-    return torch.tensor([*rows, [0, 0, 1]], dtype=torch.float64)
+    one_way = torch.tensor([*rows, [0, 0, 1]], dtype=torch.float64)
+    return torch.kron(one_way, one_way)

@@ -22,10 +22,11 @@ typedef struct {
   int64_t batches, width, inputs, outputs;
   int64_t x_rows, rows, padding;    // of x and of y; rows of zeros above x, and below it
   int64_t x_batch, x_row, x_pixel;  // numbers from one to the next
-  int64_t tiles;                    // that pass together
+  int64_t y_batch, y_row, y_pixel;
+  int64_t tiles;  // that pass together
   int64_t threads;
   // weight: in groups of GROUP outputs, each (PLACES, inputs, outputs); outputs, of bias and slope too, are padded to a
-  // multiple of BLOCK. slope: factors of negative results, or NULL. y: (batches, rows, width, outputs).
+  // multiple of BLOCK. slope: factors of negative results, or NULL.
   const float *x, *weight, *bias, *slope;
   float *y, *scratch;
 } arguments;
@@ -73,7 +74,7 @@ typedef struct {
 INLINE tile tile_at(const arguments* a, int64_t index) {
   const int64_t across = (a->width + RESULTS - 1) / RESULTS, down = (a->rows + RESULTS - 1) / RESULTS;
   const int64_t image = index / (across * down);
-  return (tile){a->x + image * a->x_batch, a->y + image * a->rows * a->width * a->outputs,
+  return (tile){a->x + image * a->x_batch, a->y + image * a->y_batch,
                 index / across % down * RESULTS, index % across * RESULTS};
 }
 
@@ -120,12 +121,12 @@ static void write_tile(const arguments* a, tile at, int64_t channel, const float
 #pragma GCC unroll 6
     for (int j = 0; j < TAPS; j++) row[j] = columns[j][i];
     transform_back(row, out);
-    float* y = at.y + ((at.top + i) * a->width + at.left) * a->outputs + channel;
+    float* y = at.y + (at.top + i) * a->y_row + at.left * a->y_pixel + channel;
     for (int j = 0; j < min_i64(RESULTS, a->width - at.left); j++) {
       lanes value = out[j] + bias;
       if (a->slope)  // what is no number stays so
         value = max_lanes(splat(0), value) + load(a->slope + channel) * min_lanes(splat(0), value);
-      store_up_to(y + j * a->outputs, a->outputs - channel, value);
+      store_up_to(y + j * a->y_pixel, a->outputs - channel, value);
     }
   }
 }

@@ -24,6 +24,7 @@ def conv2d(
     *,
     slope: Tensor | None = None,
     rows_padded: bool = True,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Convolve (B, H, W, in) into (B, H, W, out), in the dtype of the weights.
 
@@ -33,6 +34,8 @@ def conv2d(
         factor: What the result is multiplied with, of its size.
         slope: What negative results are multiplied with, (1) or (out); None leaves them.
         rows_padded: False where `x` brings the rows above and below that the padding stands for.
+        out: What is written and returned, without gradients, in the dtype of the weights and with channels last; it may
+            be other channels of what `x` is a part of.
     """
 
     def plain() -> Tensor:
@@ -54,7 +57,7 @@ def conv2d(
         constants = _constants.setdefault(conv, Constants())
         sources = (*weights_of(conv), *(() if slope is None else (slope,)))
         weights = constants.get("convolution", sources, lambda: cpu.pack_weights(conv, slope))
-        y = cpu.convolve(x.float(), conv.out_channels, weights, rows_padded=rows_padded)
+        y = cpu.convolve(x.float(), conv.out_channels, weights, rows_padded=rows_padded, out=out)
         return y if factor is None else y.mul_(factor)
 
     def triton() -> Tensor:
@@ -63,7 +66,7 @@ def conv2d(
         assert conv.bias is not None
         return cuda.depthwise(x, conv.weight, conv.bias, int(conv.dilation[0]), factor, rows_padded=rows_padded)
 
-    return fastest(
+    y = fastest(
         "depthwise convolution",
         plain,
         c=c if cpu.can_run(x, conv) else None,
@@ -72,6 +75,7 @@ def conv2d(
         kind=(conv.groups, conv.dilation),
         tf32=autotune.tf32_convolutions,
     )
+    return y if out is None or y is out else out.copy_(y)
 
 
 def has_convolution_kernel() -> bool:

@@ -87,6 +87,19 @@ def test_views_are_read_as_what_they_show() -> None:
 
 
 @needs_kernel
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 8), (13, 5), (64, 32)])
+def test_results_may_be_other_channels_of_the_same_tensor(inputs: int, outputs: int) -> None:
+    conv, whole = layer(inputs, outputs), features(3, 12, 14, inputs + outputs + 3)
+    x, out = whole[1:, 2:9, 3:, :inputs], whole[1:, 2:9, 3:, inputs : inputs + outputs]
+    weights, before = kernel.pack_weights(conv), whole.clone()
+    expected = kernel.convolve(x, outputs, weights)
+    assert kernel.convolve(x, outputs, weights, out=out) is out
+    assert torch.equal(out, expected)
+    out.copy_(before[1:, 2:9, 3:, inputs : inputs + outputs])
+    assert torch.equal(whole, before)  # nothing else was written
+
+
+@needs_kernel
 def test_the_number_of_threads_changes_nothing() -> None:
     conv, x = layer(32, 32), features(1, 50, 60, 32)
     weights = kernel.pack_weights(conv)

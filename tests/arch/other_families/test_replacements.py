@@ -1,8 +1,9 @@
-"""Networks of spandrel compute what they did before their attention was ours."""
+"""Networks of spandrel compute what they did before their attention and their dense blocks were ours."""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 from collections.abc import Callable
 
@@ -11,15 +12,18 @@ import torch
 from spandrel.architectures.ATD import ATD
 from spandrel.architectures.DAT import DAT
 from spandrel.architectures.DRCT import DRCT
+from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.FDAT import FDAT
 from spandrel.architectures.OmniSR import OmniSR
 from spandrel.architectures.RGT import RGT
 from spandrel.architectures.SCUNet import SCUNet
 from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
-from supertile.arch.other_families import KINDS, is_one_layer, use_kernels
+from supertile.arch.other_families import REPLACEMENTS, is_one_layer, use_kernels
 from supertile.kernels.cpu import build
 from torch import nn
+
+RRDB = importlib.import_module("spandrel.architectures.MMRealSR.__arch.mmrealsr_arch").RRDB
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "ATD": lambda: ATD(
@@ -41,7 +45,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "DRCT": lambda: DRCT(
         upscale=2, embed_dim=12, depths=(6,), num_heads=(2,), window_size=8, gc=4, upsampler="pixelshuffle"
     ),
+    "ESRGAN": lambda: ESRGAN(num_filters=16, num_blocks=2, scale=4),
+    "ESRGAN for a smaller scale": lambda: ESRGAN(num_filters=24, num_blocks=1, scale=4, shuffle_factor=2, in_nc=12),
     "FDAT": lambda: FDAT(scale=2, embed_dim=24, num_groups=1, depth_per_group=2, num_heads=2, window_size=8),
+    "MMRealSR": lambda: nn.Sequential(nn.Conv2d(3, 16, 1), RRDB(16, 8), RRDB(16, 8)),
     "OmniSR": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2),
     "OmniSR without position biases": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2, pe=False),
     "RGT": lambda: RGT(upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], c_ratio=0.5),
@@ -79,8 +86,8 @@ def with_kernels(network: nn.Module) -> nn.Module:
 
 
 def test_every_replacement_is_tested() -> None:
-    kinds = {type(layer) for name in NETWORKS for layer in with_kernels(made(name)).modules() if is_one_layer(layer)}
-    assert kinds == set(KINDS)
+    names = [f"{type(each).__module__}.{type(each).__qualname__}" for name in NETWORKS for each in made(name).modules()]
+    assert {name.removeprefix("spandrel.architectures.") for name in names} >= set(REPLACEMENTS)
 
 
 @pytest.mark.parametrize("kernels", ["C", "PyTorch"])
@@ -108,6 +115,7 @@ def test_results_stay(monkeypatch, name: str, size: tuple[int, int], kernels: st
         ("ATD", "attn_aca.logit_scale"),
         ("DAT", "attn.qkv.weight"),
         ("DRCT", "relative_position_bias_table"),
+        ("ESRGAN", "RDB2.conv3.0.weight"),
         ("FDAT", "attn.bias"),
         ("OmniSR", "rel_pos_bias.weight"),
         ("SCUNet", "relative_position_params"),
@@ -124,6 +132,13 @@ def test_what_is_no_number_shows(name: str, parameter: str) -> None:
     with torch.inference_mode():
         assert not network(image).isfinite().all()
         assert not with_kernels(network)(image).isfinite().all()
+
+
+def test_dense_blocks_with_other_layers_stay() -> None:
+    """ESRGAN+ adds to the features of a block."""
+    network = ESRGAN(num_filters=16, num_blocks=1, scale=4, plus=True).eval()
+    use_kernels(network)
+    assert not any(is_one_layer(layer) for layer in network.modules())
 
 
 @pytest.mark.parametrize(("scale", "is_replaced"), [(10, True), (100, False)])
@@ -143,9 +158,10 @@ def test_a_mask_that_lets_something_through_is_kept(scale: float, is_replaced: b
     assert (result - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
 
 
-def test_gradients_stay() -> None:
+@pytest.mark.parametrize("name", ["ESRGAN", "SwinIR"])
+def test_gradients_stay(name: str) -> None:
     """For attribution maps."""
-    network = made("SwinIR")
+    network = made(name)
     gradients = []
     for each in (network, with_kernels(network)):
         image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -154,9 +170,10 @@ def test_gradients_stay() -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_copy_follows_its_own_weights() -> None:
+@pytest.mark.parametrize("name", ["DAT", "ESRGAN"])
+def test_a_copy_follows_its_own_weights(name: str) -> None:
     """Recompute biases and packed weights when the weights of a copy change."""
-    network = with_kernels(made("DAT"))
+    network = with_kernels(made(name))
     image = torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
         before = network(image)

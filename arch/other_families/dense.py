@@ -1,0 +1,79 @@
+"""ESRGAN's dense blocks without concatenation: each convolution writes its channels beside those that it reads.
+
+Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", ECCV 2018 Workshops, arXiv:1809.00219.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels import ops
+from .convolutions import slope_of
+from .replacement import Replacement
+
+CONVOLUTIONS = 5
+"""Of a block. All but the last have an activation."""
+
+RESIDUAL_SCALE = 0.2
+
+Layers = list[tuple[nn.Conv2d, Tensor | None]]
+"""Convolutions, with what their activations multiply negative results with."""
+
+
+class DenseBlocks(Replacement):
+    """Some dense blocks in a row, and a residual around all of them.
+
+    Args:
+        blocks: what they are a part of.
+        layers: of each block.
+    """
+
+    def __init__(self, blocks: Any, layers: list[Layers]) -> None:
+        super().__init__()
+        self.of = blocks
+        self._layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        last, _ = self._layers[0][-1]
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or x.dtype != last.weight.dtype:
+            return self.of(x)
+        x = x.permute(0, 2, 3, 1)
+        features = x.new_empty(*x.shape[:3], last.in_channels)
+        trunk = features[..., : last.out_channels]
+        trunk.copy_(x)
+        for *growing, (last, _) in self._layers:
+            for conv, slope in growing:
+                start = conv.in_channels
+                ops.conv2d(
+                    features[..., :start], conv, slope=slope, out=features[..., start : start + conv.out_channels]
+                )
+            trunk.add_(ops.conv2d(features, last), alpha=RESIDUAL_SCALE)
+        return torch.add(x, trunk, alpha=RESIDUAL_SCALE).permute(0, 3, 1, 2)
+
+
+def dense_blocks(blocks: Any) -> nn.Module:
+    """Return what computes an RRDB; itself if it has other layers, as those of ESRGAN+ have."""
+    layers = [_layers_of(block) for block in blocks.children()]
+    known = [each for each in layers if each is not None]
+    return DenseBlocks(blocks, known) if known == layers else blocks
+
+
+def _layers_of(block: Any) -> Layers | None:
+    if getattr(block, "conv1x1", None) is not None:
+        return None
+    layers: Layers = []
+    for i in range(1, CONVOLUTIONS + 1):
+        is_last = i == CONVOLUTIONS
+        part = getattr(block, f"conv{i}")
+        parts = [*part] if isinstance(part, nn.Sequential) else [part, *(() if is_last else (block.lrelu,))]
+        slopes = [slope_of(each) for each in parts[1:]]
+        if type(parts[0]) is not nn.Conv2d or not ops.suits_kernel(parts[0]) or len(slopes) != (not is_last):
+            return None
+        if None in slopes:
+            return None
+        layers.append((parts[0], slopes[0] if slopes else None))
+    return layers
