@@ -72,8 +72,8 @@ class Engine:
         self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
         self._threads = threads
-        self._check_memory = within(KEPT_BYTES)
-        self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else lambda: None
+        self._check_memory = within(KEPT_BYTES) if device.type == "cpu" else _nothing
+        self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else _nothing
 
     @contextmanager
     def cores(self) -> Iterator[None]:
@@ -224,6 +224,10 @@ class Engine:
                 return
             yield strip
             del strip
+
+
+def _nothing() -> None:
+    pass
 
 
 def _copy(results: list[Tensor], place: tuple[slice, ...], strips: Tensor) -> None:

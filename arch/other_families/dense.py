@@ -47,10 +47,8 @@ class DenseBlocks(Replacement):
         trunk.copy_(x)
         for *growing, (last, _) in self._layers:
             for conv, slope in growing:
-                start = conv.in_channels
-                ops.conv2d(
-                    features[..., :start], conv, slope=slope, out=features[..., start : start + conv.out_channels]
-                )
+                read, written = conv.in_channels, conv.in_channels + conv.out_channels
+                ops.conv2d(features[..., :read], conv, slope=slope, out=features[..., read:written])
             trunk.add_(ops.conv2d(features, last), alpha=RESIDUAL_SCALE)
         return torch.add(x, trunk, alpha=RESIDUAL_SCALE).permute(0, 3, 1, 2)
 
@@ -58,22 +56,18 @@ class DenseBlocks(Replacement):
 def dense_blocks(blocks: Any) -> nn.Module:
     """Return what computes an RRDB; itself if it has other layers, as those of ESRGAN+ have."""
     layers = [_layers_of(block) for block in blocks.children()]
-    known = [each for each in layers if each is not None]
-    return DenseBlocks(blocks, known) if known == layers else blocks
+    return DenseBlocks(blocks, layers) if all(layers) else blocks
 
 
-def _layers_of(block: Any) -> Layers | None:
-    if getattr(block, "conv1x1", None) is not None:
-        return None
+def _layers_of(block: Any) -> Layers:
+    """Return the layers of a dense block; none if they are of other kinds."""
     layers: Layers = []
     for i in range(1, CONVOLUTIONS + 1):
-        is_last = i == CONVOLUTIONS
-        part = getattr(block, f"conv{i}")
-        parts = [*part] if isinstance(part, nn.Sequential) else [part, *(() if is_last else (block.lrelu,))]
-        slopes = [slope_of(each) for each in parts[1:]]
-        if type(parts[0]) is not nn.Conv2d or not ops.suits_kernel(parts[0]) or len(slopes) != (not is_last):
-            return None
-        if None in slopes:
-            return None
-        layers.append((parts[0], slopes[0] if slopes else None))
-    return layers
+        part, is_last = getattr(block, f"conv{i}"), i == CONVOLUTIONS
+        conv, *activations = part if isinstance(part, nn.Sequential) else [part] if is_last else [part, block.lrelu]
+        slope = slope_of(activations[0]) if len(activations) == 1 else None
+        is_known = not activations if is_last else slope is not None
+        if not is_known or type(conv) is not nn.Conv2d or not ops.suits_kernel(conv):
+            return []
+        layers.append((conv, slope))
+    return [] if getattr(block, "conv1x1", None) is not None else layers
