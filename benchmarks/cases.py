@@ -83,8 +83,17 @@ LIGHT: dict[str, dict[str, Any]] = {
     "DRCT": {
         "embed_dim": 60, "depths": (6, 6), "num_heads": (6, 6), "gc": 16, "upscale": 4, "upsampler": "pixelshuffle",
     },
+    "FDAT": {"embed_dim": 108, "num_groups": 2, "depth_per_group": 3, "num_heads": 4, "scale": 4},
     "OmniSR": {"res_num": 5},
     "RCAN": {"n_resgroups": 5, "n_resblocks": 10},
+    "RGT": {
+        "embed_dim": 60, "split_size": [8, 32], "depth": [6, 6], "num_heads": [6, 6], "mlp_ratio": 2.0, "c_ratio": 0.5,
+        "upscale": 4,
+    },
+    "Swin2SR": {
+        "embed_dim": 60, "depths": [6, 6, 6, 6], "num_heads": [6, 6, 6, 6], "window_size": 8, "mlp_ratio": 2.0,
+        "upscale": 4, "upsampler": "pixelshuffledirect",
+    },
     "SwinIR": {
         "embed_dim": 60, "num_heads": [6, 6, 6, 6], "window_size": 8, "mlp_ratio": 2.0, "upscale": 4,
         "upsampler": "pixelshuffledirect",

@@ -79,8 +79,8 @@ def bench(
             parser=parse_case,
             metavar="CASE",
             help="Case to measure: hat-s, hat, hat-l, vapsr, hit-srf, hit-sir, hit-sng, esrgan, compact, span, "
-            "realplksr, atd, dat, drct, omnisr, rcan, swinir, pixels, tiles, tiles-2048 or batches; repeat for "
-            "several. Default: a selection that takes some minutes.",
+            "realplksr, atd, dat, drct, fdat, omnisr, rcan, rgt, swin2sr, swinir, pixels, tiles, tiles-2048 or "
+            "batches; repeat for several. Default: a selection that takes some minutes.",
         ),
     ] = None,
     model: Annotated[
