@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -72,7 +72,7 @@ class Engine:
         self._half_fails = self._overflowed = False
         self.passes = Passes(network, compile, device)
         self._threads = threads
-        self._check_memory = within(KEPT_BYTES) if device.type == "cpu" else _nothing
+        self._check_memory = _memory_check() if device.type == "cpu" else _nothing
         self.pace: Callable[[], None] = cuda.Pace(device) if device.type == "cuda" else _nothing
 
     @contextmanager
@@ -224,6 +224,12 @@ class Engine:
                 return
             yield strip
             del strip
+
+
+@cache
+def _memory_check() -> Callable[[], None]:
+    """Return the one check of all engines, so that what earlier ones left behind counts as well."""
+    return within(KEPT_BYTES)
 
 
 def _nothing() -> None:

@@ -79,7 +79,7 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        # ComfyUI reads the first stream: it is the one whose size, duration and frames its other nodes see.
+        # The core's nodes read the first stream, too. (They would take a cover image, which is not counted here.)
         return VideoInput(source, SourceOptions(stream=0), trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(

@@ -99,7 +99,8 @@ def convolve(
         outputs: Channels of the result.
         weights: As `pack_weights` returns them.
         rows_padded: False where `x` brings the rows above and below that zeros stand for; H is then two rows less.
-        out: What is written, with any strides between pixels; it may be other channels of what `x` is a part of.
+        out: What is written: fp32, channels last, with any strides between pixels. It may be other channels of what `x`
+            is a part of.
     """
     library = build.load("convolution", SIGNATURES)
     assert library is not None
@@ -108,6 +109,9 @@ def convolve(
     batches, x_rows, width, inputs = x.shape
     rows = x_rows if rows_padded else x_rows - 2
     y = x.new_empty(batches, rows, width, outputs) if out is None else out
+    assert y.shape == (batches, rows, width, outputs)
+    assert y.stride(3) == 1
+    assert y.dtype == torch.float32
     if not y.numel():
         return y
     weight, bias, slope = weights

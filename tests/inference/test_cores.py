@@ -214,7 +214,7 @@ def test_threads_are_chosen_anew_within_a_pass_of_any_network(described, looks):
 def test_between_the_stages_of_a_network_memory_is_given_back(described, monkeypatch):
     """And before layers in them, as many as there may be hooks, spread evenly."""
     seen: list[int] = []
-    monkeypatch.setattr(engine, "within", lambda limit: lambda: seen.append(len(passed)))
+    monkeypatch.setattr(engine, "_memory_check", lambda: lambda: seen.append(len(passed)))
     passed: list[nn.Module] = []
     stages = [nn.Sequential(*(nn.Identity() for _ in range(100))) for _ in range(2)]
     network = nn.Sequential(nn.Conv2d(3, 3, 1), *stages, nn.Upsample(scale_factor=2))
