@@ -174,6 +174,20 @@ def video_stream_of(container: av.container.InputContainer, name: str, number: i
     return best
 
 
+def first_marked_stream(source: str | Path | BinaryIO) -> int | None:
+    """Return which video stream is the first that is marked as a default, or the first of all if none is marked.
+
+    Returns:
+        Its number as `video_stream_of` takes it; None if there is none or the file cannot be opened.
+    """
+    try:
+        with open_container(source) as container:
+            marks = [bool(s.disposition & Disposition.default) for s in container.streams.video if not _is_still(s)]
+    except VideoError:
+        return None
+    return marks.index(max(marks)) if marks else None
+
+
 def _is_still(stream: Any) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 

@@ -169,15 +169,17 @@ class ConnectedVideo:
         return str(self._path)
 
 
-@pytest.mark.parametrize("default", [0, 1, None])
-def test_the_node_takes_the_stream_that_everything_else_takes(
-    tmp_path: Path, double: Upscaler, default: int | None
+@pytest.mark.parametrize(("default", "by_node", "by_others"), [(0, 0, 0), (1, 1, 1), (None, 0, 1)])
+def test_the_node_takes_the_default_stream_else_the_first(
+    tmp_path: Path, double: Upscaler, default: int | None, by_node: int, by_others: int
 ) -> None:
+    """Without a default, the core's nodes take the first, and everything else here the largest."""
     two_videos(tmp_path / "in.mkv", -1 if default is None else default)
     source = video_input(ConnectedVideo(tmp_path / "in.mkv"), object, lossless_sound=False)
     report = upscale_video(
         source.source, tmp_path / "node.mkv", double, span=source.span, source_options=source.options
     )
     direct = upscale_video(tmp_path / "in.mkv", tmp_path / "direct.mkv", double)
-    assert report.video_streams == direct.video_streams == (1 if default is None else default, 2)
+    assert report.video_streams == (by_node, 2)
+    assert direct.video_streams == (by_others, 2)
     assert source.info().width == report.source_size[0]
