@@ -214,16 +214,17 @@ def test_a_video_in_memory_is_read_as_it_is(server, clip):
         assert np.array_equal(one, other)
 
 
-def test_of_two_video_streams_a_video_is_the_first(server, nasa):
-    """It is what the core's nodes read. A file is opened as everywhere: both streams are default, the second larger."""
+def test_of_two_default_streams_a_video_is_the_first_and_a_file_the_larger(server, nasa):
+    """The core's nodes read the first; everything else here takes the larger, which is the second."""
     (server.base / "input" / nasa.name).write_bytes(nasa.read_bytes())
     cut = {
         "loaded": node("LoadVideo", file=nasa.name),
         "video": node("Video Slice", video=["loaded", 0], start_time=0.0, duration=0.2, strict_duration=False),
     }
     assert frames(saved(server, {**cut, **upscaled(["video", 0])}))[0].shape == (360, 640, 3)
-    output = server.run(upscaled_file(nasa.name, duration=0.2))["upscale"]["images"][0]
-    assert frames(server.base / "output" / output["filename"])[0].shape == (540, 960, 3)
+    result = of_a_file(server, nasa.name, duration=0.2)
+    assert result.status == "success", result
+    assert frames(written(server, result))[0].shape == (540, 960, 3)
 
 
 def test_what_is_no_video_is_refused(server, clip):
