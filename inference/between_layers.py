@@ -19,8 +19,8 @@ MOST_HOOKS = 64
 def between_layers(model: nn.Module, *hooks: Callable[[], None]) -> Iterator[None]:
     """Call `hooks` before some layers that this thread computes while the context lasts; their errors go through.
 
-    The outermost ones first, which are the stages of a network, then layers in them, spread evenly. Our own networks
-    have `between_steps` for that and are left alone.
+    The outermost layers, which are the stages of a network, are taken first, then evenly spread ones within them. Our
+    own networks have `between_steps` for that and are left alone.
     """
     thread = threading.get_ident()
 

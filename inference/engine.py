@@ -31,8 +31,8 @@ from .tiling import TilePlan
 log = logging.getLogger(__name__)
 
 KEPT_BYTES = 1 << 30
-"""What a process may grow by before memory is given back between the layers of other programs' networks. With half of
-it, ESRGAN x4 gave back 27 times in an image of 384x256 instead of 2, and took a tenth longer."""
+"""Give freed memory back between the layers of spandrel's networks once the process has grown by this much. At half of
+it, ESRGAN x4 did so 27 times instead of 2 for an image of 384x256, and took a tenth longer."""
 
 
 class Engine:
@@ -79,8 +79,8 @@ class Engine:
     def cores(self) -> Iterator[None]:
         """Compute in this context with the threads that are right, see `Cores.shared`; other devices need none.
 
-        A pass may take minutes, so the number of threads is decided anew within it. What the layers of other programs'
-        networks freed is given back there if it is much.
+        A pass may take minutes, so the number of threads is decided anew within it. Between their layers,
+        spandrel's networks give freed memory back, see `KEPT_BYTES`.
         """
         if self.device.type != "cpu":
             yield

@@ -22,8 +22,8 @@ typedef struct {
   int64_t batches, width, inputs, outputs;
   int64_t x_rows, rows, padding;    // of x and of y; rows of zeros above x, and below it
   int64_t x_batch, x_row, x_pixel;  // numbers from one to the next
-  int64_t y_batch, y_row, y_pixel;
-  int64_t tiles;  // that pass together
+  int64_t y_batch, y_row, y_pixel;  // likewise
+  int64_t tiles;                    // that pass together
   int64_t threads;
   // weight: in groups of GROUP outputs, each (PLACES, inputs, outputs); outputs, of bias and slope too, are padded to a
   // multiple of BLOCK. slope: factors of negative results, or NULL.
