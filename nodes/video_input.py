@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..inference.errors import UpscaleError
-from ..video.container import first_marked_stream
 from ..video.frames import Span, VideoInfo
 from ..video.read.open import SourceOptions, open_source
 from ..video.read.shared_file import views
@@ -81,8 +80,7 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
         # The core's nodes read the first stream; so do ours, unless the file marks another one alone as its default.
-        readable: Any = views(source, 1)[0] if isinstance(source, io.BytesIO) else source
-        return VideoInput(source, SourceOptions(stream=first_marked_stream(readable)), trim(*window))
+        return VideoInput(source, SourceOptions(stream="first"), trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(
             f"The video input is a {type(video).__name__}; connect the output of Load Video or Create Video."

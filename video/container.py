@@ -10,12 +10,16 @@ import os
 import stat
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 from av.stream import Disposition
 
 from .errors import VideoError, reason
+
+StreamChoice = int | Literal["first"] | None
+"""Which of a file's `video_streams`: its number, from 0; None for the one marked as default, or the largest of several
+or where none is; "first" for the one marked as default, or the first of several or where none is."""
 
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
@@ -140,56 +144,45 @@ def _head_of_file_object(source: BinaryIO, name: str) -> bytes:
     return head
 
 
-def video_stream_of(container: av.container.InputContainer, name: str, number: int | None = None) -> Any:
-    """Return the video stream to upscale, ignoring cover images.
+def video_streams(container: av.container.InputContainer) -> list[Any]:
+    """Return the video streams of a file, without cover images and thumbnails."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [each for each in container.streams.video if not each.disposition & stills]
+
+
+def video_stream_of(container: av.container.InputContainer, name: str, choice: StreamChoice = None) -> Any:
+    """Return the video stream to upscale.
 
     Args:
         container: an open file.
         name: of the file, for messages.
-        number: which video stream, from 0. None: the default stream, else the largest, else the first.
+        choice: which of `video_streams`.
 
     Raises:
         VideoError: there is no such stream, it cannot be decoded, or its frames are too large.
     """
-    streams = [s for s in container.streams.video if not _is_still(s)]
+    streams = video_streams(container)
     if not streams:
         content = "only a cover image" if container.streams.video else "no video"
         if container.streams.audio:
             content += " and audio" if container.streams.video else ", only audio"
         raise VideoError(f"{name} contains {content}.")
-    if number is not None and number >= len(streams):
-        raise VideoError(f"{name} has no video stream {number}. Streams are numbered from 0 to {len(streams) - 1}.")
-    if number is not None:
-        streams = [streams[number]]
+    if isinstance(choice, int):
+        if choice >= len(streams):
+            raise VideoError(f"{name} has no video stream {choice}. Streams are numbered from 0 to {len(streams) - 1}.")
+        streams = [streams[choice]]
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise VideoError(f"{name} contains video in a codec that this build of FFmpeg cannot decode.")
 
     def rank(stream: Any) -> tuple[bool, int, int]:
         context = stream.codec_context
-        return bool(stream.disposition & Disposition.default), context.width * context.height, -stream.index
+        area = 0 if choice == "first" else context.width * context.height
+        return bool(stream.disposition & Disposition.default), area, -stream.index
 
     best = max(decodable, key=rank)
     check_dimensions(best.codec_context.width, best.codec_context.height, name)
     return best
-
-
-def first_marked_stream(source: str | Path | BinaryIO) -> int | None:
-    """Return which video stream is the first that is marked as a default, or the first of all if none is marked.
-
-    Returns:
-        Its number as `video_stream_of` takes it; None if there is none or the file cannot be opened.
-    """
-    try:
-        with open_container(source) as container:
-            marks = [bool(s.disposition & Disposition.default) for s in container.streams.video if not _is_still(s)]
-    except VideoError:
-        return None
-    return marks.index(max(marks)) if marks else None
-
-
-def _is_still(stream: Any) -> bool:
-    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def check_dimensions(width: int, height: int, name: str) -> None:

@@ -256,9 +256,9 @@ def test_a_binary_file_is_a_source_with_its_sound(nasa, identity, tmp_path):
 
 
 def test_another_stream_can_be_chosen(nasa, identity, tmp_path):
-    """That file has two; the larger one is not the first."""
+    """That file has two, both marked as default; the larger one is not the first."""
     sizes = []
-    for stream in (None, 0, 1):
+    for stream in (None, "first", 0, 1):
         report = upscale_video(
             nasa,
             tmp_path / "out.mkv",
@@ -268,7 +268,7 @@ def test_another_stream_can_be_chosen(nasa, identity, tmp_path):
             overwrite=True,
         )
         sizes.append(report.source_size)
-    assert sizes == [(480, 270), (320, 180), (480, 270)]
+    assert sizes == [(480, 270), (320, 180), (320, 180), (480, 270)]
     with pytest.raises(VideoError, match=r"has no video stream 2\. Streams are numbered from 0 to 1"):
         upscale_video(nasa, tmp_path / "none.mkv", identity, source_options=SourceOptions(stream=2))
 

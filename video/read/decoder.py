@@ -16,7 +16,7 @@ import av
 
 from ..broadcast import open_file
 from ..clock import Clock
-from ..container import name_of, video_stream_of
+from ..container import StreamChoice, name_of, video_stream_of
 from ..encryption import refuse_encrypted_packet, refuse_encrypted_stream, refuse_scrambled_broadcast
 from ..errors import VideoError, reason
 from ..frames import ReadReport
@@ -48,10 +48,14 @@ class Decoder:
     clock: Clock
 
     def __init__(
-        self, source: str | Path | BinaryIO, report: ReadReport, warn: Callable[[str], None], number: int | None = None
+        self,
+        source: str | Path | BinaryIO,
+        report: ReadReport,
+        warn: Callable[[str], None],
+        choice: StreamChoice = None,
     ) -> None:
         self.name = name_of(source)
-        self._number = number
+        self._choice = choice
         self.source = source
         self._report = report
         self._warn = warn
@@ -68,7 +72,7 @@ class Decoder:
         opened = open_file(given)  # type: ignore[arg-type]
         self.container = opened.container
         try:
-            self.stream = video_stream_of(self.container, self.name, self._number)
+            self.stream = video_stream_of(self.container, self.name, self._choice)
             refuse_encrypted_stream(self.stream, self.name)
             context = self.stream.codec_context
             alpha = {key.lower(): value for key, value in self.stream.metadata.items()}.get("alpha_mode") == "1"

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import av
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ..container import check_dimensions, name_of
+from ..container import StreamChoice, check_dimensions, name_of
 from ..errors import NoFrameError, VideoError
 from ..frames import Color, Frame, Layout, ReadReport, Span, VideoInfo
 from .decoder import Decoder, first_frame
@@ -42,7 +42,7 @@ class VideoReader:
         source: a path, or a seekable binary file object, which is read from its start and left open.
         span: seconds from the first frame of the stream; frames with start <= time < end are returned.
         deinterlace: "auto" (frames flagged as interlaced), "yes" (all) or "no".
-        stream: which video stream, from 0, without cover images. None: see `video_stream_of`.
+        stream: which video stream.
         warn: called with one sentence for each kind of problem. Default: Python's warnings.
 
     Raises:
@@ -61,11 +61,13 @@ class VideoReader:
         *,
         span: Span = Span(),
         deinterlace: str = "auto",
-        stream: int | None = None,
+        stream: StreamChoice = None,
         warn: Callable[[str], None] = python_warning,
     ) -> None:
         if deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, not {deinterlace!r}.")
+        if stream not in (None, "first") and not (isinstance(stream, int) and stream >= 0):
+            raise ValueError(f"stream must be a number from 0, 'first' or None, not {stream!r}.")
         span.validate()
         self.name = name_of(source)
         self.report = ReadReport()

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ..container import StreamChoice
 from ..errors import VideoError
 from ..frames import FrameSource, Span
 from ..kinds import is_pattern
@@ -26,13 +27,14 @@ class SourceOptions:
         frame_rate: frames per second of numbered images and of frames in memory, as `exact_rate` takes it. A file has
             its own times, and must be given none.
         deinterlace: of video files: "auto" (frames that are flagged interlaced), "yes" (all) or "no".
-        stream: of video files: which video stream, counted from 0 without cover images. None: the default stream,
-            else the largest.
+        stream: of video files: which video stream, cover images not counted: its number, from 0; None for the one
+            marked as default, or the largest of several or where none is; "first" for the one marked as default, or
+            the first of several or where none is.
     """
 
     frame_rate: Fraction | float | str | None = None
     deinterlace: str = "auto"
-    stream: int | None = None
+    stream: StreamChoice = None
 
 
 def open_source(

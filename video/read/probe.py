@@ -10,9 +10,9 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
-from av.stream import Disposition
 
 from ..clock import Clock
+from ..container import video_streams
 from ..errors import VideoError
 from ..frames import UNSPECIFIED, Color, Layout, StaticHdr, VideoInfo
 from ..matroska import has_projection, has_stereo_mode, header_properties, stereo_mode
@@ -56,6 +56,7 @@ def probe(
     time_base = Fraction(stream.time_base)
     start = frame.pts if frame.pts is not None else 0
     end = declared_end(container, stream, clock)
+    numbers = [each.index for each in video_streams(container)]
     return VideoInfo(
         name=name,
         width=frame.width,
@@ -74,7 +75,7 @@ def probe(
         display_matrix=matrix,
         hdr=hdr,
         interlaced=bool(frame.interlaced_frame),
-        video_streams=_place_of(stream, container),
+        video_streams=(numbers.index(stream.index), len(numbers)),
         stream_index=stream.index,
     ), dynamic
 
@@ -113,13 +114,6 @@ def _geometry(name: str, frame: av.VideoFrame, header: bytes, warn: Callable[[st
             warn(f"{name} is a stereo video in an arrangement that cannot be written. The tag is dropped.")
         return stereo + header
     return header
-
-
-def _place_of(stream: Any, container: Any) -> tuple[int, int]:
-    """Return (number of the stream, number of streams) among the video streams without cover images."""
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails
-    videos = [each.index for each in container.streams.video if not each.disposition & stills]
-    return (videos.index(stream.index), len(videos)) if stream.index in videos else (0, 1)
 
 
 def _codec_name(context: Any) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..broadcast import open_file
 from ..clock import Clock
-from ..container import name_of, video_stream_of
+from ..container import StreamChoice, name_of, video_stream_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class PacketTimes:
     keys: NDArray[np.int64]
 
 
-def packet_times(source: str | Path, number: int | None = None) -> PacketTimes | None:
+def packet_times(source: str | Path, choice: StreamChoice = None) -> PacketTimes | None:
     """Return the times of a video stream, on the clock of `VideoReader`.
 
     Args:
         source: path of a video file; it is read once, as fast as the disk allows.
-        number: which video stream, as `VideoReader` takes it.
+        choice: which video stream, as `VideoReader` takes it.
 
     Returns:
         The times; None if they do not tell where frames are: there are none, a packet has none, two have the same, or
@@ -47,7 +47,7 @@ def packet_times(source: str | Path, number: int | None = None) -> PacketTimes |
     opened = open_file(source)
     pts, keys = array("q"), array("q")
     with opened.container as container:
-        stream = video_stream_of(container, name_of(source), number)
+        stream = video_stream_of(container, name_of(source), choice)
         clock = Clock(opened, stream.index)
         streams = clock.clocked_streams() if clock.follows_jumps else [stream]
         feed = clock.feed if clock.follows_jumps or clock.base or opened.continues else _unchanged  # in half the time

@@ -30,3 +30,6 @@ def test_each_thing_finds_its_reader(make_video: Callable, smooth: Callable, tmp
         open_source(5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="deinterlace"):
         open_source(odd, SourceOptions(deinterlace="please"))
+    for stream in (-1, "last", 0.5):
+        with pytest.raises(ValueError, match="stream must be a number from 0, 'first' or None, not"):
+            open_source(odd, SourceOptions(stream=stream))  # type: ignore[arg-type]
