@@ -24,7 +24,7 @@ from ..arch.hitsr_config import HiTSRConfig
 from ..arch.strips import StripPlan, Strips, gather, split_rows, strip_bounds
 from ..arch.vapsr import VAB
 from ..inference.barriers import sleep_at_barriers
-from ..kernels.cpu import attention, bands, build, convolution, correlation, layer_norm, ngrams
+from ..kernels.cpu import attention, bands, build, convolution, correlation, fourier, layer_norm, ngrams
 from ..kernels.ops import conv2d
 from ..kernels.ops import layer_norm as apply_norm
 from .isolated import EndedError, TooSlowError, isolated
@@ -34,6 +34,7 @@ SIGNATURES: dict[str, build.Signatures] = {
     "convolution": convolution.SIGNATURES,
     "correlation": correlation.SIGNATURES,
     "dual_features": bands.SIGNATURES,
+    "fourier": fourier.SIGNATURES,
     "layer_norm": layer_norm.SIGNATURES,
     "mlp": bands.SIGNATURES,
     "ngrams": ngrams.SIGNATURES,
@@ -169,6 +170,13 @@ def _convolution(dtype: torch.dtype) -> Cases:
             yield f"{inputs} to {outputs} channels", partial(conv2d, _features(inputs), layer)
 
 
+def _fourier(dtype: torch.dtype) -> Cases:
+    if dtype == torch.float32:
+        for side in (17, 13):  # as in PLKSR
+            layer = _randomized(nn.Conv2d(16, 16, side, padding=side // 2))
+            yield f"{side}x{side} for 16 channels", partial(conv2d, _features(16), layer)
+
+
 def _layer_norm(dtype: torch.dtype) -> Cases:
     for channels in (48, 60, 180):
         x, norm = _features(channels), _randomized(nn.LayerNorm(channels))
@@ -219,6 +227,7 @@ CASES: dict[str, Callable[[torch.dtype], Cases]] = {
     "convolution": _convolution,
     "correlation": _correlation,
     "dual_features": _dual_features,
+    "fourier": _fourier,
     "layer_norm": _layer_norm,
     "mlp": _mlp,
     "ngrams": _ngrams,

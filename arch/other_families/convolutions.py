@@ -1,4 +1,4 @@
-"""3x3 convolutions of networks that are not ours, by the kernel that ours have on a CPU.
+"""Convolutions of networks that are not ours, by our kernels for CPUs.
 
 Their layers keep names, weights and results; an activation that follows a convolution in a sequence becomes part of it.
 """
@@ -8,30 +8,30 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...kernels import ops
+from ...kernels.activations import Activation, activation_of
 
 
 class Convolution(nn.Conv2d):
     """An `nn.Conv2d` whose forward pass is ours. Made by `use_kernels`, never built.
 
     Attributes:
-        slope: what negative results are multiplied with, (1) or (channels); None leaves them.
+        activation: what follows it in a sequence.
     """
 
-    slope: Tensor | None = None
+    activation: Activation | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() != 4 or torch.is_autocast_enabled(input.device.type):
             y = super().forward(input)
-            return y if self.slope is None else F.prelu(y, self.slope.to(y.dtype))
-        return ops.conv2d(input.permute(0, 2, 3, 1), self, slope=self.slope).permute(0, 3, 1, 2)
+            return y if self.activation is None else self.activation(y)
+        return ops.conv2d(input.permute(0, 2, 3, 1), self, activation=self.activation).permute(0, 3, 1, 2)
 
 
 def has_kernels() -> bool:
-    """Return True if convolutions can be computed by our kernel here."""
+    """Return True if convolutions can be computed by our kernels here."""
     return ops.has_convolution_kernel()
 
 
@@ -41,7 +41,7 @@ def weights_for_kernels(network: nn.Module) -> list[Tensor]:
 
 
 def use_kernels(network: nn.Module) -> None:
-    """Let all 3x3 convolutions of a network that a kernel can compute use it.
+    """Let all convolutions of a network that a kernel can compute use it.
 
     Args:
         network: in evaluation. It is changed; its `state_dict` loses the slopes of activations that are taken over.
@@ -61,21 +61,10 @@ def _suits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def _take_over_activations(sequence: nn.Sequential | nn.ModuleList) -> None:
     for i in range(len(sequence) - 1):
-        layer, slope = sequence[i], slope_of(sequence[i + 1])
-        if isinstance(layer, Convolution) and slope is not None:
-            layer.slope = slope
+        layer, activation = sequence[i], activation_of(sequence[i + 1])
+        if isinstance(layer, Convolution) and activation is not None:
+            layer.activation = activation
             sequence[i + 1] = nn.Identity()
-
-
-def slope_of(layer: nn.Module) -> Tensor | None:
-    """Return what an activation multiplies negative numbers with; None if it does something else."""
-    if type(layer) is nn.ReLU:
-        return torch.zeros(1)
-    if type(layer) is nn.LeakyReLU:
-        return torch.full((1,), layer.negative_slope)
-    if type(layer) is nn.PReLU:
-        return layer.weight.detach()
-    return None
 
 
 def _merge_once(layer: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels import ops
-from .convolutions import slope_of
+from ...kernels.activations import Activation, activation_of
 from .replacement import Replacement
 
 CONVOLUTIONS = 5
@@ -19,8 +19,7 @@ CONVOLUTIONS = 5
 
 RESIDUAL_SCALE = 0.2
 
-Layers = list[tuple[nn.Conv2d, Tensor | None]]
-"""Convolutions, with what their activations multiply negative results with."""
+Layers = list[tuple[nn.Conv2d, Activation | None]]
 
 
 class DenseBlocks(Replacement):
@@ -46,9 +45,9 @@ class DenseBlocks(Replacement):
         trunk = features[..., : last.out_channels]
         trunk.copy_(x)
         for *growing, (last, _) in self._layers:
-            for conv, slope in growing:
+            for conv, activation in growing:
                 read, written = conv.in_channels, conv.in_channels + conv.out_channels
-                ops.conv2d(features[..., :read], conv, slope=slope, out=features[..., read:written])
+                ops.conv2d(features[..., :read], conv, activation=activation, out=features[..., read:written])
             trunk.add_(ops.conv2d(features, last), alpha=RESIDUAL_SCALE)
         return torch.add(x, trunk, alpha=RESIDUAL_SCALE).permute(0, 3, 1, 2)
 
@@ -65,9 +64,9 @@ def _layers_of(block: Any) -> Layers:
     for i in range(1, CONVOLUTIONS + 1):
         part, is_last = getattr(block, f"conv{i}"), i == CONVOLUTIONS
         conv, *activations = part if isinstance(part, nn.Sequential) else [part] if is_last else [part, block.lrelu]
-        slope = slope_of(activations[0]) if len(activations) == 1 else None
-        is_known = not activations if is_last else slope is not None
+        activation = activation_of(activations[0]) if len(activations) == 1 else None
+        is_known = not activations if is_last else activation is not None
         if not is_known or type(conv) is not nn.Conv2d or not ops.suits_kernel(conv):
             return []
-        layers.append((conv, slope))
+        layers.append((conv, activation))
     return [] if getattr(block, "conv1x1", None) is not None else layers

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..activations import Activation
 from ..tensors import FLOATS, tensors_ok, weights_of
 from . import bands, build
+from .packed import Packed, packed
 
 GROUP, PLACES = 64, 36
 """As in convolution.c."""
@@ -32,7 +34,7 @@ class Arguments(build.Struct):
     _fields_ = (
         *build.fields(c_int64, "batches", "width", "inputs", "outputs", "x_rows", "rows", "padding"),
         *build.fields(c_int64, "x_batch", "x_row", "x_pixel"),
-        *build.fields(c_int64, "y_batch", "y_row", "y_pixel", "tiles", "threads"),
+        *build.fields(c_int64, "y_batch", "y_row", "y_pixel", "tiles", "activation", "threads"),
         *build.fields(c_void_p, "x", "weight", "bias", "slope", "y", "scratch"),
     )
 
@@ -67,36 +69,21 @@ def can_run(x: Tensor, conv: nn.Conv2d) -> bool:
     return tensors_ok(weights_of(conv), (torch.float32,)) and tensors_ok([x], FLOATS)
 
 
-def pack_weights(conv: nn.Conv2d, slope: Tensor | float | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the transformed weights of a layer, its bias and the slopes after it, as `convolve` takes them.
-
-    Args:
-        conv: The layer.
-        slope: What negative results are multiplied by, one number or one for each channel; None for 1.
-    """
+def pack_weights(conv: nn.Conv2d, activation: Activation | None = None) -> Packed:
+    """Return the weights of a layer, transformed, and of the activation after it, as `convolve` takes them."""
     outputs = conv.out_channels
     taps = conv.weight.double().permute(2, 3, 1, 0).reshape(9, -1)
     places = (_weight_transform() @ taps).float().view(PLACES, conv.in_channels, outputs)
     places = F.pad(places, (0, -outputs % bands.BLOCK))
     weight = torch.cat([group.flatten() for group in places.split(GROUP, dim=2)])
-    bias = conv.weight.new_zeros(outputs) if conv.bias is None else conv.bias
-    slopes = None if slope is None else bands.map_bias(torch.as_tensor(slope).expand(outputs))
-    return weight, bands.map_bias(bias), slopes
+    return packed(conv, weight, activation)
 
 
-def convolve(
-    x: Tensor,
-    outputs: int,
-    weights: tuple[Tensor, Tensor, Tensor | None],
-    *,
-    rows_padded: bool = True,
-    out: Tensor | None = None,
-) -> Tensor:
+def convolve(x: Tensor, weights: Packed, *, rows_padded: bool = True, out: Tensor | None = None) -> Tensor:
     """Convolve features (B, H, W, inputs) into (B, H, W, outputs), fp32.
 
     Args:
         x: The features, with any strides between rows and images.
-        outputs: Channels of the result.
         weights: As `pack_weights` returns them.
         rows_padded: False where `x` brings the rows above and below that zeros stand for; H is then two rows less.
         out: What is written: fp32, channels last, with any strides between pixels. It may be other channels of what `x`
@@ -107,6 +94,7 @@ def convolve(
     if x.stride(3) != 1:
         x = x.contiguous()
     batches, x_rows, width, inputs = x.shape
+    outputs = weights.outputs
     rows = x_rows if rows_padded else x_rows - 2
     y = x.new_empty(batches, rows, width, outputs) if out is None else out
     assert y.shape == (batches, rows, width, outputs)
@@ -114,7 +102,6 @@ def convolve(
     assert y.dtype == torch.float32
     if not y.numel():
         return y
-    weight, bias, slope = weights
     threads = torch.get_num_threads()
     all_tiles = batches * -(-rows // 4) * -(-width // 4)
     turns = -(-all_tiles // (threads * TILES))
@@ -124,9 +111,10 @@ def convolve(
         batches=batches, width=width, inputs=inputs, outputs=outputs,
         x_rows=x_rows, rows=rows, padding=int(rows_padded),
         x_batch=x.stride(0), x_row=x.stride(1), x_pixel=x.stride(2),
-        y_batch=y.stride(0), y_row=y.stride(1), y_pixel=y.stride(2), tiles=tiles, threads=threads,
-        x=x.data_ptr(), weight=weight.data_ptr(), bias=bias.data_ptr(),
-        slope=None if slope is None else slope.data_ptr(), y=y.data_ptr(), scratch=scratch.data_ptr(),
+        y_batch=y.stride(0), y_row=y.stride(1), y_pixel=y.stride(2), tiles=tiles,
+        activation=weights.activation, threads=threads,
+        x=x.data_ptr(), weight=weights.weight.data_ptr(), bias=weights.bias.data_ptr(), slope=weights.slope.data_ptr(),
+        y=y.data_ptr(), scratch=scratch.data_ptr(),
     )  # fmt: skip
     library.convolve(arguments)
     return y

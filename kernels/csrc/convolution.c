@@ -10,7 +10,7 @@
 
 #include <omp.h>
 
-#include "maps.h"
+#include "activations.h"
 
 #define RESULTS 4  // of a tile, in each direction
 #define TAPS 6     // pixels that they depend on
@@ -24,9 +24,10 @@ typedef struct {
   int64_t x_batch, x_row, x_pixel;  // numbers from one to the next
   int64_t y_batch, y_row, y_pixel;  // likewise
   int64_t tiles;                    // that pass together
+  int64_t activation;
   int64_t threads;
   // weight: in groups of GROUP outputs, each (PLACES, inputs, outputs); outputs, of bias and slope too, are padded to a
-  // multiple of BLOCK. slope: factors of negative results, or NULL.
+  // multiple of BLOCK. slope: see `activate`.
   const float *x, *weight, *bias, *slope;
   float *y, *scratch;
 } arguments;
@@ -117,17 +118,14 @@ static void write_tile(const arguments* a, tile at, int64_t channel, const float
     transform_back(column, columns[j]);
   }
   const lanes bias = load(a->bias + channel);
+  const float* slope = a->slope + channel;
   for (int i = 0; i < min_i64(RESULTS, a->rows - at.top); i++) {
 #pragma GCC unroll 6
     for (int j = 0; j < TAPS; j++) row[j] = columns[j][i];
     transform_back(row, out);
     float* y = at.y + (at.top + i) * a->y_row + at.left * a->y_pixel + channel;
-    for (int j = 0; j < min_i64(RESULTS, a->width - at.left); j++) {
-      lanes value = out[j] + bias;
-      if (a->slope)  // what is no number stays so
-        value = max_lanes(splat(0), value) + load(a->slope + channel) * min_lanes(splat(0), value);
-      store_up_to(y + j * a->y_pixel, a->outputs - channel, value);
-    }
+    for (int j = 0; j < min_i64(RESULTS, a->width - at.left); j++)
+      store_up_to(y + j * a->y_pixel, a->outputs - channel, activate(a->activation, out[j] + bias, slope));
   }
 }
 

@@ -1,7 +1,8 @@
-"""Convolutions of features: 3x3 of all channels have a kernel on CPUs, depthwise ones one on CUDA."""
+"""Convolutions of features: 3x3 and large ones of all channels have kernels on CPUs, depthwise ones one on CUDA."""
 
 from __future__ import annotations
 
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import autotune
+from ..activations import Activation
 from ..constants import Constants
-from ..cpu import convolution as cpu
+from ..cpu import convolution, fourier
 from ..tensors import weights_of
 from .choice import fastest
 
+_KERNELS = convolution, fourier
 _constants: WeakKeyDictionary[nn.Conv2d, Constants] = WeakKeyDictionary()
 
 
@@ -22,7 +25,7 @@ def conv2d(
     conv: nn.Conv2d,
     factor: Tensor | None = None,
     *,
-    slope: Tensor | None = None,
+    activation: Activation | None = None,
     rows_padded: bool = True,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -32,7 +35,7 @@ def conv2d(
         x: The features.
         conv: The layer; it keeps the size.
         factor: What the result is multiplied with, of its size.
-        slope: What negative results are multiplied with, (1) or (out); None leaves them.
+        activation: What follows the layer, before the factor.
         rows_padded: False where `x` brings the rows above and below that the padding stands for.
         out: What is written and returned, without gradients, in the dtype of the weights and with channels last; it may
             be other channels of what `x` is a part of.
@@ -48,16 +51,18 @@ def conv2d(
             conv.dilation,
             conv.groups,
         )
-        y = (y if slope is None else F.prelu(y, slope.to(y.dtype))).permute(0, 2, 3, 1)
+        y = (y if activation is None else activation(y)).permute(0, 2, 3, 1)
         if factor is None:
             return y
         return y * factor if torch.is_grad_enabled() else y.mul_(factor)
 
     def c() -> Tensor:
+        assert kernel is not None
         constants = _constants.setdefault(conv, Constants())
+        kind, slope = (None, None) if activation is None else (activation.kind, activation.slope)
         sources = (*weights_of(conv), *(() if slope is None else (slope,)))
-        weights = constants.get("convolution", sources, lambda: cpu.pack_weights(conv, slope))
-        y = cpu.convolve(x.float(), conv.out_channels, weights, rows_padded=rows_padded, out=out)
+        weights = constants.get(("convolution", kind), sources, partial(kernel.pack_weights, conv, activation))
+        y = kernel.convolve(x.float(), weights, rows_padded=rows_padded, out=out)
         return y if factor is None else y.mul_(factor)
 
     def triton() -> Tensor:
@@ -66,10 +71,11 @@ def conv2d(
         assert conv.bias is not None
         return cuda.depthwise(x, conv.weight, conv.bias, int(conv.dilation[0]), factor, rows_padded=rows_padded)
 
+    kernel = next((kernel for kernel in _KERNELS if kernel.can_run(x, conv)), None)
     y = fastest(
         "depthwise convolution",
         plain,
-        c=c if cpu.can_run(x, conv) else None,
+        c=None if kernel is None else c,
         triton=triton if _is_depthwise(conv) else None,
         tensors=(x, factor, conv.weight, conv.bias),
         kind=(conv.groups, conv.dilation),
@@ -79,13 +85,13 @@ def conv2d(
 
 
 def has_convolution_kernel() -> bool:
-    """Return whether there is a kernel for 3x3 convolutions on this CPU."""
-    return cpu.is_available()
+    """Return whether there are kernels for convolutions on this CPU."""
+    return any(kernel.is_available() for kernel in _KERNELS)
 
 
 def suits_kernel(conv: nn.Conv2d) -> bool:
-    """Return whether that kernel computes a layer if its weights and features are fp32 in CPU memory."""
-    return cpu.suits(conv) and cpu.is_available()
+    """Return whether one of them computes a layer if its weights and features are fp32 in CPU memory."""
+    return any(kernel.suits(conv) and kernel.is_available() for kernel in _KERNELS)
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

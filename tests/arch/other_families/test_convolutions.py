@@ -9,7 +9,7 @@ import pytest
 import torch
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.ESRGAN import ESRGAN
-from spandrel.architectures.PLKSR import RealPLKSR
+from spandrel.architectures.PLKSR import PLKSR, RealPLKSR
 from spandrel.architectures.RCAN import RCAN
 from spandrel.architectures.SPAN import SPAN
 from spandrel.architectures.SwinIR import SwinIR
@@ -20,7 +20,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "Compact": lambda: Compact(num_feat=16, num_conv=3, upscale=2),
     "ESRGAN": lambda: ESRGAN(num_filters=16, num_blocks=1, scale=4),
     "RCAN": lambda: RCAN(scale=2, n_resgroups=1, n_resblocks=2, n_feats=16, reduction=4),
-    "RealPLKSR": lambda: RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2, kernel_size=5),
+    "PLKSR": lambda: PLKSR(dim=32, n_blocks=2, upscaling_factor=2),
+    "RealPLKSR": lambda: RealPLKSR(dim=32, n_blocks=2, upscaling_factor=2),
     "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2),
     "SwinIR": lambda: SwinIR(upscale=2, img_size=16, window_size=8, depths=[2], embed_dim=12, num_heads=[2]),
 }
@@ -58,7 +59,11 @@ def test_results_stay(name: str) -> None:
 @needs_kernel
 @pytest.mark.parametrize(
     ("activation", "is_taken_over"),
-    [(nn.ReLU(), True), (nn.LeakyReLU(0.1), True), (nn.PReLU(16, 0.3), True), (nn.PReLU(), True), (nn.SiLU(), False)],
+    [
+        *((nn.ReLU(), True), (nn.LeakyReLU(0.1), True), (nn.PReLU(16, 0.3), True), (nn.PReLU(), True)),
+        *((nn.GELU(), True), (nn.SiLU(), True), (nn.Mish(), True), (nn.Sigmoid(), True)),
+        *((nn.GELU("tanh"), False), (nn.Tanh(), False)),
+    ],
 )
 def test_an_activation_becomes_part_of_the_convolution(activation: nn.Module, is_taken_over: bool) -> None:
     network = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), activation).eval()
@@ -72,6 +77,13 @@ def test_an_activation_becomes_part_of_the_convolution(activation: nn.Module, is
         y.sum().backward()
     assert (y - expected).abs().max() < 1e-5
     assert x.grad is not None
+
+
+@needs_kernel
+def test_large_kernels_have_one_of_their_own() -> None:
+    network = NETWORKS["RealPLKSR"]()
+    use_kernels(network)
+    assert [layer.kernel_size for layer in ours_in(network)].count((17, 17)) == 2
 
 
 @needs_kernel

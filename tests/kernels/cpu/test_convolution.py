@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from supertile.kernels.activations import Activation, Kind, activation_of
 from supertile.kernels.cpu import build
 from supertile.kernels.cpu import convolution as kernel
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 needs_kernel = pytest.mark.skipif(
     build.load("convolution", kernel.SIGNATURES) is None, reason="no kernel can be compiled here"
 )
+
+
+SMOOTH = nn.GELU(), nn.SiLU(), nn.Mish(), nn.Sigmoid()
 
 
 def layer(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
@@ -35,7 +39,7 @@ def exact(x: Tensor, conv: nn.Conv2d) -> Tensor:
 def test_it_is_the_convolution(inputs: int, outputs: int, size: tuple[int, int]) -> None:
     conv, x = layer(inputs, outputs), features(2, *size, inputs)
     assert kernel.can_run(x, conv)
-    y = kernel.convolve(x, outputs, kernel.pack_weights(conv))
+    y = kernel.convolve(x, kernel.pack_weights(conv))
     assert y.shape == (2, *size, outputs)
     assert (y - exact(x, conv)).abs().max() < 1e-5
 
@@ -44,7 +48,7 @@ def test_it_is_the_convolution(inputs: int, outputs: int, size: tuple[int, int])
 def test_it_is_about_as_exact_as_pytorch() -> None:
     conv, x = layer(64, 64), features(1, 64, 64, 64)
     expected = exact(x, conv)
-    ours = kernel.convolve(x, 64, kernel.pack_weights(conv)) - expected
+    ours = kernel.convolve(x, kernel.pack_weights(conv)) - expected
     theirs = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) - expected
     assert ours.square().mean().sqrt() < 3 * theirs.square().mean().sqrt()
     assert ours.abs().max() < 2e-6 * expected.abs().max()
@@ -53,7 +57,7 @@ def test_it_is_about_as_exact_as_pytorch() -> None:
 @needs_kernel
 def test_without_a_bias() -> None:
     conv, x = layer(16, 24, bias=False), features(1, 8, 8, 16)
-    y = kernel.convolve(x, 24, kernel.pack_weights(conv))
+    y = kernel.convolve(x, kernel.pack_weights(conv))
     assert (y - exact(x, conv)).abs().max() < 1e-5
 
 
@@ -61,17 +65,28 @@ def test_without_a_bias() -> None:
 @pytest.mark.parametrize("slope", [0, 0.1, "each"])
 def test_negative_results_are_multiplied(slope: float | str) -> None:
     conv, x = layer(16, 24), features(1, 8, 8, 16)
-    slopes = torch.linspace(-1, 1, 24) if slope == "each" else torch.tensor(float(slope))
-    y = kernel.convolve(x, 24, kernel.pack_weights(conv, slopes))
-    expected = F.prelu(exact(x, conv).permute(0, 3, 1, 2), slopes.double().reshape(-1)).permute(0, 2, 3, 1)
+    slopes = torch.linspace(-1, 1, 24) if slope == "each" else torch.tensor([float(slope)])
+    y = kernel.convolve(x, kernel.pack_weights(conv, Activation(Kind.LEAKY, slopes)))
+    expected = F.prelu(exact(x, conv).permute(0, 3, 1, 2), slopes.double()).permute(0, 2, 3, 1)
     assert (y - expected).abs().max() < 1e-5
+
+
+@needs_kernel
+@pytest.mark.parametrize("after", SMOOTH, ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("scale", [0.1, 1, 30])
+def test_an_activation_is_computed_with_it(after: nn.Module, scale: float) -> None:
+    conv, x = layer(16, 24), scale * features(1, 8, 8, 16)
+    y = kernel.convolve(x, kernel.pack_weights(conv, activation_of(after)))
+    before = exact(x, conv)
+    assert before.abs().max() > scale
+    assert (y - after(before)).abs().max() < 2e-6 * max(1, scale)
 
 
 @needs_kernel
 @pytest.mark.parametrize("rows", [3, 6, 11])
 def test_rows_above_and_below_may_be_given(rows: int) -> None:
     conv, x = layer(16, 8), features(2, rows, 10, 16)
-    y = kernel.convolve(x, 8, kernel.pack_weights(conv), rows_padded=False)
+    y = kernel.convolve(x, kernel.pack_weights(conv), rows_padded=False)
     assert y.shape == (2, rows - 2, 10, 8)
     assert (y - exact(x, conv)[:, 1:-1]).abs().max() < 1e-5
 
@@ -82,8 +97,8 @@ def test_views_are_read_as_what_they_show() -> None:
     whole = features(3, 12, 14, 40)
     weights = kernel.pack_weights(conv)
     for view in (whole[1:, 2:9, 3:, 8:24], whole[..., ::2][..., :16], whole.transpose(1, 2)[..., :16]):
-        assert torch.equal(kernel.convolve(view, 8, weights), kernel.convolve(view.contiguous(), 8, weights))
-    assert kernel.convolve(whole[:, :0, :, :16], 8, weights).shape == (3, 0, 14, 8)
+        assert torch.equal(kernel.convolve(view, weights), kernel.convolve(view.contiguous(), weights))
+    assert kernel.convolve(whole[:, :0, :, :16], weights).shape == (3, 0, 14, 8)
 
 
 @needs_kernel
@@ -92,8 +107,8 @@ def test_results_may_be_other_channels_of_the_same_tensor(inputs: int, outputs: 
     conv, whole = layer(inputs, outputs), features(3, 12, 14, inputs + outputs + 3)
     x, out = whole[1:, 2:9, 3:, :inputs], whole[1:, 2:9, 3:, inputs : inputs + outputs]
     weights, before = kernel.pack_weights(conv), whole.clone()
-    expected = kernel.convolve(x, outputs, weights)
-    assert kernel.convolve(x, outputs, weights, out=out) is out
+    expected = kernel.convolve(x, weights)
+    assert kernel.convolve(x, weights, out=out) is out
     assert torch.equal(out, expected)
     out.copy_(before[1:, 2:9, 3:, inputs : inputs + outputs])
     assert torch.equal(whole, before)  # nothing else was written
@@ -107,18 +122,19 @@ def test_the_number_of_threads_changes_nothing() -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append(kernel.convolve(x, 32, weights))
+            results.append(kernel.convolve(x, weights))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], each) for each in results[1:])
 
 
 @needs_kernel
+@pytest.mark.parametrize("after", [nn.LeakyReLU(0.1), *SMOOTH], ids=lambda x: type(x).__name__)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_shows(value: float) -> None:
+def test_what_is_no_number_shows(value: float, after: nn.Module) -> None:
     conv, x = layer(16, 8), features(1, 16, 16, 16)
     x[0, 5, 6, 7] = value
-    y = kernel.convolve(x, 8, kernel.pack_weights(conv, 0.1))
+    y = kernel.convolve(x, kernel.pack_weights(conv, activation_of(after)))
     assert not y[0, 4:7, 5:8].isfinite().any()
     assert y[0, 10:].isfinite().all()
 

@@ -53,7 +53,9 @@ needs_sanitizer = pytest.mark.skipif(
 
 
 @needs_sanitizer
-@pytest.mark.parametrize("name", ["attention", "convolution", "depthwise_gradient", "hitsr", "layer_norm", "vab"])
+@pytest.mark.parametrize(
+    "name", ["attention", "convolution", "depthwise_gradient", "fourier", "hitsr", "layer_norm", "vab"]
+)
 def test_kernels_stay_inside_of_what_they_are_given(tmp_path: Path, name: str) -> None:
     """Without those of whole networks, which use the kernels on fewer shapes."""
     ran = under_the_sanitizer(tmp_path, "-c", SCRIPT, str(HERE / f"test_{name}.py"), "-k", "not network")
