@@ -130,13 +130,17 @@ def test_a_network_whose_results_differ_keeps_its_layout(cache, compact, monkeyp
     assert not is_last(layout.in_fast_layout(compact))
 
 
-@pytest.mark.parametrize(("gain", "sizes"), [(1.06, 2), (1.04, 2), (1.5, 1), (0.7, 1)])
-def test_what_is_not_clear_is_measured_at_a_larger_size(cache, compact, monkeypatch, gain, sizes):
+@pytest.mark.parametrize(("gain", "size"), [(1.06, 128), (1.04, 128), (1.5, 32), (0.7, 128)])
+def test_what_is_not_a_clear_gain_is_measured_at_a_larger_size(cache, compact, monkeypatch, gain, size):
     measured = []
-    monkeypatch.setattr(layout, "seconds_of", lambda _, image: 0.1 if image.shape[-1] == 32 else 0.5)
+
+    def seconds_of(each: ImageModelDescriptor, image: torch.Tensor) -> float:
+        return (0.5 if image.shape[-1] == 128 else 0.1) / (1 if each is compact else gain)
+
+    monkeypatch.setattr(layout, "seconds_of", seconds_of)
     monkeypatch.setattr(layout, "speedup", lambda _, __, image: measured.append(image) or Speedup(gain, True))
     layout.in_fast_layout(compact)
-    assert [image.shape[-1] for image in measured] == [32, 64][:sizes]
+    assert [image.shape[-1] for image in measured] == [size]
 
 
 @pytest.mark.parametrize(("sorts_pixels", "change", "is_taken"), [(True, 0.01, 1), (True, 0.05, 0), (False, 0.01, 0)])
