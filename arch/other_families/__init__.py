@@ -19,6 +19,7 @@ from . import convolutions
 from .atd import AtdLayer
 from .convolutions import has_kernels, weights_for_kernels
 from .dense import dense_blocks
+from .gated import moesr_block, mosr_block
 from .omnisr import ChannelNorm, WindowAttention
 from .rectangles import AdaptiveSpatialAttention, LocalAttention
 from .replacement import Replacement
@@ -33,6 +34,8 @@ REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
     "DRCT.__arch.drct_arch.SwinTransformerBlock": SwinBlock,
     "FDAT.__arch.fdat.FastSpatialWindowAttention": FdatAttention,
     "MMRealSR.__arch.mmrealsr_arch.RRDB": dense_blocks,
+    "MoESR.__arch.MoESR.GatedCNNBlock": moesr_block,
+    "MoSR.__arch.mosr_arch.GatedCNNBlock": mosr_block,
     "OmniSR.__arch.OSA.Attention": WindowAttention,
     "OmniSR.__arch.layernorm.LayerNorm2d": ChannelNorm,
     "RGT.__arch.rgt.L_SA": LocalAttention,

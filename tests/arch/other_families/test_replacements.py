@@ -14,6 +14,8 @@ from spandrel.architectures.DAT import DAT
 from spandrel.architectures.DRCT import DRCT
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.FDAT import FDAT
+from spandrel.architectures.MoESR import MoESR
+from spandrel.architectures.MoSR import MoSR
 from spandrel.architectures.OmniSR import OmniSR
 from spandrel.architectures.RGT import RGT
 from spandrel.architectures.SCUNet import SCUNet
@@ -49,6 +51,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "ESRGAN for a smaller scale": lambda: ESRGAN(num_filters=24, num_blocks=1, scale=4, shuffle_factor=2, in_nc=12),
     "FDAT": lambda: FDAT(scale=2, embed_dim=24, num_groups=1, depth_per_group=2, num_heads=2, window_size=8),
     "MMRealSR": lambda: nn.Sequential(nn.Conv2d(3, 16, 1), RRDB(16, 8), RRDB(16, 8)),
+    "MoESR": lambda: MoESR(dim=24, n_blocks=1, n_block=2, scale=2),
+    "MoSR": lambda: MoSR(dim=24, n_block=2, upscale=2),
+    "MoSR, half of whose channels are convolved again": lambda: MoSR(dim=16, n_block=2, upscale=2, conv_ratio=0.5),
     "OmniSR": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2),
     "OmniSR without position biases": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2, pe=False),
     "RGT": lambda: RGT(upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], c_ratio=0.5),

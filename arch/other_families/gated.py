@@ -1,0 +1,81 @@
+"""Gated convolutions of MoSR and MoESR, with Mish in the convolutions before it and nothing concatenated.
+
+Yu and Wang, "MambaOut: Do We Really Need Mamba for Vision?", CVPR 2025, arXiv:2405.07992, with 3x3 convolutions in the
+place of linear maps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels import ops
+from ...kernels.activations import activation_of
+from .omnisr import ChannelNorm
+from .replacement import Replacement
+
+
+class GatedConvolutions(Replacement):
+    """A block without what its result is added to.
+
+    Args:
+        block: the first convolution's outputs are a gate, channels that stay, and channels that are convolved again.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.of = block
+        self.norm = ChannelNorm(block.norm)
+        hidden = block.split_indices[0]
+        self._gate, self._gated = _outputs(block.fc1, slice(hidden)), _outputs(block.fc1, slice(hidden, None))
+        self._activation = activation_of(block.act)
+
+    def gated(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        of, staying = self.of, self.of.split_indices[1]
+        normalized = self.norm(x).permute(0, 2, 3, 1)
+        gate = ops.conv2d(normalized, self._gate, activation=self._activation)
+        gated = ops.conv2d(normalized, self._gated)
+        gate[..., :staying].mul_(gated[..., :staying])
+        gate[..., staying:].mul_(of.conv(gated[..., staying:].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return ops.conv2d(gate, of.fc2, activation=self._activation).permute(0, 3, 1, 2)
+
+    def can_run(self, x: Tensor) -> bool:
+        """Return False for gradients, which do not pass, and for another precision than that of the weights."""
+        is_other = torch.is_autocast_enabled(x.device.type) or x.dtype != self.of.fc1.weight.dtype
+        return not (torch.is_grad_enabled() or is_other)
+
+
+class MosrBlock(GatedConvolutions):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of.drop_path(self.gated(x)).add_(x).sub_(0.5) if self.can_run(x) else self.of(x)
+
+
+class MoesrBlock(GatedConvolutions):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(x, self.gated(x), self.of.gamma) if self.can_run(x) else self.of(x)
+
+
+def mosr_block(block: Any) -> nn.Module:
+    """Return what computes a block of MoSR; itself where our convolutions do not."""
+    return MosrBlock(block) if _suits(block) else block
+
+
+def moesr_block(block: Any) -> nn.Module:
+    """Return what computes a block of MoESR; itself where our convolutions do not."""
+    return MoesrBlock(block) if _suits(block) else block
+
+
+def _suits(block: Any) -> bool:
+    return all(type(conv) is nn.Conv2d and ops.suits_kernel(conv) for conv in (block.fc1, block.fc2))
+
+
+def _outputs(conv: nn.Conv2d, channels: slice) -> nn.Conv2d:
+    """Return a convolution with some of the outputs of another one, whose weights it shares."""
+    weight = conv.weight.detach()[channels]
+    part = nn.Conv2d(conv.in_channels, len(weight), conv.kernel_size, padding=conv.padding, device="meta")
+    part.weight = nn.Parameter(weight, requires_grad=False)
+    part.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach()[channels], requires_grad=False)
+    return part
