@@ -69,13 +69,14 @@ def moesr_block(block: Any) -> nn.Module:
 
 
 def _suits(block: Any) -> bool:
-    return all(type(conv) is nn.Conv2d and ops.suits_kernel(conv) for conv in (block.fc1, block.fc2))
+    convs = block.fc1, block.fc2
+    return all(type(conv) is nn.Conv2d and conv.kernel_size == (3, 3) and ops.suits_kernel(conv) for conv in convs)
 
 
 def _outputs(conv: nn.Conv2d, channels: slice) -> nn.Conv2d:
-    """Return a convolution with some of the outputs of another one, whose weights it shares."""
+    """Return a convolution of 3x3 with some of the outputs of another one, whose weights it shares."""
     weight = conv.weight.detach()[channels]
-    part = nn.Conv2d(conv.in_channels, len(weight), conv.kernel_size, padding=conv.padding, device="meta")
+    part = nn.Conv2d(conv.in_channels, len(weight), 3, padding=1, device="meta")
     part.weight = nn.Parameter(weight, requires_grad=False)
     part.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach()[channels], requires_grad=False)
     return part
