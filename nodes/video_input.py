@@ -79,7 +79,7 @@ def video_input(video: Any, base: type, lossless_sound: bool) -> VideoInput:
                 raise UpscaleError(f"The video {os.path.basename(source)!r} no longer exists; load it again.")
             source = Path(source)
         window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
-        # The core's nodes read the first stream; so do ours, unless the file marks another one alone as its default.
+        # The core's nodes read the first stream; so do ours, unless the file marks others as its defaults.
         return VideoInput(source, SourceOptions(stream="first"), trim(*window))
     if not hasattr(video, "get_components"):
         raise UpscaleError(

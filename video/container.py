@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -18,8 +19,8 @@ from av.stream import Disposition
 from .errors import VideoError, reason
 
 StreamChoice = int | Literal["first"] | None
-"""Which of a file's `video_streams`: its number, from 0; None for the one marked as default, or the largest of several
-or where none is; "first" for the one marked as default, or the first of several or where none is."""
+"""Which of a file's `video_streams`: its number, from 0; None: the largest of those marked as default, or of all if
+none is; "first": the first of those marked as default, or of all if none is."""
 
 MAX_FRAME_SIDE = 16384  # no encoder takes more
 
@@ -167,10 +168,10 @@ def video_stream_of(container: av.container.InputContainer, name: str, choice: S
         if container.streams.audio:
             content += " and audio" if container.streams.video else ", only audio"
         raise VideoError(f"{name} contains {content}.")
-    if isinstance(choice, int):
+    if isinstance(choice, Integral):
         if choice >= len(streams):
             raise VideoError(f"{name} has no video stream {choice}. Streams are numbered from 0 to {len(streams) - 1}.")
-        streams = [streams[choice]]
+        streams = [streams[int(choice)]]
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise VideoError(f"{name} contains video in a codec that this build of FFmpeg cannot decode.")

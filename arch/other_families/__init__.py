@@ -47,7 +47,7 @@ REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
 
 
 def use_kernels(network: nn.Module) -> None:
-    """Let a network's 3x3 convolutions, dense blocks and attention in windows use our kernels, where there are some.
+    """Let a network's convolutions, blocks and attention in windows use our kernels, where there are some.
 
     Args:
         network: in evaluation. It is changed: its `state_dict` is another one.

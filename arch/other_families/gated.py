@@ -28,19 +28,27 @@ class GatedConvolutions(Replacement):
         super().__init__()
         self.of = block
         self.norm = ChannelNorm(block.norm)
-        hidden = block.split_indices[0]
-        self._gate, self._gated = _outputs(block.fc1, slice(hidden)), _outputs(block.fc1, slice(hidden, None))
         self._activation = activation_of(block.act)
+        self._parts: list[nn.Conv2d] = []  # a list, because their weights are those of the block
 
     def gated(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         of, staying = self.of, self.of.split_indices[1]
+        to_gate, to_gated = self._parts_of_first()
         normalized = self.norm(x).permute(0, 2, 3, 1)
-        gate = ops.conv2d(normalized, self._gate, activation=self._activation)
-        gated = ops.conv2d(normalized, self._gated)
+        gate = ops.conv2d(normalized, to_gate, activation=self._activation)
+        gated = ops.conv2d(normalized, to_gated)
         gate[..., :staying].mul_(gated[..., :staying])
         gate[..., staying:].mul_(of.conv(gated[..., staying:].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return ops.conv2d(gate, of.fc2, activation=self._activation).permute(0, 3, 1, 2)
+
+    def _parts_of_first(self) -> list[nn.Conv2d]:
+        """Return the first convolution as two, made anew if its weights are others than before."""
+        conv, hidden = self.of.fc1, self.of.split_indices[0]
+        parts = self._parts
+        if not parts or parts[0].weight.data_ptr() != conv.weight.data_ptr():
+            parts = self._parts = [_outputs(conv, slice(hidden)), _outputs(conv, slice(hidden, None))]
+        return parts
 
     def can_run(self, x: Tensor) -> bool:
         """Return False for gradients, which do not pass, and for another precision than that of the weights."""

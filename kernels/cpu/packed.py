@@ -18,7 +18,7 @@ class Packed:
     Attributes:
         kernel_size: Its rows and columns.
         outputs: Channels of the result.
-        weight: In the form of the kernel.
+        weight: As the kernel reads it.
         bias: Padded to a multiple of BLOCK channels.
         activation: Its kind; 0 for none.
         slope: What a leaky activation multiplies negative results with, padded likewise; 1 for others.
@@ -33,7 +33,7 @@ class Packed:
 
 
 def packed(conv: nn.Conv2d, weight: Tensor, activation: Activation | None) -> Packed:
-    """Return a layer's weights, of which `weight` is in the form of a kernel."""
+    """Return a layer's weights, of which `weight` is as a kernel reads it."""
     channels = conv.out_channels
     bias = weight.new_zeros(channels) if conv.bias is None else conv.bias
     slope = torch.ones(1) if activation is None or activation.slope is None else activation.slope

@@ -2,8 +2,8 @@
 //
 // An image is cut into tiles of N x N pixels, of which a kernel of K x K gives (N - K + 1)^2 results. Their transforms
 // are multiplied, frequency by frequency, with those of the kernels. With K = 17 and N = 32, a result takes 8
-// multiplications of each pair of channels instead of 289. Two tiles are the real and the imaginary part of one
-// transform: kernels are real, so the parts do not mix.
+// multiplications of each pair of channels instead of 289. Two tiles of an image are the real and the imaginary part of
+// one transform: kernels are real, so the parts do not mix, but for rounding.
 //
 // Features are fp32 with channels last; a vector holds channels, so a transform is arithmetic on whole vectors.
 
@@ -89,8 +89,7 @@ static const float sines[22] = {
     0.19509032f, 0.38268343f, 0.55557023f, 0.70710678f, 0.83146961f,
 };
 
-// Four transforms of 8 numbers each, then eight of 4. x: number 4 i + j lies at x[i] of call j. Writes X[i + 8 j] by
-// PUT(i + 8 j, number).
+// Transform N numbers: four transforms of 8, then eight of 4. GET(I) is number I; PUT(I, X) stores frequency I.
 #define TRANSFORM(GET, PUT)                                                          \
   {                                                                                  \
     number between[4][8];                                                            \
@@ -126,11 +125,15 @@ INLINE int64_t tile_columns(const arguments* a) { return N + 1 - a->kernel_colum
 INLINE int64_t tiles_down(const arguments* a) { return (a->y_rows + tile_rows(a) - 1) / tile_rows(a); }
 INLINE int64_t tiles_across(const arguments* a) { return (a->y_width + tile_columns(a) - 1) / tile_columns(a); }
 
-static tile tile_at(const arguments* a, int64_t index) {
-  const int64_t across = tiles_across(a), down = tiles_down(a), image = index / (across * down);
-  if (image >= a->batches) return (tile){NULL, NULL, 0, 0};
+INLINE int64_t pairs_of_image(const arguments* a) { return (tiles_down(a) * tiles_across(a) + 1) / 2; }
+
+// The first or the second tile of a pair. The last pair of an image may have none.
+static tile tile_at(const arguments* a, int64_t pair, int64_t second) {
+  const int64_t across = tiles_across(a), pairs = pairs_of_image(a);
+  const int64_t image = pair / pairs, index = pair % pairs * 2 + second;
+  if (index >= tiles_down(a) * across) return (tile){NULL, NULL, 0, 0};
   return (tile){a->x + image * a->x_batch, a->y + image * a->y_batch,
-                index / across % down * tile_rows(a), index % across * tile_columns(a)};
+                index / across * tile_rows(a), index % across * tile_columns(a)};
 }
 
 // Read LANES channels of a row of a tile's pixels, with zeros outside of the image. Returns whether there are any.
@@ -267,8 +270,7 @@ static void multiply(const arguments* a, int64_t pairs, const float* x, int64_t 
 }
 
 void convolve(const arguments* a) {
-  const int64_t all = a->batches * tiles_down(a) * tiles_across(a), per_run = 2 * a->pairs;
-  const int64_t runs = (all + per_run - 1) / per_run;
+  const int64_t all = a->batches * pairs_of_image(a), runs = (all + a->pairs - 1) / a->pairs;
   const int64_t x_channels = pad_channels(a->inputs), y_channels = pad_channels(a->outputs);
   const int64_t x_step = frequency_floats(x_channels, a->pairs), y_step = frequency_floats(y_channels, a->pairs);
 #pragma omp parallel num_threads(a->threads)
@@ -277,15 +279,15 @@ void convolve(const arguments* a) {
     float *x = plane + N * ROW * 2 * LANES, *y = x + FREQUENCIES * x_step;
 #pragma omp for schedule(dynamic)
     for (int64_t run = 0; run < runs; run++) {
-      const int64_t first = run * per_run, pairs = (min_i64(per_run, all - first) + 1) / 2;
+      const int64_t first = run * a->pairs, pairs = min_i64(a->pairs, all - first);
       for (int64_t i = 0; i < pairs; i++)
         for (int64_t c = 0; c < a->inputs; c += LANES)
-          transform_tiles(a, tile_at(a, first + 2 * i), tile_at(a, first + 2 * i + 1), c, plane,
+          transform_tiles(a, tile_at(a, first + i, 0), tile_at(a, first + i, 1), c, plane,
                           x + i * 2 * x_channels + c, x_channels, x_step);
       multiply(a, pairs, x, x_step, y, y_step);
       for (int64_t i = 0; i < pairs; i++)
         for (int64_t c = 0; c < a->outputs; c += LANES)
-          transform_back(a, tile_at(a, first + 2 * i), tile_at(a, first + 2 * i + 1), c, plane,
+          transform_back(a, tile_at(a, first + i, 0), tile_at(a, first + i, 1), c, plane,
                          y + i * 2 * y_channels + c, y_channels, y_step);
     }
   }

@@ -47,7 +47,7 @@ def conv2d(
             conv.weight,
             conv.bias,
             conv.stride,
-            conv.padding if rows_padded else (0, int(conv.padding[1])),
+            conv.padding if rows_padded else (0, conv.dilation[1] * (conv.kernel_size[1] // 2)),
             conv.dilation,
             conv.groups,
         )

@@ -108,6 +108,16 @@ def test_weights_that_a_kernel_packs_are_not_copied(cache, compact, monkeypatch)
     assert torch.equal(layout.precisions.run(chosen, image), before)
 
 
+@pytest.mark.skipif(not has_kernels(), reason="there are no kernels here")
+def test_weights_that_would_fill_the_memory_are_not_packed(cache, compact, monkeypatch):
+    monkeypatch.setattr(layout, "_speedup", lambda *_: Speedup(2.0, True))
+    packed = 4 * sum(weight.numel() * 4 for weight in layout.weights_for_kernels(compact.model))
+    monkeypatch.setattr(layout.memory, "free_bytes", lambda _: 4 * packed - 4)
+    assert layout.in_fast_layout(compact) is compact
+    monkeypatch.setattr(layout.memory, "free_bytes", lambda _: 4 * packed)
+    assert is_last(layout.in_fast_layout(compact))
+
+
 def test_a_network_that_is_built_otherwise_stays_as_it_is(cache, compact, monkeypatch, caplog):
     """As another version of spandrel may do."""
     monkeypatch.setattr(layout, "use_kernels", lambda network: network.no_such_layer)

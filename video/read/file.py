@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -66,7 +67,7 @@ class VideoReader:
     ) -> None:
         if deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, not {deinterlace!r}.")
-        if stream not in (None, "first") and not (isinstance(stream, int) and stream >= 0):
+        if stream not in (None, "first") and not (isinstance(stream, Integral) and stream >= 0):
             raise ValueError(f"stream must be a number from 0, 'first' or None, not {stream!r}.")
         span.validate()
         self.name = name_of(source)

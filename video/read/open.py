@@ -27,9 +27,9 @@ class SourceOptions:
         frame_rate: frames per second of numbered images and of frames in memory, as `exact_rate` takes it. A file has
             its own times, and must be given none.
         deinterlace: of video files: "auto" (frames that are flagged interlaced), "yes" (all) or "no".
-        stream: of video files: which video stream, cover images not counted: its number, from 0; None for the one
-            marked as default, or the largest of several or where none is; "first" for the one marked as default, or
-            the first of several or where none is.
+        stream: of video files: which video stream, cover images not counted: its number, from 0; None: the largest of
+            those marked as default, or of all if none is; "first": the first of those marked as default, or of all if
+            none is.
     """
 
     frame_rate: Fraction | float | str | None = None

@@ -53,7 +53,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "MMRealSR": lambda: nn.Sequential(nn.Conv2d(3, 16, 1), RRDB(16, 8), RRDB(16, 8)),
     "MoESR": lambda: MoESR(dim=24, n_blocks=1, n_block=2, scale=2),
     "MoSR": lambda: MoSR(dim=24, n_block=2, upscale=2),
-    "MoSR, half of whose channels are convolved again": lambda: MoSR(dim=16, n_block=2, upscale=2, conv_ratio=0.5),
+    "MoSR, half of whose channels are convolved again": lambda: MoSR(
+        dim=16, n_block=2, upscale=2, conv_ratio=0.5, drop_path=0.3
+    ),
     "OmniSR": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2),
     "OmniSR without position biases": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2, pe=False),
     "RGT": lambda: RGT(upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], c_ratio=0.5),
@@ -196,3 +198,26 @@ def test_a_copy_follows_its_own_weights(name: str) -> None:
     with torch.inference_mode():
         assert not torch.allclose(other(image), before)
         assert torch.equal(network(image), before)
+
+
+@pytest.mark.parametrize("name", ["MoSR", "MoESR"])
+@pytest.mark.parametrize("change", ["in place", "data", "copy", "load"])
+def test_convolutions_in_two_parts_have_the_weights_of_one(name: str, change: str) -> None:
+    changed, image = with_kernels(made(name)), torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        changed(image)
+    if change == "copy":
+        changed = copy.deepcopy(changed)
+    parameters = dict(changed.named_parameters())
+    assert not any("_parts" in key for key in parameters)
+    if change == "load":
+        changed.load_state_dict({key: 1.05 * value for key, value in changed.state_dict().items()})
+    for parameter in parameters.values():
+        if change == "data":
+            parameter.data = 1.05 * parameter
+        elif change != "load":
+            parameter.mul_(1.05)
+    with torch.inference_mode():
+        result = changed(image)
+    expected = changed(image)  # while gradients are recorded, by PyTorch
+    assert (result - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))

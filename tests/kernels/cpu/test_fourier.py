@@ -116,6 +116,19 @@ def test_what_is_no_number_shows(value: float) -> None:
 
 
 @needs_kernel
+@pytest.mark.parametrize("size", [(16, 16), (16, 40), (50, 50)])
+def test_images_of_a_batch_do_not_see_each_other(size: tuple[int, int]) -> None:
+    """They have an odd number of tiles."""
+    conv, x = layer(16, 8), features(3, *size, 16)
+    weights = kernel.pack_weights(conv)
+    expected = kernel.convolve(x, weights)
+    x[1] = float("nan")
+    y = kernel.convolve(x, weights)
+    assert torch.equal(y[::2], expected[::2])
+    assert y[1].isnan().all()
+
+
+@needs_kernel
 def test_other_layers_are_not_taken() -> None:
     x = features(1, 40, 40, 16)
     for options in (

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from supertile.tests.video.media import rgba
 from supertile.video.read.file import VideoReader
@@ -33,3 +34,5 @@ def test_each_thing_finds_its_reader(make_video: Callable, smooth: Callable, tmp
     for stream in (-1, "last", 0.5):
         with pytest.raises(ValueError, match="stream must be a number from 0, 'first' or None, not"):
             open_source(odd, SourceOptions(stream=stream))  # type: ignore[arg-type]
+    with open_source(odd, SourceOptions(stream=np.int64(0))) as reader:  # type: ignore[arg-type, attr-defined]
+        assert reader.info.video_streams == (0, 1)
