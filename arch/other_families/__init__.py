@@ -23,6 +23,7 @@ from .gated import moesr_block, mosr_block
 from .omnisr import ChannelNorm, WindowAttention
 from .rectangles import AdaptiveSpatialAttention, LocalAttention
 from .replacement import Replacement
+from .span import attention_block
 from .swin import FdatAttention, ScunetAttention, SwinBlock, swin_v2_block
 
 __all__ = ["has_kernels", "is_one_layer", "use_kernels", "weights_for_kernels"]
@@ -40,6 +41,7 @@ REPLACEMENTS: dict[str, Callable[[Any], nn.Module]] = {
     "OmniSR.__arch.layernorm.LayerNorm2d": ChannelNorm,
     "RGT.__arch.rgt.L_SA": LocalAttention,
     "SCUNet.__arch.SCUNet.WMSA": ScunetAttention,
+    "SPAN.__arch.span.SPAB": attention_block,
     "Swin2SR.__arch.Swin2SR.SwinTransformerBlock": swin_v2_block,
     "SwinIR.__arch.SwinIR.SwinTransformerBlock": SwinBlock,
 }

@@ -19,6 +19,7 @@ from spandrel.architectures.MoSR import MoSR
 from spandrel.architectures.OmniSR import OmniSR
 from spandrel.architectures.RGT import RGT
 from spandrel.architectures.SCUNet import SCUNet
+from spandrel.architectures.SPAN import SPAN
 from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
 from supertile.arch.other_families import REPLACEMENTS, is_one_layer, use_kernels
@@ -60,6 +61,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "OmniSR without position biases": lambda: OmniSR(num_feat=16, res_num=1, up_scale=2, pe=False),
     "RGT": lambda: RGT(upscale=2, embed_dim=32, split_size=[4, 8], depth=[4, 2], num_heads=[4, 4], c_ratio=0.5),
     "SCUNet": lambda: SCUNet(config=[2] * 7, dim=64, drop_path_rate=0),
+    "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2),
     "Swin2SR": lambda: Swin2SR(
         upscale=2, embed_dim=12, depths=[2], num_heads=[2], window_size=8, mlp_ratio=2, upsampler="pixelshuffledirect"
     ),
