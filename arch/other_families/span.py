@@ -28,8 +28,7 @@ class AttentionBlock(Replacement):
         """Return (results, those of the first convolution, attention), of the shape of `x`, (B, C, H, W)."""
         of = self.of
         first, second, third = (part.eval_conv for part in (of.c1_r, of.c2_r, of.c3_r))
-        is_other = torch.is_autocast_enabled(x.device.type) or x.dtype != first.weight.dtype
-        if torch.is_grad_enabled() or is_other:
+        if not self.can_run(x, first.weight):
             return of(x)
         x = x.permute(0, 2, 3, 1)
         one = ops.conv2d(x, first, activation=self._activation)

@@ -15,14 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..activations import Activation
-from ..tensors import FLOATS, tensors_ok, weights_of
 from . import bands, build
-from .packed import Packed, packed
+from .packed import Packed, arguments_of, can_read, is_dense, packed, result_of
 
 GROUP, PLACES = 64, 36
 """As in convolution.c."""
-MIN_INPUTS = 8
-"""With fewer channels, as in the first convolution of an image, the transforms take longer than what they save."""
 TILES = 24
 """At most, of a turn: two transforms of 64 channels fit into half a MB."""
 _POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
@@ -47,14 +44,7 @@ SIGNATURES: build.Signatures = {
 
 def suits(conv: nn.Conv2d) -> bool:
     """Return whether a layer is what the kernel computes: 3x3, of the same size, every channel with every channel."""
-    return (
-        conv.kernel_size == (3, 3)
-        and conv.stride == conv.dilation == (1, 1)
-        and conv.padding in ((1, 1), "same")
-        and conv.padding_mode == "zeros"
-        and conv.groups == 1
-        and conv.in_channels >= MIN_INPUTS
-    )
+    return conv.kernel_size == (3, 3) and is_dense(conv)
 
 
 def is_available() -> bool:
@@ -64,9 +54,7 @@ def is_available() -> bool:
 
 def can_run(x: Tensor, conv: nn.Conv2d) -> bool:
     """Return whether the kernel computes this layer of these features: fp32 weights in CPU memory, no gradients."""
-    if not suits(conv) or not is_available():
-        return False
-    return tensors_ok(weights_of(conv), (torch.float32,)) and tensors_ok([x], FLOATS)
+    return suits(conv) and is_available() and can_read(x, conv)
 
 
 def pack_weights(conv: nn.Conv2d, activation: Activation | None = None) -> Packed:
@@ -93,28 +81,18 @@ def convolve(x: Tensor, weights: Packed, *, rows_padded: bool = True, out: Tenso
     assert library is not None
     if x.stride(3) != 1:
         x = x.contiguous()
-    batches, x_rows, width, inputs = x.shape
-    outputs = weights.outputs
-    rows = x_rows if rows_padded else x_rows - 2
-    y = x.new_empty(batches, rows, width, outputs) if out is None else out
-    assert y.shape == (batches, rows, width, outputs)
-    assert y.stride(3) == 1
-    assert y.dtype == torch.float32
+    y = result_of(x, weights, rows_padded, out)
     if not y.numel():
         return y
+    batches, rows, width, outputs = y.shape
     threads = torch.get_num_threads()
     all_tiles = batches * -(-rows // 4) * -(-width // 4)
     turns = -(-all_tiles // (threads * TILES))
     tiles = -(-all_tiles // (threads * turns))  # every thread has the same number of turns
-    scratch = x.new_empty(threads * library.scratch_floats(inputs, outputs, tiles))
+    scratch = x.new_empty(threads * library.scratch_floats(x.shape[3], outputs, tiles))
     arguments = Arguments(
-        batches=batches, width=width, inputs=inputs, outputs=outputs,
-        x_rows=x_rows, rows=rows, padding=int(rows_padded),
-        x_batch=x.stride(0), x_row=x.stride(1), x_pixel=x.stride(2),
-        y_batch=y.stride(0), y_row=y.stride(1), y_pixel=y.stride(2), tiles=tiles,
-        activation=weights.activation, threads=threads,
-        x=x.data_ptr(), weight=weights.weight.data_ptr(), bias=weights.bias.data_ptr(), slope=weights.slope.data_ptr(),
-        y=y.data_ptr(), scratch=scratch.data_ptr(),
+        width=width, x_rows=x.shape[1], rows=rows, padding=int(rows_padded), tiles=tiles,
+        **arguments_of(x, weights, y, scratch, threads),
     )  # fmt: skip
     library.convolve(arguments)
     return y

@@ -15,16 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..activations import Activation
-from ..tensors import FLOATS, tensors_ok, weights_of
 from . import bands, build
-from .packed import Packed, packed
+from .packed import Packed, arguments_of, can_read, is_dense, packed, result_of
 
 SIDE = 32
 """Of a transform in pixels, as in fourier.c."""
 MIN_TAPS, MAX_TAPS_ACROSS = 81, 21
 """Smaller kernels save less, and their transforms take as much memory, 4 KB for each pair of channels; larger ones
 leave few results of a transform."""
-MIN_INPUTS = 8
 PAIRS = 4
 """At most, of tiles that pass together: the transforms of 16 channels take half a MB."""
 
@@ -50,16 +48,7 @@ SIGNATURES: build.Signatures = {
 def suits(conv: nn.Conv2d) -> bool:
     """Return whether a layer is what the kernel computes: large, of the same size, every channel with every channel."""
     rows, columns = conv.kernel_size
-    return (
-        rows * columns >= MIN_TAPS
-        and max(rows, columns) <= MAX_TAPS_ACROSS
-        and rows % 2 == columns % 2 == 1
-        and conv.stride == conv.dilation == (1, 1)
-        and conv.padding in ((rows // 2, columns // 2), "same")
-        and conv.padding_mode == "zeros"
-        and conv.groups == 1
-        and conv.in_channels >= MIN_INPUTS
-    )
+    return rows * columns >= MIN_TAPS and max(rows, columns) <= MAX_TAPS_ACROSS and is_dense(conv)
 
 
 def is_available() -> bool:
@@ -69,9 +58,7 @@ def is_available() -> bool:
 
 def can_run(x: Tensor, conv: nn.Conv2d) -> bool:
     """Return whether the kernel computes this layer of these features: fp32 weights in CPU memory, no gradients."""
-    if not suits(conv) or not is_available():
-        return False
-    return tensors_ok(weights_of(conv), (torch.float32,)) and tensors_ok([x], FLOATS)
+    return suits(conv) and is_available() and can_read(x, conv)
 
 
 def pack_weights(conv: nn.Conv2d, activation: Activation | None = None) -> Packed:
@@ -95,31 +82,22 @@ def convolve(x: Tensor, weights: Packed, *, rows_padded: bool = True, out: Tenso
     assert library is not None
     if x.stride(3) != 1:
         x = x.contiguous()
-    batches, x_rows, width, inputs = x.shape
-    kernel_rows, kernel_columns = weights.kernel_size
-    rows = x_rows if rows_padded else x_rows - kernel_rows + 1
-    y = x.new_empty(batches, rows, width, weights.outputs) if out is None else out
-    assert y.shape == (batches, rows, width, weights.outputs)
-    assert y.stride(3) == 1
-    assert y.dtype == torch.float32
+    y = result_of(x, weights, rows_padded, out)
     if not y.numel():
         return y
+    batches, rows, width, outputs = y.shape
+    kernel_rows, kernel_columns = weights.kernel_size
     threads = torch.get_num_threads()
     tiles = -(-rows // (SIDE + 1 - kernel_rows)) * -(-width // (SIDE + 1 - kernel_columns))
     all_pairs = batches * -(-tiles // 2)
     turns = -(-all_pairs // (threads * PAIRS))
     pairs = -(-all_pairs // (threads * turns))  # every thread has the same number of turns
-    scratch = x.new_empty(threads * library.scratch_floats(inputs, weights.outputs, pairs))
+    scratch = x.new_empty(threads * library.scratch_floats(x.shape[3], outputs, pairs))
     arguments = Arguments(
-        batches=batches, inputs=inputs, outputs=weights.outputs,
-        x_rows=x_rows, x_width=width, y_rows=rows, y_width=width,
+        x_rows=x.shape[1], x_width=width, y_rows=rows, y_width=width, pairs=pairs,
         kernel_rows=kernel_rows, kernel_columns=kernel_columns,
         padding_rows=kernel_rows // 2 if rows_padded else 0, padding_columns=kernel_columns // 2,
-        x_batch=x.stride(0), x_row=x.stride(1), x_pixel=x.stride(2),
-        y_batch=y.stride(0), y_row=y.stride(1), y_pixel=y.stride(2),
-        pairs=pairs, activation=weights.activation, threads=threads,
-        x=x.data_ptr(), weight=weights.weight.data_ptr(), bias=weights.bias.data_ptr(), slope=weights.slope.data_ptr(),
-        y=y.data_ptr(), scratch=scratch.data_ptr(),
+        **arguments_of(x, weights, y, scratch, threads),
     )  # fmt: skip
     library.convolve(arguments)
     return y

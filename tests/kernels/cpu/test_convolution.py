@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,16 +117,10 @@ def test_results_may_be_other_channels_of_the_same_tensor(inputs: int, outputs: 
 
 
 @needs_kernel
-def test_the_number_of_threads_changes_nothing() -> None:
+def test_the_number_of_threads_changes_nothing(with_threads: Callable) -> None:
     conv, x = layer(32, 32), features(1, 50, 60, 32)
     weights = kernel.pack_weights(conv)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(kernel.convolve(x, weights))
-    finally:
-        torch.set_num_threads(before)
+    results = with_threads(lambda: kernel.convolve(x, weights))
     assert all(torch.equal(results[0], each) for each in results[1:])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -92,16 +93,10 @@ def test_views_are_read_and_written_as_what_they_show() -> None:
 
 
 @needs_kernel
-def test_the_number_of_threads_changes_nothing() -> None:
+def test_the_number_of_threads_changes_nothing(with_threads: Callable) -> None:
     conv, x = layer(16, 16), features(3, 50, 60, 16)
     weights = kernel.pack_weights(conv)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(kernel.convolve(x, weights))
-    finally:
-        torch.set_num_threads(before)
+    results = with_threads(lambda: kernel.convolve(x, weights))
     assert all(torch.equal(results[0], each) for each in results[1:])
 
 
